@@ -1,0 +1,1 @@
+"""The user's side: sessions, from profile to verified, and what is shown of them."""

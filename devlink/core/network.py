@@ -1,0 +1,162 @@
+"""The laptop's network as data: links, addresses, routes, and the way to an address, as the kernel tells them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from devlink.core.prefixes import IPAddress, IPNetwork
+
+PROTOCOL = 231
+"""`RTA_PROTOCOL` of every route of ours: what says in the kernel that it is ours (unused in iproute2's rt_protos)."""
+MAIN_TABLE = 254
+METRIC = 50
+"""`RTA_PRIORITY` of our routes: before NetworkManager's (100 and up), behind nothing that matters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One unicast route out of one interface, as we want it or as we installed it."""
+
+    destination: IPNetwork
+    next_hop: IPAddress | None = None
+    """`RTA_GATEWAY`; None where the destination is on the link itself."""
+    oif: str
+    """The interface's name: what a person reads; the kernel edge turns it into an index."""
+    metric: int = METRIC
+    """`RTA_PRIORITY`, from 1; lower wins. Never 0: the kernel reads an IPv6 0 back as 1024, so a plan would not settle."""
+    table: int = MAIN_TABLE
+    """`RTA_TABLE`."""
+    mtu: int | None = None
+    """`RTAX_MTU` in octets; None leaves it to the link."""
+    source: IPAddress | None = None
+    """`RTA_PREFSRC`: the laptop's own address to use; None leaves it to the kernel."""
+
+    @property
+    def key(self) -> "RouteKey":
+        """What makes two routes the same place in the kernel's table."""
+        return (self.destination, self.metric, self.table)
+
+    def __str__(self) -> str:
+        """As `ip route` writes it."""
+        parts = [str(self.destination)]
+        if self.next_hop is not None:
+            parts.append(f"via {self.next_hop}")
+        parts.append(f"dev {self.oif} proto {PROTOCOL}")
+        if self.source is not None:
+            parts.append(f"src {self.source}")
+        parts.append(f"metric {self.metric}")
+        if self.table != MAIN_TABLE:
+            parts.append(f"table {self.table}")
+        if self.mtu is not None:
+            parts.append(f"mtu {self.mtu}")
+        return " ".join(parts)
+
+
+RouteKey = tuple[IPNetwork, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedRoute:
+    """One route as the kernel dumps it, anyone's."""
+
+    destination: IPNetwork
+    next_hop: IPAddress | None = None
+    oif: str | None = None
+    """None for routes without a device: blackhole, unreachable, prohibit, multipath."""
+    metric: int = 0
+    table: int = MAIN_TABLE
+    protocol: int
+    """`rtm_protocol`: 2 kernel, 3 boot, 4 static, 16 dhcp, 186 bgp, 231 ours (linux/rtnetlink.h)."""
+    kind: str = "unicast"
+    """`rtm_type` by name: unicast, local, broadcast, blackhole, unreachable, prohibit, throw, multicast, anycast."""
+    mtu: int | None = None
+    source: IPAddress | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        return self.protocol == PROTOCOL
+
+    def as_route(self) -> Route:
+        """This route as one of ours. Only for unicast routes with a device."""
+        assert self.oif is not None
+        return Route(
+            destination=self.destination, next_hop=self.next_hop, oif=self.oif, metric=self.metric, table=self.table,
+            mtu=self.mtu, source=self.source,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One network interface."""
+
+    index: int
+    name: str
+    mtu: int
+    """In octets."""
+    up: bool
+    """IFF_UP and carrier (IFF_LOWER_UP)."""
+    addresses: tuple[tuple[IPAddress, int], ...] = ()
+    """Each address with its prefix length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """The way that the kernel would take to one address (`ip route get`)."""
+
+    oif: str | None = None
+    """None where there is no route."""
+    next_hop: IPAddress | None = None
+    """None where the address is on the link itself."""
+    source: IPAddress | None = None
+    kind: str = "unicast"
+    """`local` where the address is the laptop's own."""
+
+    @property
+    def is_on_link(self) -> bool:
+        """Whether the address can be a next hop (facts: R1): reached out of a link, without a router."""
+        return self.oif is not None and self.next_hop is None and self.kind == "unicast"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedNetwork:
+    """What the kernel said at one moment."""
+
+    links: tuple[Link, ...] = ()
+    routes: tuple[ObservedRoute, ...] = ()
+    """Of all tables and both families."""
+    paths: Mapping[IPAddress, Path] = field(default_factory=dict)
+    """The way to each address that was asked for, with every policy rule taken into account."""
+
+    @property
+    def ours(self) -> tuple[Route, ...]:
+        """The unicast routes that carry our protocol number."""
+        return tuple(r.as_route() for r in self.routes if r.is_ours and r.kind == "unicast" and r.oif is not None)
+
+    @property
+    def default_gateways(self) -> tuple[IPAddress, ...]:
+        """The next hops of the default routes."""
+        hops = (r.next_hop for r in self.routes if r.destination.prefixlen == 0 and r.kind == "unicast")
+        return tuple(dict.fromkeys(hop for hop in hops if hop is not None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteDiff:
+    """What must change for our routes to be the desired ones. The three share no key."""
+
+    add: tuple[Route, ...] = ()
+    replace: tuple[Route, ...] = ()
+    """Same key, another next hop, link, MTU or source."""
+    delete: tuple[Route, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.add or self.replace or self.delete)
+
+
+def diff_routes(desired: tuple[Route, ...], observed: tuple[Route, ...]) -> RouteDiff:
+    """The difference between the routes that we want and those of ours that the kernel has."""
+    have = {route.key: route for route in observed}
+    want = {route.key: route for route in desired}
+    return RouteDiff(
+        add=tuple(r for key, r in want.items() if key not in have),
+        replace=tuple(r for key, r in want.items() if key in have and have[key] != r),
+        delete=tuple(r for key, r in have.items() if key not in want),
+    )

@@ -1,0 +1,1 @@
+"""Small private worlds in network namespaces, for the demo and the tests."""
