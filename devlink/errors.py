@@ -1,4 +1,4 @@
-"""Every deliberate error: what happened, why, and what to do next. The class says who acts and how the command exits."""
+"""Every deliberate error: what happened, why, what to do next. The class says who acts and how the command exits."""
 
 from typing import ClassVar
 

@@ -44,12 +44,12 @@ class DecodeError(ValueError):
         self.faults = faults
 
 
-class _Rejected(Exception):
+class _RejectedError(Exception):
     """A value was refused, and its faults are noted already."""
 
 
 def parse_prefix(text: str) -> IPNetwork:
-    """A prefix in CIDR form, as strictly as a route needs it. Raises ValueError with problem and hint as its two args."""
+    """A prefix in CIDR form, as strictly as a route needs it. Raises ValueError(problem, hint)."""
     if len(text.split()) == 2:
         address, _, mask = text.replace("/", " ").partition(" ")
         hint = f"write {text.split()[0]}"
@@ -131,7 +131,7 @@ def decode(cls: type[T], tree: object, path: str = "") -> T:
     faults: list[Fault] = []
     try:
         value = _decode(cls, tree, path, faults)
-    except _Rejected:
+    except _RejectedError:
         value = None
     if faults:
         raise DecodeError(tuple(faults[:MAX_FAULTS]))
@@ -142,7 +142,7 @@ def _decode(kind: Any, tree: object, path: str, faults: list[Fault]) -> Any:
     def reject(problem: str, hint: str = "") -> typing.NoReturn:
         if len(faults) <= MAX_FAULTS:
             faults.append(Fault(path, problem, hint))
-        raise _Rejected
+        raise _RejectedError
 
     if kind in _LEAVES:
         if not isinstance(tree, str):
@@ -168,7 +168,7 @@ def _decode(kind: Any, tree: object, path: str, faults: list[Fault]) -> Any:
             try:
                 place = f"{path}.{key}" if path else str(key)
                 result[_decode(key_kind, key, place, faults)] = _decode(value_kind, value, place, faults)
-            except _Rejected:
+            except _RejectedError:
                 continue
         return result
     if kind is Any or kind is object:
@@ -200,7 +200,7 @@ def _decode_items(
             break
         try:
             items.append(_decode(kind, item, f"{path}[{index}]", faults))
-        except _Rejected:
+        except _RejectedError:
             continue
     return tuple(items)
 
@@ -224,12 +224,12 @@ def _decode_dataclass(
         if key in tree:
             try:
                 values[field.name] = _decode(hints[field.name], tree[key], place, faults)
-            except _Rejected:
+            except _RejectedError:
                 continue
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             faults.append(Fault(place, "missing", str(field.metadata.get("hint", ""))))
     if len(faults) > before:
-        raise _Rejected
+        raise _RejectedError
     try:
         return cls(**values)
     except DecodeError as error:  # a check of the class itself, with paths below this place
@@ -237,7 +237,7 @@ def _decode_dataclass(
             faults.append(Fault(".".join(part for part in (path, fault.path) if part), fault.problem, fault.hint))
     except ValueError as error:
         faults.append(Fault(path, str(error)))
-    raise _Rejected
+    raise _RejectedError
 
 
 def _show(tree: object) -> str:

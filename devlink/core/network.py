@@ -22,7 +22,7 @@ class Route:
     oif: str
     """The interface's name: what a person reads; the kernel edge turns it into an index."""
     metric: int = METRIC
-    """`RTA_PRIORITY`, from 1; lower wins. Never 0: the kernel reads an IPv6 0 back as 1024, so a plan would not settle."""
+    """`RTA_PRIORITY`, from 1; lower wins. Never 0: the kernel reads an IPv6 0 back as 1024, so a plan never settles."""
     table: int = MAIN_TABLE
     """`RTA_TABLE`."""
     mtu: int | None = None
