@@ -31,6 +31,11 @@ class FrameReader:
             raise ProtocolError(f"A message on a devlink socket is larger than {self._limit >> 20} MiB.")
         return messages
 
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return bool(self._buffer)
+
     def _parse(self, frame: bytes) -> dict[str, Any]:
         if len(frame) > self._limit:
             raise ProtocolError(f"A message on a devlink socket is larger than {self._limit >> 20} MiB.")

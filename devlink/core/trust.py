@@ -1,0 +1,175 @@
+"""Trust records: what one profile may claim of the machine's network, and whether a record covers a claim."""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from devlink.core.names import DomainName, reverse_prefix, reverse_zones
+from devlink.core.network import ObservedNetwork
+from devlink.core.plan import Zone
+from devlink.core.prefixes import IPAddress, IPNetwork, collapse, contains, covered, host_prefix, is_within, overlap
+from devlink.core.profile import BridgeProfile
+
+SHORTEST = {4: 8, 6: 16}
+"""Prefix lengths below which a route is a part of the default route, by IP version."""
+UNTOUCHABLE: tuple[IPNetwork, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",  # this network, RFC 791
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/4",
+        "240.0.0.0/4",  # reserved and broadcast
+        "::/128",
+        "::1/128",
+        "::ffff:0:0/96",  # IPv4-mapped: never on a wire
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+"""Loopback, link-local, multicast and unroutable space: never ours to route, whatever a record says."""
+PRIVATE: tuple[IPNetwork, ...] = tuple(
+    ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
+"""RFC 1918 and RFC 4193. Anything else is worth a remark when trust is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a session wants of the machine's network."""
+
+    name: str
+    """The profile's `metadata.name`."""
+    prefixes: tuple[IPNetwork, ...] = ()
+    domains: tuple[DomainName, ...] = ()
+    """Forward domains only; reverse zones are claimed as prefixes are."""
+    next_hops: tuple[IPAddress, ...] = ()
+    dns_servers: tuple[IPAddress, ...] = ()
+    ca: str = ""
+    """SHA-256 of the cluster's CA certificates (the PEM text), hex; empty where the profile has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRecord:
+    """What the machine's owner lets one profile claim. The file form of it is `/var/lib/devlink/trust/NAME.json`."""
+
+    name: str
+    prefixes: tuple[IPNetwork, ...] = ()
+    domains: tuple[DomainName, ...] = ()
+    next_hops: tuple[IPNetwork, ...] = ()
+    """The on-link prefixes that contained the next hops when trust was given, else their host prefixes."""
+    dns_servers: tuple[IPNetwork, ...] = ()
+    """Host prefixes of DNS servers outside `prefixes`."""
+    ca: str = ""
+
+
+def claim_of_profile(profile: BridgeProfile, ca: str) -> Claim:
+    """All that a profile could ever ask for. `ca` is the hash of its CA (hashing is not this module's)."""
+    spec = profile.spec
+    hops = [g.address for g in spec.gateways or ()] + [n.address for n in spec.nodes or ()]
+    return Claim(
+        name=profile.metadata.name,
+        prefixes=collapse(spec.prefixes),
+        domains=(spec.dns.domain,) if spec.dns else (),
+        next_hops=tuple(dict.fromkeys(hops)),
+        dns_servers=tuple(s.address for s in spec.dns.servers) if spec.dns else (),
+        ca=ca,
+    )
+
+
+def claim_of_plan(
+    name: str, destinations: Iterable[IPNetwork], next_hops: Iterable[IPAddress], zones: Iterable[Zone], ca: str
+) -> Claim:
+    """What a plan asks for now: this, not the profile, is what the helper checks."""
+    zones = tuple(zones)
+    forward, reverse = [], []
+    for zone in zones:
+        prefix = reverse_prefix(zone.suffix)
+        if prefix is None:
+            forward.append(zone.suffix)
+        else:
+            reverse.append(prefix)
+    return Claim(
+        name=name,
+        prefixes=collapse([*destinations, *reverse]),
+        domains=tuple(dict.fromkeys(forward)),
+        next_hops=tuple(dict.fromkeys(next_hops)),
+        dns_servers=tuple(dict.fromkeys(server.address for zone in zones for server in zone.servers)),
+        ca=ca,
+    )
+
+
+def record_of(claim: Claim, observed: ObservedNetwork) -> TrustRecord:
+    """The record that covers a claim on this laptop: next hops by the on-link prefix that contains them now."""
+    on_link = [
+        route.destination
+        for route in observed.routes
+        if route.kind == "unicast" and route.next_hop is None and route.oif is not None and not route.is_ours
+        and route.destination.prefixlen > 0
+    ]  # fmt: skip
+    hops: list[IPNetwork] = []
+    for hop in claim.next_hops:
+        containing = [prefix for prefix in on_link if hop in prefix]
+        hops.append(max(containing, key=lambda p: p.prefixlen) if containing else host_prefix(hop))
+    return TrustRecord(
+        name=claim.name,
+        prefixes=collapse(claim.prefixes),
+        domains=claim.domains,
+        next_hops=collapse(hops),
+        dns_servers=collapse(host_prefix(a) for a in claim.dns_servers if not contains(claim.prefixes, a)),
+        ca=claim.ca,
+    )
+
+
+def uncovered(record: TrustRecord, claim: Claim) -> tuple[str, ...]:
+    """What a claim wants beyond the record, one text for each; empty where it is covered."""
+    wants = []
+    if claim.name != record.name:
+        wants.append(f"the name {claim.name}")
+    for prefix in claim.prefixes:
+        if not covered(prefix, record.prefixes) and not _reverse_of(prefix, record.prefixes):
+            wants.append(f"prefix {prefix}")
+    for domain in claim.domains:
+        if not any(domain.is_within(trusted) for trusted in record.domains):
+            wants.append(f"domain {domain}")
+    for hop in claim.next_hops:
+        if not contains(record.next_hops, hop):
+            wants.append(f"next hop {hop}")
+    for server in claim.dns_servers:
+        if not contains(record.prefixes + record.dns_servers, server):
+            wants.append(f"DNS server {server}")
+    if claim.ca != record.ca:
+        wants.append("another cluster CA")
+    return tuple(wants)
+
+
+def _reverse_of(prefix: IPNetwork, prefixes: tuple[IPNetwork, ...]) -> bool:
+    """Whether `prefix` is what a reverse zone of one of `prefixes` stands for: zones end at octets and nibbles."""
+    return any(prefix == reverse_prefix(zone) for p in prefixes for zone in reverse_zones(p))
+
+
+def forbidden(claim: Claim) -> tuple[str, ...]:
+    """What no record can allow, one text for each."""
+    refused = []
+    for prefix in claim.prefixes:
+        if prefix.prefixlen < SHORTEST[prefix.version]:
+            refused.append(f"prefix {prefix}: the default route or a part of it")
+        elif any(overlap(prefix, space) for space in UNTOUCHABLE):
+            refused.append(f"prefix {prefix}: loopback, link-local, multicast or unroutable addresses")
+    for domain in claim.domains:
+        if len(domain.labels) < 2:
+            refused.append(f"domain {domain}: the root or a whole top-level domain")
+    for address in claim.next_hops + claim.dns_servers:
+        if contains(UNTOUCHABLE, address):
+            refused.append(f"address {address}: loopback, link-local, multicast or unroutable")
+    return tuple(refused)
+
+
+def remarks(claim: Claim) -> tuple[str, ...]:
+    """What a person should look at twice before giving trust: public space, and domains other than cluster.local."""
+    notes = [f"{p} is not private address space" for p in claim.prefixes if not any(is_within(p, s) for s in PRIVATE)]
+    notes += [f"{d} is not cluster.local: every name below it will go to the cluster" for d in claim.domains
+              if str(d) != "cluster.local"]  # fmt: skip
+    if not claim.ca:
+        notes.append("the profile carries no cluster CA, so nothing tells this cluster from one that poses as it")
+    return tuple(notes)

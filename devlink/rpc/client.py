@@ -1,0 +1,66 @@
+"""A blocking varlink client: for the command line, which must start fast, and for short calls in a thread."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from devlink.errors import ProtocolError
+from devlink.rpc import varlink
+from devlink.rpc.framing import FrameReader, pack
+
+
+class Client:
+    """One connection; one call at a time. Every wait is bounded by `timeout` seconds (None: not at all)."""
+
+    def __init__(self, sock: socket.socket, *, timeout: float | None = 10.0) -> None:
+        self._socket = sock
+        self._socket.settimeout(timeout)
+        self._reader = FrameReader()
+        self._messages: list[dict[str, Any]] = []
+
+    @classmethod
+    def connect(cls, path: Path | str, *, timeout: float | None = 10.0) -> Self:
+        """Connect to a socket in the file system. Raises OSError as connect(2) does."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(str(path))
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock, timeout=timeout)
+
+    def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call and take the one reply. Raises the server's DevlinkError, ProtocolError on EOF, TimeoutError."""
+        self._socket.sendall(pack(varlink.call(method, parameters)))
+        return varlink.parse_reply(self._receive())[0]
+
+    def stream(self, method: str, parameters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """Call with `more` and yield each reply until the last. Raises as `call` does."""
+        self._socket.sendall(pack(varlink.call(method, parameters, more=True)))
+        continues = True
+        while continues:
+            parameters, continues = varlink.parse_reply(self._receive())
+            yield parameters
+
+    def give_up(self) -> None:
+        """Say that no more will be asked: the server cancels the call in progress and answers with how that ended."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self) -> dict[str, Any]:
+        while not self._messages:
+            data = self._socket.recv(1 << 16)
+            if not data:
+                raise ProtocolError("The other side of a devlink socket went away in the middle of a call.")
+            self._messages = self._reader.feed(data)
+        return self._messages.pop(0)

@@ -1,0 +1,1 @@
+"""The varlink interface files of devlink's sockets, one for each interface."""

@@ -1,0 +1,62 @@
+"""A blocking varlink server for a process that serves one caller after another and then ends."""
+
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from devlink.errors import DevlinkError, ProtocolError, UnexpectedError
+from devlink.rpc import varlink
+from devlink.rpc.framing import FrameReader, pack
+from devlink.rpc.peer import is_feeder, peer_of
+
+log = logging.getLogger(__name__)
+
+Method = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def answer(interface: str, methods: Mapping[str, Method], message: Mapping[str, Any]) -> dict[str, Any]:
+    """The reply to one message. Raises ProtocolError where it is not even a call."""
+    call = varlink.parse_call(message)
+    described = varlink.describe_service(call, (interface,))
+    if described is not None:
+        return described
+    method = methods.get(call.method.rpartition(".")[2]) if call.interface == interface else None
+    if method is None:
+        return varlink.no_such_method(call.method)
+    try:
+        return varlink.reply(method(call.parameters))
+    except DevlinkError as error:
+        return varlink.error_reply(interface, error)
+    except Exception as error:  # a defect must reach the caller as an error, not end the process
+        log.exception("%s failed", call.method)
+        return varlink.error_reply(interface, UnexpectedError(f"{call.method} failed: {error!r}."))
+
+
+def serve(
+    listener: socket.socket, interface: str, methods: Mapping[str, Method], *, idle: float, call_limit: float = 10.0
+) -> None:
+    """Serve one connection at a time until nobody connects for `idle` seconds.
+
+    Peers other than root, this uid and the owner of the socket's file are shown out. A connection that sends or takes
+    nothing for `call_limit` seconds is closed.
+    """
+    while True:
+        listener.settimeout(idle)
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            return
+        with connection:
+            peer = peer_of(connection)
+            if not is_feeder(peer, listener):
+                log.warning("refused a connection of uid %d", peer.uid)
+                continue
+            connection.settimeout(call_limit)
+            reader = FrameReader()
+            try:
+                while data := connection.recv(1 << 16):
+                    for message in reader.feed(data):
+                        connection.sendall(pack(answer(interface, methods, message)))
+            except (OSError, ProtocolError) as error:
+                log.info("closed a connection of uid %d: %s", peer.uid, error)
