@@ -50,4 +50,5 @@ class FrameReader:
 
 def pack(message: dict[str, Any]) -> bytes:
     """One message as octets for the wire."""
-    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\0"
+    # ASCII, because a peer's "\ud800" has no UTF-8 form and must not end whoever quotes it in an answer.
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\0"

@@ -1,0 +1,78 @@
+# How devlink is set up, checked, tested and shown. `make` alone lists the targets; each does all the set-up it needs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+READY := .venv/.ready
+REQUIREMENTS := packaging/requirements
+COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make requirements"
+# What needs no namespace, no root and no program of a cluster.
+UNIT := not lab and not system and not cluster
+# The halves of `check` run side by side; each prints as one piece.
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target
+
+# Debian leaves these out of an ordinary user's PATH, and nft lives there.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+.PHONY: setup system
+setup: $(READY) ## the virtual environment (.venv) and the system's packages; every target does it by itself
+
+$(READY): $(REQUIREMENTS)/dev.txt pyproject.toml packaging/setup.sh | system
+	@packaging/setup.sh venv
+	@touch $@
+
+system:
+	@packaging/setup.sh system
+
+.PHONY: check static format lint types contracts unit
+check: setup ## format, lint, types, import contracts and unit tests: before every commit
+	@$(SIDE_BY_SIDE) types unit format lint contracts
+
+static: setup
+	@$(SIDE_BY_SIDE) types format lint contracts
+
+format:
+	@$(BIN)/ruff format --check --quiet . || { echo 'format: run make fix'; exit 1; }
+
+lint:
+	@$(BIN)/ruff check --quiet .
+
+types:
+	@$(BIN)/mypy --no-error-summary
+
+contracts:
+	@out=$$($(BIN)/lint-imports) || { echo "$$out"; exit 1; }
+
+unit:
+	@$(BIN)/pytest -q -m "$(UNIT)"
+
+.PHONY: fix
+fix: setup ## repair format and lint where a program can
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format --quiet .
+
+.PHONY: test
+test: static ## everything: static checks, then all tests in one run
+	@# Without the kit the tests of the real programs are skipped; under CI=true a skip is a failure.
+	@tests/kit/build.sh || [[ $${CI:-} != true ]]
+	@$(BIN)/pytest -q
+
+.PHONY: demo
+demo: setup ## devlink in a private world, from up to down, without root
+	@$(BIN)/devlink demo
+
+.PHONY: kit
+kit: ## build the real programs of a cluster (needs Go) into the cache, outside the tree
+	@tests/kit/build.sh
+
+.PHONY: requirements
+requirements: ## renew the pinned requirements (needs uv); UPGRADE=--upgrade takes newer versions
+	@$(COMPILE) $(UPGRADE) --output-file $(REQUIREMENTS)/runtime.txt
+	@$(COMPILE) $(UPGRADE) --group dev --constraint $(REQUIREMENTS)/runtime.txt --output-file $(REQUIREMENTS)/dev.txt

@@ -1,0 +1,194 @@
+"""Routes as data: how they read, what makes two of them the same place, and the difference between two sets."""
+
+import dataclasses
+import ipaddress
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devlink.core.network import (
+    METRIC,
+    PROTOCOL,
+    ObservedNetwork,
+    ObservedRoute,
+    Path,
+    Route,
+    RouteDiff,
+    RouteKey,
+    diff_routes,
+)
+from devlink.core.prefixes import IPNetwork
+
+# Few values, so that two sets often meet in the same place and often differ there.
+DESTINATIONS: tuple[IPNetwork, ...] = (
+    ip_network("10.20.0.0/16"),
+    ip_network("10.20.0.0/24"),
+    ip_network("10.254.0.0/16"),
+    ip_network("fd00:20::/64"),
+)
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> Route:
+    destination = draw(st.sampled_from(DESTINATIONS))
+    v4 = isinstance(destination, ipaddress.IPv4Network)
+    hops = [ip_address(hop) for hop in (("172.16.0.13", "172.16.0.16") if v4 else ("fd00::13", "fd00::16"))]
+    return Route(
+        destination=destination,
+        next_hop=draw(st.none() | st.sampled_from(hops)),
+        oif=draw(st.sampled_from(("eth0", "devlink0"))),
+        metric=draw(st.sampled_from((METRIC, 51))),
+        table=draw(st.sampled_from((254, 100))),
+        mtu=draw(st.none() | st.just(1480)),
+        source=draw(st.none() | st.just(ip_address("172.16.0.100" if v4 else "fd00::100"))),
+    )
+
+
+def route_tables() -> st.SearchStrategy[tuple[Route, ...]]:
+    """Routes as a kernel can hold them: one for each place."""
+    return st.lists(routes(), max_size=8, unique_by=lambda route: route.key).map(tuple)
+
+
+def apply(diff: RouteDiff, table: tuple[Route, ...]) -> tuple[Route, ...]:
+    """What a kernel holds after the diff; fails where it would answer EEXIST or ESRCH."""
+    kernel: dict[RouteKey, Route] = {route.key: route for route in table}
+    for route in diff.delete:
+        assert kernel.pop(route.key) == route, "a delete names the route as it is"
+    for route in diff.replace:
+        assert route.key in kernel, "replace without a route there"
+        kernel[route.key] = route
+    for route in diff.add:
+        assert route.key not in kernel, "add onto a route there"
+        kernel[route.key] = route
+    return tuple(kernel.values())
+
+
+@given(desired=route_tables(), observed=route_tables())
+def test_applying_the_difference_to_the_observed_routes_yields_the_desired_ones(
+    desired: tuple[Route, ...], observed: tuple[Route, ...]
+) -> None:
+    assert set(apply(diff_routes(desired, observed), observed)) == set(desired)
+
+
+@given(desired=route_tables(), observed=route_tables())
+def test_the_difference_touches_no_route_that_is_already_as_desired(
+    desired: tuple[Route, ...], observed: tuple[Route, ...]
+) -> None:
+    diff = diff_routes(desired, observed)
+    assert {*diff.add, *diff.replace, *diff.delete}.isdisjoint(set(desired) & set(observed))
+
+
+@given(desired=route_tables(), observed=route_tables())
+def test_no_place_is_in_two_parts_of_a_difference(desired: tuple[Route, ...], observed: tuple[Route, ...]) -> None:
+    diff = diff_routes(desired, observed)
+    keys = [route.key for route in (*diff.add, *diff.replace, *diff.delete)]
+    assert len(keys) == len(set(keys))
+
+
+@given(table=route_tables())
+def test_equal_routes_have_no_difference_whatever_their_order(table: tuple[Route, ...]) -> None:
+    assert not diff_routes(table, tuple(reversed(table)))
+
+
+@given(desired=route_tables(), observed=route_tables())
+def test_a_difference_is_true_exactly_if_something_must_change(
+    desired: tuple[Route, ...], observed: tuple[Route, ...]
+) -> None:
+    assert bool(diff_routes(desired, observed)) == (set(desired) != set(observed))
+
+
+ROUTE = Route(destination=ip_network("10.20.73.64/26"), next_hop=ip_address("172.16.0.13"), oif="eth0")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"next_hop": ip_address("172.16.0.16")},
+        {"next_hop": None},
+        {"oif": "wlan0"},
+        {"mtu": 1400},
+        {"source": ip_address("172.16.0.100")},
+    ],
+)
+def test_another_way_to_the_same_place_is_a_replace(changed: dict[str, object]) -> None:
+    desired = dataclasses.replace(ROUTE, **changed)  # type: ignore[arg-type]  # one field of five types
+    assert diff_routes((desired,), (ROUTE,)) == RouteDiff(replace=(desired,))
+
+
+@pytest.mark.parametrize("changed", [{"metric": METRIC + 1}, {"table": 100}])
+def test_another_metric_or_table_is_another_place(changed: dict[str, int]) -> None:
+    # The kernel's replace on another metric adds a second route: it must be an add and a delete.
+    desired = dataclasses.replace(ROUTE, **changed)  # type: ignore[arg-type]  # see above
+    assert diff_routes((desired,), (ROUTE,)) == RouteDiff(add=(desired,), delete=(ROUTE,))
+
+
+@pytest.mark.parametrize(
+    ("route", "text"),
+    [
+        (ROUTE, "10.20.73.64/26 via 172.16.0.13 dev eth0 proto 231 metric 50"),
+        (
+            Route(destination=ip_network("10.96.0.10/32"), oif="devlink0"),
+            "10.96.0.10/32 dev devlink0 proto 231 metric 50",
+        ),
+        (
+            Route(
+                destination=ip_network("fd00:20::/64"),
+                next_hop=ip_address("fd00::13"),
+                oif="eth0",
+                metric=70,
+                table=100,
+                mtu=1480,
+                source=ip_address("fd00::100"),
+            ),
+            "fd00:20::/64 via fd00::13 dev eth0 proto 231 src fd00::100 metric 70 table 100 mtu 1480",
+        ),
+    ],
+)
+def test_a_route_reads_as_ip_route_writes_it(route: Route, text: str) -> None:
+    assert str(route) == text
+
+
+@given(route=routes())
+def test_a_route_of_ours_comes_back_from_the_observation_unchanged(route: Route) -> None:
+    observed = ObservedRoute(
+        destination=route.destination, next_hop=route.next_hop, oif=route.oif, metric=route.metric, table=route.table,
+        protocol=PROTOCOL, mtu=route.mtu, source=route.source,
+    )  # fmt: skip
+    assert ObservedNetwork(routes=(observed,)).ours == (route,)
+
+
+def test_only_unicast_routes_of_our_protocol_and_with_a_link_are_ours() -> None:
+    foreign = ObservedRoute(destination=ip_network("10.20.0.0/16"), oif="eth0", protocol=186)
+    blackhole = ObservedRoute(destination=ip_network("10.21.0.0/16"), protocol=PROTOCOL, kind="blackhole")
+    multipath = ObservedRoute(destination=ip_network("10.22.0.0/16"), protocol=PROTOCOL)
+    assert ObservedNetwork(routes=(foreign, blackhole, multipath)).ours == ()
+
+
+def test_default_gateways_are_those_of_both_families_each_once_and_of_no_other_route() -> None:
+    v4, v6, router = ip_address("192.168.1.1"), ip_address("fe80::1"), ip_address("192.168.1.2")
+    network = ObservedNetwork(
+        routes=(
+            ObservedRoute(destination=ip_network("0.0.0.0/0"), next_hop=v4, oif="wlan0", metric=600, protocol=16),
+            ObservedRoute(destination=ip_network("0.0.0.0/0"), next_hop=v4, oif="wlan0", metric=700, protocol=4),
+            ObservedRoute(destination=ip_network("::/0"), next_hop=v6, oif="wlan0", metric=1024, protocol=9),
+            ObservedRoute(destination=ip_network("0.0.0.0/0"), oif="ppp0", metric=800, protocol=4),
+            ObservedRoute(destination=ip_network("10.0.0.0/8"), next_hop=router, oif="wlan0", protocol=4),
+        )
+    )
+    assert network.default_gateways == (v4, v6)
+
+
+@pytest.mark.parametrize(
+    ("path", "on_link"),
+    [
+        (Path(oif="eth0"), True),
+        (Path(oif="eth0", next_hop=ip_address("192.168.1.1")), False),
+        (Path(oif="lo", kind="local"), False),
+        (Path(), False),
+        (Path(kind="unreachable"), False),
+    ],
+)
+def test_a_next_hop_must_be_reached_out_of_a_link_without_a_router(path: Path, on_link: bool) -> None:
+    assert path.is_on_link is on_link
