@@ -8,40 +8,20 @@ import dataclasses
 import difflib
 import functools
 import ipaddress
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar, Union, get_args, get_origin
 
+from devlink.core.checks import MAX_FAULTS, MAX_SHOWN, faults_of, key_of, show
+from devlink.core.checks import DecodeError as DecodeError
+from devlink.core.checks import Fault as Fault
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress, IPNetwork
 
 T = TypeVar("T")
-MAX_FAULTS = 50
-"""A hostile document with a million faults must not become a million lines."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong in a document."""
-
-    path: str
-    """Where: `spec.gateways[0].address`; empty for the document itself."""
-    problem: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        where = f"{self.path}: " if self.path else ""
-        return f"{where}{self.problem}" + (f" ({self.hint})" if self.hint else "")
-
-
-class DecodeError(ValueError):
-    """A tree is not what its type asks for. `faults` names each reason, the first 50."""
-
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__("; ".join(str(fault) for fault in faults))
-        self.faults = faults
 
 
 class _RejectedError(Exception):
@@ -50,39 +30,46 @@ class _RejectedError(Exception):
 
 def parse_prefix(text: str) -> IPNetwork:
     """A prefix in CIDR form, as strictly as a route needs it. Raises ValueError(problem, hint)."""
-    if len(text.split()) == 2:
-        address, _, mask = text.replace("/", " ").partition(" ")
-        hint = f"write {text.split()[0]}"
-        if "/" not in text:
-            try:
-                hint = f"write {ipaddress.ip_network(f'{address}/{mask.strip()}', strict=False)}"
-            except ValueError:
-                hint = "write ADDRESS/LENGTH"
-        raise ValueError(f"{text!r} is not one prefix in CIDR form", hint)
-    if "/" not in text:
-        raise ValueError(f"{text!r} has no prefix length", f"one address alone is {text}/{128 if ':' in text else 32}")
-    if not text.rpartition("/")[2].isdecimal():
-        raise ValueError(f"{text!r} is not a prefix in CIDR form", "write ADDRESS/LENGTH, as in 10.20.0.0/16")
+    _, slash, length = text.partition("/")
+    if len(text.split()) != 1 or not slash or not re.fullmatch("0|[1-9][0-9]{0,2}", length):
+        raise ValueError(*_not_a_prefix(text))
     try:
         return ipaddress.ip_network(text)
     except ValueError:
         try:
             loose = ipaddress.ip_network(text, strict=False)
         except ValueError:
-            raise ValueError(f"{text!r} is not an IP prefix", "write ADDRESS/LENGTH, as in 10.20.0.0/16") from None
-    raise ValueError(f"{text!r} has host bits set", f"the network is {loose}; check the address for a typing error")
+            raise ValueError(f"{show(text)} is not an IP prefix", _CIDR) from None
+    raise ValueError(f"{show(text)} has host bits set", f"the network is {loose}; check the address for a typing error")
+
+
+_CIDR = "write ADDRESS/LENGTH, as in 10.20.0.0/16"
+
+
+def _not_a_prefix(text: str) -> tuple[str, str]:
+    """Problem and hint for a text that has not even the form of a prefix."""
+    words = text.split()
+    if len(words) == 2 and "/" in words[0]:
+        return f"{show(text)} has a prefix length and a mask", f"write {show(words[0])[1:-1]} alone"
+    try:
+        written = ipaddress.ip_network("/".join(words), strict=False)
+    except ValueError:
+        return f"{show(text)} is not a prefix in CIDR form", _CIDR
+    if len(words) == 2 or "/" in text:
+        return f"{show(text)} is not a prefix in CIDR form", f"write {written}"
+    return f"{show(text)} has no prefix length", f"one address alone is {written}"
 
 
 def parse_address(text: str) -> IPAddress:
     """One address, no prefix length, no zone. Raises ValueError with problem and hint."""
     if "/" in text:
-        raise ValueError(f"{text!r} is a prefix where one address is wanted", f"write {text.partition('/')[0]}")
+        raise ValueError(f"{show(text)} is a prefix where one address is wanted", "leave out the slash and the length")
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not an IP address", "a name cannot be used here") from None
+        raise ValueError(f"{show(text)} is not an IP address", "a name cannot be used here") from None
     if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
-        raise ValueError(f"{text!r} has a zone", "link-local addresses cannot be used here")
+        raise ValueError(f"{show(text)} has a zone", "link-local addresses cannot be used here")
     return address
 
 
@@ -110,11 +97,6 @@ _WORDS = {
     list: "a list",
     dict: "a mapping",
 }
-
-
-def key_of(field: "dataclasses.Field[Any]") -> str:
-    """The key of a field in a document: its name, or the one that the field's metadata gives."""
-    return str(field.metadata.get("key", field.name))
 
 
 @functools.cache
@@ -146,7 +128,7 @@ def _decode(kind: Any, tree: object, path: str, faults: list[Fault]) -> Any:
 
     if kind in _LEAVES:
         if not isinstance(tree, str):
-            reject(f"{_show(tree)} is not a text", "put it in quotes")
+            reject(f"{show(tree)} is not a text", _quotes(tree))
         try:
             return _LEAVES[kind](tree)
         except ValueError as error:
@@ -158,15 +140,15 @@ def _decode(kind: Any, tree: object, path: str, faults: list[Fault]) -> Any:
         choices = [choice for choice in get_args(kind) if choice is not type(None)]
         return _decode(choices[0] if len(choices) == 1 else Union[tuple(choices)], tree, path, faults)  # noqa: UP007
     if origin is tuple:
-        return _decode_items(get_args(kind)[0], tree, path, faults, reject)
+        return _decode_items(get_args(kind), tree, path, faults, reject)
     if origin in (dict, Mapping):
         if not isinstance(tree, dict):
-            reject(f"{_show(tree)} is not a mapping")
+            reject(f"{show(tree)} is not a mapping")
         key_kind, value_kind = get_args(kind)
         result = {}
         for key, value in tree.items():
             try:
-                place = f"{path}.{key}" if path else str(key)
+                place = _join(path, str(key))
                 result[_decode(key_kind, key, place, faults)] = _decode(value_kind, value, place, faults)
             except _RejectedError:
                 continue
@@ -181,25 +163,34 @@ def _decode(kind: Any, tree: object, path: str, faults: list[Fault]) -> Any:
         except ValueError:
             words = [str(member.value) for member in kind]
             near = difflib.get_close_matches(str(tree), words, 1)
-            reject(f"{_show(tree)} is none of {', '.join(words)}", f"did you mean {near[0]}?" if near else "")
+            reject(f"{show(tree)} is none of {', '.join(words)}", f"did you mean {near[0]}?" if near else "")
     if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
         return float(tree)
     if not isinstance(tree, kind) or (isinstance(tree, bool) and kind is not bool):
-        reject(f"{_show(tree)} is not {_WORDS.get(kind, kind)}", "put it in quotes" if kind is str else "")
+        unquote = kind is int and isinstance(tree, str) and tree.isdecimal()
+        hint = "write it without quotes" if unquote else _quotes(tree) if kind is str else ""
+        reject(f"{show(tree)} is not {_WORDS.get(kind, kind)}", hint)
     return tree
 
 
+def _quotes(tree: object) -> str:
+    return "put it in quotes" if isinstance(tree, bool | int | float) else ""
+
+
 def _decode_items(
-    kind: Any, tree: object, path: str, faults: list[Fault], reject: Callable[..., typing.NoReturn]
+    kinds: tuple[Any, ...], tree: object, path: str, faults: list[Fault], reject: Callable[..., typing.NoReturn]
 ) -> Any:
     if not isinstance(tree, list | tuple):
-        reject(f"{_show(tree)} is not a list", "write [" + str(tree) + "]" if isinstance(tree, str) else "")
+        reject(f"{show(tree)} is not a list", f"write [{show(tree)[1:-1]}]" if isinstance(tree, str) else "")
+    endless = kinds[-1] is Ellipsis
+    if not endless and len(tree) != len(kinds):
+        reject(f"{len(tree)} items, not {len(kinds)}")
     items = []
     for index, item in enumerate(tree):
         if len(faults) > MAX_FAULTS:
             break
         try:
-            items.append(_decode(kind, item, f"{path}[{index}]", faults))
+            items.append(_decode(kinds[0 if endless else index], item, f"{path}[{index}]", faults))
         except _RejectedError:
             continue
     return tuple(items)
@@ -209,44 +200,48 @@ def _decode_dataclass(
     cls: type, tree: object, path: str, faults: list[Fault], reject: Callable[..., typing.NoReturn]
 ) -> Any:
     if not isinstance(tree, dict):
-        reject(f"{_show(tree)} is not a mapping")
+        reject(f"{show(tree)} is not a mapping")
     hints = field_types(cls)
     fields = {key_of(field): field for field in dataclasses.fields(cls)}
     before = len(faults)
     for key in tree:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, 1)
+        if key not in fields and len(faults) <= MAX_FAULTS:
+            name = str(key) if len(str(key)) < MAX_SHOWN and str(key).isprintable() else show(key)
+            near = difflib.get_close_matches(name, fields, 1)
             hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
-            faults.append(Fault(f"{path}.{key}" if path else str(key), "unknown key", hint))
+            faults.append(Fault(_join(path, name), "unknown key", hint))
     values: dict[str, Any] = {}
     for key, field in fields.items():
-        place = f"{path}.{key}" if path else key
+        place = _join(path, key)
+        clean = len(faults)
         if key in tree:
             try:
-                values[field.name] = _decode(hints[field.name], tree[key], place, faults)
+                value = _decode(hints[field.name], tree[key], place, faults)
             except _RejectedError:
                 continue
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            if len(faults) == clean:
+                values[field.name] = value
+        elif field.default is not dataclasses.MISSING:
+            values[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            values[field.name] = field.default_factory()
+        else:
             faults.append(Fault(place, "missing", str(field.metadata.get("hint", ""))))
-    if len(faults) > before:
-        raise _RejectedError
-    try:
-        return cls(**values)
-    except DecodeError as error:  # a check of the class itself, with paths below this place
-        for fault in error.faults:
-            faults.append(Fault(".".join(part for part in (path, fault.path) if part), fault.problem, fault.hint))
-    except ValueError as error:
-        faults.append(Fault(path, str(error)))
+    if len(faults) > before:  # what can be said of the fields that are right is said in the same breath
+        found = faults_of(cls, values)
+    else:
+        try:
+            return cls(**values)
+        except DecodeError as error:
+            found = list(error.faults)
+        except ValueError as error:
+            found = [Fault("", str(error))]
+    faults += (Fault(_join(path, fault.path), fault.problem, fault.hint) for fault in found)
     raise _RejectedError
 
 
-def _show(tree: object) -> str:
-    if tree is None:
-        return "nothing"
-    if isinstance(tree, dict | list):
-        return "a mapping" if isinstance(tree, dict) else "a list"
-    text = repr(tree)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _join(path: str, below: str) -> str:
+    return f"{path}.{below}" if path and below else path or below
 
 
 def encode(value: Any) -> Any:

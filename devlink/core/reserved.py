@@ -1,0 +1,42 @@
+"""Addresses that devlink never routes and never uses, whoever asks for them."""
+
+import ipaddress
+
+from devlink.core.prefixes import IPAddress, IPNetwork, overlap
+
+SHORTEST = {4: 8, 6: 16}
+"""Prefix lengths below which a route is a part of the default route, by IP version."""
+RESERVED: tuple[tuple[IPNetwork, str], ...] = tuple(
+    (ipaddress.ip_network(text), what)
+    for text, what in (
+        ("0.0.0.0/8", '"this network" (RFC 791)'),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved (RFC 1112)"),
+        ("::/128", "the unspecified address"),
+        ("::1/128", "loopback"),
+        ("::ffff:0:0/96", "IPv4 in IPv6 clothes (RFC 4291), never on a wire"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"),
+    )
+)
+"""From the IANA special-purpose registries (RFC 6890): what no pod, service, node or DNS server can have."""
+
+
+def objection_to_prefix(prefix: IPNetwork) -> str:
+    """Why a prefix can be nobody's pods or services; empty where it can."""
+    if prefix.prefixlen < SHORTEST[prefix.version]:
+        return f"shorter than /{SHORTEST[prefix.version]}: the default route or a part of it"
+    for space, what in RESERVED:
+        if overlap(prefix, space):
+            return f"overlaps {space}, which is {what}"
+    return ""
+
+
+def objection_to_address(address: IPAddress) -> str:
+    """Why an address can be no node, gateway or DNS server; empty where it can."""
+    for space, what in RESERVED:
+        if address in space:
+            return f"in {space}, which is {what}"
+    return ""
