@@ -48,7 +48,7 @@ types:
 	@$(BIN)/mypy --no-error-summary
 
 contracts:
-	@out=$$($(BIN)/lint-imports) || { echo "$$out"; exit 1; }
+	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
 
 unit:
 	@$(BIN)/pytest -q -m "$(UNIT)"
