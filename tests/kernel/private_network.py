@@ -1,0 +1,64 @@
+"""Runs a piece of a test inside a network namespace of its own, without root."""
+
+import ctypes
+import json
+import os
+import subprocess
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+
+
+def in_private_network(body: Callable[[], None]) -> None:
+    """Run `body` in a forked child that is root of a new user and network namespace; its failure is this test's."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _run(body, writing)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        report = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, f"in the namespace:\n{report}"
+
+
+def _run(body: Callable[[], None], writing: int) -> NoReturn:
+    code = 1
+    try:
+        uid, gid = os.geteuid(), os.getegid()
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        body()
+        code = 0
+    except BaseException:
+        os.write(writing, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def ip(*words: str) -> None:
+    """Run one `ip` command."""
+    subprocess.run(["ip", *words], check=True)
+
+
+def ip_json(*words: str) -> list[dict[str, Any]]:
+    """What one `ip -j` command tells."""
+    text = subprocess.run(["ip", "-j", *words], check=True, capture_output=True, text=True).stdout
+    shown: list[dict[str, Any]] = json.loads(text or "[]")
+    return shown
+
+
+def make_links() -> None:
+    """`lo` and the pair `v0`, `v1`, up; `v0` has 192.0.2.1/24 and 2001:db8::1/64."""
+    ip("link", "set", "lo", "up")
+    ip("link", "add", "v0", "type", "veth", "peer", "name", "v1")
+    ip("address", "add", "192.0.2.1/24", "dev", "v0")
+    ip("address", "add", "2001:db8::1/64", "dev", "v0", "nodad")
+    ip("link", "set", "v1", "up")
+    ip("link", "set", "v0", "up")
