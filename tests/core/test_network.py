@@ -150,7 +150,8 @@ def test_a_route_of_ours_comes_back_from_the_observation_unchanged(route: Route)
 
 def test_only_unicast_routes_of_our_protocol_and_with_a_link_are_ours() -> None:
     foreign = ObservedRoute(destination=ip_network("10.20.0.0/16"), oif="eth0", protocol=186)
-    blackhole = ObservedRoute(destination=ip_network("10.21.0.0/16"), protocol=PROTOCOL, kind="blackhole")
+    # The kernel shows IPv6 routes to nowhere with a link.
+    blackhole = ObservedRoute(destination=ip_network("fd00:21::/64"), oif="lo", protocol=PROTOCOL, kind="blackhole")
     multipath = ObservedRoute(destination=ip_network("10.22.0.0/16"), protocol=PROTOCOL)
     assert ObservedNetwork(routes=(foreign, blackhole, multipath)).ours == ()
 
