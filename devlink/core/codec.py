@@ -4,6 +4,7 @@ Used for every message on our sockets, for the journal, the trust records and th
 stops at the first fault and takes no union of two address classes; a person who wrote a profile wants all the faults.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -162,7 +163,7 @@ def _decode(kind: Any, tree: object, path: str, faults: list[Fault]) -> Any:
             return kind(tree)
         except ValueError:
             words = [str(member.value) for member in kind]
-            near = difflib.get_close_matches(str(tree), words, 1)
+            near = difflib.get_close_matches(str(tree)[:MAX_SHOWN], words, 1)
             reject(f"{show(tree)} is none of {', '.join(words)}", f"did you mean {near[0]}?" if near else "")
     if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
         return float(tree)
@@ -181,7 +182,10 @@ def _decode_items(
     kinds: tuple[Any, ...], tree: object, path: str, faults: list[Fault], reject: Callable[..., typing.NoReturn]
 ) -> Any:
     if not isinstance(tree, list | tuple):
-        reject(f"{show(tree)} is not a list", f"write [{show(tree)[1:-1]}]" if isinstance(tree, str) else "")
+        if isinstance(tree, str) and kinds[0] in _LEAVES:
+            with contextlib.suppress(_RejectedError):  # the text itself may be wrong too
+                _decode(kinds[0], tree, path, faults)
+        reject(f"{show(tree)} is not a list", "put it in [ ]" if isinstance(tree, str) else "")
     endless = kinds[-1] is Ellipsis
     if not endless and len(tree) != len(kinds):
         reject(f"{len(tree)} items, not {len(kinds)}")

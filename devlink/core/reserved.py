@@ -27,7 +27,7 @@ RESERVED: tuple[tuple[IPNetwork, str], ...] = tuple(
 def objection_to_prefix(prefix: IPNetwork) -> str:
     """Why a prefix can be nobody's pods or services; empty where it can."""
     if prefix.prefixlen < SHORTEST[prefix.version]:
-        return f"shorter than /{SHORTEST[prefix.version]}: the default route or a part of it"
+        return f"is shorter than /{SHORTEST[prefix.version]}: the default route or a part of it"
     for space, what in RESERVED:
         if overlap(prefix, space):
             return f"overlaps {space}, which is {what}"
@@ -36,7 +36,18 @@ def objection_to_prefix(prefix: IPNetwork) -> str:
 
 def objection_to_address(address: IPAddress) -> str:
     """Why an address can be no node, gateway or DNS server; empty where it can."""
-    for space, what in RESERVED:
-        if address in space:
-            return f"in {space}, which is {what}"
+    number = int(address)
+    for mask, first, space, what in _MASKED[address.version]:
+        if number & mask == first:
+            return f"lies in {space}, which is {what}"
     return ""
+
+
+_MASKED = {
+    version: [
+        (int(space.netmask), int(space.network_address), space, what)
+        for space, what in RESERVED
+        if space.version == version
+    ]
+    for version in (4, 6)
+}
