@@ -39,7 +39,7 @@ static: setup
 	@$(SIDE_BY_SIDE) types format lint contracts
 
 format:
-	@$(BIN)/ruff format --check --quiet . || { echo 'format: run make fix'; exit 1; }
+	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo 'make fix formats them'; exit 1; }
 
 lint:
 	@$(BIN)/ruff check --quiet .
