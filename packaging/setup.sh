@@ -50,16 +50,17 @@ system() {
     say "missing packages: ${missing[*]}. Going on without them; as root: apt-get install ${missing[*]}"
 }
 
-# The first Python that really runs (a pyenv shim on PATH may not) and is new enough.
+# The one that PYTHON names, else the first that really runs (a pyenv shim on PATH may not) and is new enough.
 find_python() {
-    local candidate
-    for candidate in ${PYTHON:-} python3 python3.{11..20} /usr/bin/python3; do
+    local candidate candidates=(python3 python3.{11..20} /usr/bin/python3)
+    [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    die "Python 3.11 or later is needed and was not found on PATH; name one: make PYTHON=/path/to/python3"
+    die "Python 3.11 or later is needed, and none of these is: ${candidates[*]}; name one: make PYTHON=/path/to/python3"
 }
 
 new_venv_by_pip() {
