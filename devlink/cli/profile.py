@@ -1,0 +1,140 @@
+"""`devlink profile`: look at profiles, check them, and print their schema."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from devlink.errors import ProfileError, UsageError
+
+if TYPE_CHECKING:
+    from devlink.agent.profiles import KnownProfile
+
+
+@click.group()
+def profile() -> None:
+    """Look at profiles, check them, print their schema."""
+
+
+@profile.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the result.")
+def validate(files: tuple[str, ...], output: str) -> None:
+    """Check profiles and name every fault in them. - reads standard input."""
+    results = [_validated(name) for name in files]
+    if output == "json":
+        click.echo(json.dumps(results, indent=2))
+    for result in results:
+        if not result["ok"]:
+            for line in result["faults"]:
+                click.echo(f"{result['file']}: {line}", err=True)
+        elif output == "text":
+            click.echo(f"{result['file']}: ok")
+    invalid = sum(1 for result in results if result["error"] == "invalid")
+    unread = sum(1 for result in results if result["error"] == "unreadable")
+    if invalid:
+        count = f"{invalid} of {len(files)} profiles" if len(files) > 1 else "The profile"
+        raise ProfileError(
+            f"{count} {'is' if invalid == 1 else 'are'} invalid.", next_step="Correct what is named above."
+        )
+    if unread:
+        raise UsageError(f"{unread} of {len(files)} files cannot be read.", next_step="Check the paths named above.")
+
+
+@profile.command()
+@click.argument("name", required=False, metavar="[NAME|FILE]")
+@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the profile.")
+def show(name: str | None, output: str) -> None:
+    """Print a profile in its canonical form: of that name, in that file, or the default one."""
+    from devlink.agent.profiles import default_profile, load
+    from devlink.core import codec
+    from devlink.core.profile_document import encode_profile
+
+    wanted = default_profile() if name is None else load(name)
+    if output == "json":
+        click.echo(json.dumps(codec.encode(wanted), indent=2, ensure_ascii=False))
+    else:
+        click.echo(encode_profile(wanted), nl=False)
+
+
+@profile.command("list")
+@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="Form of the list.")
+def list_(output: str) -> None:
+    """List the profiles in the configuration folder; * marks the default."""
+    from devlink.agent.profiles import config_folder, configured_default, known_profiles
+
+    known = known_profiles()
+    try:
+        default = configured_default() or (known[0].name if len(known) == 1 else None)
+    except UsageError as error:  # a broken config.toml is no reason to hide the profiles
+        click.echo(str(error), err=True)
+        default = None
+    rows = [_row(one, default) for one in known]
+    if output == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(rows, sort_keys=False, allow_unicode=True), nl=False)
+    elif not rows:
+        click.echo(f"No profile in {config_folder() / 'profiles'}.", err=True)
+    else:
+        click.echo(_table(rows))
+
+
+@profile.command()
+def schema() -> None:
+    """Print the JSON Schema of a profile, for editors and for CI."""
+    from devlink.core.profile_schema import schema as schema_of_profiles
+
+    click.echo(json.dumps(schema_of_profiles(), indent=2))
+
+
+def _validated(name: str) -> dict[str, Any]:
+    from pathlib import Path
+
+    from devlink.agent.profiles import read_profile
+    from devlink.core.profile_document import MAX_BYTES, decode_profile
+
+    shown = "<stdin>" if name == "-" else name
+    try:
+        if name == "-":
+            decode_profile(sys.stdin.buffer.read(MAX_BYTES + 1))
+        else:
+            read_profile(Path(name))
+    except ProfileError as error:
+        return {"file": shown, "ok": False, "error": "invalid", "faults": list(error.faults)}
+    except UsageError as error:
+        return {"file": shown, "ok": False, "error": "unreadable", "faults": [f"cannot be read: {error.why}"]}
+    return {"file": shown, "ok": True, "error": None, "faults": []}
+
+
+def _row(known: KnownProfile, default: str | None) -> dict[str, Any]:
+    error = known.error
+    fault = None
+    if error is not None:
+        fault = error.faults[0] if isinstance(error, ProfileError) and error.faults else str(error)
+    return {
+        "name": known.name,
+        "default": known.name == default,
+        "revision": known.profile.metadata.revision if known.profile else "",
+        "file": str(known.path),
+        "fault": fault,
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    header = ("", "NAME", "REVISION", "FILE")
+    cells = [header] + [
+        ("*" if row["default"] else "", row["name"], row["revision"] or "-", row["file"]) for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(3)]
+    lines = []
+    for line, fault in zip(cells, [None] + [row["fault"] for row in rows], strict=True):
+        lines.append("  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[3]]))
+        if fault:
+            lines.append(f"{'':{widths[0]}}  invalid: {fault}")
+    return "\n".join(lines)
