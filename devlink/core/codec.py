@@ -211,8 +211,9 @@ def _decode_dataclass(
     for key in tree:
         if key not in fields and len(faults) <= MAX_FAULTS:
             name = str(key) if len(str(key)) < MAX_SHOWN and str(key).isprintable() else show(key)
-            near = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
+            known = {known.lower(): known for known in fields}
+            near = difflib.get_close_matches(name.lower(), known, 1)
+            hint = f"did you mean {known[near[0]]}?" if near else f"known here: {', '.join(fields)}"
             faults.append(Fault(_join(path, name), "unknown key", hint))
     values: dict[str, Any] = {}
     for key, field in fields.items():

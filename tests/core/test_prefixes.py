@@ -1,0 +1,53 @@
+"""Prefix arithmetic against sets of addresses in a space small enough to enumerate."""
+
+import ipaddress
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devlink.core.prefixes import IPNetwork, collapse, contains, covered, host_prefix, is_within, overlap
+
+BASE = int(ipaddress.ip_address("10.0.0.0"))
+SMALL = st.builds(
+    lambda number, length: ipaddress.IPv4Network((BASE + number, length), strict=False),
+    st.integers(0, 63),
+    st.integers(26, 32),
+)
+
+
+def addresses(*prefixes: IPNetwork) -> set[int]:
+    return {int(prefix.network_address) + i for prefix in prefixes for i in range(prefix.num_addresses)}
+
+
+@given(SMALL, SMALL)
+def test_within_and_overlap_are_what_the_addresses_say(a: IPNetwork, b: IPNetwork) -> None:
+    assert is_within(a, b) == (addresses(a) <= addresses(b))
+    assert overlap(a, b) == bool(addresses(a) & addresses(b))
+
+
+@given(st.lists(SMALL, max_size=6), SMALL)
+def test_collapse_keeps_the_addresses_and_covered_counts_neighbours_together(
+    prefixes: list[IPNetwork], prefix: IPNetwork
+) -> None:
+    collapsed = collapse(prefixes)
+    assert addresses(*collapsed) == addresses(*prefixes)
+    assert len(collapsed) <= len(set(prefixes))
+    assert covered(prefix, prefixes) == (addresses(prefix) <= addresses(*prefixes))
+
+
+@given(st.lists(SMALL, max_size=6), st.integers(0, 63))
+def test_contains_asks_every_prefix(prefixes: list[IPNetwork], number: int) -> None:
+    assert contains(prefixes, ipaddress.ip_address(BASE + number)) == (BASE + number in addresses(*prefixes))
+
+
+def test_the_families_never_meet() -> None:
+    everything4, everything6 = ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")
+    assert not overlap(everything4, everything6)
+    assert not is_within(everything4, everything6)
+    assert collapse([everything6, everything4]) == (everything4, everything6)
+    assert not contains([everything6], ipaddress.ip_address("10.0.0.1"))
+
+
+def test_one_address_is_a_prefix_of_its_own() -> None:
+    assert str(host_prefix(ipaddress.ip_address("10.0.0.1"))) == "10.0.0.1/32"
+    assert str(host_prefix(ipaddress.ip_address("fd00::1"))) == "fd00::1/128"
