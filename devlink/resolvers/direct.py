@@ -1,0 +1,75 @@
+"""Mode `direct`: /etc/resolv.conf names the forwarder alone, which passes on what is no cluster's."""
+
+import ipaddress
+from collections.abc import Iterable
+from pathlib import Path
+
+from devlink.core.plan import Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, ResolvConf, parse
+
+NAME = "resolv.conf"
+MAX_SIZE = 1 << 16
+DEFAULT_NAMESERVER = ipaddress.ip_address("127.0.0.1")
+"""What libc asks where no nameserver is named (resolv.conf(5))."""
+
+
+class DirectResolver:
+    """Reads the files by itself, which needs no privilege, and has them written by `devlink files`."""
+
+    name = "direct"
+    can_split = False
+
+    def __init__(self, files: FilesClient, *, own: Iterable[IPAddress] = (), folder: Path = Path("/etc")) -> None:
+        """`own`: addresses that the forwarder has or may get, which are never upstreams."""
+        self._files = files
+        self._own = frozenset(own)
+        self._folder = folder
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        """The nameservers that libc asked before us, at most three; 127.0.0.1 where none was named.
+
+        Raises HelperError if the file is there and cannot be read.
+        """
+        present = self._read(NAME)
+        own = set(self._own)
+        if present.is_ours and present.header is not None:
+            own.add(present.header.address)
+            present = self._read(BACKUP_NAME) if present.header.had_file else ResolvConf()
+        servers = present.nameservers[:MAX_NAMESERVERS] or (DEFAULT_NAMESERVER,)
+        return tuple(Upstream(address=server) for server in dict.fromkeys(servers) if server not in own)
+
+    def apply(self, address: IPAddress) -> None:
+        """Have `address` written as the only nameserver. Raises HelperError; the file is then as it was."""
+        self._files.write(address)
+        present = self._read(NAME)
+        if not present.is_ours or present.nameservers != (address,):
+            raise HelperError(
+                f"{self._folder / NAME} does not name devlink's forwarder, though it was just written.",
+                why="Another program wrote it again at once.",
+                next_step=f"Find out which one writes {self._folder / NAME}, and stop it.",
+            )
+
+    def restore(self) -> None:
+        """Have the file from before put back, if the present one is ours. Raises HelperError."""
+        self._files.restore()
+
+    def is_ours(self) -> bool:
+        """Whether the present file is ours and still names the forwarder."""
+        return not (self._folder / NAME).is_symlink() and self._read(NAME).is_ours
+
+    def _read(self, name: str) -> ResolvConf:
+        path = self._folder / name
+        try:
+            with path.open("rb") as file:
+                return parse(file.read(MAX_SIZE).decode(errors="surrogateescape"))
+        except FileNotFoundError:  # a symlink that leads nowhere too
+            return ResolvConf()
+        except OSError as error:
+            raise HelperError(
+                f"{path} could not be read.",
+                why=f"The system said: {error.strerror or error}.",
+                next_step=f"See `ls -l {path}`.",
+            ) from error

@@ -1,0 +1,65 @@
+"""Prove that names reach the forwarder the way that every program takes: through libc."""
+
+import ipaddress
+import subprocess
+from pathlib import Path
+
+from devlink.core.names import DomainName
+from devlink.core.prefixes import IPAddress
+from devlink.errors import VerificationError
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+NSSWITCH_CONF = Path("/etc/nsswitch.conf")
+
+
+def prove(name: DomainName, address: IPAddress, timeout: float) -> None:
+    """Look `name` up by getaddrinfo(3) in a child, within `timeout` seconds; `address` must be the one answer.
+
+    A child, since libc reads its configuration once in a process. Raises VerificationError with what was seen.
+    """
+    # With the final dot, libc's search list cannot make another name of it.
+    command = ["getent", "ahostsv4" if address.version == 4 else "ahostsv6", f"{name}."]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        raise _failure(f"libc gave no answer within {timeout:g} s", command) from None
+    except OSError as error:
+        raise VerificationError(
+            "It could not be proved that names reach devlink's forwarder.",
+            why=f"The program getent did not start: {error.strerror}.",
+            next_step="Install getent (package libc-bin), then try again.",
+        ) from error
+    answers = {line.split()[0] for line in run.stdout.splitlines() if line.strip()}
+    if _addresses(answers) != {address}:
+        said = f"said {', '.join(sorted(answers))}" if answers else "found nothing"
+        if run.stderr.strip():
+            said += f" ({run.stderr.strip()})"
+        raise _failure(f"libc {said}, where {address} was expected", command)
+
+
+def _addresses(answers: set[str]) -> set[IPAddress | None]:
+    found: set[IPAddress | None] = set()
+    for answer in answers:
+        try:
+            found.add(ipaddress.ip_address(answer))
+        except ValueError:
+            found.add(None)
+    return found
+
+
+def _failure(seen: str, command: list[str]) -> VerificationError:
+    return VerificationError(
+        "Names do not reach devlink's forwarder.",
+        why=f"`{' '.join(command)}`: {seen}. {_lines(RESOLV_CONF, 'nameserver')} {_lines(NSSWITCH_CONF, 'hosts:')}",
+        next_step="Let `dns` (or `resolve`) stand in the hosts line of /etc/nsswitch.conf, and see who writes "
+        "/etc/resolv.conf; `devlink up --no-dns` goes without names.",
+    )
+
+
+def _lines(path: Path, keyword: str) -> str:
+    try:
+        with path.open(errors="replace") as file:
+            found = [line.strip() for line in file.read(1 << 16).split("\n") if line.startswith(keyword)]
+    except OSError as error:
+        return f"{path}: {error.strerror}."
+    return f"{path}: {'; '.join(found) or f'no {keyword} line'}."
