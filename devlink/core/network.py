@@ -1,6 +1,6 @@
 """The laptop's network as data: links, addresses, routes, and the way to an address, as the kernel tells them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from devlink.core.prefixes import IPAddress, IPNetwork
@@ -132,10 +132,21 @@ class ObservedNetwork:
         return tuple(r.as_route() for r in self.routes if r.is_ours and r.kind == "unicast" and r.oif is not None)
 
     @property
+    def foreign(self) -> tuple[ObservedRoute, ...]:
+        """The routes of everybody else."""
+        return tuple(r for r in self.routes if not r.is_ours)
+
+    @property
     def default_gateways(self) -> tuple[IPAddress, ...]:
         """The next hops of the default routes."""
         hops = (r.next_hop for r in self.routes if r.destination.prefixlen == 0 and r.kind == "unicast")
         return tuple(dict.fromkeys(hop for hop in hops if hop is not None))
+
+
+def lookup(routes: Iterable[ObservedRoute], address: IPAddress) -> ObservedRoute | None:
+    """The route of the main table that carries `address`: the longest prefix, then the lowest metric."""
+    fitting = (r for r in routes if r.table == MAIN_TABLE and r.kind == "unicast" and address in r.destination)
+    return max(fitting, key=lambda r: (r.destination.prefixlen, -r.metric), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,30 +4,13 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from devlink.core.names import DomainName, reverse_prefix, reverse_zones
+from devlink.core.names import DomainName, reverse_prefix
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Zone
-from devlink.core.prefixes import IPAddress, IPNetwork, collapse, contains, covered, host_prefix, is_within, overlap
+from devlink.core.prefixes import IPAddress, IPNetwork, collapse, contains, covered, host_prefix, is_within
 from devlink.core.profile import BridgeProfile
+from devlink.core.reserved import objection_to_address, objection_to_prefix
 
-SHORTEST = {4: 8, 6: 16}
-"""Prefix lengths below which a route is a part of the default route, by IP version."""
-UNTOUCHABLE: tuple[IPNetwork, ...] = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8",  # this network, RFC 791
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "224.0.0.0/4",
-        "240.0.0.0/4",  # reserved and broadcast
-        "::/128",
-        "::1/128",
-        "::ffff:0:0/96",  # IPv4-mapped: never on a wire
-        "fe80::/10",
-        "ff00::/8",
-    )
-)
-"""Loopback, link-local, multicast and unroutable space: never ours to route, whatever a record says."""
 PRIVATE: tuple[IPNetwork, ...] = tuple(
     ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
@@ -63,8 +46,8 @@ class TrustRecord:
     ca: str = ""
 
 
-def claim_of_profile(profile: BridgeProfile, ca: str) -> Claim:
-    """All that a profile could ever ask for. `ca` is the hash of its CA (hashing is not this module's)."""
+def claim_of_profile(profile: BridgeProfile) -> Claim:
+    """All that a profile could ever ask for."""
     spec = profile.spec
     hops = [g.address for g in spec.gateways or ()] + [n.address for n in spec.nodes or ()]
     return Claim(
@@ -73,7 +56,7 @@ def claim_of_profile(profile: BridgeProfile, ca: str) -> Claim:
         domains=(spec.dns.domain,) if spec.dns else (),
         next_hops=tuple(dict.fromkeys(hops)),
         dns_servers=tuple(s.address for s in spec.dns.servers) if spec.dns else (),
-        ca=ca,
+        ca=spec.identity.ca_hash if spec.identity else "",
     )
 
 
@@ -127,7 +110,7 @@ def uncovered(record: TrustRecord, claim: Claim) -> tuple[str, ...]:
     if claim.name != record.name:
         wants.append(f"the name {claim.name}")
     for prefix in claim.prefixes:
-        if not covered(prefix, record.prefixes) and not _reverse_of(prefix, record.prefixes):
+        if not covered(prefix, record.prefixes):
             wants.append(f"prefix {prefix}")
     for domain in claim.domains:
         if not any(domain.is_within(trusted) for trusted in record.domains):
@@ -143,25 +126,14 @@ def uncovered(record: TrustRecord, claim: Claim) -> tuple[str, ...]:
     return tuple(wants)
 
 
-def _reverse_of(prefix: IPNetwork, prefixes: tuple[IPNetwork, ...]) -> bool:
-    """Whether `prefix` is what a reverse zone of one of `prefixes` stands for: zones end at octets and nibbles."""
-    return any(prefix == reverse_prefix(zone) for p in prefixes for zone in reverse_zones(p))
-
-
 def forbidden(claim: Claim) -> tuple[str, ...]:
     """What no record can allow, one text for each."""
-    refused = []
-    for prefix in claim.prefixes:
-        if prefix.prefixlen < SHORTEST[prefix.version]:
-            refused.append(f"prefix {prefix}: the default route or a part of it")
-        elif any(overlap(prefix, space) for space in UNTOUCHABLE):
-            refused.append(f"prefix {prefix}: loopback, link-local, multicast or unroutable addresses")
+    refused = [f"prefix {p} ({why})" for p in claim.prefixes if (why := objection_to_prefix(p))]
     for domain in claim.domains:
         if len(domain.labels) < 2:
-            refused.append(f"domain {domain}: the root or a whole top-level domain")
-    for address in claim.next_hops + claim.dns_servers:
-        if contains(UNTOUCHABLE, address):
-            refused.append(f"address {address}: loopback, link-local, multicast or unroutable")
+            refused.append(f"domain {domain} (the root, or a whole top-level domain)")
+    addresses = claim.next_hops + claim.dns_servers
+    refused += [f"address {a} ({why})" for a in addresses if (why := objection_to_address(a))]
     return tuple(refused)
 
 

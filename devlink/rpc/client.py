@@ -39,6 +39,10 @@ class Client:
     def stream(self, method: str, parameters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Call with `more` and yield each reply until the last. Raises as `call` does."""
         self._socket.sendall(pack(varlink.call(method, parameters, more=True)))
+        yield from self.remaining()
+
+    def remaining(self) -> Iterator[dict[str, Any]]:
+        """The replies that a stream still owes, for a caller that was interrupted in the middle of it."""
         continues = True
         while continues:
             parameters, continues = varlink.parse_reply(self._receive())

@@ -1,0 +1,76 @@
+"""How the command line reaches the agent: its socket, and starting one where there is none."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from devlink.agent.places import agent_socket, log_file, runtime_folder
+from devlink.errors import HelperError, UnexpectedError
+from devlink.rpc.client import Client
+
+START_LIMIT = 10.0
+"""Seconds for a new agent to answer."""
+
+
+def connect(*, timeout: float | None = 60.0) -> Client | None:
+    """A connection to the running agent, or None where none runs. `timeout` (seconds) bounds each wait on it."""
+    try:
+        return Client.connect(agent_socket(), timeout=timeout)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except OSError as error:
+        raise UnexpectedError(f"The agent's socket cannot be used: {error.strerror}: {agent_socket()}.") from error
+
+
+def connect_or_start(*, timeout: float | None = 60.0) -> Client:
+    """A connection to the running agent, else to a new one, checked for its version. Raises DevlinkError."""
+    client = connect(timeout=timeout)
+    if client is None:
+        path = log_file()
+        child = _start(path)
+        deadline = time.monotonic() + START_LIMIT
+        while client is None:
+            client = connect(timeout=timeout)
+            if client is None and (child.poll() not in (None, 0) or time.monotonic() > deadline):
+                raise UnexpectedError("The agent does not start.", why=_last_line(path), next_step=f"Its log: {path}")
+            if client is None and child.poll() == 0:  # it met one that was about to end
+                child = _start(path)
+            time.sleep(0.005)
+    check_version(client)
+    return client
+
+
+def check_version(client: Client) -> None:
+    """Raise HelperError where the running agent is of another version than this command."""
+    from devlink import __version__
+
+    running = client.call("org.varlink.service.GetInfo").get("version")
+    if running != __version__:
+        raise HelperError(
+            f"The running agent is version {running}, this command is {__version__}.",
+            next_step="Take everything down with it (devlink down --all), and bring it up again.",
+        )
+
+
+def _start(log: Path) -> "subprocess.Popen[bytes]":
+    runtime_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "devlink.agent"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ},
+        )
+
+
+def _last_line(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace").strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,123 @@
+"""The agent's line to the helper: connected again whenever it breaks."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from devlink.core.codec import encode
+from devlink.core.plan import Desired
+from devlink.errors import HelperError, ProtocolError
+from devlink.helper.policy import Paths
+from devlink.rpc.connection import Connection
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+CALL_LIMIT = 15.0
+"""Seconds; above all of the helper's own limits together."""
+LONGEST_PAUSE = 2.0
+"""Seconds between attempts to reach a helper that is away."""
+
+
+class HelperLink:
+    """One connection, on which the leases of this agent's sessions hang."""
+
+    def __init__(self, *, lost: Callable[[], None], returned: Callable[[], Awaitable[None]]) -> None:
+        """`lost` is told when the line breaks, `returned` awaited when there is a new one."""
+        self._lost = lost
+        self._returned = returned
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self.version = ""
+        """The helper's version, when it was last asked."""
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None and not self._connection.closed.done()
+
+    async def apply(self, desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
+        """Have the helper install a plan. Raises the helper's DevlinkError."""
+        return await self._call("Apply", {"plan": encode(desired), "replace": list(replace)})
+
+    async def confirm(self, session: str) -> None:
+        await self._call("Confirm", {"session": session})
+
+    async def release(self, session: str) -> None:
+        await self._call("Release", {"session": session})
+
+    async def sessions(self) -> tuple[Mapping[str, Any], ...]:
+        """What the helper has of this user's, as `io.devlink.Helper.List` gives it."""
+        return tuple((await self._call("List"))["sessions"])
+
+    async def state(self) -> Mapping[str, Any]:
+        """The helper's own account: sessions, resolver, forwarder."""
+        return await self._call("List")
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    async def _call(self, method: str, parameters: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        connection = await self._connected()
+        try:
+            return await connection.call(f"io.devlink.Helper.{method}", parameters, limit=CALL_LIMIT)
+        except ProtocolError as error:
+            raise HelperError(
+                "The devlink helper went away in the middle of the work.",
+                why="It was stopped or it failed; when it starts again it takes back what it had done.",
+                next_step="Try again; `systemctl status devlink-helper` and its log say more.",
+            ) from error
+        except TimeoutError as error:
+            raise HelperError(
+                f"The devlink helper does not answer within {CALL_LIMIT:g} s.",
+                next_step="`systemctl status devlink-helper` and its log say more.",
+            ) from error
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None or self._connection.closed.done():
+                path = Paths().socket
+                try:
+                    connection = await Connection.connect(str(path))
+                    info = await connection.call("org.varlink.service.GetInfo", limit=CALL_LIMIT)
+                except (OSError, ProtocolError) as error:
+                    raise HelperError(
+                        f"The devlink helper cannot be reached at {path}.",
+                        why=f"{getattr(error, 'strerror', None) or error}.",
+                        next_step="Is it installed and running? As root, for a try: devlink helper run",
+                    ) from error
+                self.version = str(info.get("version", ""))
+                _check_version(self.version)
+                self._connection = connection
+                connection.closed.add_done_callback(lambda _: self._ended(connection))
+            return self._connection
+
+    def _ended(self, connection: Connection) -> None:
+        if connection is self._connection:
+            self._connection = None
+            log.warning("the helper is gone")
+            self._lost()
+            spawn(self._reconnect(), name="reconnect to the helper")
+
+    async def _reconnect(self) -> None:
+        pause = 0.05
+        while not self.is_connected:
+            try:
+                await self._connected()
+            except HelperError as error:
+                log.info("%s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        await self._returned()
+
+
+def _check_version(helper: str) -> None:
+    from devlink import __version__
+
+    if helper != __version__:
+        raise HelperError(
+            f"The running helper is version {helper or 'unknown'}, this agent is {__version__}.",
+            next_step="Restart the helper, as root: systemctl restart devlink-helper",
+        )

@@ -1,0 +1,157 @@
+"""The agent's process: its socket and its verbs."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
+from devlink.agent.profiles import choose
+from devlink.agent.session import Wish
+from devlink.agent.supervisor import Supervisor
+from devlink.errors import DevlinkError, NotPermittedError, UsageError
+from devlink.rpc.activation import listen_sockets, notify
+from devlink.rpc.peer import Peer
+from devlink.rpc.server import Server, Session
+from devlink.rpc.tasks import spawn
+from devlink.rpc.varlink import Call
+
+log = logging.getLogger(__name__)
+
+INTERFACE = "io.devlink.Agent"
+IDLE_LIMIT = 1.0
+"""Seconds without session and caller after which an agent that nobody manages ends."""
+
+
+class Agent:
+    """The verbs, for the user whose agent it is (and root)."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self.stop = asyncio.Event()
+        self.server = Server(
+            INTERFACE,
+            {"Up": self._up, "Down": self._down, "Status": self._status, "Stop": self._stop},
+            admit=_admit,
+        )
+
+    async def _up(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        profile = _parameter(call, "profile", str, "")
+
+        async def progress(step: str, done: bool) -> None:
+            if call.more and not caller.finished:
+                await caller.send({"step": step, "done": done})
+
+        await progress(f"read {profile or 'the default profile'}", False)
+        wish = Wish(
+            profile=await asyncio.to_thread(choose, profile),
+            dns=_parameter(call, "dns", bool, True),
+            routes=_parameter(call, "routes", bool, True),
+        )
+        await progress(f"profile {wish.profile.metadata.name}", True)
+        replace = _parameter(call, "replace", bool, False)
+        return {"session": await self._supervisor.up(wish, replace=replace, progress=progress)}
+
+    async def _down(self, _: Session, call: Call) -> Mapping[str, Any]:
+        name = _parameter(call, "session", str, "") or None
+        everything = _parameter(call, "all", bool, False)
+        work = spawn(self._supervisor.down(name, everything=everything), name="down")
+        return {"sessions": list(await asyncio.shield(work))}
+
+    async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        while call.more:
+            await caller.send({"status": self._supervisor.status()})
+            await self._supervisor.changed()
+        return {"status": self._supervisor.status()}
+
+    async def _stop(self, _: Session, __: Call) -> Mapping[str, Any]:
+        if not self._supervisor.is_idle:
+            await asyncio.shield(spawn(self._supervisor.down(None, everything=True), name="stop"))
+        self.stop.set()
+        return {}
+
+
+def _admit(peer: Peer) -> DevlinkError | None:
+    if peer.uid in (0, os.geteuid()):
+        return None
+    return NotPermittedError("This agent is another user's.")
+
+
+def _parameter(call: Call, key: str, kind: type, default: Any) -> Any:
+    value = call.parameters.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, kind):
+        raise UsageError(f"{call.method}: {key} has the wrong type.")
+    return value
+
+
+async def serve(*, linger: bool) -> None:
+    """Be the agent: until SIGTERM, or, unless `linger`, until nothing is up and nobody asks."""
+    folder = runtime_folder()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("another agent serves already")
+        return
+    listeners = listen_sockets()
+    activated = bool(listeners)
+    if not activated:
+        agent_socket().unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        listener.bind(str(agent_socket()))
+        agent_socket().chmod(0o600)
+        listener.listen(64)
+        listeners = [listener]
+    supervisor = Supervisor(sessions_folder())
+    agent = Agent(supervisor)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop.set)
+    await supervisor.resume()
+    accepting = [spawn(agent.server.serve(each), name="accept") for each in listeners]
+    notify("READY=1")
+    while not agent.stop.is_set():
+        try:
+            async with asyncio.timeout(None if linger or not supervisor.is_idle else IDLE_LIMIT):
+                await _first(agent.stop.wait(), supervisor.changed())
+        except TimeoutError:
+            if supervisor.is_idle and agent.server.connections == 0:
+                break
+    notify("STOPPING=1")
+    for task in accepting:
+        task.cancel()
+    if not activated:
+        agent_socket().unlink(missing_ok=True)
+    await agent.server.close()
+    supervisor.close()
+    for each in listeners:
+        each.close()
+    os.close(lock)
+
+
+async def _first(*waits: Any) -> None:
+    tasks = [asyncio.get_running_loop().create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def main() -> int:
+    """`python -m devlink.agent [--linger]`."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(serve(linger="--linger" in sys.argv[1:]))
+    except DevlinkError as error:
+        log.error("%s", error)
+        return error.exit_code
+    return 0

@@ -1,0 +1,73 @@
+"""One session of the agent: what was asked for, where it stands, and how that is shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from devlink.core.codec import encode
+from devlink.core.findings import Finding
+from devlink.core.plan import Plan
+from devlink.core.profile import BridgeProfile
+
+
+class State(StrEnum):
+    """Where a session stands."""
+
+    CONNECTING = "connecting"
+    """Being brought up: not verified yet."""
+    UP = "up"
+    """Verified."""
+    DEGRADED = "degraded"
+    """It was up; now the helper is away or does not take it. `Session.trouble` says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user asked for: enough to ask again after a restart."""
+
+    profile: BridgeProfile
+    dns: bool = True
+    routes: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One profile that is up, or on its way."""
+
+    wish: Wish
+    plan: Plan
+    state: State = State.CONNECTING
+    since: float = 0.0
+    """Monotonic seconds when the state was entered."""
+    resolver: str = ""
+    """The resolver mode that the helper chose."""
+    installed: tuple[str, ...] = ()
+    """Our routes as `ip route` writes them, pins included."""
+    trouble: tuple[Finding, ...] = field(default=())
+    """What keeps it from being up."""
+
+    @property
+    def name(self) -> str:
+        return self.wish.profile.metadata.name
+
+    def enter(self, state: State, now: float, *trouble: Finding) -> None:
+        """Change the state at monotonic time `now`."""
+        if state is not self.state:
+            self.since = now
+        self.state, self.trouble = state, trouble
+
+    def shown(self, now: float) -> Mapping[str, Any]:
+        """As `io.devlink.Agent.Status` gives it."""
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "since": round(max(0.0, now - self.since), 1),
+            "mode": self.plan.mode.value,
+            "reason": self.plan.reason,
+            "revision": self.wish.profile.metadata.revision,
+            "routes": list(self.installed),
+            "zones": [str(zone.suffix) for zone in self.plan.desired.zones],
+            "resolver": self.resolver,
+            "findings": [encode(finding) for finding in (*self.trouble, *self.plan.findings)],
+        }

@@ -1,0 +1,239 @@
+"""The sessions of one user: brought up whole or not at all, kept up while helpers come and go, taken down."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from devlink import __version__
+from devlink.agent import verify
+from devlink.agent.link import HelperLink
+from devlink.agent.session import Session, State, Wish
+from devlink.core.codec import decode, encode
+from devlink.core.findings import Finding, Severity
+from devlink.core.plan import Plan, addresses_of_interest, make_plan
+from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError
+from devlink.faults import fault_point
+from devlink.kernel.observe import observe
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, bool], Awaitable[None]]
+"""Told of each step: its words, and whether it is done."""
+
+
+class Supervisor:
+    """All sessions, and the line to the helper. One change at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` keeps what is up, for an agent that is started again."""
+        self._folder = folder
+        self._sessions: dict[str, Session] = {}
+        self._lock = asyncio.Lock()
+        self._link = HelperLink(lost=self._helper_lost, returned=self._helper_returned)
+        self._changed = asyncio.Event()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is up nor on its way."""
+        return not self._sessions and not self._lock.locked()
+
+    async def changed(self) -> None:
+        """Wait for the next change of `status`."""
+        await self._changed.wait()
+
+    def status(self) -> Mapping[str, Any]:
+        """As `io.devlink.Agent.Status` gives it."""
+        now = time.monotonic()
+        return {
+            "version": __version__,
+            "helper": "connected" if self._link.is_connected else "not connected",
+            "helper_version": self._link.version,
+            "sessions": [session.shown(now) for session in self._sessions.values()],
+        }
+
+    async def up(self, wish: Wish, *, replace: bool, progress: Progress) -> Mapping[str, Any]:
+        """Bring a profile up: verified, or rolled back with the DevlinkError that says why. Cancelling rolls back."""
+        name = wish.profile.metadata.name
+        async with self._lock:
+            present = self._sessions.get(name)
+            if present is not None and present.wish == wish and present.state is State.UP:
+                return present.shown(time.monotonic())
+            others = [session for other, session in self._sessions.items() if other != name] if replace else []
+            await progress("look at the laptop's network", False)
+            plan = await self._plan(wish)
+            await progress(f"routing {plan.mode.value}: {plan.reason}", True)
+            session = Session(wish=wish, plan=plan, since=time.monotonic())
+            self._sessions[name] = session
+            self._tell()
+            try:
+                await self._establish(session, replace=tuple(other.name for other in others), progress=progress)
+            except BaseException as error:
+                await asyncio.shield(spawn(self._take_back(session, present, others), name=f"roll back {name}"))
+                if isinstance(error, asyncio.CancelledError):
+                    raise NotUpError(f"Bringing {name} up was cancelled, and everything was taken back.") from None
+                raise
+            for other in others:
+                self._sessions.pop(other.name, None)
+                self._keep(other.name, None)
+            self._keep(name, wish)
+            self._tell()
+            return session.shown(time.monotonic())
+
+    async def down(self, name: str | None, *, everything: bool) -> tuple[str, ...]:
+        """Take one session down, or all; the only one where none is named. Raises NotUpError."""
+        async with self._lock:
+            if not everything and name is None:
+                if len(self._sessions) > 1:
+                    raise ConflictError(
+                        f"More than one session is up: {', '.join(self._sessions)}.",
+                        next_step="Name one, or: devlink down --all",
+                    )
+                name = next(iter(self._sessions), None)
+            names = list(self._sessions) if everything else [name] if name in self._sessions else []
+            if not names:
+                raise NotUpError(f"{name} is not up." if name else "Nothing is up.", next_step="See: devlink status")
+            for each in names:
+                assert each is not None
+                await self._release(each)
+                fault_point("agent.released")
+                del self._sessions[each]
+                self._keep(each, None)
+            self._tell()
+            return tuple(str(each) for each in names)
+
+    async def resume(self) -> None:
+        """Take over what an agent before this one had up, as far as the helper still has it."""
+        kept = self._read_kept()
+        if not kept:
+            return
+        try:
+            alive = {session["name"] for session in await self._link.sessions() if session["state"] == "orphaned"}
+        except DevlinkError as error:
+            log.warning("cannot take over what was up: %s", error)
+            alive = set()
+        for name, wish in kept.items():
+            if name not in alive:
+                self._keep(name, None)
+                continue
+            async with self._lock:
+                session = Session(wish=wish, plan=await self._plan(wish), since=time.monotonic())
+                self._sessions[name] = session
+                await self._establish_again(session)
+
+    def close(self) -> None:
+        """Let go of the helper; leases then run out."""
+        self._link.close()
+
+    async def _plan(self, wish: Wish) -> Plan:
+        try:
+            observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
+        except OSError as error:
+            raise HelperError("The kernel's routes cannot be read.", why=f"{error.strerror}.") from error
+        return make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns)
+
+    async def _establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
+        desired = session.plan.desired
+        await progress("install routes, split DNS, and prove it through libc", False)
+        applied = await self._link.apply(desired, replace)
+        fault_point("agent.applied")
+        session.installed, session.resolver = tuple(applied["routes"]), str(applied["resolver"])
+        await progress(
+            f"{len(session.installed)} routes, {len(desired.zones)} zones, resolver {session.resolver or '-'}", True
+        )
+        await progress("verify: the kernel's way, cluster DNS, libc", False)
+        await verify.verify(session.wish.profile, desired, session.plan.mode)
+        fault_point("agent.verified")
+        await self._link.confirm(desired.session)
+        fault_point("agent.confirmed")
+        session.enter(State.UP, time.monotonic())
+        await progress("verified", True)
+
+    async def _take_back(self, session: Session, present: Session | None, others: list[Session]) -> None:
+        """After a failed `up`: what was up before it is up again, in one transaction where something was replaced."""
+        del self._sessions[session.name]
+        before = ([present] if present is not None else []) + others
+        try:
+            for index, old in enumerate(before):
+                self._sessions[old.name] = old
+                replaces = (session.name,) if index == 0 and old.name != session.name else ()
+                await self._link.apply(old.plan.desired, replaces)
+                await self._link.confirm(old.name)
+            if not before:
+                await self._release(session.name)
+        except DevlinkError as error:
+            log.error("taking back %s failed: %s", session.name, error)
+        self._tell()
+
+    async def _release(self, name: str) -> None:
+        try:
+            await self._link.release(name)
+        except NotUpError:
+            pass  # the helper has nothing of it: it never got there, or its lease ran out
+
+    def _helper_lost(self) -> None:
+        for session in self._sessions.values():
+            if session.state is State.UP:
+                session.enter(
+                    State.DEGRADED, time.monotonic(), _trouble("The helper is away: routes and names may be too.")
+                )
+        self._tell()
+
+    async def _helper_returned(self) -> None:
+        async with self._lock:
+            for session in list(self._sessions.values()):
+                if session.state is State.DEGRADED:
+                    await self._establish_again(session)
+
+    async def _establish_again(self, session: Session) -> None:
+        try:
+            session.plan = await self._plan(session.wish)
+            await self._establish(session, progress=_no_progress)
+            self._keep(session.name, session.wish)
+        except DevlinkError as error:
+            log.error("%s cannot be brought up again: %s", session.name, error)
+            session.enter(State.DEGRADED, time.monotonic(), _trouble(error.what, str(error)))
+            await self._release_quietly(session.name)
+        self._tell()
+
+    async def _release_quietly(self, name: str) -> None:
+        try:
+            await self._release(name)
+        except DevlinkError as error:
+            log.error("%s cannot be released: %s", name, error)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _keep(self, name: str, wish: Wish | None) -> None:
+        path = self._folder / f"{name}.json"
+        if wish is None:
+            path.unlink(missing_ok=True)
+            return
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(encode(wish)), "utf-8")
+        temporary.replace(path)
+
+    def _read_kept(self) -> dict[str, Wish]:
+        kept = {}
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                kept[path.stem] = decode(Wish, json.loads(path.read_text("utf-8")))
+            except (OSError, ValueError) as error:
+                log.warning("%s cannot be read: %s", path, error)
+                path.unlink(missing_ok=True)
+        return kept
+
+
+def _trouble(title: str, evidence: str = "") -> Finding:
+    return Finding(code="DL-NOT-INSTALLED", severity=Severity.ERROR, title=title, evidence=evidence)
+
+
+async def _no_progress(_: str, __: bool) -> None:
+    return None

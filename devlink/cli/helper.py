@@ -1,0 +1,68 @@
+"""`devlink helper`: the privileged part, for whoever owns the machine."""
+
+import click
+
+from devlink.cli.versions import HELPER_SOCKET
+from devlink.errors import HelperError
+from devlink.rpc.client import Client
+
+
+@click.group()
+def helper() -> None:
+    """The privileged part of devlink: it changes routes and the resolver, and undoes it."""
+
+
+@helper.command()
+def run() -> int:
+    """Be the helper, in the foreground. Service managers start it so; needs root or the two capabilities."""
+    from devlink.helper.policy import Paths
+    from devlink.helper.server import log_to_stderr
+    from devlink.helper.server import run as run_helper
+
+    log_to_stderr()
+    run_helper(Paths())
+    return 0
+
+
+@helper.command()
+def status() -> int:
+    """Show what the helper has installed for you (for root: for everyone)."""
+    with _connect() as client:
+        state = client.call("io.devlink.Helper.List")
+    click.echo(f"resolver   {state['resolver'] or 'untouched'}")
+    click.echo(f"forwarder  {state['forwarder']}")
+    for session in state["sessions"]:
+        click.echo(f"session    {session['name']}  {session['state']}  uid {session['uid']}")
+        for route in session["routes"]:
+            click.echo(f"           {route}")
+    return 0
+
+
+@helper.command()
+def restore() -> int:
+    """Undo everything that devlink installed, by the journal, with or without a running helper. Needs root."""
+    try:
+        client = Client.connect(HELPER_SOCKET, timeout=20.0)
+    except OSError:
+        from devlink.helper.policy import Paths
+        from devlink.helper.server import log_to_stderr
+        from devlink.helper.server import restore as restore_machine
+
+        log_to_stderr()
+        restore_machine(Paths())
+    else:
+        with client:
+            client.call("io.devlink.Helper.Restore")
+    click.echo("Nothing of devlink's is installed any more.", err=True)
+    return 0
+
+
+def _connect() -> Client:
+    try:
+        return Client.connect(HELPER_SOCKET, timeout=20.0)
+    except OSError as error:
+        raise HelperError(
+            f"The devlink helper cannot be reached at {HELPER_SOCKET}.",
+            why=f"{error.strerror}.",
+            next_step="Is it installed and running? As root, for a try: devlink helper run",
+        ) from error

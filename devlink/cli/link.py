@@ -1,0 +1,194 @@
+"""`devlink up`, `down` and `status`: the link itself."""
+
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from devlink.agent.client import connect, connect_or_start
+from devlink.cli.output import duration, emit, output_option
+from devlink.errors import DevlinkError, NotUpError, UsageError
+
+EXIT_NOT_UP = 3
+EXIT_DEGRADED = 4
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+@click.command()
+@click.argument("profile", required=False)
+@click.option("--dry-run", is_flag=True, help="Show what would be installed, and change nothing.")
+@click.option("--replace", is_flag=True, help="Take down your other sessions in the same step.")
+@click.option("--no-dns", is_flag=True, help="Leave the resolver alone: routes only.")
+@click.option("--no-routes", is_flag=True, help="Install no routes: names only.")
+@click.option("--foreground", is_flag=True, help="Stay, and take it down on Ctrl-C.")
+def up(profile: str | None, dry_run: bool, replace: bool, no_dns: bool, no_routes: bool, foreground: bool) -> int:
+    """Bring PROFILE up: its routes and names, verified, or nothing at all.
+
+    PROFILE is a name that `devlink profile list` shows, or a file. Without it: the default of config.toml, or the only
+    profile there is.
+    """
+    from devlink.agent.profiles import absolute
+
+    chosen = absolute(profile)
+    if no_dns and no_routes:
+        raise UsageError("With neither routes nor names there is nothing to bring up.")
+    if dry_run:
+        from devlink.cli.plan import show_plan
+
+        return show_plan(chosen, with_dns=not no_dns, with_routes=not no_routes)
+    steps = Steps()
+    began = time.monotonic()
+    session: Mapping[str, Any] = {}
+    with connect_or_start() as agent:
+        wish = {"profile": chosen, "replace": replace, "dns": not no_dns, "routes": not no_routes}
+        replies = agent.stream("io.devlink.Agent.Up", wish)
+        while True:
+            try:
+                for reply in replies:
+                    if "session" in reply:
+                        session = reply["session"]
+                    else:
+                        steps.show(str(reply.get("step", "")), bool(reply.get("done")))
+                break
+            except KeyboardInterrupt:
+                steps.show("cancelled: taking everything back", False)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the way back is short, and must not be cut
+                agent.give_up()
+                replies = agent.remaining()
+                continue
+            except DevlinkError:
+                steps.end()
+                raise
+    steps.end()
+    click.echo(f"{session['name']} is up ({time.monotonic() - began:.1f} s).", err=True)
+    _show_session(session, err=True)
+    if foreground:
+        return _stay(str(session["name"]))
+    return 0
+
+
+class Steps:
+    """What is going on, on stderr: one line that moves on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._open = False
+
+    def show(self, step: str, done: bool) -> None:
+        """A step that begins, or one that is done."""
+        if self._terminal and self._open:
+            click.echo("\r\x1b[K", nl=False, err=True)
+        mark = click.style("✓", fg="green") if done else "…"
+        self._open = self._terminal and not done
+        if done or self._terminal:
+            click.echo(f"{mark} {step}", nl=not self._open, err=True)
+
+    def end(self) -> None:
+        """The moving line, if one stands, goes."""
+        if self._open:
+            click.echo("\r\x1b[K", nl=False, err=True)
+            self._open = False
+
+
+def _stay(name: str) -> int:
+    """Watch a session until Ctrl-C or SIGTERM, then take it down."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    click.echo("Ctrl-C takes it down.", err=True)
+    try:
+        with connect_or_start(timeout=None) as agent:
+            for reply in agent.stream("io.devlink.Agent.Status"):
+                states = {s["name"]: s["state"] for s in reply["status"]["sessions"]}
+                if name not in states:
+                    raise NotUpError(f"{name} was taken down by another command.")
+    except KeyboardInterrupt:
+        pass
+    return _down(name, everything=False)
+
+
+@click.command()
+@click.argument("profile", required=False)
+@click.option("--all", "everything", is_flag=True, help="Take down all your sessions.")
+def down(profile: str | None, everything: bool) -> int:
+    """Take PROFILE down, or the one that is up: everything is as it was before."""
+    return _down(profile, everything=everything)
+
+
+def _down(name: str | None, *, everything: bool) -> int:
+    agent = connect()
+    if agent is None:
+        from devlink.cli.orphans import release
+
+        names = release(name, everything=everything)
+    else:
+        with agent:
+            names = agent.call("io.devlink.Agent.Down", {"session": name or "", "all": everything})["sessions"]
+    for each in names:
+        click.echo(f"{each} is down.", err=True)
+    return 0
+
+
+@click.command()
+@click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes.")
+@output_option("json", "yaml")
+def status(watch: bool, output: str) -> int:
+    """Show what is up. Exit code: 0 up, 3 nothing is up, 4 degraded."""
+    agent = connect(timeout=None if watch else 10.0)
+    if agent is None:
+        nothing = {"version": "", "helper": "", "helper_version": "", "sessions": []}
+        _show_status(nothing, output)
+        return EXIT_NOT_UP
+    with agent:
+        if not watch:
+            return _show_status(agent.call("io.devlink.Agent.Status")["status"], output)
+        code = EXIT_NOT_UP
+        try:
+            for reply in agent.stream("io.devlink.Agent.Status"):
+                if sys.stdout.isatty() and output == "text":
+                    click.clear()
+                code = _show_status(reply["status"], output)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            pass
+        return code
+
+
+def _show_status(data: Mapping[str, Any], output: str) -> int:
+    sessions = data["sessions"]
+    if output != "text":
+        emit(data, output)
+    elif not sessions:
+        click.echo("Nothing is up.")
+    else:
+        for session in sessions:
+            _show_session(session)
+    if not sessions:
+        return EXIT_NOT_UP
+    return 0 if all(session["state"] == "up" for session in sessions) else EXIT_DEGRADED
+
+
+def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
+    colour = {"up": "green", "degraded": "red"}.get(session["state"], "yellow")
+    state = click.style(session["state"], fg=colour, bold=True)
+    click.echo(f"{session['name']}  {state}  for {duration(session['since'])}", err=err)
+    click.echo(f"  routing   {session['mode']}: {session['reason']}", err=err)
+    routes = session["routes"]
+    for index, route in enumerate(routes[:8]):
+        click.echo(f"  {'routes' if index == 0 else '':<9} {route}", err=err)
+    if len(routes) > 8:
+        click.echo(f"            and {len(routes) - 8} more (devlink status -o json)", err=err)
+    if session["zones"]:
+        forward = [zone for zone in session["zones"] if not zone.endswith(".arpa")]
+        reverse = len(session["zones"]) - len(forward)
+        also = f" and {reverse} reverse zone{'s' if reverse != 1 else ''}" if reverse else ""
+        click.echo(f"  names     {', '.join(forward)}{also} to the cluster (resolver: {session['resolver']})", err=err)
+    for finding in session["findings"]:
+        mark = {"error": click.style("✗", fg="red"), "warning": click.style("!", fg="yellow")}.get(
+            finding["severity"], "·"
+        )
+        click.echo(f"  {mark} {finding['title']} [{finding['code']}]", err=err)
+        for text in (finding.get("evidence"), finding.get("fix")):
+            if text:
+                click.echo(f"      {text}", err=err)

@@ -1,0 +1,41 @@
+"""stdout is data: text for people, JSON and YAML for programs."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+
+def output_option(*formats: str) -> Callable[[Any], Any]:
+    """`-o`, with text first and default."""
+    return click.option(
+        "-o",
+        "--output",
+        "output",
+        type=click.Choice(["text", *formats]),
+        default="text",
+        help="The form of the output.",
+    )
+
+
+def emit(data: Mapping[str, Any], output: str) -> None:
+    """Data as JSON or YAML, whole and at once."""
+    if output == "json":
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        import yaml
+
+        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def duration(seconds: float) -> str:
+    """A span as people say it: `12 s`, `3 min`, `2 h 5 min`, `4 d`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d"

@@ -1,0 +1,109 @@
+"""The root command: finds the others when they are asked for, and turns errors into words and exit codes."""
+
+import importlib
+import os
+import signal
+import sys
+
+import click
+
+from devlink import __version__
+from devlink.errors import DevlinkError, ProfileError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("devlink.cli.link:up", "Bring a profile up: routes, names, verified."),
+    "down": ("devlink.cli.link:down", "Take a profile down: everything as it was before."),
+    "status": ("devlink.cli.link:status", "Show what is up, how, and what is wrong."),
+    "profile": ("devlink.cli.profile:profile", "Look at profiles and check them."),
+    "trust": ("devlink.cli.trust:trust", "Let a profile change this machine's network."),
+    "helper": ("devlink.cli.helper:helper", "The privileged part: run, status, restore."),
+    "demo": ("devlink.cli.demo:demo", "The main job in a small private world, without root."),
+}
+"""Each command's place and its line in `devlink --help`: nothing is imported to show it."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run: `devlink --help` must start fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            ctx.fail(f"There is no command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
+def _show_versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from devlink.cli.versions import running_versions
+
+    click.echo(f"devlink {__version__}")
+    for part, version in running_versions():
+        click.echo(f"{part} {version}")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_versions,
+    help="Show the versions of this command and of the running agent and helper.",
+)  # fmt: skip
+def devlink() -> None:
+    """Pod IPs, ClusterIPs and service names of a Kubernetes cluster, in every program on this laptop."""
+
+
+def run() -> int:
+    """Run the command of this process's arguments and give its exit code."""
+    try:
+        result = devlink.main(prog_name="devlink", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Cancelled.", err=True)
+        return 128 + signal.SIGINT
+    except DevlinkError as error:
+        show_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # whoever read our output has enough; Python must not complain at exit (library/signal, note on SIGPIPE)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if os.environ.get("DEVLINK_DEBUG"):
+            raise
+        click.echo(f"Error: devlink failed in a way that nobody foresaw: {error!r}", err=True)
+        click.echo("  Next: run it again with DEVLINK_DEBUG=1 and report what it prints.", err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def show_error(error: DevlinkError) -> None:
+    """What, why and next step, each on its line."""
+    click.echo(click.style("Error: ", fg="red", bold=True) + error.what, err=True)
+    if isinstance(error, ProfileError):
+        for fault in error.faults:
+            click.echo(f"  {fault}", err=True)
+    if error.why:
+        click.echo(f"  Why:  {error.why}", err=True)
+    if error.next_step:
+        click.echo(f"  Next: {error.next_step}", err=True)

@@ -1,0 +1,124 @@
+"""`devlink trust`: the machine's owner looks at what a profile claims, once."""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from devlink.cli.output import emit, output_option
+from devlink.cli.versions import HELPER_SOCKET
+from devlink.errors import HelperError, NotPermittedError, UsageError
+from devlink.rpc.client import Client
+
+
+class ProfileOrCommand(click.Group):
+    """A group that takes a profile where no subcommand is named."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            args = ["give", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=ProfileOrCommand, invoke_without_command=True)
+@click.pass_context
+def trust(ctx: click.Context) -> int:
+    """Let a profile change this machine's routes and names: `devlink trust PROFILE`.
+
+    Shows what the profile claims and asks once. A profile that later claims more is held back until trusted again.
+    """
+    if ctx.invoked_subcommand is None:
+        result = ctx.invoke(give)
+        return result if isinstance(result, int) else 0
+    return 0
+
+
+@trust.command(hidden=True)
+@click.argument("profile", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--sha256", default="", help="Refuse if the file is not the one with this hash.")
+def give(profile: str | None, yes: bool, sha256: str) -> int:
+    """Trust PROFILE."""
+    from devlink.agent.profiles import choose
+    from devlink.core.profile_document import encode_profile
+    from devlink.core.trust import claim_of_profile, record_of, remarks
+    from devlink.kernel.observe import observe
+
+    loaded = choose(profile or "")
+    text = encode_profile(loaded)
+    if sha256 and hashlib.sha256(text.encode()).hexdigest() != sha256:
+        raise UsageError(f"{profile} is not the profile that was shown.", why="Its SHA-256 differs: it was changed.")
+    claim = claim_of_profile(loaded)
+    record = record_of(claim, observe())
+    click.echo(f"Profile {record.name} claims:", err=True)
+    click.echo(f"  addresses    {', '.join(map(str, record.prefixes)) or 'none'}", err=True)
+    click.echo(f"  names below  {', '.join(map(str, record.domains)) or 'none'}", err=True)
+    click.echo(f"  next hops    {', '.join(map(str, record.next_hops)) or 'none'}", err=True)
+    if record.dns_servers:
+        click.echo(f"  DNS servers  {', '.join(map(str, record.dns_servers))}", err=True)
+    for remark in remarks(claim):
+        click.echo(f"  ! {remark}", err=True)
+    if os.geteuid() != 0:
+        raise _needs_root(text, record.name)
+    if not yes and not (sys.stdin.isatty() and click.confirm("Trust it on this machine?", err=True)):
+        raise NotPermittedError("Not trusted.", next_step="Answer yes, or give --yes.")
+    with _connect() as client:
+        client.call("io.devlink.Helper.Trust", {"profile": text})
+    click.echo(f"Profile {record.name} is trusted.", err=True)
+    return 0
+
+
+def _needs_root(text: str, name: str) -> NotPermittedError:
+    """The one line that does it: an absolute path, since root's PATH may find iproute2's devlink; a file and its hash,
+    so that what root trusts is what was shown."""
+    import platformdirs
+
+    path = Path(platformdirs.user_cache_dir("devlink")) / "trust" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    program = Path(sys.argv[0]).resolve()
+    return NotPermittedError(
+        "Giving trust is for the machine's owner.", next_step=f"sudo {program} trust {path} --sha256 {digest}"
+    )
+
+
+@trust.command("list")
+@output_option("json", "yaml")
+def list_(output: str) -> int:
+    """Show what is trusted on this machine."""
+    with _connect() as client:
+        records = client.call("io.devlink.Helper.ListTrust")["records"]
+    if output != "text":
+        emit({"records": records}, output)
+        return 0
+    for record in records:
+        click.echo(f"{record['name']}  {', '.join(record.get('prefixes', []))}  {', '.join(record.get('domains', []))}")
+    if not records:
+        click.echo("No profile is trusted.", err=True)
+    return 0
+
+
+@trust.command()
+@click.argument("name")
+def revoke(name: str) -> int:
+    """Take trust back from profile NAME. What is up stays up."""
+    with _connect() as client:
+        client.call("io.devlink.Helper.Revoke", {"name": name})
+    click.echo(f"Profile {name} is no longer trusted.", err=True)
+    return 0
+
+
+def _connect() -> Client:
+    try:
+        return Client.connect(HELPER_SOCKET, timeout=20.0)
+    except OSError as error:
+        raise HelperError(
+            f"The devlink helper cannot be reached at {HELPER_SOCKET}.",
+            why=f"{error.strerror}.",
+            next_step="Is it installed and running? As root, for a try: devlink helper run",
+        ) from error

@@ -1,0 +1,173 @@
+"""The forwarder's line: the DNS sockets that outlive it, what it is told, and its coming back when it dies."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+from devlink.core.codec import encode
+from devlink.core.plan import ForwarderConfig
+from devlink.core.prefixes import IPAddress
+from devlink.errors import DevlinkError, HelperError
+from devlink.helper.parts import Parts
+from devlink.rpc.connection import Connection
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+DNS_PORT = 53
+BIND_LIMIT = 1.0
+"""Seconds for a predecessor's forwarder to let go of the port."""
+REVIVE_LIMIT = 1.0
+"""Seconds that queries may wait in the sockets for a new forwarder; then clients are refused at once."""
+CONFIGURE_LIMIT = 3.0
+
+
+class Feed:
+    """Keeps one forwarder fed. Its duplicates of the DNS sockets hold the queries while a new one starts."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        lost: Callable[[], Awaitable[None]],
+        returned: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`lost` is awaited when the forwarder did not come back in time and the sockets are closed; `returned` when
+        it serves again after that."""
+        self._parts = parts
+        self._lost = lost
+        self._returned = returned
+        self._connection: Connection | None = None
+        self._sockets: list[socket.socket] = []
+        self._config: ForwarderConfig | None = None
+        self._address: IPAddress | None = None
+        self._reviving: asyncio.Task[None] | None = None
+        self.restarts = 0
+        """How often the forwarder came back."""
+
+    @property
+    def is_serving(self) -> bool:
+        return self._connection is not None and not self._connection.closed.done()
+
+    async def serve(self, config: ForwarderConfig, address: IPAddress) -> None:
+        """Have the forwarder serve `config` on port 53 of `address`. Raises HelperError; then nothing is served."""
+        self._config, self._address = config, address
+        self._stop_reviving()
+        try:
+            if not self._sockets:
+                self._sockets = await _bind(address)
+            if self.is_serving:
+                assert self._connection is not None
+                await self._configure(self._connection, with_sockets=False)
+            else:
+                await self._connect()
+        except (DevlinkError, OSError) as error:
+            await self.stop()
+            if isinstance(error, DevlinkError):
+                raise
+            raise HelperError(
+                "The forwarder does not take its rules.",
+                why=f"{error or 'it does not answer'}.",
+                next_step="The helper's log says more.",
+            ) from error
+
+    async def stop(self) -> None:
+        """Close the line and the sockets: the forwarder ends by itself."""
+        self._config = None
+        self._stop_reviving()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+        self._close_sockets()
+
+    def _stop_reviving(self) -> None:
+        if self._reviving is not None and self._reviving is not asyncio.current_task():
+            self._reviving.cancel()
+        self._reviving = None
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        self._sockets = []
+
+    async def _connect(self) -> None:
+        connection = Connection(await asyncio.to_thread(self._parts.connect, "forwarder"))
+        try:
+            await self._configure(connection, with_sockets=True)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        connection.closed.add_done_callback(lambda _: self._ended(connection))
+
+    async def _configure(self, connection: Connection, *, with_sockets: bool) -> None:
+        parameters: dict[str, object] = {"config": encode(self._config)}
+        fds: tuple[int, ...] = ()
+        if with_sockets:
+            kinds = {socket.SOCK_DGRAM: "udp", socket.SOCK_STREAM: "tcp"}
+            parameters["sockets"] = [{"kind": kinds[sock.type]} for sock in self._sockets]
+            fds = tuple(sock.fileno() for sock in self._sockets)
+        await connection.call("io.devlink.Forwarder.Configure", parameters, fds=fds, limit=CONFIGURE_LIMIT)
+
+    def _ended(self, connection: Connection) -> None:
+        if connection is self._connection and self._config is not None:
+            self._connection = None
+            log.warning("the forwarder ended; starting it again")
+            self._reviving = spawn(self._revive(), name="revive the forwarder")
+
+    async def _revive(self) -> None:
+        loop = asyncio.get_running_loop()
+        began, pause, given_up = loop.time(), 0.02, False
+        while self._config is not None and self._address is not None:
+            try:
+                if not self._sockets:
+                    self._sockets = await _bind(self._address)
+                await self._connect()
+            except (DevlinkError, OSError) as error:
+                log.warning("the forwarder is not back yet: %s", error)
+            else:
+                self.restarts += 1
+                log.warning("the forwarder is back after %.0f ms", (loop.time() - began) * 1000)
+                self._reviving = None
+                if given_up:
+                    await self._returned()
+                return
+            if loop.time() - began > REVIVE_LIMIT and not given_up:
+                given_up = True
+                self._close_sockets()
+                await self._lost()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
+async def _bind(address: IPAddress) -> list[socket.socket]:
+    """UDP and TCP sockets on port 53. Raises HelperError where another program holds it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + BIND_LIMIT
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    while True:
+        sockets: list[socket.socket] = []
+        try:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+                sockets.append(sock)
+                if kind == socket.SOCK_STREAM:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                else:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+                sock.bind((str(address), DNS_PORT))
+            sockets[1].listen(128)
+            return sockets
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            if error.errno == errno.EADDRINUSE and loop.time() < deadline:
+                await asyncio.sleep(0.02)
+                continue
+            raise HelperError(
+                f"Port {DNS_PORT} of {address} cannot be used for the forwarder.",
+                why=f"{error.strerror}.",
+                next_step="`ss -lnup sport = :53` shows who has it; `nameserver` in policy.toml names another address.",
+            ) from error
