@@ -1,1 +1,25 @@
-"""Small private worlds in network namespaces, for the demo and the tests."""
+"""The lab: a laptop, a router, a cluster's nodes and pods in private namespaces, for the demo and for the tests."""
+
+from devlink.lab.availability import available
+from devlink.lab.capture import Capture, Question
+from devlink.lab.snapshot import Snapshot
+from devlink.lab.spec import LAPTOP, ROUTER, UPSTREAM, ClusterDnsProgram, WorldSpec
+from devlink.lab.world import World
+from devlink.lab.worlds import ORDINARY_NAME, LaptopPlace, network_a, network_c
+
+__all__ = (
+    "LAPTOP",
+    "ORDINARY_NAME",
+    "ROUTER",
+    "UPSTREAM",
+    "Capture",
+    "ClusterDnsProgram",
+    "LaptopPlace",
+    "Question",
+    "Snapshot",
+    "World",
+    "WorldSpec",
+    "available",
+    "network_a",
+    "network_c",
+)

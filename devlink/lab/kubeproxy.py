@@ -1,0 +1,81 @@
+"""What a node's packet filter does with ClusterIPs and pods, as nftables rules: kube-proxy's and flannel's work."""
+
+import ipaddress
+from collections.abc import Iterable
+
+from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.lab.spec import Masquerade, NodeBlocks, Port, Service, WorldSpec
+
+MARK = "0x4000"
+"""The mark that kube-proxy gives to packets which it will masquerade."""
+
+
+def ruleset(spec: WorldSpec, node: NodeBlocks) -> str:
+    """The rules of one node, for `nft -f`, both families.
+
+    After kube-proxy's nftables mode: DNAT where a packet enters or is sent, masquerade for sources outside the pod
+    ranges, no other port answers (reject), ClusterIPs that nobody owns are dropped.
+    """
+    return "".join(_table(spec, node, version) for version in (4, 6) if _of(version, spec.cluster.services))
+
+
+def _of(version: int, prefixes: Iterable[IPNetwork]) -> list[str]:
+    return [str(prefix) for prefix in prefixes if prefix.version == version]
+
+
+def _set(items: Iterable[str]) -> str:
+    return "{ " + ", ".join(items) + " }"
+
+
+def _table(spec: WorldSpec, node: NodeBlocks, version: int) -> str:
+    cluster = spec.cluster
+    ip = "ip" if version == 4 else "ip6"
+    pods, services = _set(_of(version, cluster.pods)), _set(_of(version, cluster.services))
+    own = _set(_of(version, node.pods))
+    dnat = [
+        _dnat(ip, address, port, [e for e in spec.endpoint_addresses(service) if e.version == version], service)
+        for service in cluster.service_objects
+        for address in service.cluster_ips
+        if address.version == version
+        for port in service.ports
+    ]
+    mark = [f"{ip} daddr {services} {ip} saddr != {pods} meta mark set {MARK}"] if cluster.snat_services else []
+    postrouting = [f"meta mark {MARK} masquerade"]
+    if cluster.masquerade is Masquerade.FLANNEL:
+        multicast = "224.0.0.0/4" if version == 4 else "ff00::/8"
+        postrouting += [
+            f"{ip} saddr {pods} {ip} daddr {pods} return",
+            f"{ip} saddr {pods} {ip} daddr != {multicast} masquerade",
+            f"{ip} saddr != {pods} {ip} daddr {own} return",
+            f"{ip} saddr != {pods} {ip} daddr {pods} masquerade",
+        ]
+    forward = ["ct state invalid drop"] if cluster.drop_invalid else []
+    # What still wears a ClusterIP after DNAT asked for a port or an address that is not there.
+    known = [str(a) for s in cluster.service_objects for a in s.cluster_ips if a.version == version]
+    forward += [f"{ip} daddr {_set(known)} reject", f"{ip} daddr {services} drop"]
+    return (
+        f"table {ip} kube-proxy {{\n"
+        + _chain("services", "", dnat)
+        + _chain("prerouting", "type nat hook prerouting priority dstnat;", [*mark, "jump services"])
+        + _chain("output", "type nat hook output priority -100;", [*mark, "jump services"])
+        + _chain("postrouting", "type nat hook postrouting priority srcnat;", postrouting)
+        + _chain("forward", "type filter hook forward priority filter;", forward)
+        + "}\n"
+    )
+
+
+def _chain(name: str, hook: str, rules: list[str]) -> str:
+    return f"  chain {name} {{\n" + "".join(f"    {line}\n" for line in (hook, *rules) if line) + "  }\n"
+
+
+def _dnat(ip: str, address: IPAddress, port: Port, endpoints: list[IPAddress], service: Service) -> str:
+    match = f"{ip} daddr {address} {port.protocol} dport {port.port}"
+    if len(endpoints) != 1:
+        raise ValueError(
+            f"{service.namespace}/{service.name}: the lab balances nothing, one endpoint for each ClusterIP"
+        )
+    return f"{match} dnat to {_socket(endpoints[0], port.target)}"
+
+
+def _socket(address: IPAddress, port: int) -> str:
+    return f"[{address}]:{port}" if isinstance(address, ipaddress.IPv6Address) else f"{address}:{port}"

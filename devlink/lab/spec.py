@@ -1,0 +1,253 @@
+"""Worlds described as data: networks, hosts, pods, the cluster's services and names, and the switches of its nodes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from devlink.core.names import DomainName
+from devlink.core.prefixes import IPAddress, IPNetwork
+
+LAPTOP = "laptop"
+ROUTER = "router"
+UPSTREAM = "upstream"
+"""The host "out there": the ordinary DNS server and an ordinary web server."""
+
+
+class Process(StrEnum):
+    """What may run on a host beside what a test starts there."""
+
+    HTTP = "http"
+    """Answers every path on port 8080 (pods) or 80 (others) with the host's name."""
+    CLUSTER_DNS = "cluster-dns"
+    """The cluster's zones on port 53: CoreDNS or the stand-in."""
+    UPSTREAM_DNS = "upstream-dns"
+    """`WorldSpec.upstream_records` on port 53; every other name does not exist."""
+
+
+class ClusterDnsProgram(StrEnum):
+    """Which program answers for the cluster's zones."""
+
+    AUTO = "auto"
+    """CoreDNS where the kit has it, else the stand-in."""
+    COREDNS = "coredns"
+    STANDIN = "standin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An address as it sits on an interface."""
+
+    address: IPAddress
+    length: int
+    """Prefix length of the network that is on the link."""
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.length}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoute:
+    """A route that a host has from the start, out of one of its own interfaces."""
+
+    destination: IPNetwork
+    next_hop: IPAddress | None = None
+    """None: on the link of `dev`."""
+    dev: str = "eth0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A host's way into a network."""
+
+    network: str
+    """The bridge that it is plugged into."""
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """What /etc/resolv.conf says on a host before anyone touches it."""
+
+    nameservers: tuple[IPAddress, ...]
+    search: tuple[DomainName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine of the world. Its interfaces are eth0, eth1, ... in the order given."""
+
+    name: str
+    interfaces: tuple[Interface, ...]
+    routes: tuple[HostRoute, ...] = ()
+    forwards: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """By dotted name below `net`, beyond what every host of the lab gets."""
+    nftables: str = ""
+    """A ruleset that this host loads, in nft's own language; a node's comes from `Cluster`."""
+    resolver: Resolver | None = None
+    processes: tuple[Process, ...] = ()
+
+    @property
+    def address(self) -> IPAddress:
+        """Its first address."""
+        return self.interfaces[0].addresses[0].address
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        return tuple(a.address for interface in self.interfaces for a in interface.addresses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod: a namespace behind its node, with host addresses only, as Calico plugs them."""
+
+    name: str
+    node: str
+    addresses: tuple[IPAddress, ...]
+    processes: tuple[Process, ...] = (Process.HTTP,)
+
+    @property
+    def address(self) -> IPAddress:
+        return self.addresses[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeBlocks:
+    """A node of the cluster and the pod blocks that it owns."""
+
+    host: str
+    pods: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """One port of a service."""
+
+    name: str
+    port: int
+    target: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A Kubernetes Service with its endpoints."""
+
+    name: str
+    namespace: str
+    cluster_ips: tuple[IPAddress, ...] = ()
+    """None for a headless service and for an external name."""
+    ports: tuple[Port, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    """Names of pods, or of hosts for endpoints on the host's network."""
+    external_name: DomainName | None = None
+
+    @property
+    def address(self) -> IPAddress:
+        """Its first ClusterIP."""
+        return self.cluster_ips[0]
+
+
+class Masquerade(StrEnum):
+    """For which traffic to pods a node hides the source, besides ClusterIPs."""
+
+    NONE = "none"
+    FLANNEL = "flannel"
+    """`--ip-masq`: off-cluster sources, unless the pod is the node's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The cluster's networks and how its nodes treat packets."""
+
+    domain: DomainName
+    pods: tuple[IPNetwork, ...]
+    services: tuple[IPNetwork, ...]
+    gateways: tuple[str, ...]
+    """Hosts that forward for all pods and services, best first."""
+    nodes: tuple[NodeBlocks, ...]
+    pod_objects: tuple[Pod, ...]
+    service_objects: tuple[Service, ...]
+    pod_mtu: int = 1500
+    drop_invalid: bool = False
+    """The `ctstate INVALID` drop of kube-proxy's iptables mode (facts: R2)."""
+    snat_services: bool = True
+    """Whether ClusterIPs that come from outside the cluster are masqueraded (facts: R3)."""
+    masquerade: Masquerade = Masquerade.NONE
+    dns_program: ClusterDnsProgram = ClusterDnsProgram.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One DNS record in the presentation form of a zone file (RFC 1035 section 5.1)."""
+
+    name: str
+    """Absolute, with the last dot."""
+    type: str
+    data: str
+    ttl: int
+    """Seconds."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.ttl} IN {self.type} {self.data}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldSpec:
+    """A whole world. Addresses are asked for by role, so that no test repeats a literal."""
+
+    name: str
+    """The name that its profile gets, too."""
+    networks: tuple[str, ...]
+    hosts: tuple[Host, ...]
+    cluster: Cluster
+    upstream_records: tuple[Record, ...] = ()
+
+    def host(self, name: str) -> Host:
+        """The host of that name. Raises KeyError."""
+        return {host.name: host for host in self.hosts}[name]
+
+    def pod(self, name: str) -> Pod:
+        """The pod of that name. Raises KeyError."""
+        return {pod.name: pod for pod in self.cluster.pod_objects}[name]
+
+    def service(self, name: str, namespace: str = "default") -> Service:
+        """The service of that name. Raises KeyError."""
+        return {(s.name, s.namespace): s for s in self.cluster.service_objects}[name, namespace]
+
+    def service_name(self, name: str, namespace: str = "default") -> str:
+        """The full name of a service, without the last dot."""
+        self.service(name, namespace)
+        return f"{name}.{namespace}.svc.{self.cluster.domain}"
+
+    def endpoint_addresses(self, service: Service) -> tuple[IPAddress, ...]:
+        """The addresses behind a service, in the order of its endpoints."""
+        places = {pod.name: pod.addresses for pod in self.cluster.pod_objects}
+        places |= {host.name: host.addresses for host in self.hosts}
+        return tuple(address for endpoint in service.endpoints for address in places[endpoint])
+
+    @property
+    def laptop(self) -> Host:
+        return self.host(LAPTOP)
+
+    @property
+    def router(self) -> Host:
+        return self.host(ROUTER)
+
+    @property
+    def upstream(self) -> Host:
+        return self.host(UPSTREAM)
+
+    @property
+    def gateway(self) -> Host:
+        """The cluster's first gateway node."""
+        return self.host(self.cluster.gateways[0])
+
+    @property
+    def cluster_dns(self) -> Service:
+        return self.service("kube-dns", "kube-system")
+
+    @property
+    def dns_pod(self) -> Pod:
+        """The pod that answers for the cluster's names."""
+        return self.pod(self.cluster_dns.endpoints[0])

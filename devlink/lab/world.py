@@ -1,0 +1,284 @@
+"""A running world, from outside: start it, run programs on its hosts, look at it, end it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from devlink.core.codec import encode
+from devlink.errors import DevlinkError, HelperError, UnexpectedError
+from devlink.lab import kit
+from devlink.lab.availability import available, namespaces
+from devlink.lab.capture import Capture
+from devlink.lab.profile import profile_text
+from devlink.lab.rootfs import HOME
+from devlink.lab.snapshot import Snapshot, take_snapshot
+from devlink.lab.spec import LAPTOP, ClusterDnsProgram, WorldSpec
+
+END_PATIENCE = 5.0
+"""Seconds that the kernel has to end a world's processes before we insist."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class World:
+    """One world. Use `World.start` in a `with`; it ends with the block, and with this process however that ends."""
+
+    def __init__(self, spec: WorldSpec, starter: "subprocess.Popen[bytes]", anchors: Mapping[str, int]) -> None:
+        """Not called directly: `start` does."""
+        self.spec = spec
+        self._starter = starter
+        self._anchors = dict(anchors)
+        self._pid_namespace = os.readlink(f"/proc/{next(iter(self._anchors.values()))}/ns/pid")
+        self._user_namespace = os.geteuid() != 0
+
+    @classmethod
+    def start(cls, spec: WorldSpec) -> Self:
+        """Build the world and wait until every server in it listens.
+
+        Raises HelperError where this machine cannot hold one, UnexpectedError where building it failed.
+        """
+        starter = _launch(spec)
+        try:
+            inner = _await_report(starter)
+            outer = _outer_pids(starter.pid)
+            return cls(spec, starter, {name: outer[pid] for name, pid in inner.items()})
+        except BaseException:
+            _end(starter)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process of the world, and all that it was. May be called again."""
+        _end(self._starter)
+
+    def enter_argv(
+        self, host: str, argv: Sequence[str], *, user: str | None = None, env: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The command that runs `argv` on a host or in a pod, for exec and for terminals.
+
+        The program starts in the root folder with a clean environment. It is killed if the `nsenter` in front of it
+        is. `user` is a name of the world's /etc/passwd and needs real root outside; None is the world's root.
+        """
+        user_namespace = ["--user", "--preserve-credentials"] if self._user_namespace else []
+        home = HOME if user in (None, "root") else f"/home/{user}"
+        uid = _UIDS.get(user or "root", 0)
+        variables = {
+            "PATH": f"{Path(sys.executable).parent}:{PATH}",
+            "HOME": home,
+            "USER": user or "root",
+            "LOGNAME": user or "root",
+            "SHELL": "/bin/sh",
+            "LANG": "C.UTF-8",
+            "TERM": os.environ.get("TERM", "dumb"),
+            "XDG_RUNTIME_DIR": f"/run/user/{uid}",
+            **(env or {}),
+        }
+        identity = [] if user is None else ["--reuid", user, "--regid", user, "--init-groups"]
+        return [
+            "nsenter", "--target", str(self._anchors[host]), *user_namespace, "--mount", "--net", "--uts", "--pid", "--",
+            "setpriv", "--pdeathsig", "KILL", *identity, "--",
+            "env", "--ignore-environment", *(f"{key}={value}" for key, value in variables.items()), *argv,
+        ]  # fmt: skip
+
+    def run(
+        self, host: str, argv: Sequence[str], *, timeout: float = 10, check: bool = False,
+        env: Mapping[str, str] | None = None, input: str | None = None, user: str | None = None,
+    ) -> "subprocess.CompletedProcess[str]":  # fmt: skip
+        """Run a program to its end. As subprocess.run: raises TimeoutExpired, and CalledProcessError with `check`."""
+        return subprocess.run(
+            self.enter_argv(host, argv, env=env, user=user), timeout=timeout, check=check, input=input,
+            stdin=subprocess.DEVNULL if input is None else None, capture_output=True, text=True,
+        )  # fmt: skip
+
+    def popen(
+        self, host: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, user: str | None = None,
+        stdin: int | IO[str] | None = subprocess.DEVNULL, stdout: int | IO[str] | None = subprocess.PIPE,
+        stderr: int | IO[str] | None = subprocess.STDOUT,
+    ) -> "subprocess.Popen[str]":  # fmt: skip
+        """Start a program. Killing the Popen kills the program; to send it another signal use `pid_of`."""
+        return subprocess.Popen(
+            self.enter_argv(host, argv, env=env, user=user), stdin=stdin, stdout=stdout, stderr=stderr, text=True
+        )
+
+    def pid_of(self, running: "subprocess.Popen[str]") -> int:
+        """The outer PID of the program that `popen` started. Raises ProcessLookupError once it has ended."""
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        if not children:
+            raise ProcessLookupError(f"{running.args!r} has ended")
+        return int(children[0])
+
+    def processes(self) -> list[tuple[int, list[str]]]:
+        """Every process of the world, by its outer PID, with its argv: to be found by role and killed."""
+        found = []
+        for pid in _pids_in(self._pid_namespace):
+            try:
+                argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+            except OSError:
+                continue
+            found.append((pid, [word.decode("utf-8", "replace") for word in argv]))
+        return found
+
+    def anchor(self, host: str) -> int:
+        """The outer PID of the process that holds a host's namespaces."""
+        return self._anchors[host]
+
+    def write_file(self, host: str, path: str, text: str, *, mode: int = 0o644) -> None:
+        """Write a file on a host, in place if it is there."""
+        script = 'umask 077; cat >"$1" && chmod "$2" "$1"'
+        self.run(host, ["sh", "-c", script, "write", path, f"{mode:o}"], input=text, check=True)
+
+    def read_file(self, host: str, path: str) -> str:
+        """What a file on a host holds. Raises CalledProcessError."""
+        return self.run(host, ["cat", path], check=True).stdout
+
+    def snapshot(self) -> Snapshot:
+        """All of the laptop that devlink may touch, as it is now."""
+        return take_snapshot(lambda argv: self.run(LAPTOP, argv, check=True).stdout, self._anchors[LAPTOP])
+
+    @contextmanager
+    def capture(self, host: str) -> Iterator[Capture]:
+        """Record the DNS questions that pass a host's interfaces (not its loopback) while the block runs.
+
+        Complete once the block is left. Raises UnexpectedError if the capture could not start.
+        """
+        process = self.popen(host, [sys.executable, "-m", "devlink.lab.capture"], stdin=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env=_import_path())  # fmt: skip
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if process.stdout.readline() != "ready\n":
+                process.kill()
+                raise UnexpectedError("The capture could not start.", why=process.stderr.read())
+            result = Capture()
+            try:
+                yield result
+            finally:
+                process.stdin.close()
+                result.read(process.stdout)
+
+    def profile(self) -> str:
+        """The bridge profile of the world's cluster as YAML, `routing: auto`."""
+        return profile_text(self.spec)
+
+
+_UIDS = {"root": 0, "devlink": 990, "devlink-dns": 991, "alice": 1000, "mallory": 1001, "nobody": 65534}
+
+
+def _package_root() -> str:
+    return str(Path(__file__).resolve().parents[2])
+
+
+def _import_path() -> dict[str, str]:
+    """So that the same code runs inside, installed or not, wherever this process found it."""
+    return {"PYTHONPATH": _package_root()}
+
+
+def _needed_paths() -> tuple[str, ...]:
+    """What must be reachable inside: the interpreter, everything that it imports from, the kit."""
+    paths = [sys.prefix, sys.base_prefix, sys.exec_prefix, _package_root(), os.path.dirname(sys.executable), *sys.path]
+    paths.append(str(kit.folder()))
+    absolute = [os.path.abspath(path) for path in paths if path]
+    resolved = [os.path.realpath(path) for path in absolute]
+    return tuple(dict.fromkeys(p for p in (*absolute, *resolved) if os.path.isdir(p)))
+
+
+def _cluster_dns(spec: WorldSpec) -> str | None:
+    program = kit.coredns()
+    match spec.cluster.dns_program:
+        case ClusterDnsProgram.STANDIN:
+            return None
+        case ClusterDnsProgram.COREDNS if program is None:
+            raise HelperError("This world wants CoreDNS, and the kit is not built.", next_step="Run: make kit")
+    return None if program is None else str(program)
+
+
+def _launch(spec: WorldSpec) -> "subprocess.Popen[bytes]":
+    order = {"spec": encode(spec), "keep": list(_needed_paths()), "coredns": _cluster_dns(spec)}
+    starter = subprocess.Popen(
+        [*namespaces(root=os.geteuid() == 0), sys.executable, "-m", "devlink.lab.init"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+        env={"PATH": f"{os.environ.get('PATH', '')}:{PATH}", **_import_path()},
+        # A Ctrl-C at the terminal is for us: we end the world after what we still have to do in it.
+        start_new_session=True,
+    )  # fmt: skip
+    assert starter.stdin is not None
+    try:
+        starter.stdin.write(json.dumps(order).encode() + b"\n")
+        starter.stdin.flush()
+    except BrokenPipeError:
+        pass  # it ended at once; its report says why
+    return starter
+
+
+def _await_report(starter: "subprocess.Popen[bytes]") -> dict[str, int]:
+    assert starter.stdout is not None
+    assert starter.stderr is not None
+    line = starter.stdout.readline()
+    if not line:
+        said = starter.stderr.read().decode(errors="replace").strip()
+        raise _cannot(said)
+    report: dict[str, Any] = json.loads(line)
+    if "error" in report:
+        raise UnexpectedError("The private world could not be built.", why=str(report["error"]))
+    return {str(name): int(pid) for name, pid in report["hosts"].items()}
+
+
+def _cannot(said: str) -> DevlinkError:
+    reason = available()
+    if reason is None:
+        return UnexpectedError("The private world could not be built.", why=said)
+    return HelperError("This machine cannot hold a private world.", why=reason)
+
+
+def _end(starter: "subprocess.Popen[bytes]") -> None:
+    """Let go of the world: its init ends on EOF, and the kernel kills what is left in its PID namespace."""
+    for pipe in (starter.stdin, starter.stdout, starter.stderr):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass  # it never read its order
+    try:
+        starter.wait(END_PATIENCE)
+    except subprocess.TimeoutExpired:
+        starter.kill()  # --kill-child: the init goes with it
+        starter.wait()
+
+
+def _outer_pids(starter: int) -> dict[int, int]:
+    """The PIDs of a world as this process sees them, by the PID inside."""
+    (init,) = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    outer = {}
+    for pid in _pids_in(os.readlink(f"/proc/{init}/ns/pid")):
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
+        outer[int(numbers[-1])] = pid
+    return outer
+
+
+def _pids_in(pid_namespace: str) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            try:
+                if os.readlink(f"/proc/{entry}/ns/pid") == pid_namespace:
+                    found.append(int(entry))
+            except OSError:
+                continue  # another user's process, or one that has just ended
+    return sorted(found)

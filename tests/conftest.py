@@ -1,0 +1,31 @@
+"""Which tests can run on this machine: those that cannot are skipped with one clear line, and under CI=true they fail."""
+
+import functools
+import os
+
+import pytest
+
+from devlink import lab
+from devlink.lab import kit
+
+
+@functools.cache
+def _obstacle(marker: str) -> str | None:
+    """Why tests with this marker cannot run here, or None."""
+    if marker == "lab":
+        return lab.available()
+    if marker == "system" and os.geteuid() != 0:
+        return "needs root: run the tests as root"
+    if marker == "cluster" and kit.coredns() is None:
+        return "needs the kit: run 'make kit'"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in ("lab", "system", "cluster"):
+        reason = _obstacle(marker) if item.get_closest_marker(marker) else None
+        if reason is None:
+            continue
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must run this test, and cannot: {reason}", pytrace=False)
+        pytest.skip(reason)
