@@ -1,4 +1,4 @@
-"""Which tests can run on this machine: those that cannot are skipped with one clear line, and under CI=true they fail."""
+"""Which tests can run on this machine: the others are skipped with one clear line, and under CI=true they fail."""
 
 import functools
 import os

@@ -10,6 +10,7 @@ PROGRAMS = {
     "nsenter": "util-linux",
     "setpriv": "util-linux",
     "ip": "iproute2",
+    "ss": "iproute2",
     "nft": "nftables",
 }
 """What the lab runs, with the Debian package that has it."""

@@ -1,4 +1,4 @@
-"""Builds a world inside its PID namespace: a child for each host and pod enters namespaces of its own and sets them up."""
+"""Builds a world inside its PID namespace: a child for each host and pod enters its own namespaces and sets them up."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The DNS questions that pass a host's interfaces, taken off the wire: what a server's own log cannot be trusted to tell.
+"""The DNS questions that pass a host's interfaces, taken off the wire, not from a server's log.
 
 As a program (`python -m devlink.lab.capture`) it runs inside the host: `ready`, then on EOF of stdin one JSON line for
 each message. As a module it reads those lines.
@@ -102,7 +102,7 @@ def parse_questions(message: bytes) -> list[tuple[str, int, bool]]:
     if len(message) < 12:
         return []
     flags, count = struct.unpack_from(">2xHH", message)
-    found = []
+    found: list[tuple[str, int, bool]] = []
     offset = 12
     for _ in range(count):
         labels = []
@@ -149,11 +149,9 @@ class Reader:
             # SYN, ACK, FIN: a SYN counts one octet, which the first segment with data shows by itself.
             return
         seen = (expected - segment.sequence) & 0xFFFFFFFF
-        if 0 < seen < 1 << 31:
-            segment_new = segment.payload[seen:]  # sent again
-        else:
-            segment_new = segment.payload
-        pending += segment_new
+        # What was sent again is cut off; a gap (the capture began in the middle) starts afresh.
+        fresh = segment.payload[seen:] if seen < 1 << 31 else segment.payload
+        pending += fresh
         after = (segment.sequence + len(segment.payload)) & 0xFFFFFFFF
         while len(pending) >= 2:
             size = int.from_bytes(pending[:2], "big")
@@ -161,7 +159,7 @@ class Reader:
                 break
             yield pending[2 : 2 + size]
             pending = pending[2 + size :]
-        if segment_new:
+        if fresh:
             self._streams[segment.stream] = (after, pending)
 
 

@@ -71,9 +71,7 @@ def _chain(name: str, hook: str, rules: list[str]) -> str:
 def _dnat(ip: str, address: IPAddress, port: Port, endpoints: list[IPAddress], service: Service) -> str:
     match = f"{ip} daddr {address} {port.protocol} dport {port.port}"
     if len(endpoints) != 1:
-        raise ValueError(
-            f"{service.namespace}/{service.name}: the lab balances nothing, one endpoint for each ClusterIP"
-        )
+        raise ValueError(f"{service.namespace}/{service.name}: the lab does not balance, one endpoint a ClusterIP")
     return f"{match} dnat to {_socket(endpoints[0], port.target)}"
 
 

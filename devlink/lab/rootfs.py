@@ -12,7 +12,7 @@ from devlink.lab.spec import Resolver
 HOME = "/root"
 RUNTIME = "/run/user/0"
 NEW_FOLDERS = ("/etc", "/run", "/tmp", "/var/lib", "/var/tmp", "/root", "/home")
-"""Empty at first, on memory: what the machine keeps there must not leak in, and what is written there leaves with us."""
+"""Empty at first, on memory: what the machine keeps there must not leak in, and what is written leaves with us."""
 NOT_BOUND = ("/dev", "/proc", "/sys", "/lost+found", *NEW_FOLDERS)
 FROM_ETC = (
     "alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "debian_version", "inputrc", "iproute2",
@@ -20,8 +20,15 @@ FROM_ETC = (
     "rpc", "services", "ssl", "terminfo",
 )  # fmt: skip
 """What programs need of the machine's /etc; nothing in it says who uses the machine or where it is connected."""
-USERS = (("root", 0, HOME), ("devlink", 990, "/var/lib/devlink"), ("devlink-dns", 991, "/"), ("alice", 1000, "/home/alice"),
-         ("mallory", 1001, "/home/mallory"), ("nobody", 65534, "/"))  # fmt: skip
+USERS = (
+    ("root", 0, HOME),
+    ("devlink", 990, "/var/lib/devlink"),
+    ("devlink-dns", 991, "/"),
+    ("alice", 1000, "/home/alice"),
+    ("mallory", 1001, "/home/mallory"),
+    ("nobody", 65534, "/"),
+)
+"""Name, uid (and gid), home. Those with a home in /home are people: alice may use devlink, mallory may not."""
 MEMBERS = {"devlink": ("alice",)}
 """Who is in which group beside its own."""
 

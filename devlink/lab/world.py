@@ -16,7 +16,7 @@ from devlink.lab import kit
 from devlink.lab.availability import available, namespaces
 from devlink.lab.capture import Capture
 from devlink.lab.profile import profile_text
-from devlink.lab.rootfs import HOME
+from devlink.lab.rootfs import HOME, USERS
 from devlink.lab.snapshot import Snapshot, take_snapshot
 from devlink.lab.spec import LAPTOP, ClusterDnsProgram, WorldSpec
 
@@ -87,8 +87,8 @@ class World:
         }
         identity = [] if user is None else ["--reuid", user, "--regid", user, "--init-groups"]
         return [
-            "nsenter", "--target", str(self._anchors[host]), *user_namespace, "--mount", "--net", "--uts", "--pid", "--",
-            "setpriv", "--pdeathsig", "KILL", *identity, "--",
+            "nsenter", "--target", str(self._anchors[host]), *user_namespace, "--mount", "--net", "--uts", "--pid",
+            "--", "setpriv", "--pdeathsig", "KILL", *identity, "--",
             "env", "--ignore-environment", *(f"{key}={value}" for key, value in variables.items()), *argv,
         ]  # fmt: skip
 
@@ -174,7 +174,7 @@ class World:
         return profile_text(self.spec)
 
 
-_UIDS = {"root": 0, "devlink": 990, "devlink-dns": 991, "alice": 1000, "mallory": 1001, "nobody": 65534}
+_UIDS = {name: uid for name, uid, _ in USERS}
 
 
 def _package_root() -> str:
