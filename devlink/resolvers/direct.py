@@ -16,7 +16,7 @@ DEFAULT_NAMESERVER = ipaddress.ip_address("127.0.0.1")
 """What libc asks where no nameserver is named (resolv.conf(5))."""
 
 
-class DirectResolver:
+class Direct:
     """Reads the files by itself, which needs no privilege, and has them written by `devlink files`."""
 
     name = "direct"

@@ -14,7 +14,7 @@ from devlink.rpc.activation import listen_sockets
 from devlink.rpc.service import serve
 
 FOLDER = "/etc"
-IDLE = 10.0
+IDLE = 1.0
 """Seconds without a connection after which the process ends; the next one starts another."""
 LOCAL_RANGES = tuple(ipaddress.ip_network(text) for text in ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fc00::/7"))
 """Where a forwarder on this very machine can be: this process would not name a server elsewhere, whoever asks."""
