@@ -91,6 +91,17 @@ def default_profile() -> BridgeProfile:
     )
 
 
+def choose(name_or_path: str) -> BridgeProfile:
+    """What a command means by its argument: `load` it, or the default where it is empty."""
+    return load(name_or_path) if name_or_path else default_profile()
+
+
+def absolute(name_or_path: str | None) -> str:
+    """An argument in a form that means the same to a process with another working directory; empty for none."""
+    text = name_or_path or ""
+    return str(Path(text).absolute()) if "/" in text or text.endswith((".yaml", ".yml")) else text
+
+
 def configured_default() -> str | None:
     """`default` of config.toml, if there is such a file and it says so. Raises UsageError where it cannot be used."""
     path = config_folder() / "config.toml"

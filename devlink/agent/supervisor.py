@@ -16,11 +16,21 @@ from devlink.core.codec import decode, encode
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError
-from devlink.faults import fault_point
+from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
+
+POINTS.update(
+    {
+        "agent.planned": "the plan is made, the helper knows nothing of it",
+        "agent.applied": "the helper has installed it; not verified",
+        "agent.verified": "verified; the helper has not been told",
+        "agent.confirmed": "the helper knows that it is up; the caller does not",
+        "agent.released": "the helper has taken it back; the caller does not know",
+    }
+)
 
 Progress = Callable[[str, bool], Awaitable[None]]
 """Told of each step: its words, and whether it is done."""
@@ -138,6 +148,7 @@ class Supervisor:
 
     async def _establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
         desired = session.plan.desired
+        fault_point("agent.planned")
         await progress("install routes, split DNS, and prove it through libc", False)
         applied = await self._link.apply(desired, replace)
         fault_point("agent.applied")

@@ -59,8 +59,11 @@ def up(profile: str | None, dry_run: bool, replace: bool, no_dns: bool, no_route
                 agent.give_up()
                 replies = agent.remaining()
                 continue
-            except DevlinkError:
+            except DevlinkError as error:
                 steps.end()
+                error.next_step = error.next_step.replace(
+                    "devlink trust PROFILE", f"devlink trust {profile or ''}".strip()
+                )
                 raise
     steps.end()
     click.echo(f"{session['name']} is up ({time.monotonic() - began:.1f} s).", err=True)

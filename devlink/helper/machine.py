@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from devlink.core.names import DomainName
@@ -11,7 +10,7 @@ from devlink.core.network import Route, RouteDiff, diff_routes
 from devlink.core.plan import ForwarderConfig, ProofRecord, Zone, proof_address
 from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError, HelperError
-from devlink.faults import fault_point
+from devlink.faults import POINTS, fault_point
 from devlink.helper.feed import Feed
 from devlink.helper.journal import Entry, Journal
 from devlink.helper.parts import Parts
@@ -23,6 +22,20 @@ from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.proof import prove
 
 log = logging.getLogger(__name__)
+
+POINTS.update(
+    {
+        "helper.routes-added": "the new routes are in the kernel, old ones not yet deleted",
+        "helper.forwarder-fed": "the forwarder serves the new rules",
+        "helper.journal-written": "the journal names the resolver mode, which is not applied yet",
+        "helper.resolver-on": "the resolver names the forwarder, not proved yet",
+        "helper.routes-deleted": "the routes are the desired ones",
+        "helper.installed": "everything is as desired; the caller has no answer yet",
+        "helper.resolver-restored": "the resolver is as before; the journal still names it",
+        "helper.resolver-off": "the journal is empty, the forwarder still serves",
+        "helper.forwarder-stopped": "the forwarder's line is closed",
+    }
+)
 
 PROOF_LIMIT = 3.0
 """Seconds for libc to find the proof name."""
@@ -122,7 +135,6 @@ class Machine:
             if not diff:
                 return False
             apply(diff)
-            _log_diff(diff)
             left = diff_routes(desired, observe().ours)
         except OSError as error:
             raise HelperError("The kernel's routes cannot be read.", why=f"{error.strerror}.") from error
@@ -192,13 +204,3 @@ def _new_proof(suffix: DomainName, policy: Policy) -> ProofRecord:
     """A name below a claimed domain that nobody can have cached."""
     name = DomainName((f"proof-{secrets.token_hex(8)}".encode(), *suffix.labels))
     return ProofRecord(name=name, address=proof_address(policy.nameserver.version))
-
-
-def _log_diff(diff: RouteDiff) -> None:
-    def each(verb: str, routes: Iterable[Route]) -> None:
-        for route in routes:
-            log.info("ip route %s %s", verb, route)
-
-    each("add", diff.add)
-    each("replace", diff.replace)
-    each("del", diff.delete)

@@ -33,6 +33,8 @@ class Parts:
             if self._private:
                 self._start(part, path)
             sock.connect(str(path))
+            if self._private:
+                path.unlink()  # the line is made, and nobody else needs the name
         except OSError as error:
             sock.close()
             raise HelperError(

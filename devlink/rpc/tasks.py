@@ -5,6 +5,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from devlink.errors import DevlinkError
+
 log = logging.getLogger(__name__)
 _running: set[asyncio.Task[Any]] = set()
 
@@ -19,5 +21,9 @@ def spawn(coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any
 
 def _done(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("task %s failed", task.get_name(), exc_info=error)
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if isinstance(error, DevlinkError):  # deliberate, and usually on its way to a caller as well
+        log.warning("%s: %s", task.get_name(), error)
+    else:
+        log.error("%s failed", task.get_name(), exc_info=error)
