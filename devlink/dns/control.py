@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -58,10 +58,9 @@ def parse_configuration(parameters: Mapping[str, Any]) -> Configuration:
 
 def stats_tree(engine: Engine) -> dict[str, Any]:
     """The parameters of the reply to `GetStats`."""
-    tree = asdict(engine.stats)
-    zones: Mapping[str, int] = tree.pop("destinations")
-    tree["zones"] = [{"suffix": suffix, "queries": count} for suffix, count in sorted(zones.items())]
-    return {"in_flight": engine.in_flight, **tree}
+    counts = {f.name: getattr(engine.stats, f.name) for f in fields(engine.stats) if f.name != "destinations"}
+    zones = [{"suffix": suffix, "queries": count} for suffix, count in sorted(engine.stats.destinations.items())]
+    return {"in_flight": engine.in_flight, **counts, "zones": zones}
 
 
 class ControlConnection:
