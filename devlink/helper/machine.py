@@ -17,7 +17,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.kernel.observe import observe
 from devlink.kernel.routes import apply
-from devlink.resolvers.direct import DirectResolver
+from devlink.resolvers.direct import Direct
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.proof import prove
 
@@ -56,7 +56,7 @@ class Machine:
         self._policy = policy
         self._journal = journal
         self._parts = parts
-        self._resolver = DirectResolver(FilesClient(lambda: parts.connect("files")), own=[policy.nameserver])
+        self._resolver = Direct(FilesClient(lambda: parts.connect("files")), own=[policy.nameserver])
         self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
         self._installed = Installed()
         self.lock = asyncio.Lock()
