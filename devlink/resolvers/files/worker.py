@@ -89,6 +89,7 @@ class Worker:
             with self._stage(folder):
                 fault_point("files.restore.locked")
                 self._restore(folder, address)
+            os.fsync(folder)
 
     @property
     def _path(self) -> str:
@@ -97,22 +98,23 @@ class Worker:
     def _write(self, folder: int, address: IPAddress) -> None:
         with self._stage(folder) as stage:
             fault_point("files.write.locked")
+            seen = _identity(folder)
             present = _read_ours(folder)
             if present is not None and present.is_ours and present.header is not None:
-                before, had_file, kept = present, present.header.had_file, False
-                text = render(address, before, had_file=had_file)
+                kept = False
+                text = render(address, present, had_file=present.header.had_file)
                 if text == _read(folder, NAME):
                     return
             else:
                 before = parse(_read(folder, NAME, follow=True) or "")
-                had_file = kept = self._keep(folder)
-                text = render(address, before, had_file=had_file)
+                kept = self._keep(folder)
+                text = render(address, before, had_file=kept)
             try:
                 fault_point("files.write.linked")
                 self._fill(folder, stage, text)
                 os.fsync(folder)
                 fault_point("files.write.staged")
-                if kept and not _same_file(folder, NAME, BACKUP_NAME):
+                if _identity(folder) != seen:
                     raise _ChangedMeanwhileError
                 os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
@@ -134,7 +136,9 @@ class Worker:
         return True
 
     def _fill(self, folder: int, stage: int, text: str) -> None:
-        os.write(stage, text.encode(errors="surrogateescape"))
+        data = text.encode(errors="surrogateescape")
+        while data:  # a disk that is nearly full takes a part without an error
+            data = data[os.write(stage, data) :]
         mode, owner, group = 0o644, os.geteuid(), os.getegid()
         try:
             before = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
@@ -210,7 +214,6 @@ class Worker:
             if _is_named(folder, STAGE_NAME, stage):
                 _remove(folder, STAGE_NAME)
             os.close(stage)
-            os.fsync(folder)
 
     def _take_stage(self, folder: int) -> int:
         deadline = time.monotonic() + LOCK_LIMIT
@@ -280,12 +283,16 @@ def _remove(folder: int, name: str) -> None:
         pass
 
 
-def _same_file(folder: int, a: str, b: str) -> bool:
+def _identity(folder: int) -> tuple[int, int, int] | None:
+    """What tells whether another program replaced or rewrote resolv.conf: its inode and the time of the last write.
+
+    Not the time of change, which our own second name moves.
+    """
     try:
-        first, second = (os.stat(name, dir_fd=folder, follow_symlinks=False) for name in (a, b))
+        status = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return os.path.samestat(first, second)
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _is_named(folder: int, name: str, file: int) -> bool:

@@ -1,0 +1,361 @@
+"""resolv.conf replaced and given back: whatever it was, and whenever we are killed."""
+
+import errno
+import ipaddress
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devlink.errors import HelperError
+from devlink.faults import POINTS, VARIABLE
+from devlink.resolvers.files import worker as worker_module
+from devlink.resolvers.files.worker import STAGE_NAME, Worker
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, parse
+from tests.resolvers.files.before_after import snapshot
+
+OURS = ipaddress.ip_address("169.254.53.53")
+OTHER = ipaddress.ip_address("127.0.0.54")
+TEXT = "# by hand\nsearch corp.example\nnameserver 192.0.2.1\noptions rotate timeout:1\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+def plain(folder: Path) -> None:
+    (folder / "resolv.conf").write_text(TEXT)
+    (folder / "resolv.conf").chmod(0o640)
+
+
+def symlink(folder: Path) -> None:
+    target = folder.parent / "stub-resolv.conf"
+    target.write_text(TEXT)
+    (folder / "resolv.conf").symlink_to("../stub-resolv.conf")
+
+
+def dangling(folder: Path) -> None:
+    (folder / "resolv.conf").symlink_to("../nowhere")
+
+
+def missing(folder: Path) -> None:
+    (folder / "another.conf").write_text("not ours\n")
+
+
+def ours_already(folder: Path) -> None:
+    plain(folder)
+    Worker(str(folder)).write(OTHER)
+
+
+BEGINNINGS = (plain, symlink, dangling, missing)
+Beginning = Callable[[Path], None]
+
+
+def present(folder: Path) -> str:
+    return (folder / "resolv.conf").read_text()
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_after_restore_all_is_as_before_write(folder: Path, begin: Beginning) -> None:
+    begin(folder)
+    before = snapshot(folder)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    written = parse(present(folder))
+    assert written.is_ours
+    assert written.nameservers == (OURS,)
+    assert not (folder / "resolv.conf").is_symlink()
+    assert not (folder / STAGE_NAME).exists()
+    worker.restore()
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_both_verbs_may_be_repeated(folder: Path, begin: Beginning) -> None:
+    begin(folder)
+    before = snapshot(folder)
+    worker = Worker(str(folder))
+    worker.restore()
+    assert snapshot(folder) == before
+    worker.write(OURS)
+    once = snapshot(folder)
+    worker.write(OURS)
+    assert snapshot(folder) == once
+    worker.write(OTHER)
+    assert parse(present(folder)).nameservers == (OTHER,)
+    worker.restore()
+    worker.restore()
+    assert snapshot(folder) == before
+
+
+def test_search_and_options_stay_and_so_do_mode_and_owner_of_a_plain_file(folder: Path) -> None:
+    plain(folder)
+    before = (folder / "resolv.conf").stat()
+    Worker(str(folder)).write(OURS)
+    assert parse(present(folder)).kept == ("search corp.example", "options rotate timeout:1")
+    after = (folder / "resolv.conf").stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+
+@pytest.mark.parametrize("begin", [symlink, dangling, missing])
+def test_in_place_of_anything_but_a_plain_file_ours_can_be_read_by_all(folder: Path, begin: Beginning) -> None:
+    begin(folder)
+    Worker(str(folder)).write(OURS)
+    assert (folder / "resolv.conf").stat().st_mode & 0o777 == 0o644
+
+
+def foreign_by_rename(folder: Path) -> None:
+    (folder / "theirs").write_text("nameserver 192.0.2.99\n")
+    (folder / "theirs").rename(folder / "resolv.conf")
+
+
+def foreign_in_place(folder: Path) -> None:
+    (folder / "resolv.conf").write_text("nameserver 192.0.2.99\n")
+
+
+def foreign_symlink(folder: Path) -> None:
+    (folder / "resolv.conf").unlink()
+    (folder / "resolv.conf").symlink_to("theirs")
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+@pytest.mark.parametrize("overwrite", [foreign_by_rename, foreign_in_place, foreign_symlink])
+def test_a_file_that_another_program_wrote_meanwhile_is_kept(
+    folder: Path, begin: Beginning, overwrite: Beginning
+) -> None:
+    begin(folder)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    overwrite(folder)
+    newer = snapshot(folder)["resolv.conf"]
+    worker.restore()
+    assert snapshot(folder)["resolv.conf"] == newer
+    assert not os.path.lexists(folder / BACKUP_NAME)
+
+
+def test_a_file_that_another_program_wrote_meanwhile_becomes_the_one_to_give_back(folder: Path) -> None:
+    plain(folder)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    foreign_by_rename(folder)
+    newer = snapshot(folder)
+    del newer[BACKUP_NAME]
+    worker.write(OURS)
+    assert parse(present(folder)).is_ours
+    worker.restore()
+    assert snapshot(folder) == newer
+
+
+def test_where_another_program_removed_ours_the_file_from_before_comes_back(folder: Path) -> None:
+    plain(folder)
+    before = snapshot(folder)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    (folder / "resolv.conf").unlink()
+    worker.restore()
+    assert snapshot(folder) == before
+
+
+def test_restore_for_one_address_leaves_a_file_that_names_another(folder: Path) -> None:
+    plain(folder)
+    before = snapshot(folder)
+    worker = Worker(str(folder))
+    worker.write(OTHER)
+    written = snapshot(folder)
+    worker.restore(OURS)
+    assert snapshot(folder) == written
+    worker.restore(OTHER)
+    assert snapshot(folder) == before
+
+
+def test_a_lost_backup_is_an_error_and_not_a_guess(folder: Path) -> None:
+    plain(folder)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    (folder / BACKUP_NAME).unlink()
+    written = snapshot(folder)
+    with pytest.raises(HelperError, match=BACKUP_NAME):
+        worker.restore()
+    assert snapshot(folder) == written
+
+
+def test_a_folder_that_others_may_write_in_is_refused(folder: Path) -> None:
+    plain(folder)
+    before = snapshot(folder)
+    folder.chmod(0o777)
+    with pytest.raises(HelperError, match="Others than root"):
+        Worker(str(folder)).write(OURS)
+    with pytest.raises(HelperError, match="Others than root"):
+        Worker(str(folder)).restore()
+    assert snapshot(folder) == before
+
+
+def test_a_folder_that_is_a_symlink_is_refused(folder: Path) -> None:
+    plain(folder)
+    (folder.parent / "link").symlink_to(folder)
+    with pytest.raises(HelperError):
+        Worker(str(folder.parent / "link")).write(OURS)
+
+
+def test_a_symlink_in_the_place_of_the_stage_is_not_followed(folder: Path) -> None:
+    plain(folder)
+    victim = folder.parent / "victim"
+    victim.write_text("untouched\n")
+    (folder / STAGE_NAME).symlink_to(victim)
+    with pytest.raises(HelperError):
+        Worker(str(folder)).write(OURS)
+    assert victim.read_text() == "untouched\n"
+    assert present(folder) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EBUSY, "mount"),
+        (errno.EXDEV, "mount"),
+        (errno.EROFS, "read-only"),
+        (errno.EPERM, "immutable"),
+        (errno.ENOSPC, "full"),
+        (errno.EIO, "Input/output"),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "link", "write", "fsync", "rename"])
+def test_a_refusal_at_any_step_changes_nothing_leaves_no_litter_and_says_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, words: str
+) -> None:
+    plain(folder)
+    before = snapshot(folder)
+    real = getattr(os, call)
+    refused: list[str] = []
+
+    def refuse(*args: object, **options: object) -> object:
+        if not refused and (call != "open" or args[0] == STAGE_NAME):
+            refused.append(call)
+            raise OSError(number, os.strerror(number))
+        return real(*args, **options)
+
+    monkeypatch.setattr(worker_module.os, call, refuse)  # type: ignore[attr-defined]
+    with pytest.raises(HelperError, match=words) as caught:
+        Worker(str(folder)).write(OURS)
+    assert refused == [call]
+    assert caught.value.next_step
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("begin", [plain, symlink, missing, ours_already])
+@pytest.mark.parametrize("overwrite", [foreign_by_rename, foreign_in_place])
+def test_a_program_that_writes_between_our_steps_is_not_overwritten_unseen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, begin: Beginning, overwrite: Beginning
+) -> None:
+    begin(folder)
+    newer: dict[str, tuple[object, ...]] = {}
+
+    def interrupt(name: str) -> None:
+        if name == "files.write.staged" and not newer:
+            overwrite(folder)
+            newer["content"] = (present(folder),)
+
+    monkeypatch.setattr(worker_module, "fault_point", interrupt)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    assert parse(present(folder)).is_ours
+    worker.restore()
+    assert newer["content"] == (present(folder),) == ("nameserver 192.0.2.99\n",)
+    assert not os.path.lexists(folder / BACKUP_NAME)
+
+
+def test_a_second_process_waits_and_then_says_that_the_first_does_not_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain(folder)
+    before = snapshot(folder)
+    monkeypatch.setattr(worker_module, "LOCK_LIMIT", 0.1)
+    held, done = threading.Event(), threading.Event()
+
+    def hold(name: str) -> None:
+        if name == "files.write.linked" and not held.is_set():
+            held.set()
+            done.wait(30)
+
+    monkeypatch.setattr(worker_module, "fault_point", hold)
+    first = threading.Thread(target=Worker(str(folder)).write, args=(OURS,))
+    first.start()
+    try:
+        assert held.wait(30)
+        with pytest.raises(HelperError, match="Another process"):
+            Worker(str(folder)).write(OTHER)
+        with pytest.raises(HelperError, match="Another process"):
+            Worker(str(folder)).restore()
+    finally:
+        done.set()
+        first.join()
+    assert parse(present(folder)).nameservers == (OURS,)
+    Worker(str(folder)).restore()
+    assert snapshot(folder) == before
+
+
+POINTS_OF_WRITE = sorted(point for point in POINTS if point.startswith("files.write."))
+POINTS_OF_RESTORE = sorted(point for point in POINTS if point.startswith("files.restore."))
+
+
+def kill_at(point: str, folder: Path, call: str) -> None:
+    """Run `call` on a worker in a process of its own, and SIGKILL that when it reaches `point`."""
+    code = (
+        "import ipaddress, sys; from devlink.resolvers.files.worker import Worker;"
+        f"w = Worker(sys.argv[1]); a = ipaddress.ip_address({str(OURS)!r}); w.{call}"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(folder)], env={**os.environ, VARIABLE: point})
+    _, status = os.waitpid(child.pid, os.WUNTRACED)
+    stopped = os.WIFSTOPPED(status)
+    if stopped:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    else:
+        child.returncode = os.waitstatus_to_exitcode(status)
+    assert stopped, f"{point} was not reached"
+
+
+@pytest.mark.parametrize("begin", [plain, symlink, missing])
+@pytest.mark.parametrize("point", POINTS_OF_WRITE)
+def test_killed_at_any_step_of_write_restore_gives_all_back(folder: Path, begin: Beginning, point: str) -> None:
+    begin(folder)
+    before = snapshot(folder)
+    kill_at(point, folder, "write(a)")
+    assert os.path.lexists(folder / "resolv.conf") == ("resolv.conf" in before or point == "files.write.renamed")
+    Worker(str(folder)).restore()
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("begin", [plain, symlink, missing])
+@pytest.mark.parametrize("point", POINTS_OF_WRITE)
+def test_killed_at_any_step_of_write_the_next_write_completes_it(folder: Path, begin: Beginning, point: str) -> None:
+    begin(folder)
+    before = snapshot(folder)
+    kill_at(point, folder, "write(a)")
+    Worker(str(folder)).write(OURS)
+    assert parse(present(folder)).is_ours
+    assert not (folder / STAGE_NAME).exists()
+    Worker(str(folder)).restore()
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("begin", [plain, symlink, missing])
+@pytest.mark.parametrize("point", POINTS_OF_RESTORE)
+def test_killed_at_any_step_of_restore_the_next_one_completes_it(folder: Path, begin: Beginning, point: str) -> None:
+    begin(folder)
+    before = snapshot(folder)
+    Worker(str(folder)).write(OURS)
+    kill_at(point, folder, "restore()")
+    Worker(str(folder)).restore()
+    assert snapshot(folder) == before
+    Worker(str(folder)).write(OURS)
+    Worker(str(folder)).restore()
+    assert snapshot(folder) == before
