@@ -89,7 +89,7 @@ venv() {
     fi
     # The project itself comes last and alone: it has no hash, and its build tools are among the pinned ones.
     if [[ $has_uv ]]; then
-        uv pip install --quiet --python "$VENV/bin/python" --require-hashes -r "$REQUIREMENTS"
+        uv pip install --quiet --python "$VENV/bin/python" --compile-bytecode --require-hashes -r "$REQUIREMENTS"
         uv pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation --editable .
     else
         # An environment that uv made has no pip of its own.
@@ -98,6 +98,9 @@ venv() {
         "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
             --editable .
     fi
+    # uv compiles nothing by itself, and an environment that forbids it (PYTHONDONTWRITEBYTECODE) would keep every
+    # start of the command at twice its time.
+    "$VENV/bin/python" -m compileall -q devlink
 }
 
 case ${1:-} in

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from devlink import __version__
@@ -121,6 +120,8 @@ def describe_service(message_call: Call, interfaces: tuple[str, ...]) -> dict[st
 
 def interface_description(interface: str) -> str:
     """The text of the interface's `.varlink` file."""
+    from importlib import resources  # 4 ms that a command does not need
+
     return resources.files(INTERFACE_DESCRIPTIONS).joinpath(f"{interface}.varlink").read_text("utf-8")
 
 
