@@ -39,7 +39,8 @@ class DecodeError(ValueError):
 class Rule:
     """A check across fields of a dataclass, listed in its class variable `RULES`.
 
-    It names the fields that it looks at, so that it still speaks where other fields of the same mapping are wrong.
+    It names the fields that it looks at, so that it still speaks where other fields of the same mapping are wrong. A
+    field that breaks a rule of its own is not shown to the rules after it.
     """
 
     fields: tuple[str, ...]
@@ -63,13 +64,19 @@ def check(value: Any) -> None:
 def faults_of(cls: type, values: Mapping[str, Any]) -> list[Fault]:
     """What the limits and rules of a dataclass say of those of its fields that `values` has."""
     faults: list[Fault] = []
+    within = dict(values)
     for name, key, limits, hint in _limits(cls):
         if values.get(name) is not None:
-            found = itertools.islice(_violations(values[name], limits), MAX_FAULTS)
-            faults += (Fault(key + place, problem, hint) for place, problem in found)
+            found = list(itertools.islice(_violations(values[name], limits), MAX_FAULTS))
+            if found:
+                faults += (Fault(key + place, problem, hint) for place, problem in found)
+                del within[name]  # a rule may count on the limits, and need not be quick without them
     for rule in getattr(cls, "RULES", ()):
-        if all(name in values for name in rule.fields):
-            faults += itertools.islice(rule.faults(*(values[name] for name in rule.fields)), MAX_FAULTS)
+        if all(name in within for name in rule.fields):
+            broken = list(itertools.islice(rule.faults(*(within[name] for name in rule.fields)), MAX_FAULTS))
+            faults += broken
+            if broken and len(rule.fields) == 1:
+                del within[rule.fields[0]]  # what follows from it is no fault of its own
     return faults
 
 

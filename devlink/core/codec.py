@@ -168,8 +168,11 @@ def _decode(kind: Any, tree: object, path: str, faults: list[Fault]) -> Any:
     if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
         return float(tree)
     if not isinstance(tree, kind) or (isinstance(tree, bool) and kind is not bool):
-        unquote = kind is int and isinstance(tree, str) and tree.isdecimal()
-        hint = "write it without quotes" if unquote else _quotes(tree) if kind is str else ""
+        hint = _quotes(tree) if kind is str else ""
+        if kind is int and isinstance(tree, str):
+            hint = (
+                "write it without quotes" if re.fullmatch("0|[1-9][0-9]{0,17}", tree) else "write plain decimal digits"
+            )
         reject(f"{show(tree)} is not {_WORDS.get(kind, kind)}", hint)
     return tree
 

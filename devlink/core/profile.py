@@ -1,5 +1,6 @@
 """The bridge profile: what a cluster tells laptops about its networks."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,8 @@ API_VERSION = "devlink/v1alpha1"
 KIND = "BridgeProfile"
 LABEL = {"pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "title": "a DNS label (RFC 1123): a-z, 0-9 and hyphens"}
 SOME = {"minItems": 1}
+FEW = {"minItems": 1, "maxItems": 4096}
+"""For lists that grow with the cluster's plan, not with its nodes."""
 NONE_HINT = "leave the key out to say none"
 
 
@@ -103,10 +106,10 @@ class ClusterDns:
 
     domain: DomainName
     """`cluster.local` nearly everywhere; kubelet's `clusterDomain`."""
-    servers: tuple[DnsServer, ...] = field(metadata=_limited(SOME, "name at least one address of the cluster's DNS"))
+    servers: tuple[DnsServer, ...] = field(metadata=_limited(FEW, "name at least one address of the cluster's DNS"))
     """In order of preference."""
     namespaces: tuple[str, ...] | None = field(
-        default=None, metadata=_limited({**SOME, "items": LABEL}, "namespaces as in the cluster; left out: all")
+        default=None, metadata=_limited({**FEW, "items": LABEL}, "namespaces as in the cluster; left out: all")
     )
     """Only services of these are asked for; None for all."""
     reverse: bool = True
@@ -129,6 +132,11 @@ class Identity:
         check(self)
         object.__setattr__(self, "ca", checks.canonical_pem(self.ca))
 
+    @property
+    def ca_hash(self) -> str:
+        """SHA-256 of the canonical PEM text, hex: how a trust record remembers a cluster."""
+        return hashlib.sha256(self.ca.encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
@@ -138,24 +146,24 @@ class Spec:
         Rule(("pods",), partial(checks.prefixes_can_be_routed, "pods")),
         Rule(("services",), partial(checks.prefixes_can_be_routed, "services")),
         Rule(("pods", "services"), checks.networks_are_apart),
-        Rule(("gateways",), checks.gateways_are_distinct),
         Rule(("gateways", "pods", "services"), checks.gateways_are_outside),
-        Rule(("nodes",), checks.nodes_are_distinct),
         Rule(("nodes", "pods", "services"), checks.nodes_are_outside),
         Rule(("nodes", "pods"), checks.blocks_are_pods),
-        Rule(("nodes",), checks.blocks_are_apart),
         Rule(("routing", "gateways", "nodes", "pods", "services"), checks.routing_has_its_next_hops),
+        Rule(("gateways",), checks.gateways_are_distinct),
+        Rule(("nodes",), checks.nodes_are_distinct),
+        Rule(("nodes",), checks.blocks_are_apart),
         Rule(("mtu", "pods", "services"), checks.mtu_fits_ipv6),
         Rule(("pods", "services", "dns"), checks.something_is_claimed),
     )
 
-    pods: tuple[IPNetwork, ...] | None = field(default=None, metadata=_limited(SOME, NONE_HINT))
+    pods: tuple[IPNetwork, ...] | None = field(default=None, metadata=_limited(FEW, NONE_HINT))
     """The networks of the cluster's pods; left out where pods need no route."""
-    services: tuple[IPNetwork, ...] | None = field(default=None, metadata=_limited(SOME, NONE_HINT))
+    services: tuple[IPNetwork, ...] | None = field(default=None, metadata=_limited(FEW, NONE_HINT))
     """The ClusterIP ranges. The first address of the first one is the `kubernetes` service."""
     routing: RoutingMode = RoutingMode.AUTO
     """Who carries the packets; `auto` chooses by what the laptop sees."""
-    gateways: tuple[Gateway, ...] | None = field(default=None, metadata=_limited(SOME, NONE_HINT))
+    gateways: tuple[Gateway, ...] | None = field(default=None, metadata=_limited(FEW, NONE_HINT))
     """Nodes that forward for all pods and services."""
     nodes: tuple[Node, ...] | None = field(default=None, metadata=_limited(SOME, NONE_HINT))
     """Pod blocks by owner, for per-node routing. Kept in the order of their addresses."""

@@ -22,7 +22,8 @@ PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff
 """Text that moves no cursor, turns no reading direction, and that YAML carries as it is."""
 MAX_PROVENANCE = 256
 MAX_SOURCE = 1024
-"""Of the provenance: entries, and characters of a key or a value."""
+"""Of the provenance: entries, and characters of a value."""
+PROVENANCE_KEY = r"[A-Za-z0-9_.\[\]/-]{1,128}"
 ALL_ONES = (1 << 128) - 1
 IPV6_MIN_MTU = 1280
 """RFC 8200 section 5, in octets."""
@@ -217,17 +218,17 @@ def canonical_pem(ca: str) -> str:
 
 
 def provenance_is_bounded(provenance: Mapping[str, str]) -> Iterator[Fault]:
-    """Free text, but not a file's worth of it, and nothing that plays with a terminal."""
+    """Paths and free text, but not a file's worth of it, and nothing that plays with a terminal."""
     if len(provenance) > MAX_PROVENANCE:
         yield Fault(
             "provenance", f"{len(provenance)} entries, more than {MAX_PROVENANCE}", "one for each fact is enough"
         )
         return
     for key, value in provenance.items():
-        for text in (key, value):
-            if len(text) > MAX_SOURCE or not re.fullmatch(PRINTABLE, text):
-                place = f"provenance.{key if re.fullmatch('[A-Za-z0-9_.-]{1,80}', key) else show(key)}"
-                yield Fault(place, f"{show(text)} is not one line of at most {MAX_SOURCE} characters")
+        if not re.fullmatch(PROVENANCE_KEY, key):
+            yield Fault("provenance", f"{show(key)} is not a path in spec", "such as pods or dns.domain")
+        elif len(value) > MAX_SOURCE or not re.fullmatch(PRINTABLE, value):
+            yield Fault(f"provenance.{key}", f"{show(value)} is not one line of at most {MAX_SOURCE} characters")
 
 
 def _blocks(nodes: "tuple[Node, ...] | None") -> Iterator[Place]:

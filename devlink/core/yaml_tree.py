@@ -1,6 +1,6 @@
 """YAML text to a tree of dict, list, str, int, bool and None: a small, safe part of YAML, read with care.
 
-Plain scalars are read as in YAML 1.2's core schema, so `no`, `1:20` and a time are texts; PyYAML itself reads 1.1.
+Plain scalars are read much as in YAML 1.2's core schema: `no`, `1:20`, `010` and a time are texts, unlike in PyYAML.
 Aliases, anchors and tags are refused on the event stream, before anything is built from them.
 """
 
@@ -23,7 +23,6 @@ MAX_KEY = 128
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
-_OTHER_INT = re.compile(r"[-+]?0[0-9_]+|0[xob][0-9A-Fa-f_]+|[-+]?[0-9][0-9_]*_[0-9_]*")
 _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
@@ -40,7 +39,8 @@ def parse_yaml(text: str | bytes) -> tuple[Any, tuple[Fault, ...]]:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         said = "; ".join(part for part in (error.context, error.problem) if part)
-        raise DecodeError((Fault(where, f"not YAML: {said}"),)) from None
+        begun = f"begun in line {error.context_mark.line + 1}" if error.context_mark else ""
+        raise DecodeError((Fault(where, f"not YAML: {said}", begun),)) from None
     except yaml.YAMLError as error:
         raise DecodeError((Fault("", f"not YAML: {show(str(error).splitlines()[0])[1:-1]}"),)) from None
     finally:
@@ -130,9 +130,6 @@ class _Builder:
             return _WORDS[text]
         if _INT.fullmatch(text):
             return int(text)
-        if len(text) <= MAX_KEY and _OTHER_INT.fullmatch(text):  # bounded: the pattern may go back over its steps
-            hint = "write whole numbers in plain decimal; put it in quotes if it is a text"
-            self._stop(event, f"{text[:40]} is read as different numbers by different YAML readers", hint)
         return text
 
     def _admit(self, event: Any, depth: int) -> None:
