@@ -68,6 +68,10 @@ test: static ## everything: static checks, then all tests in one run
 demo: setup ## devlink in a private world, from up to down, without root
 	@$(BIN)/devlink demo
 
+.PHONY: bench
+bench: setup ## the figures that README and CHANGELOG claim, each beside a peer or a limit in the same run
+	@$(BIN)/python tests/benchmarks/start.py
+
 .PHONY: kit
 kit: ## build the real programs of a cluster (needs Go) into the cache, outside the tree
 	@tests/kit/build.sh
