@@ -2,6 +2,7 @@
 
 import ipaddress
 import subprocess
+import time
 from pathlib import Path
 
 from devlink.core.names import DomainName
@@ -13,14 +14,33 @@ NSSWITCH_CONF = Path("/etc/nsswitch.conf")
 
 
 def prove(name: DomainName, address: IPAddress, timeout: float) -> None:
-    """Look `name` up by getaddrinfo(3) in a child, within `timeout` seconds; `address` must be the one answer.
+    """Look `name` up through libc in a child, within `timeout` seconds; `address` must be the one answer.
 
     A child, since libc reads its configuration once in a process. Raises VerificationError with what was seen.
     """
+    deadline = time.monotonic() + timeout
     # With the final dot, libc's search list cannot make another name of it.
-    command = ["getent", "ahostsv4" if address.version == 4 else "ahostsv6", f"{name}."]
+    commands = [["getent", "ahostsv4" if address.version == 4 else "ahostsv6", f"{name}."]]
+    # getent asks getaddrinfo(3) with AI_ADDRCONFIG, which hides a family that the machine has no address of; this one
+    # asks gethostbyname2(3), by the same configuration.
+    commands.append(["getent", "hosts", f"{name}."])
+    for command in commands:
+        run = _run(command, deadline - time.monotonic(), timeout)
+        answers = {line.split()[0] for line in run.stdout.splitlines() if line.strip()}
+        if answers:
+            break
+    if _addresses(answers) != {address}:
+        said = f"said {', '.join(sorted(answers))}" if answers else "found nothing"
+        if run.stderr.strip():
+            said += f" ({run.stderr.strip()})"
+        raise _failure(f"libc {said}, where {address} was expected", command)
+
+
+def _run(command: list[str], left: float, timeout: float) -> "subprocess.CompletedProcess[str]":
     try:
-        run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=max(left, 0.0), check=False
+        )
     except subprocess.TimeoutExpired:
         raise _failure(f"libc gave no answer within {timeout:g} s", command) from None
     except OSError as error:
@@ -29,12 +49,6 @@ def prove(name: DomainName, address: IPAddress, timeout: float) -> None:
             why=f"The program getent did not start: {error.strerror}.",
             next_step="Install getent (package libc-bin), then try again.",
         ) from error
-    answers = {line.split()[0] for line in run.stdout.splitlines() if line.strip()}
-    if _addresses(answers) != {address}:
-        said = f"said {', '.join(sorted(answers))}" if answers else "found nothing"
-        if run.stderr.strip():
-            said += f" ({run.stderr.strip()})"
-        raise _failure(f"libc {said}, where {address} was expected", command)
 
 
 def _addresses(answers: set[str]) -> set[IPAddress | None]:

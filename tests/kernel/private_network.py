@@ -1,4 +1,4 @@
-"""Runs a piece of a test inside a network namespace of its own, without root."""
+"""Runs a piece of a test inside a network and mount namespace of its own, without root."""
 
 import ctypes
 import json
@@ -8,11 +8,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 
 
 def in_private_network(body: Callable[[], None]) -> None:
-    """Run `body` in a forked child that is root of a new user and network namespace; its failure is this test's."""
+    """Run `body` in a forked child that is root of new user, network and mount namespaces; its failure is
+    this test's.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -29,7 +31,7 @@ def _run(body: Callable[[], None], writing: int) -> NoReturn:
     code = 1
     try:
         uid, gid = os.geteuid(), os.getegid()
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "unshare")
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
@@ -52,6 +54,11 @@ def ip_json(*words: str) -> list[dict[str, Any]]:
     text = subprocess.run(["ip", "-j", *words], check=True, capture_output=True, text=True).stdout
     shown: list[dict[str, Any]] = json.loads(text or "[]")
     return shown
+
+
+def mount_empty(folder: str) -> None:
+    """An empty file system in the place of `folder`, seen by this namespace alone."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder], check=True)
 
 
 def make_links() -> None:

@@ -49,6 +49,10 @@ def test_a_route_comes_back_as_it_was_encoded(route: Route) -> None:
     assert message.place == rtnetlink.place_of(route)
 
 
+def parsed(text: str | None) -> IPAddress | None:
+    return ipaddress.ip_address(text) if text is not None else None
+
+
 @given(routes())
 def test_pyroute2_reads_the_same_route(route: Route) -> None:
     message = rtmsg(pack_message(Request(rtnetlink.RTM_NEWROUTE, 0, rtnetlink.encode_route(route, 7)), 1))
@@ -56,10 +60,10 @@ def test_pyroute2_reads_the_same_route(route: Route) -> None:
     assert message["dst_len"] == route.destination.prefixlen
     assert message["proto"] == 231
     assert ipaddress.ip_address(message.get("dst")) == route.destination.network_address
-    assert message.get("gateway") == (str(route.next_hop) if route.next_hop is not None else None)
+    assert parsed(message.get("gateway")) == route.next_hop
     assert (message.get("oif"), message.get("priority")) == (7, route.metric)
     assert message.get("table") == route.table
-    assert message.get("prefsrc") == (str(route.source) if route.source is not None else None)
+    assert parsed(message.get("prefsrc")) == route.source
     metrics = message.get("metrics")
     assert (metrics.get("mtu") if metrics else None) == route.mtu
 
