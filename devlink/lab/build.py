@@ -28,6 +28,9 @@ QUIET = {
     "ipv4.conf.default.rp_filter": "0",
     "ipv4.conf.all.forwarding": "0",
     "ipv4.conf.default.forwarding": "0",
+    # A redirect would teach the laptop the way round R2, and takes the token of the ICMP error that was to be seen.
+    "ipv4.conf.all.send_redirects": "0",
+    "ipv4.conf.default.send_redirects": "0",
     # Addresses are usable at once, and nothing appears later by itself.
     "ipv6.conf.default.disable_ipv6": "0",
     "ipv6.conf.default.accept_dad": "0",

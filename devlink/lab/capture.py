@@ -149,8 +149,9 @@ class Reader:
             # SYN, ACK, FIN: a SYN counts one octet, which the first segment with data shows by itself.
             return
         seen = (expected - segment.sequence) & 0xFFFFFFFF
-        # What was sent again is cut off; a gap (the capture began in the middle) starts afresh.
-        fresh = segment.payload[seen:] if seen < 1 << 31 else segment.payload
+        if seen >= 1 << 31:  # a segment was lost: what is pending will never be whole
+            seen, pending = 0, b""
+        fresh = segment.payload[seen:]  # without what was sent again
         pending += fresh
         after = (segment.sequence + len(segment.payload)) & 0xFFFFFFFF
         while len(pending) >= 2:

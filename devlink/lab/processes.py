@@ -86,7 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        pass
+        print(self.client_address[0].removeprefix("::ffff:"), format % args, flush=True)
 
 
 class _Server(http.server.ThreadingHTTPServer):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,30 @@ from devlink.lab.spec import LAPTOP, ClusterDnsProgram, WorldSpec
 END_PATIENCE = 5.0
 """Seconds that the kernel has to end a world's processes before we insist."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Entered(subprocess.Popen[str]):
+    """A program inside a world. `pid` is the `nsenter` in front of it; signals go to the program itself.
+
+    Whoever killed the nsenter instead would leave the program to the machine's init, which need not care for it soon.
+    """
+
+    @property
+    def inner_pid(self) -> int:
+        """The outer PID of the program itself. Raises ProcessLookupError once it has ended."""
+        while self.poll() is None:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            if children:
+                return int(children[0])
+            time.sleep(0.001)  # nsenter is still on its way in
+        raise ProcessLookupError(f"{self.args!r} has ended")
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the program; nothing if it has ended."""
+        try:
+            os.kill(self.inner_pid, sig)
+        except ProcessLookupError:
+            pass
 
 
 class World:
@@ -69,7 +94,7 @@ class World:
         """The command that runs `argv` on a host or in a pod, for exec and for terminals.
 
         The program starts in the root folder with a clean environment. It is killed if the `nsenter` in front of it
-        is. `user` is a name of the world's /etc/passwd and needs real root outside; None is the world's root.
+        is killed. `user` is a name of the world's /etc/passwd and needs real root outside; None is the world's root.
         """
         user_namespace = ["--user", "--preserve-credentials"] if self._user_namespace else []
         home = HOME if user in (None, "root") else f"/home/{user}"
@@ -97,27 +122,27 @@ class World:
         env: Mapping[str, str] | None = None, input: str | None = None, user: str | None = None,
     ) -> "subprocess.CompletedProcess[str]":  # fmt: skip
         """Run a program to its end. As subprocess.run: raises TimeoutExpired, and CalledProcessError with `check`."""
-        return subprocess.run(
-            self.enter_argv(host, argv, env=env, user=user), timeout=timeout, check=check, input=input,
-            stdin=subprocess.DEVNULL if input is None else None, capture_output=True, text=True,
-        )  # fmt: skip
+        stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+        with self.popen(host, argv, env=env, user=user, stdin=stdin, stderr=subprocess.PIPE) as running:
+            try:
+                stdout, stderr = running.communicate(input, timeout)
+            except BaseException:
+                running.kill()
+                raise
+        done = subprocess.CompletedProcess(list(argv), running.returncode, stdout, stderr)
+        if check:
+            done.check_returncode()
+        return done
 
     def popen(
         self, host: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, user: str | None = None,
         stdin: int | IO[str] | None = subprocess.DEVNULL, stdout: int | IO[str] | None = subprocess.PIPE,
         stderr: int | IO[str] | None = subprocess.STDOUT,
-    ) -> "subprocess.Popen[str]":  # fmt: skip
-        """Start a program. Killing the Popen kills the program; to send it another signal use `pid_of`."""
-        return subprocess.Popen(
+    ) -> Entered:  # fmt: skip
+        """Start a program. Signals sent through the result reach the program itself."""
+        return Entered(
             self.enter_argv(host, argv, env=env, user=user), stdin=stdin, stdout=stdout, stderr=stderr, text=True
         )
-
-    def pid_of(self, running: "subprocess.Popen[str]") -> int:
-        """The outer PID of the program that `popen` started. Raises ProcessLookupError once it has ended."""
-        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-        if not children:
-            raise ProcessLookupError(f"{running.args!r} has ended")
-        return int(children[0])
 
     def processes(self) -> list[tuple[int, list[str]]]:
         """Every process of the world, by its outer PID, with its argv: to be found by role and killed."""
@@ -127,7 +152,8 @@ class World:
                 argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
             except OSError:
                 continue
-            found.append((pid, [word.decode("utf-8", "replace") for word in argv]))
+            if argv:  # a process that ended and waits for its parent has none
+                found.append((pid, [word.decode("utf-8", "replace") for word in argv]))
         return found
 
     def anchor(self, host: str) -> int:
