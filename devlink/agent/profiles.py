@@ -41,7 +41,7 @@ def read_profile(path: Path) -> BridgeProfile:
             why=f"{error.strerror or error}.",
             next_step="`devlink profile list` shows the known profiles.",
         ) from error
-    return decode_profile(text)
+    return decode_profile(text, name=str(path))
 
 
 def known_profiles() -> tuple[KnownProfile, ...]:

@@ -44,7 +44,7 @@ def validate(files: tuple[str, ...], output: str) -> None:
         raise UsageError(f"{unread} of {len(files)} files cannot be read.", next_step="Check the paths named above.")
 
 
-@profile.command()
+@profile.command(short_help="Print a profile in its canonical form.")
 @click.argument("name", required=False, metavar="[NAME|FILE]")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the profile.")
 def show(name: str | None, output: str) -> None:
@@ -60,7 +60,7 @@ def show(name: str | None, output: str) -> None:
         click.echo(encode_profile(wanted), nl=False)
 
 
-@profile.command("list")
+@profile.command("list", short_help="List the known profiles; * marks the default.")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="Form of the list.")
 def list_(output: str) -> None:
     """List the profiles in the configuration folder; * marks the default."""

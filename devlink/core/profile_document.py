@@ -15,21 +15,24 @@ from devlink.errors import ProfileError
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def decode_profile(text: str | bytes) -> BridgeProfile:
-    """The profile in a YAML (or JSON) document of at most `MAX_BYTES`. Raises ProfileError with every fault."""
+def decode_profile(text: str | bytes, *, name: str = "The profile") -> BridgeProfile:
+    """The profile in a YAML (or JSON) document of at most `MAX_BYTES`. Raises ProfileError with every fault.
+
+    `name` is what the error calls the document, such as the file's path.
+    """
     private = b"PRIVATE KEY-----" if isinstance(text, bytes) else "PRIVATE KEY-----"
     if len(text) <= MAX_BYTES and private in text:  # type: ignore[operator]  # of one kind, both of them
         hint = "profiles are public: take the key out, count it as stolen and replace it"
-        raise _invalid([Fault("", "A PRIVATE KEY is in this document", hint)])
+        raise _invalid(name, [Fault("", "A PRIVATE KEY is in this document", hint)])
     faults: list[Fault] = []
     try:
         tree, found = parse_yaml(text)
         faults += found
         profile = _decode_tree(tree, faults)
     except DecodeError as error:
-        raise _invalid(faults + list(error.faults)) from None
+        raise _invalid(name, faults + list(error.faults)) from None
     if faults:
-        raise _invalid(faults)
+        raise _invalid(name, faults)
     return profile
 
 
@@ -67,13 +70,12 @@ def _keys_without_value(tree: Any, path: str) -> Iterator[Fault]:
             yield from _keys_without_value(item, f"{path}[{index}]")
 
 
-def _invalid(faults: list[Fault]) -> ProfileError:
+def _invalid(name: str, faults: list[Fault]) -> ProfileError:
     lines = tuple(str(fault) for fault in faults[:MAX_FAULTS])
     count = "one fault" if len(lines) == 1 else f"{len(lines)} faults"
     more = " or more" if len(lines) == MAX_FAULTS else ""
     return ProfileError(
-        f"The profile is invalid: {count}{more}.",
-        why="\n".join(lines),
+        f"{name} is invalid: {count}{more}.",
         next_step="Correct it, then look again with `devlink profile validate FILE`.",
         faults=lines,
     )

@@ -51,7 +51,7 @@ def _decode_text(text: str | bytes) -> str:
     try:
         raw = text.encode() if isinstance(text, str) else text
         if len(raw) > MAX_BYTES:
-            raise DecodeError((Fault("", f"{len(raw)} bytes, more than {MAX_BYTES}", "is this the right file?"),))
+            raise DecodeError((Fault("", f"larger than {MAX_BYTES >> 20} MiB", "is this the right file?"),))
         decoded = raw.decode("utf-8-sig")
     except UnicodeError:
         raise DecodeError((Fault("", "not text in UTF-8", "save the file as UTF-8"),)) from None

@@ -1,0 +1,131 @@
+"""The user's profiles: by name, by path, by default."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from devlink.agent.profiles import default_profile, known_profiles, load
+from devlink.core.profile_document import MAX_BYTES
+from devlink.errors import ProfileError, UsageError
+from tests.core.profiles import SAMPLE
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The configuration folder of a user who has nothing yet."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return tmp_path / "devlink"
+
+
+def put(folder: Path, name: str, file: str | None = None) -> Path:
+    path = folder / "profiles" / (file or f"{name}.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SAMPLE.replace("name: qa", f"name: {name}"))
+    return path
+
+
+def test_a_user_without_a_folder_knows_no_profile(folder: Path) -> None:
+    assert known_profiles() == ()
+    with pytest.raises(UsageError, match="no profile yet") as caught:
+        default_profile()
+    assert "devlink up" in caught.value.next_step
+    with pytest.raises(UsageError, match="None is known"):
+        load("qa")
+
+
+def test_a_profile_is_known_by_the_name_in_it_and_not_by_its_files(folder: Path) -> None:
+    put(folder, "qa", "office.yaml")
+    put(folder, "dev", "dev.yml")
+    (folder / "profiles" / "notes.txt").write_text("x")
+    assert [known.name for known in known_profiles()] == ["dev", "qa"]
+    assert load("qa").metadata.name == "qa"
+    with pytest.raises(UsageError, match="no profile office"):
+        load("office")
+
+
+def test_an_unknown_name_gets_the_known_ones_and_a_close_match(folder: Path) -> None:
+    put(folder, "staging")
+    put(folder, "qa")
+    with pytest.raises(UsageError) as caught:
+        load("stagin")
+    assert "qa, staging" in caught.value.why
+    assert caught.value.next_step == "Did you mean staging?"
+
+
+def test_a_broken_profile_is_known_with_its_fault_and_hides_no_other(folder: Path) -> None:
+    put(folder, "qa")
+    put(folder, "broken").write_text("a: [")
+    put(folder, "huge").write_bytes(b"#" * (MAX_BYTES + 1))
+    broken, huge, good = known_profiles()
+    assert (broken.name, broken.profile, good.error) == ("broken", None, None)
+    assert isinstance(broken.error, ProfileError)
+    assert isinstance(huge.error, ProfileError)
+    assert load("qa") == good.profile
+    with pytest.raises(ProfileError):
+        load("broken")
+
+
+def test_a_pipe_among_the_profiles_is_left_alone(folder: Path) -> None:
+    put(folder, "qa")
+    os.mkfifo(folder / "profiles" / "pipe.yaml")
+    assert [known.name for known in known_profiles()] == ["qa"]
+
+
+def test_two_files_with_one_name_are_not_guessed_between(folder: Path) -> None:
+    put(folder, "qa", "a.yaml")
+    put(folder, "qa", "b.yaml")
+    with pytest.raises(UsageError, match="Two profiles are named qa") as caught:
+        load("qa")
+    assert "a.yaml" in caught.value.why
+    assert "b.yaml" in caught.value.why
+
+
+def test_what_has_a_slash_or_the_ending_is_a_path(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "qa")
+    (tmp_path / "here.yaml").write_text(SAMPLE.replace("name: qa", "name: here"))
+    (tmp_path / "bare").write_text(SAMPLE.replace("name: qa", "name: bare"))
+    monkeypatch.chdir(tmp_path)
+    assert load("here.yaml").metadata.name == "here"
+    assert load("./bare").metadata.name == "bare"
+    assert load(str(tmp_path / "bare")).metadata.name == "bare"
+    with pytest.raises(UsageError, match=r"qa\.yaml cannot be read"):
+        load("qa.yaml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load(f"{tmp_path}/")
+
+
+def test_the_only_profile_is_the_default(folder: Path) -> None:
+    put(folder, "qa")
+    assert default_profile().metadata.name == "qa"
+
+
+def test_of_several_the_configured_one_is_the_default(folder: Path) -> None:
+    put(folder, "qa")
+    put(folder, "dev")
+    with pytest.raises(UsageError, match="Which profile") as caught:
+        default_profile()
+    assert "dev, qa" in caught.value.why
+    (folder / "config.toml").write_text('default = "qa"\n')
+    assert default_profile().metadata.name == "qa"
+    (folder / "config.toml").write_text("other = 1\n")
+    with pytest.raises(UsageError, match="Which profile"):
+        default_profile()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('default = "nope"', r"no profile nope.*default in .*config\.toml.*Known: qa"),
+        ("default = 7", "default is no text"),
+        ("default = ", r"config\.toml cannot be read"),
+        ("\xff", r"config\.toml cannot be read"),
+    ],
+)
+def test_a_default_that_cannot_be_used_is_an_error_even_with_one_profile(folder: Path, text: str, match: str) -> None:
+    put(folder, "qa")
+    (folder / "config.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=match):
+        default_profile()
