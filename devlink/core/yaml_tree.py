@@ -4,6 +4,7 @@ Plain scalars are read much as in YAML 1.2's core schema: `no`, `1:20`, `010` an
 Aliases, anchors and tags are refused on the event stream, before anything is built from them.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -32,9 +33,10 @@ def parse_yaml(text: str | bytes) -> tuple[Any, tuple[Fault, ...]]:
 
     Raises DecodeError for what cannot be read at all: too large or deep, not UTF-8, not YAML, anchors, tags.
     """
-    builder = _Builder(_decode_text(text))
+    decoded = _decode_text(text)
     try:
-        return builder.document(), tuple(builder.faults)
+        with contextlib.closing(_Builder(decoded)) as builder:
+            return builder.document(), tuple(builder.faults)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -43,8 +45,6 @@ def parse_yaml(text: str | bytes) -> tuple[Any, tuple[Fault, ...]]:
         raise DecodeError((Fault(where, f"not YAML: {said}", begun),)) from None
     except yaml.YAMLError as error:
         raise DecodeError((Fault("", f"not YAML: {show(str(error).splitlines()[0])[1:-1]}"),)) from None
-    finally:
-        builder.close()
 
 
 def _decode_text(text: str | bytes) -> str:

@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.core import codec
+from devlink.core import codec, yaml_tree
 from devlink.core.checks import MAX_FAULTS
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import MAX_BYTES, decode_profile, encode_profile
@@ -80,6 +81,30 @@ def test_certificates_are_written_as_a_block_and_in_one_form() -> None:
     assert profile.spec.identity.ca == decode_profile(encode_profile(profile)).spec.identity.ca  # type: ignore[union-attr]
     assert "ca: |\n" in encode_profile(profile)
     assert "#" not in profile.spec.identity.ca
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x 1",
+        "a: *x",
+        "a: !x y",
+        "[" * 50_000,
+        "a: [",
+        "a: \x07",
+        "a: 1\n---\nb: 2",
+        "%TAG ! tag:x:\n---\na: 1",
+        "",
+        "'",
+    ],
+)
+def test_without_the_c_library_the_same_is_read_and_the_same_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = decode_profile(SAMPLE)
+    monkeypatch.setattr(yaml_tree, "_LOADER", yaml.SafeLoader)
+    assert decode_profile(SAMPLE) == wanted
+    assert len(faults(text)) == 1
 
 
 @pytest.mark.parametrize(
