@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterable
 
@@ -95,8 +96,13 @@ def _dump_links(netlink: NetlinkSocket) -> tuple[Link, ...]:
 
 
 def _look_up(netlink: NetlinkSocket, address: IPAddress) -> RouteMessage | None:
+    zone = address.scope_id if isinstance(address, ipaddress.IPv6Address) else None
     try:
-        message = netlink.get(rtnetlink.RTM_GETROUTE, rtnetlink.encode_lookup(address))
+        oif = socket.if_nametoindex(zone) if zone is not None else None
+    except OSError:
+        return None
+    try:
+        message = netlink.get(rtnetlink.RTM_GETROUTE, rtnetlink.encode_lookup(address, oif))
     except OSError as error:
         if error.errno in _NO_WAY or error.errno in _FAMILY_MISSING:
             return None

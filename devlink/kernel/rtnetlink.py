@@ -120,10 +120,11 @@ def encode_deletion(route: Route, oif: int) -> bytes:
     return _header(route, RT_SCOPE_NOWHERE) + _where(route, oif)
 
 
-def encode_lookup(address: IPAddress) -> bytes:
-    """The body that asks for the way to one address."""
+def encode_lookup(address: IPAddress, oif: int | None = None) -> bytes:
+    """The body that asks for the way to one address, out of the interface with index `oif` if that is given."""
     header = _RTMSG.pack(family_of(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    return header + attribute(RTA_DST, address.packed)
+    body = header + attribute(RTA_DST, address.packed)
+    return body if oif is None else body + attribute_u32(RTA_OIF, oif)
 
 
 def encode_route_dump(family: int) -> bytes:

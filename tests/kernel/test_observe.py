@@ -125,3 +125,14 @@ def test_the_way_to_an_address_follows_the_policy_rules() -> None:
             assert paths[nowhere] == Path()
 
     in_private_network(body)
+
+
+def test_the_way_to_an_address_with_a_zone_is_its_link() -> None:
+    def body() -> None:
+        make_links()
+        here, nowhere = ipaddress.ip_address("fe80::9%v1"), ipaddress.ip_address("fe80::9%gone0")
+        paths = observe([here, nowhere]).paths
+        assert (paths[here].oif, paths[here].is_on_link) == ("v1", True)
+        assert paths[nowhere] == Path()
+
+    in_private_network(body)

@@ -113,6 +113,28 @@ def test_a_foreign_route_put_before_ours_in_the_same_place_is_not_replaced() -> 
     in_private_network(body)
 
 
+def test_another_programs_route_that_is_like_ours_in_all_but_the_protocol_is_not_deleted() -> None:
+    def body() -> None:
+        make_links()
+        alike = (route("10.1.0.0/16", "192.0.2.9"), route("2001:db8:1::/48", "2001:db8::9"))
+        for version, theirs in zip("46", alike, strict=True):
+            ip(f"-{version}", "route", "add", *str(theirs).replace("proto 231", "proto static").split())
+        before = observe()
+        apply(RouteDiff(delete=alike))
+        assert observe() == before
+
+    in_private_network(body)
+
+
+def test_an_address_in_an_on_link_route_of_ours_can_be_a_next_hop() -> None:
+    def body() -> None:
+        make_links()
+        reach((route("10.1.0.0/16"),))
+        reach((route("10.1.0.0/16"), route("10.2.0.0/16", "10.1.0.9")))
+
+    in_private_network(body)
+
+
 def test_a_route_of_ours_with_another_next_hop_is_not_deleted() -> None:
     def body() -> None:
         make_links()
