@@ -22,7 +22,7 @@ FROM_ETC = (
 """What programs need of the machine's /etc; nothing in it says who uses the machine or where it is connected."""
 USERS = (
     ("root", 0, HOME),
-    ("devlink", 990, "/var/lib/devlink"),
+    ("devlink", 990, "/"),
     ("devlink-dns", 991, "/"),
     ("alice", 1000, "/home/alice"),
     ("mallory", 1001, "/home/mallory"),

@@ -17,7 +17,7 @@ from devlink.lab import kit
 from devlink.lab.availability import available, namespaces
 from devlink.lab.capture import Capture
 from devlink.lab.profile import profile_text
-from devlink.lab.rootfs import HOME, USERS
+from devlink.lab.rootfs import USERS
 from devlink.lab.snapshot import Snapshot, take_snapshot
 from devlink.lab.spec import LAPTOP, ClusterDnsProgram, WorldSpec
 
@@ -93,17 +93,17 @@ class World:
     ) -> list[str]:
         """The command that runs `argv` on a host or in a pod, for exec and for terminals.
 
-        The program starts in the root folder with a clean environment. It is killed if the `nsenter` in front of it
+        The program starts in the user's home with a clean environment. It is killed if the `nsenter` in front of it
         is killed. `user` is a name of the world's /etc/passwd and needs real root outside; None is the world's root.
         """
         user_namespace = ["--user", "--preserve-credentials"] if self._user_namespace else []
-        home = HOME if user in (None, "root") else f"/home/{user}"
-        uid = _UIDS.get(user or "root", 0)
+        name = user or "root"
+        uid, home = _USERS[name]
         variables = {
             "PATH": f"{Path(sys.executable).parent}:{PATH}",
             "HOME": home,
-            "USER": user or "root",
-            "LOGNAME": user or "root",
+            "USER": name,
+            "LOGNAME": name,
             "SHELL": "/bin/sh",
             "LANG": "C.UTF-8",
             "TERM": os.environ.get("TERM", "dumb"),
@@ -114,7 +114,8 @@ class World:
         return [
             "nsenter", "--target", str(self._anchors[host]), *user_namespace, "--mount", "--net", "--uts", "--pid",
             "--", "setpriv", "--pdeathsig", "KILL", *identity, "--",
-            "env", "--ignore-environment", *(f"{key}={value}" for key, value in variables.items()), *argv,
+            "env", "--ignore-environment", f"--chdir={home}", *(f"{key}={value}" for key, value in variables.items()),
+            *argv,
         ]  # fmt: skip
 
     def run(
@@ -200,7 +201,7 @@ class World:
         return profile_text(self.spec)
 
 
-_UIDS = {name: uid for name, uid, _ in USERS}
+_USERS = {name: (uid, home) for name, uid, home in USERS}
 
 
 def _package_root() -> str:
