@@ -62,15 +62,16 @@ def _not_a_prefix(text: str) -> tuple[str, str]:
 
 
 def parse_address(text: str) -> IPAddress:
-    """One address, no prefix length, no zone. Raises ValueError with problem and hint."""
+    """One address, no prefix length. Raises ValueError with problem and hint.
+
+    A zone (`fe80::1%eth0`) is taken: home routers announce such DNS servers. Profiles refuse all link-local addresses.
+    """
     if "/" in text:
         raise ValueError(f"{show(text)} is a prefix where one address is wanted", "leave out the slash and the length")
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError(f"{show(text)} is not an IP address", "a name cannot be used here") from None
-    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
-        raise ValueError(f"{show(text)} has a zone", "link-local addresses cannot be used here")
     return address
 
 

@@ -12,6 +12,8 @@ from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, Reso
 
 NAME = "resolv.conf"
 MAX_SIZE = 1 << 16
+RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
+"""Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
 DEFAULT_NAMESERVER = ipaddress.ip_address("127.0.0.1")
 """What libc asks where no nameserver is named (resolv.conf(5))."""
 
@@ -43,6 +45,12 @@ class Direct:
 
     def apply(self, address: IPAddress) -> None:
         """Have `address` written as the only nameserver. Raises HelperError; the file is then as it was."""
+        if RESOLVED_STUBS.intersection(upstream.address for upstream in self.read_upstreams()):
+            raise HelperError(
+                "This machine's names are in the hands of systemd-resolved, which this version cannot tell of devlink.",
+                why="Were its stub made our upstream, it would read our address from resolv.conf and ask us back: a loop.",
+                next_step="Bring it up without names: devlink up --no-dns",
+            )
         self._files.write(address)
         present = self._read(NAME)
         if not present.is_ours or present.nameservers != (address,):

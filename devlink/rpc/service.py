@@ -1,6 +1,7 @@
 """A blocking varlink server for a process that serves one caller after another and then ends."""
 
 import logging
+import select
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,6 +58,16 @@ def serve(
             try:
                 while data := connection.recv(1 << 16):
                     for message in reader.feed(data):
+                        if _is_gone(connection):
+                            # A caller that died may have a successor at work already: too late to change anything.
+                            break
                         connection.sendall(pack(answer(interface, methods, message)))
             except (OSError, ProtocolError) as error:
                 log.info("closed a connection of uid %d: %s", peer.uid, error)
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether the peer has closed both ways: nobody waits for what we would do."""
+    poller = select.poll()
+    poller.register(connection, 0)  # POLLHUP is always told
+    return any(events & select.POLLHUP for _, events in poller.poll(0))

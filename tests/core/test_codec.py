@@ -107,7 +107,6 @@ def test_what_equals_its_default_is_left_out() -> None:
         ({"pairs": [["10.0.0.1", "1"]]}, "pairs[0][1]: '1' is not a whole number (write it without quotes)"),
         ({"pairs": [["host", 1]]}, "pairs[0][0]: 'host' is not an IP address (a name cannot be used here)"),
         ({"pairs": [["10.0.0.1/8", 1]]}, "pairs[0][0]: '10.0.0.1/8' is a prefix where one address is wanted"),
-        ({"pairs": [["fe80::1%eth0", 1]]}, "pairs[0][0]: 'fe80::1%eth0' has a zone"),
         ({"names": {"a..b": True}}, "names.a..b: 'a..b' has an empty label"),
         ({"names": {"a.b": 1}}, "names.a.b: 1 is not true or false"),
         ({"someText": True}, "someText: True is not a text (put it in quotes)"),

@@ -84,7 +84,7 @@ def test_the_sample_is_valid() -> None:
         ),
         ("172.16.0.13, role", "rr.example, role", "spec.gateways[0].address", "is not an IP address", "a name"),
         ('"fd00:16::13", role', '"fe80::1", role', "spec.gateways[1].address", "link-local", ""),
-        ('"fd00:16::13", role', '"fe80::1%eth0", role', "spec.gateways[1].address", "has a zone", "link-local"),
+        ('"fd00:16::13", role', '"fe80::1%eth0", role', "spec.gateways[1].address", "fe80::/10", "link-local"),
         ('"fd00:16::13", role', "172.16.0.13, role", "spec.gateways[1].address", "stands also as gateways[0]", "out"),
         ("priority: 10}", "priority: -1}", "spec.gateways[0].priority", "-1 is less than 0", "lower goes first"),
         ("priority: 10}", "priority: 65536}", "spec.gateways[0].priority", "more than 65535", "lower goes first"),

@@ -117,3 +117,13 @@ def test_a_file_that_cannot_be_read_is_an_error(folder: Path) -> None:
     (folder / "resolv.conf").mkdir()
     with pytest.raises(HelperError, match="could not be read"):
         direct(folder).read_upstreams()
+
+
+@pytest.mark.parametrize("stub", ["127.0.0.53", "127.0.0.54"])
+def test_a_machine_of_systemd_resolved_is_left_alone_because_it_would_ask_us_back(folder: Path, stub: str) -> None:
+    before = f"nameserver {stub}\noptions edns0 trust-ad\n"
+    (folder / "resolv.conf").write_text(before)
+    with pytest.raises(HelperError, match="loop") as caught:
+        direct(folder).apply(OURS)
+    assert "--no-dns" in caught.value.next_step
+    assert (folder / "resolv.conf").read_text() == before
