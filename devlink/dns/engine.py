@@ -290,8 +290,6 @@ class Engine:
         if transaction.fallback is not None and not untried:
             self._finish(transaction, transaction.fallback, effects)
             return
-        if transaction.fallback is not None:  # a server that said no is not asked again
-            transaction.steps = [step for step in transaction.steps if step.server not in transaction.tried]
         if transaction.steps and now < transaction.started + BUDGET:
             self._take_next_step(transaction, now, effects)
         elif transaction.attempts and now < transaction.started + BUDGET:

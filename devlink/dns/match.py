@@ -50,8 +50,8 @@ class ClaimedDomains:
     def stands_before_the_end(self, name: WireName, before: int) -> bool:
         """Whether some claimed domain lies wholly in the first `before` labels of the name.
 
-        `before` is what stands before the matched suffix, or one label less than all for a name that matched none:
-        a zone whose own suffix happens to contain another's domain keeps working.
+        `before` is what stands before the matched suffix, or all of a name that matched none: a zone whose own suffix
+        happens to contain another's domain keeps working.
         """
         octets, offsets = name
         for length, domain in self._domains:

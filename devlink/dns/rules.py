@@ -93,7 +93,7 @@ class Rules:
             matches = query.qtype in (A if len(packed) == 4 else AAAA, ANY)
             return Verdict(Rcode.NOERROR, (address_record(packed),) if matches else ())
         found = self.zones.find(name)
-        before = found[1] if found is not None else len(name.offsets) - 1
+        before = found[1] if found is not None else len(name.offsets)
         if self.claimed.stands_before_the_end(name, before):
             return Verdict(
                 Rcode.NXDOMAIN,

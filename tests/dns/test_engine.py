@@ -241,6 +241,18 @@ def test_the_second_upstream_answers_for_a_silent_first_and_the_first_may_still_
         bench.assert_quiet()
 
 
+def test_an_older_try_that_fails_does_not_hurry_the_newer_one() -> None:
+    bench = Bench()
+    bench.query(question("www.example"))
+    bench.sleep_until_due()
+    bench.fail(bench.asks[0])
+    assert len(bench.asks) == 2
+    assert list(bench.open) == [bench.asks[1].attempt]
+    bench.reply(bench.asks[1], answer(bench.asks[1].packet, "192.0.2.80"))
+    assert parse(bench.only_answer).header.rcode == 0
+    bench.assert_quiet()
+
+
 @pytest.mark.parametrize("rcode", [2, 5])
 def test_a_failing_upstream_is_followed_by_the_next_one_at_once(rcode: int) -> None:
     bench = Bench()

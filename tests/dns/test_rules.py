@@ -64,6 +64,13 @@ def test_a_zone_whose_suffix_contains_another_claimed_domain_is_served() -> None
     assert decision.name == "k8s.prod.example.corp"
 
 
+def test_a_zone_that_ends_inside_of_a_claimed_domain_is_served() -> None:
+    rules = Rules(ForwarderConfig(zones=(zone("cluster.local"), zone("local.corp", "10.1.0.2"))))
+    decision = decide(rules, "x.cluster.local.corp")
+    assert isinstance(decision, Destination)
+    assert decision.name == "local.corp"
+
+
 def test_an_excluded_namespace_is_refused_and_the_others_are_asked_for() -> None:
     rules = Rules(ForwarderConfig(zones=(zone("cluster.local", namespaces=("default", "qa")),)))
     refused = decide(rules, "web.kube-system.svc.cluster.local")

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -141,6 +142,51 @@ def test_a_slow_reader_gets_everything_in_the_end(forwarder: Forwarder, cluster:
         writer.join()
     assert {reply[:2] for reply in replies} == {i.to_bytes(2, "big") for i in range(count)}
     assert len({len(reply) for reply in replies}) == 1
+
+
+def test_a_client_that_asks_more_than_it_may_is_read_no_further(forwarder: Forwarder, cluster: FakeServer) -> None:
+    cluster.respond = lambda asked: []
+    with forwarder.tcp_client() as sock:
+        sock.sendall(b"".join(frame(question(f"w{i}.qa.svc.cluster.local")) for i in range(3 * MAX_PIPELINED)))
+        wait_until(lambda: len(cluster.asked) >= MAX_PIPELINED)
+        forwarder.exchange(WWW)  # the loop went round once more
+        assert len(names_asked(cluster)) == MAX_PIPELINED
+        assert forwarder.stats()["in_flight"] == MAX_PIPELINED
+
+
+def test_a_client_that_takes_no_answers_is_not_saved_up_for(forwarder: Forwarder, cluster: FakeServer) -> None:
+    big = answer(WEB, *(f"10.20.{i >> 8}.{i & 255}" for i in range(4000)))
+    cluster.respond = lambda asked: [with_id(big, asked[:2])]
+    count = 1000
+    with forwarder.tcp_client() as sock:
+        sock.sendall(frame(WEB) * count)
+        answered = -1
+        while answered != (answered := forwarder.stats()["answered"]):
+            threading.Event().wait(0.3)
+        assert 0 < answered < count
+
+
+def test_a_client_that_is_done_asking_costs_nothing_while_it_waits(forwarder: Forwarder, cluster: FakeServer) -> None:
+    cluster.respond = lambda asked: []
+    assert forwarder.process is not None
+    pid = forwarder.process.pid
+
+    def ticks() -> int:
+        with open(f"/proc/{pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    with forwarder.tcp_client() as sock:
+        sock.sendall(frame(WEB))
+        sock.shutdown(socket.SHUT_WR)
+        wait_until(lambda: bool(cluster.asked))
+        before = ticks()
+        threading.Event().wait(0.5)
+        assert ticks() - before < 0.5 * os.sysconf("SC_CLK_TCK") / 4
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it is a reset
+    before = ticks()
+    threading.Event().wait(0.5)
+    assert ticks() - before < 0.5 * os.sysconf("SC_CLK_TCK") / 4
 
 
 def test_a_truncated_upstream_answer_reaches_a_tcp_client_whole(forwarder: Forwarder, cluster: FakeServer) -> None:

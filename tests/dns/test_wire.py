@@ -87,6 +87,7 @@ GOOD = question("web.default.svc.cluster.local")
         pytest.param(GOOD[:12] + b"\x40" + GOOD[13:], Rcode.FORMERR, id="an unknown label type"),
         pytest.param(GOOD[:12] + b"\x3f" + b"a" * 63 + GOOD[-5:], Query, id="the longest label"),
         pytest.param(GOOD[:12] + b"\x01a" * 127 + GOOD[-5:], Query, id="the longest name"),
+        pytest.param(GOOD[:12] + b"\x01a" * 126 + b"\x02aa" + GOOD[-5:], Rcode.FORMERR, id="a name an octet too long"),
         pytest.param(GOOD[:12] + b"\x01a" * 128 + GOOD[-5:], Rcode.FORMERR, id="a name too long"),
         pytest.param(GOOD[:12] + GOOD[-5:], Query, id="the root"),
     ],
@@ -166,6 +167,7 @@ def test_only_the_very_question_has_a_reply(qname: str, other: int) -> None:
     assert wire.is_reply_to(reply, packet, end)
     assert wire.is_reply_to(wire.with_id(reply, other.to_bytes(2, "big")), packet, end) == (other == 0x1234)
     assert not wire.is_reply_to(packet, packet, end)
+    assert not wire.is_reply_to(reply[:4] + b"\0\2" + reply[6:], packet, end)
     assert not wire.is_reply_to(answer(question(qname, "AAAA"), "::1"), packet, end)
     assert not wire.is_reply_to(answer(question("x" + qname[1:] + "y"), "10.0.0.1"), packet, end)
     assert not wire.is_reply_to(reply[: end - 1], packet, end)
