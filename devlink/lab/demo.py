@@ -10,7 +10,7 @@ from typing import Protocol
 
 from devlink.errors import VerificationError
 from devlink.lab import kit
-from devlink.lab.snapshot import Snapshot
+from devlink.lab.snapshot import RESOLVER, Snapshot
 from devlink.lab.spec import LAPTOP, UPSTREAM, WorldSpec
 from devlink.lab.world import Entered, World
 from devlink.lab.worlds import ORDINARY_NAME, network_a
@@ -19,6 +19,8 @@ HELPER_SOCKET = "/run/devlink/helper"
 HELPER_LOG = "/run/lab/helper.log"
 HELPER_PATIENCE = 10.0
 """Seconds that the helper has to open its socket, and to end."""
+NOT_UP = 3
+"""What `devlink down` ends with where nothing is up."""
 SAY = ("curl", "-sS", "--max-time", "2")
 Check = Callable[[int, str], bool]
 """Whether a program's exit status and output are what the step promises."""
@@ -171,7 +173,8 @@ class Demo:
             )
         self.tell.proven(
             f"exactly as before: {len(after.routes)} routes, {len(after.rules)} rules, {len(after.links)} links, "
-            f"{len(after.listening)} listening sockets, {after.resolver[0]} with its content, {len(after.files)} files"
+            f"{len(after.listening)} listening sockets, "
+            f"{len(after.files)} files, and {RESOLVER} with its content, mode and owner"
         )
 
     def no_leak(self, at_upstream: set[str], at_cluster: set[str]) -> None:
@@ -233,18 +236,21 @@ def run(tell: Teller) -> None:
 
 
 def shell(tell: Teller) -> None:
-    """The same up to `devlink up`, then a shell on the laptop; when it ends, `down` and the proof."""
+    """The same up to `devlink up`, then a shell on the laptop; when it ends, `down` and what is different.
+
+    What the person did meanwhile is theirs: they may have taken it down, or changed the laptop.
+    """
     with _story(tell) as demo:
         before = demo.world.snapshot()
         demo.up()
         name = demo.world.spec.service_name("web")
         tell.heading("A shell on the laptop; exit or Ctrl-D ends the world")
-        tell.note(
-            f"Try: curl http://{name}   devlink status   devlink explain {name}   ip route   cat /etc/resolv.conf"
-        )
+        tell.note(f"Try: curl http://{name}   devlink status   ip route   cat /etc/resolv.conf")
         _interactive(demo.world)
-        demo.down()
-        demo.same(before)
+        tell.heading("And back")
+        demo.step(("devlink", "down"), lambda code, _: code in (0, NOT_UP), "down")
+        changes = before.diff(demo.world.snapshot())
+        tell.note("\n".join(("different from before:", *changes)) if changes else "exactly as before")
 
 
 def _interactive(world: World) -> None:

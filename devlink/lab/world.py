@@ -58,7 +58,8 @@ class World:
         self.spec = spec
         self._starter = starter
         self._anchors = dict(anchors)
-        self._pid_namespace = os.readlink(f"/proc/{next(iter(self._anchors.values()))}/ns/pid")
+        self.pid_namespace = os.readlink(f"/proc/{next(iter(self._anchors.values()))}/ns/pid")
+        """As /proc/PID/ns/pid names it: every process of the world is in it."""
         self._user_namespace = os.geteuid() != 0
 
     @classmethod
@@ -148,7 +149,7 @@ class World:
     def processes(self) -> list[tuple[int, list[str]]]:
         """Every process of the world, by its outer PID, with its argv: to be found by role and killed."""
         found = []
-        for pid in _pids_in(self._pid_namespace):
+        for pid in _pids_in(self.pid_namespace):
             try:
                 argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
             except OSError:
