@@ -22,6 +22,17 @@ def _open(server: Server, kind: socket.SocketKind) -> socket.socket:
     return sock
 
 
+def _address(server: Server) -> tuple[str, int] | tuple[str, int, int, int]:
+    """What connect(2) wants. Raises OSError when the link of a link-local address is gone.
+
+    Given to connect as text, an unknown link makes the C library ask the DNS for it: us, while we wait.
+    """
+    host, has_link, link = server.host.partition("%")
+    if not has_link:
+        return server
+    return host, server.port, 0, int(link) if link.isdecimal() else socket.if_nametoindex(link)
+
+
 class UdpExchange:
     """One question from a socket of its own: the kernel chooses a random port and drops what others send to it."""
 
@@ -31,7 +42,7 @@ class UdpExchange:
         """Sends at once. Raises OSError: no route, no descriptor left, refused by a filter."""
         self.sock = _open(server, socket.SOCK_DGRAM)
         try:
-            self.sock.connect(server)
+            self.sock.connect(_address(server))
             self.sock.send(packet)
         except BaseException:
             self.sock.close()
@@ -58,7 +69,7 @@ class TcpExchange:
         self._reader = StreamReader()
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code = self.sock.connect_ex(server)
+            code = self.sock.connect_ex(_address(server))
             if code not in CONNECTING:
                 raise OSError(code, errno.errorcode.get(code, "connect failed"))
         except BaseException:
