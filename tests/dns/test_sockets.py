@@ -17,6 +17,6 @@ def test_a_link_local_server_whose_link_is_gone_is_an_error_and_no_look_up(
 
 
 def test_the_link_of_a_link_local_server_may_be_a_number() -> None:
-    with pytest.raises(OSError, match="No such device|unreachable|Cannot assign|Invalid argument") as raised:
+    with pytest.raises(OSError, match=r"No such device|unreachable|Cannot assign|Invalid argument") as raised:
         UdpExchange(Server("fe80::1%99999", 53), question("www.example"))
     assert raised.value.errno is not None
