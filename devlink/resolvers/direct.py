@@ -48,7 +48,7 @@ class Direct:
         if RESOLVED_STUBS.intersection(upstream.address for upstream in self.read_upstreams()):
             raise HelperError(
                 "This machine's names are in the hands of systemd-resolved, which this version cannot tell of devlink.",
-                why="Were its stub made our upstream, it would read our address from resolv.conf and ask us back: a loop.",
+                why="With its stub as our upstream, it would find our address in resolv.conf and ask us back: a loop.",
                 next_step="Bring it up without names: devlink up --no-dns",
             )
         self._files.write(address)
