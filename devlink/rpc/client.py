@@ -32,13 +32,16 @@ class Client:
         return cls(sock, timeout=timeout)
 
     def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Call and take the one reply. Raises the server's DevlinkError, ProtocolError on EOF, TimeoutError."""
-        self._socket.sendall(pack(varlink.call(method, parameters)))
+        """Call and take the one reply.
+
+        Raises the server's DevlinkError, ProtocolError when the connection ends first, TimeoutError.
+        """
+        self._send(varlink.call(method, parameters))
         return varlink.parse_reply(self._receive())[0]
 
     def stream(self, method: str, parameters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Call with `more` and yield each reply until the last. Raises as `call` does."""
-        self._socket.sendall(pack(varlink.call(method, parameters, more=True)))
+        self._send(varlink.call(method, parameters, more=True))
         yield from self.remaining()
 
     def remaining(self) -> Iterator[dict[str, Any]]:
@@ -50,7 +53,10 @@ class Client:
 
     def give_up(self) -> None:
         """Say that no more will be asked: the server cancels the call in progress and answers with how that ended."""
-        self._socket.shutdown(socket.SHUT_WR)
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the other side has gone already, and the next reply says so
 
     def close(self) -> None:
         self._socket.close()
@@ -61,10 +67,22 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._socket.sendall(pack(message))
+        except ConnectionError:  # a BrokenPipeError of ours must not pass for one of stdout's
+            pass  # what it said before it went, such as why, may still wait to be read
+
     def _receive(self) -> dict[str, Any]:
         while not self._messages:
-            data = self._socket.recv(1 << 16)
+            try:
+                data = self._socket.recv(1 << 16)
+            except ConnectionError:
+                data = b""
             if not data:
-                raise ProtocolError("The other side of a devlink socket went away in the middle of a call.")
+                raise ProtocolError(
+                    "The other side of a devlink socket went away in the middle of a call.",
+                    next_step="Try again; the log of the agent or the helper says more.",
+                )
             self._messages = self._reader.feed(data)
         return self._messages.pop(0)

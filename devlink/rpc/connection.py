@@ -64,6 +64,12 @@ class Connection:
                 except OSError as error:
                     self.close()
                     raise _gone() from error
+                except BaseException:
+                    self.close()  # half a message is out: nothing that follows it could be understood
+                    raise
+                finally:
+                    if self.closed.done():
+                        self._socket.close()
             return await future
 
     def close(self) -> None:
@@ -72,7 +78,14 @@ class Connection:
             return
         self.closed.set_result(None)
         self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
+        if self._sending.locked():
+            # The loop still watches the descriptor for whoever sends: wake that one, and let it close.
+            try:
+                self._socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other side was faster
+        else:
+            self._socket.close()
         for future in self._waiting:
             if not future.done():
                 future.set_exception(_gone())

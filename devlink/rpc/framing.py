@@ -36,6 +36,11 @@ class FrameReader:
         """Whether a message has begun and not ended."""
         return bool(self._buffer)
 
+    @property
+    def pending(self) -> int:
+        """Octets of the message that has begun."""
+        return len(self._buffer)
+
     def _parse(self, frame: bytes) -> dict[str, Any]:
         if len(frame) > self._limit:
             raise ProtocolError(f"A message on a devlink socket is larger than {self._limit >> 20} MiB.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from devlink.errors import DevlinkError, ProtocolError, UnexpectedError
 from devlink.rpc import varlink
-from devlink.rpc.framing import FrameReader, pack
+from devlink.rpc.framing import MAX_FRAME, FrameReader, pack
 from devlink.rpc.peer import Peer, peer_of
 from devlink.rpc.tasks import spawn
 
@@ -20,6 +20,14 @@ MAX_CONNECTIONS_PER_UID = 64
 MAX_QUEUED_CALLS = 16
 PARTIAL_FRAME_LIMIT = 10.0
 """Seconds for the rest of a message to arrive, and for a reply to be taken."""
+MAX_STRANGER_FRAME = 64 << 10
+"""Octets in one message of a peer that may call nothing: it may still ask who we are, and read why not."""
+MAX_UNANSWERED = 4 * MAX_FRAME
+"""Octets of all messages together that are not answered yet: what bounds the memory, whoever sends how much at once."""
+
+
+class CallerGoneError(Exception):
+    """The caller takes no more replies. It ends the call, and nobody reads it."""
 
 
 class Session:
@@ -29,12 +37,17 @@ class Session:
         self.peer: Peer = peer_of(sock)
         self.finished = False
         """The caller has said that it will ask no more (EOF)."""
+        self.unanswered = 0
+        """Octets that came and are not answered yet."""
         self._socket = sock
         self._loop = asyncio.get_running_loop()
 
     async def send(self, parameters: Mapping[str, Any]) -> None:
-        """One reply of several (`continues`). Raises OSError when the caller is gone."""
-        await self._write(varlink.reply(parameters, continues=True))
+        """One reply of several (`continues`). Raises CallerGoneError."""
+        try:
+            await self._write(varlink.reply(parameters, continues=True))
+        except OSError as error:
+            raise CallerGoneError from error
 
     async def _write(self, message: dict[str, Any]) -> None:
         async with asyncio.timeout(PARTIAL_FRAME_LIMIT):
@@ -42,6 +55,8 @@ class Session:
 
 
 Handler = Callable[[Session, varlink.Call], Awaitable[Mapping[str, Any]]]
+Received = tuple[dict[str, Any], int]
+"""A message, and how many octets are done with once it is answered."""
 
 
 class Server:
@@ -101,54 +116,65 @@ class Server:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _converse(self, session: Session, sock: socket.socket) -> None:
-        calls: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_QUEUED_CALLS)
-        working: asyncio.Task[None] | None = None
+        calls: asyncio.Queue[Received] = asyncio.Queue(MAX_QUEUED_CALLS)
+        loop = asyncio.get_running_loop()
+        working = loop.create_task(self._work(session, calls))
+        reading = loop.create_task(self._read(session, sock, calls))
         try:
-            working = asyncio.get_running_loop().create_task(self._work(session, calls))
-            reading = asyncio.get_running_loop().create_task(self._read(sock, calls))
             await asyncio.wait({working, reading}, return_when=asyncio.FIRST_COMPLETED)
-            session.finished = True
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
         finally:
             session.finished = True
-            if working is not None:
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
+            for task in (reading, working):
+                task.cancel()
+            await asyncio.gather(reading, working, return_exceptions=True)
             del self._connections[session]
             sock.close()
             self._closed(session)
 
-    async def _read(self, sock: socket.socket, calls: "asyncio.Queue[dict[str, Any]]") -> None:
+    async def _read(self, session: Session, sock: socket.socket, calls: "asyncio.Queue[Received]") -> None:
         loop = asyncio.get_running_loop()
         reader = FrameReader()
+        begun = loop.time()
         while True:
             try:
-                async with asyncio.timeout(PARTIAL_FRAME_LIMIT if reader.partial else None):
+                # from the message's first octet: one that trickles in is no better than one that stops
+                async with asyncio.timeout_at(begun + PARTIAL_FRAME_LIMIT if reader.partial else None):
                     data = await loop.sock_recv(sock, 1 << 16)
+                before = reader.pending
                 messages = reader.feed(data)
             except (OSError, ProtocolError) as error:  # TimeoutError is an OSError
-                log.info("closed a connection: %s", error or "a message was begun and not finished")
+                log.info("closed a connection of uid %d: %s", session.peer.uid, error or "a message was not finished")
                 return
             if not data:
                 return
+            if before <= MAX_STRANGER_FRAME < reader.pending and self._admit(session.peer) is not None:
+                log.info("closed a connection of uid %d: too large a message", session.peer.uid)
+                return
+            session.unanswered += len(data)
+            if sum(other.unanswered for other in self._connections) > MAX_UNANSWERED:
+                log.warning("too much at once: closed a connection of uid %d", session.peer.uid)
+                return
+            size = before + len(data) - reader.pending
             for message in messages:
-                await calls.put(message)
+                await calls.put((message, size if message is messages[-1] else 0))
+            if messages or not before:
+                begun = loop.time()
 
-    async def _work(self, session: Session, calls: "asyncio.Queue[dict[str, Any]]") -> None:
+    async def _work(self, session: Session, calls: "asyncio.Queue[Received]") -> None:
         while not session.finished:
-            message = await calls.get()
+            message, size = await calls.get()
             try:
                 call = varlink.parse_call(message)
             except ProtocolError as error:
                 log.info("closed a connection: %s", error)
                 return
-            answer = await self._answer(session, call)
-            if not call.oneway:
-                try:
+            try:
+                answer = await self._answer(session, call)
+                if not call.oneway:
                     await session._write(answer)
-                except OSError:
-                    return  # nobody there to take it
+            except (OSError, CallerGoneError):
+                return  # nobody there to take it
+            session.unanswered -= size
 
     async def _answer(self, session: Session, call: varlink.Call) -> dict[str, Any]:
         described = varlink.describe_service(call, (self._interface,))
@@ -164,6 +190,8 @@ class Server:
             return varlink.reply(await handler(session, call))
         except DevlinkError as error:
             return varlink.error_reply(self._interface, error)
+        except CallerGoneError:
+            raise
         except Exception as error:  # a defect must reach the caller as an error, and not end the process
             log.exception("%s failed", call.method)
             return varlink.error_reply(
