@@ -1,11 +1,14 @@
 """What the helper asks of a plan before it touches anything: trusted, allowed, possible, nobody else's."""
 
+import re
 from collections.abc import Iterable
 
+from devlink.core.checks import show
 from devlink.core.names import reverse_prefix
 from devlink.core.network import MAIN_TABLE, METRIC, ObservedNetwork, Route
 from devlink.core.plan import Desired, conflicts
-from devlink.core.prefixes import is_within
+from devlink.core.prefixes import contains, is_within
+from devlink.core.profile import LABEL
 from devlink.core.trust import PRIVATE, Claim, TrustRecord, claim_of_plan, forbidden, uncovered
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
 from devlink.helper.access import user_name
@@ -14,6 +17,8 @@ from devlink.kernel.owners import owner_of
 
 MAX_ROUTES = 50_000
 MAX_ZONES = 4096
+MAX_PINS = 256
+"""Each costs a search through all routes, and a plan names an API server, a proxy and the like."""
 DNS_PORT = 53
 
 
@@ -53,13 +58,27 @@ def check_trust(desired: Desired, record: TrustRecord | None, policy: TrustPolic
 def _beyond_group(claim: Claim) -> bool:
     """Whether a claim needs a record even where the policy trusts the group (DESIGN.md, trust)."""
     shortest = {4: 12, 6: 48}
-    return any(
-        p.prefixlen < shortest[p.version] or not any(is_within(p, space) for space in PRIVATE) for p in claim.prefixes
-    ) or any(str(domain) != "cluster.local" for domain in claim.domains)
+    return (
+        any(
+            p.prefixlen < shortest[p.version] or not any(is_within(p, space) for space in PRIVATE)
+            for p in claim.prefixes
+        )
+        or any(str(domain) != "cluster.local" for domain in claim.domains)
+        or not all(contains(PRIVATE, server) for server in claim.dns_servers)
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError unless `name` can be a profile's: it becomes the name of a file."""
+    if not re.fullmatch(LABEL["pattern"], name):
+        raise UsageError(f"{show(name)} is not the name of a profile.", why=f"It must be {LABEL['title']}.")
 
 
 def check_form(desired: Desired) -> None:
     """Raise UsageError for a plan that no agent of ours makes."""
+    check_name(desired.session)
+    if len(desired.pins) > MAX_PINS:
+        raise UsageError(f"A plan has at most {MAX_PINS} pins.")
     if len(desired.routes) > MAX_ROUTES or len(desired.zones) > MAX_ZONES:
         raise UsageError(f"A plan has at most {MAX_ROUTES} routes and {MAX_ZONES} zones.")
     keys = [route.key for route in desired.routes]
@@ -97,7 +116,7 @@ def check_foreign(routes: Iterable[Route], observed: ObservedNetwork) -> None:
         shown = []
         for _, theirs in found[:4]:
             via = f" via {theirs.next_hop}" if theirs.next_hop else ""
-            shown.append(f"{theirs.destination}{via} dev {theirs.oif} belongs to {owner_of(theirs)}")
+            shown.append(f"{theirs.destination}{via} dev {theirs.oif or 'of several'} belongs to {owner_of(theirs)}")
         raise ConflictError(
             f"{found[0][1].destination} is routed already, by {owner_of(found[0][1])}.",
             why="; ".join(shown) + ".",

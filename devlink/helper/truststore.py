@@ -39,8 +39,16 @@ class TrustStore:
         return tuple(records[name] for name in sorted(records))
 
     def put(self, record: TrustRecord) -> None:
-        """Write a record over any older one."""
-        write_atomically(self._own / f"{record.name}.json", json.dumps(encode(record), indent=1) + "\n")
+        """Write a record over any older one. Raises HelperError where the disk does not take it."""
+        path = self._own / f"{record.name}.json"
+        try:
+            write_atomically(path, json.dumps(encode(record), indent=1) + "\n")
+        except OSError as error:
+            raise HelperError(
+                f"The trust record {path} cannot be written.",
+                why=f"{error.strerror}.",
+                next_step="Make room on that disk, or mend its permissions.",
+            ) from error
 
     def revoke(self, name: str) -> None:
         """Remove a record of ours. Raises UsageError where there is none to remove."""
@@ -63,7 +71,16 @@ class TrustStore:
             return None
         except (OSError, ValueError) as error:
             why = "; ".join(str(f) for f in error.faults) if isinstance(error, DecodeError) else str(error)
-            raise HelperError(f"The trust record {path} cannot be read.", why=f"{why}.") from error
+            raise HelperError(
+                f"The trust record {path} cannot be read.", why=f"{why}.", next_step=self._remedy(path)
+            ) from error
         if record.name != path.stem:
-            raise HelperError(f"The trust record {path} is for another profile, {record.name}.")
+            raise HelperError(
+                f"The trust record {path} is for another profile, {record.name}.", next_step=self._remedy(path)
+            )
         return record
+
+    def _remedy(self, path: Path) -> str:
+        if path.parent == self._configured:
+            return "Mend it with the means that put it there."
+        return "Run: devlink trust PROFILE"

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from devlink.core.codec import DecodeError, decode, encode
 from devlink.core.network import ObservedNetwork, Route
 from devlink.core.plan import Desired, pins
+from devlink.core.prefixes import IPAddress
 from devlink.core.trust import claim_of_profile, forbidden, record_of
 from devlink.errors import (
     ConflictError,
@@ -96,7 +97,7 @@ class Helper:
             check.check_form(desired)
             check.check_trust(desired, self._trust.get(desired.session), self._policy.trust)
             check.check_others(desired, ((lease.desired, lease.uid) for lease in others.values()))
-            observed = _observe(desired)
+            observed = _observe(route.next_hop for route in desired.routes if route.next_hop is not None)
             check.check_next_hops(desired.routes, observed)
             check.check_foreign(desired.routes, observed)
             protected = observed.default_gateways + desired.pins + self._machine.upstream_addresses()
@@ -182,8 +183,12 @@ class Helper:
         claim = claim_of_profile(profile)
         refused = forbidden(claim)
         if refused:
-            raise NotTrustedError(f"This profile cannot be trusted: {'; '.join(refused)}.")
-        record = record_of(claim, observe())
+            raise NotTrustedError(
+                f"This profile cannot be trusted: {'; '.join(refused)}.",
+                why="devlink never takes these over, whatever is trusted.",
+                next_step="Tell the profile's publisher.",
+            )
+        record = record_of(claim, _observe(()))
         self._trust.put(record)
         log.info("trusted %s", encode(record))
         return {"record": encode(record)}
@@ -191,8 +196,7 @@ class Helper:
     async def _revoke(self, caller: Session, call: Call) -> Mapping[str, Any]:
         _only_root(caller, "Revoking trust")
         name = _decode(str, call, "name")
-        if "/" in name or name.startswith("."):
-            raise UsageError(f"{name!r} is not the name of a profile.")
+        check.check_name(name)
         self._trust.revoke(name)
         log.info("revoked %s", name)
         return {}
@@ -251,9 +255,9 @@ def _together(leases: list[Lease]) -> Installed:
     )
 
 
-def _observe(desired: Desired) -> ObservedNetwork:
+def _observe(addresses: Iterable[IPAddress]) -> ObservedNetwork:
     try:
-        return observe({route.next_hop for route in desired.routes if route.next_hop is not None})
+        return observe(set(addresses))
     except OSError as error:
         raise HelperError("The kernel's routes cannot be read.", why=f"{error.strerror}.") from error
 
@@ -273,4 +277,8 @@ def _decode(kind: Any, call: Call, key: str, **default: Any) -> Any:
 
 def _only_root(caller: Session, deed: str) -> None:
     if caller.peer.uid != 0:
-        raise NotPermittedError(f"{deed} is for root.", why=f"This call came from {user_name(caller.peer.uid)}.")
+        raise NotPermittedError(
+            f"{deed} is for root.",
+            why=f"This call came from {user_name(caller.peer.uid)}.",
+            next_step="Ask the machine's owner, or do it as root.",
+        )
