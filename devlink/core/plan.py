@@ -202,8 +202,8 @@ def _routes(spec: Spec, mode: RoutingMode, observed: ObservedNetwork) -> tuple[R
     nodes = [n for n in spec.nodes or () if _on_link(n.address, observed)]
     for prefix in spec.pods or ():
         via(prefix, gateways)
-    for prefix in spec.services or ():
-        via(prefix, gateways or [n.address for n in nodes])
+    for prefix in spec.services or ():  # any node takes them, and the gateways may be all of the other family
+        via(prefix, gateways + [n.address for n in nodes])
     if mode is RoutingMode.PER_NODE:
         for node in nodes:
             for block in node.pods:
