@@ -2,9 +2,8 @@
 
 import click
 
-from devlink.cli.versions import HELPER_SOCKET
 from devlink.errors import HelperError
-from devlink.rpc.client import Client
+from devlink.helper.client import connect
 
 
 @click.group()
@@ -27,7 +26,7 @@ def run() -> int:
 @helper.command()
 def status() -> int:
     """Show what the helper has installed for you (for root: for everyone)."""
-    with _connect() as client:
+    with connect() as client:
         state = client.call("io.devlink.Helper.List")
     click.echo(f"resolver   {state['resolver'] or 'untouched'}")
     click.echo(f"forwarder  {state['forwarder']}")
@@ -42,8 +41,8 @@ def status() -> int:
 def restore() -> int:
     """Undo everything that devlink installed, by the journal, with or without a running helper. Needs root."""
     try:
-        client = Client.connect(HELPER_SOCKET, timeout=20.0)
-    except OSError:
+        client = connect()
+    except HelperError:
         from devlink.helper.policy import Paths
         from devlink.helper.server import log_to_stderr
         from devlink.helper.server import restore as restore_machine
@@ -55,14 +54,3 @@ def restore() -> int:
             client.call("io.devlink.Helper.Restore")
     click.echo("Nothing of devlink's is installed any more.", err=True)
     return 0
-
-
-def _connect() -> Client:
-    try:
-        return Client.connect(HELPER_SOCKET, timeout=20.0)
-    except OSError as error:
-        raise HelperError(
-            f"The devlink helper cannot be reached at {HELPER_SOCKET}.",
-            why=f"{error.strerror}.",
-            next_step="Is it installed and running? As root, for a try: devlink helper run",
-        ) from error

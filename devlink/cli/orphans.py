@@ -1,15 +1,14 @@
 """`down` without an agent: the helper still has what a lost agent had brought up."""
 
-from devlink.cli.versions import HELPER_SOCKET
-from devlink.errors import ConflictError, NotUpError
-from devlink.rpc.client import Client
+from devlink.errors import ConflictError, HelperError, NotUpError
+from devlink.helper.client import connect
 
 
 def release(name: str | None, *, everything: bool) -> tuple[str, ...]:
     """Release the caller's own sessions at the helper. Raises NotUpError where there is none."""
     try:
-        client = Client.connect(HELPER_SOCKET, timeout=20.0)
-    except OSError:
+        client = connect()
+    except HelperError:
         raise NotUpError("Nothing is up.", next_step="See: devlink status") from None
     with client:
         names = [session["name"] for session in client.call("io.devlink.Helper.List")["sessions"]]

@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from devlink.cli.output import emit, output_option
-from devlink.cli.versions import HELPER_SOCKET
-from devlink.errors import HelperError, NotPermittedError, UsageError
-from devlink.rpc.client import Client
+from devlink.errors import NotPermittedError, UsageError
+from devlink.helper.client import connect
 
 
 class ProfileOrCommand(click.Group):
@@ -66,7 +65,7 @@ def give(profile: str | None, yes: bool, sha256: str) -> int:
         raise _needs_root(text, record.name)
     if not yes and not (sys.stdin.isatty() and click.confirm("Trust it on this machine?", err=True)):
         raise NotPermittedError("Not trusted.", next_step="Answer yes, or give --yes.")
-    with _connect() as client:
+    with connect() as client:
         client.call("io.devlink.Helper.Trust", {"profile": text})
     click.echo(f"Profile {record.name} is trusted.", err=True)
     return 0
@@ -91,7 +90,7 @@ def _needs_root(text: str, name: str) -> NotPermittedError:
 @output_option("json", "yaml")
 def list_(output: str) -> int:
     """Show what is trusted on this machine."""
-    with _connect() as client:
+    with connect() as client:
         records = client.call("io.devlink.Helper.ListTrust")["records"]
     if output != "text":
         emit({"records": records}, output)
@@ -107,18 +106,7 @@ def list_(output: str) -> int:
 @click.argument("name")
 def revoke(name: str) -> int:
     """Take trust back from profile NAME. What is up stays up."""
-    with _connect() as client:
+    with connect() as client:
         client.call("io.devlink.Helper.Revoke", {"name": name})
     click.echo(f"Profile {name} is no longer trusted.", err=True)
     return 0
-
-
-def _connect() -> Client:
-    try:
-        return Client.connect(HELPER_SOCKET, timeout=20.0)
-    except OSError as error:
-        raise HelperError(
-            f"The devlink helper cannot be reached at {HELPER_SOCKET}.",
-            why=f"{error.strerror}.",
-            next_step="Is it installed and running? As root, for a try: devlink helper run",
-        ) from error

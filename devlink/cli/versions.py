@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 
 from devlink.errors import DevlinkError
+from devlink.helper.client import SOCKET
 from devlink.rpc.client import Client
-
-HELPER_SOCKET = "/run/devlink/helper"
 
 
 def running_versions() -> Iterator[tuple[str, str]]:
     """Each running part with its version, or with why there is none."""
     from devlink.agent.places import agent_socket
 
-    for part, place in (("agent", agent_socket), ("helper", lambda: HELPER_SOCKET)):
+    for part, place in (("agent", agent_socket), ("helper", lambda: SOCKET)):
         try:
             with Client.connect(place(), timeout=2.0) as client:
                 yield part, str(client.call("org.varlink.service.GetInfo").get("version", "unknown"))

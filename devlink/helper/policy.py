@@ -9,19 +9,20 @@ from pathlib import Path
 from devlink.core.codec import DecodeError, decode
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
+from devlink.helper.client import SOCKET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
     """The helper's folders and sockets. Not configurable: a world that wants others brings its own root."""
 
-    run: Path = Path("/run/devlink")
+    run: Path = Path(SOCKET).parent
     state: Path = Path("/var/lib/devlink")
     config: Path = Path("/etc/devlink")
 
     @property
     def socket(self) -> Path:
-        return self.run / "helper"
+        return self.run / Path(SOCKET).name
 
     @property
     def lock(self) -> Path:

@@ -1,0 +1,21 @@
+"""How a command reaches the helper: one blocking connection, or the reason why there is none."""
+
+from devlink.errors import HelperError
+from devlink.rpc.client import Client
+
+SOCKET = "/run/devlink/helper"
+"""Where the helper listens, on every machine: a world that wants another place brings its own root."""
+LIMIT = 20.0
+"""Seconds for one answer: above all of the helper's own limits together."""
+
+
+def connect() -> Client:
+    """A connection to the running helper. Raises HelperError."""
+    try:
+        return Client.connect(SOCKET, timeout=LIMIT)
+    except OSError as error:
+        raise HelperError(
+            f"The devlink helper cannot be reached at {SOCKET}.",
+            why=f"{error.strerror or error}.",
+            next_step="Is it installed and running? As root, for a try: devlink helper run",
+        ) from error
