@@ -14,6 +14,8 @@ PROGRAMS = {
     "nft": "nftables",
 }
 """What the lab runs, with the Debian package that has it."""
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Where Debian keeps `nft`, and where an ordinary user's PATH does not lead."""
 AS_ROOT = "run the same as root"
 TIME_LIMIT = 10.0
 
@@ -28,7 +30,8 @@ def namespaces(*, root: bool) -> list[str]:
 
 def available() -> str | None:
     """None where worlds can be built here, else one line: what is in the way, and what to do about it."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
+    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if missing:
         packages = " ".join(sorted({PROGRAMS[name] for name in missing}))
         return f"the lab needs {', '.join(missing)}: install {packages} (apt install {packages})"

@@ -35,10 +35,25 @@ def test_switches_that_allow_are_not_blamed(tmp_path: Path) -> None:
 
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(availability, "SYSTEM_FOLDERS", "/nonexistent")
     said = availability.available()
     assert said is not None
     assert "nft" in said
     assert "apt install iproute2 nftables util-linux" in said
+
+
+def test_nft_is_found_where_an_ordinary_users_path_does_not_lead(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    user, system = tmp_path / "bin", tmp_path / "sbin"
+    for name in availability.PROGRAMS:
+        program = (system if name == "nft" else user) / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("#!/bin/sh\nexit 0\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(user))
+    monkeypatch.setattr(availability, "SYSTEM_FOLDERS", str(system))
+    assert availability.available() is None
 
 
 def test_a_refusal_to_root_is_about_the_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
