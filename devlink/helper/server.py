@@ -13,7 +13,7 @@ from devlink.errors import ConflictError, DevlinkError, HelperError
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
-from devlink.helper.policy import Paths, read_policy
+from devlink.helper.policy import Paths, Policy, read_policy
 from devlink.helper.truststore import TrustStore
 from devlink.helper.verbs import Helper
 from devlink.rpc.activation import listen_sockets, notify
@@ -70,11 +70,20 @@ def restore(paths: Paths) -> None:
     lock = _lock(paths)
     try:
         parts = Parts(paths.run, private=not Path("/run/systemd/system").is_dir())
-        machine = Machine(policy=read_policy(paths.policy), journal=Journal(paths.journal), parts=parts)
+        machine = Machine(policy=_policy_for_undoing(paths), journal=Journal(paths.journal), parts=parts)
         asyncio.run(machine.undo())
         parts.end()
     finally:
         os.close(lock)
+
+
+def _policy_for_undoing(paths: Paths) -> Policy:
+    """The policy, or the defaults: a typing error in it must not leave a laptop without names after a crash."""
+    try:
+        return read_policy(paths.policy)
+    except HelperError as error:
+        log.error("%s", error)
+        return Policy()
 
 
 def _make_folders(paths: Paths) -> None:
@@ -90,7 +99,14 @@ def _make_folders(paths: Paths) -> None:
 
 
 def _lock(paths: Paths) -> int:
-    fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HelperError(
+            f"The helper cannot open {paths.lock}.",
+            why=f"{error.strerror}.",
+            next_step="It runs as a system service, or as root.",
+        ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
