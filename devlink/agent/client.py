@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from devlink.agent.places import agent_socket, log_file, runtime_folder
-from devlink.errors import HelperError, UnexpectedError
+from devlink.errors import HelperError, UnexpectedError, UsageError
 from devlink.rpc.client import Client
 
 START_LIMIT = 10.0
@@ -55,9 +55,17 @@ def check_version(client: Client) -> None:
 
 
 def _start(log: Path) -> "subprocess.Popen[bytes]":
-    runtime_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    try:
+        runtime_folder().mkdir(exist_ok=True, mode=0o700)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        out = log.open("ab")
+    except OSError as error:
+        raise UsageError(
+            "The agent has no place for its socket or its log.",
+            why=f"{error.filename}: {error.strerror}.",
+            next_step="See that XDG_RUNTIME_DIR and XDG_STATE_HOME (else HOME) name folders of yours.",
+        ) from error
+    with out:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "devlink.agent"],
             stdin=subprocess.DEVNULL,

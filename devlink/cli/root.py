@@ -3,12 +3,11 @@
 import importlib
 import os
 import signal
-import sys
 
 import click
 
 from devlink import __version__
-from devlink.errors import DevlinkError, ProfileError
+from devlink.errors import DevlinkError, HelperError, ProfileError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("devlink.cli.link:up", "Bring a profile up: routes, names, verified."),
@@ -84,10 +83,20 @@ def run() -> int:
     except DevlinkError as error:
         show_error(error)
         return error.exit_code
-    except BrokenPipeError:
-        # whoever read our output has enough; Python must not complain at exit (library/signal, note on SIGPIPE)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as ended:
+        if ended.code != 1:
+            raise
+        # click ends so where whoever read our output has enough (EPIPE), and has made stdout hold its peace
         return 128 + signal.SIGPIPE
+    except TimeoutError:
+        show_error(
+            HelperError(
+                "Another part of devlink does not answer.",
+                why="It is stopped, or hangs.",
+                next_step="`devlink --version` asks agent and helper; restart the one that does not answer.",
+            )
+        )
+        return HelperError.exit_code
     except Exception as error:
         if os.environ.get("DEVLINK_DEBUG"):
             raise

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -50,7 +51,11 @@ def give(profile: str | None, yes: bool, sha256: str) -> int:
     loaded = choose(profile or "")
     text = encode_profile(loaded)
     if sha256 and hashlib.sha256(text.encode()).hexdigest() != sha256:
-        raise UsageError(f"{profile} is not the profile that was shown.", why="Its SHA-256 differs: it was changed.")
+        raise UsageError(
+            f"{profile or loaded.metadata.name} is not the profile that was shown.",
+            why="Its SHA-256 differs: it was changed.",
+            next_step="Look at it again: devlink profile show FILE",
+        )
     claim = claim_of_profile(loaded)
     record = record_of(claim, observe())
     click.echo(f"Profile {record.name} claims:", err=True)
@@ -63,7 +68,9 @@ def give(profile: str | None, yes: bool, sha256: str) -> int:
         click.echo(f"  ! {remark}", err=True)
     if os.geteuid() != 0:
         raise _needs_root(text, record.name)
-    if not yes and not (sys.stdin.isatty() and click.confirm("Trust it on this machine?", err=True)):
+    # A hash was given for what has been looked at: the line that an ordinary user's `devlink trust` prints, with sudo's
+    # own question, is the one time of asking.
+    if not (yes or sha256) and not (sys.stdin.isatty() and click.confirm("Trust it on this machine?", err=True)):
         raise NotPermittedError("Not trusted.", next_step="Answer yes, or give --yes.")
     with connect() as client:
         client.call("io.devlink.Helper.Trust", {"profile": text})
@@ -77,13 +84,18 @@ def _needs_root(text: str, name: str) -> NotPermittedError:
     import platformdirs
 
     path = Path(platformdirs.user_cache_dir("devlink")) / "trust" / f"{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"The profile cannot be laid down for root to read: {path}.",
+            why=f"{error.strerror}.",
+            next_step="Mend that folder's permissions, or set XDG_CACHE_HOME.",
+        ) from error
     digest = hashlib.sha256(text.encode()).hexdigest()
-    program = Path(sys.argv[0]).resolve()
-    return NotPermittedError(
-        "Giving trust is for the machine's owner.", next_step=f"sudo {program} trust {path} --sha256 {digest}"
-    )
+    argv = ["sudo", str(Path(sys.argv[0]).resolve()), "trust", str(path), "--sha256", digest]
+    return NotPermittedError("Giving trust is for the machine's owner.", next_step=shlex.join(argv))
 
 
 @trust.command("list")
