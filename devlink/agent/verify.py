@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import subprocess
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal
 
 from devlink.core.names import DomainName
-from devlink.core.network import ObservedNetwork, Path, Route
+from devlink.core.network import MAIN_TABLE, ObservedNetwork, Path, Route
 from devlink.core.plan import Desired, Upstream, Zone
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
@@ -17,16 +18,16 @@ from devlink.kernel.observe import observe
 
 log = logging.getLogger(__name__)
 
-DNS_TRY_LIMIT = 1.0
-"""Seconds for one question to cluster DNS over UDP; TCP gets twice that."""
+DNS_TRY_LIMIT = 2.0
+"""Seconds for one server of the cluster's DNS to answer."""
 LIBC_LIMIT = 5.0
 """Seconds for a look-up through libc."""
 
 
 async def verify(profile: BridgeProfile, desired: Desired, mode: RoutingMode) -> None:
     """Raise VerificationError, with evidence, unless the session carries what it promises."""
-    samples = {route: _sample(route.destination) for route in desired.routes}
-    if samples:
+    if desired.routes:
+        samples = choose_samples(desired.routes, await asyncio.to_thread(observe))
         observed = await asyncio.to_thread(observe, samples.values())
         check_paths(samples, desired.routes, observed)
     dns = profile.spec.dns
@@ -56,23 +57,41 @@ def check_paths(samples: dict[Route, IPAddress], routes: Iterable[Route], observ
             )
 
 
-def _sample(prefix: IPNetwork) -> IPAddress:
-    """One address to try a prefix with: the first that a host can have."""
-    return prefix.network_address if prefix.num_addresses <= 2 else prefix.network_address + 1
+def choose_samples(routes: tuple[Route, ...], observed: ObservedNetwork) -> dict[Route, IPAddress]:
+    """One address to try each route with: the first that a host can have and that no narrower route takes out of it.
+
+    Narrower routes of others are kept and reported (DESIGN.md, overlaps), and pinned addresses keep their way, so
+    neither says anything of ours. A route that is wholly taken out has no sample.
+    """
+    others = sorted(
+        {r.destination for r in observed.routes if r.table == MAIN_TABLE and r.kind == "unicast"}, key=_order
+    )
+    starts = [_order(prefix)[:2] for prefix in others]
+    samples = {}
+    for route in routes:
+        prefix = route.destination
+        number = int(prefix.network_address) + (prefix.num_addresses > 2)
+        for taken in others[bisect_left(starts, _order(prefix)[:2]) :]:  # wider ones before those inside them
+            if taken.version != prefix.version or int(taken.network_address) > number:
+                break
+            if taken.prefixlen > prefix.prefixlen:
+                number = max(number, int(taken.broadcast_address) + 1)
+        if number <= int(prefix.broadcast_address):
+            samples[route] = type(prefix.network_address)(number)
+    return samples
+
+
+def _order(prefix: IPNetwork) -> tuple[int, int, int]:
+    return (prefix.version, int(prefix.network_address), prefix.prefixlen)
 
 
 async def _ask_any(servers: tuple[Upstream, ...], name: DomainName, mode: RoutingMode) -> Answer:
-    evidence = []
+    """The first server's answer, whichever transport brings it first: a firewall may swallow one of them."""
+    evidence: list[str] = []
     for server in servers:
-        for transport, limit in _attempts(server.transport):
-            try:
-                answer = await asyncio.to_thread(ask, server.address, name, "A", transport=transport, timeout=limit)
-            except OSError as error:
-                evidence.append(f"{server.address} over {transport.upper()}: {_words(error)}")
-                continue
-            if answer.rcode in ("NOERROR", "NXDOMAIN"):
-                return answer
-            evidence.append(f"{server.address} over {transport.upper()}: {answer.rcode}")
+        answer = await _first_answer(server, name, evidence)
+        if answer is not None:
+            return answer
     carried = "the network" if mode is RoutingMode.ROUTER else "the gateway"
     raise VerificationError(
         f"The cluster's DNS does not answer for {name}.",
@@ -82,13 +101,30 @@ async def _ask_any(servers: tuple[Upstream, ...], name: DomainName, mode: Routin
     )
 
 
-def _attempts(transport: Transport) -> list[tuple[Literal["udp", "tcp"], float]]:
-    """In which order a server is tried, and for how many seconds."""
-    if transport is Transport.TCP:
-        return [("tcp", 2 * DNS_TRY_LIMIT)]
-    if transport is Transport.UDP:
-        return [("udp", DNS_TRY_LIMIT), ("udp", DNS_TRY_LIMIT)]
-    return [("udp", DNS_TRY_LIMIT), ("tcp", 2 * DNS_TRY_LIMIT)]
+async def _first_answer(server: Upstream, name: DomainName, evidence: list[str]) -> Answer | None:
+    async def one(transport: Literal["udp", "tcp"]) -> Answer | None:
+        try:
+            answer = await asyncio.to_thread(ask, server.address, name, "A", transport=transport, timeout=DNS_TRY_LIMIT)
+        except OSError as error:
+            evidence.append(f"{server.address} over {transport.upper()}: {_words(error)}")
+            return None
+        if answer.rcode not in ("NOERROR", "NXDOMAIN"):
+            evidence.append(f"{server.address} over {transport.upper()}: {answer.rcode}")
+            return None
+        return answer
+
+    for done in asyncio.as_completed([one(transport) for transport in _TRANSPORTS[server.transport]]):
+        answer = await done
+        if answer is not None:
+            return answer
+    return None
+
+
+_TRANSPORTS: dict[Transport, tuple[Literal["udp", "tcp"], ...]] = {
+    Transport.UDP: ("udp",),
+    Transport.TCP: ("tcp",),
+    Transport.AUTO: ("udp", "tcp"),
+}
 
 
 async def _check_libc(name: str, expected: Answer) -> None:
