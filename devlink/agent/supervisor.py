@@ -157,7 +157,7 @@ class Supervisor:
             f"{len(session.installed)} routes, {len(desired.zones)} zones, resolver {session.resolver or '-'}", True
         )
         await progress("verify: the kernel's way, cluster DNS, libc", False)
-        await verify.verify(session.wish.profile, desired, session.plan.mode)
+        await verify.verify(session.wish.profile, session.plan)
         fault_point("agent.verified")
         await self._link.confirm(desired.session)
         fault_point("agent.confirmed")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from devlink.core.names import DomainName
 from devlink.core.network import MAIN_TABLE, ObservedNetwork, Path, Route
-from devlink.core.plan import Desired, Upstream, Zone
+from devlink.core.plan import Plan, Upstream, Zone
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.dns.client import Answer, ask
@@ -24,7 +24,7 @@ LIBC_LIMIT = 5.0
 """Seconds for a look-up through libc."""
 
 
-async def verify(profile: BridgeProfile, desired: Desired, mode: RoutingMode) -> None:
+async def verify(profile: BridgeProfile, plan: Plan) -> None:
     """Raise VerificationError, with evidence, unless the session carries what it promises."""
     if desired.routes:
         samples = choose_samples(desired.routes, await asyncio.to_thread(observe))
@@ -35,7 +35,7 @@ async def verify(profile: BridgeProfile, desired: Desired, mode: RoutingMode) ->
         return
     name = dns.domain.child("kubernetes.default.svc")
     servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
-    answer = await _ask_any(servers, name, mode)
+    answer = await _ask_any(servers, name, plan)
     if desired.zones and _is_allowed(desired.zones[0], "default"):
         await _check_libc(str(name), answer)
 
@@ -85,19 +85,23 @@ def _order(prefix: IPNetwork) -> tuple[int, int, int]:
     return (prefix.version, int(prefix.network_address), prefix.prefixlen)
 
 
-async def _ask_any(servers: tuple[Upstream, ...], name: DomainName, mode: RoutingMode) -> Answer:
+async def _ask_any(servers: tuple[Upstream, ...], name: DomainName, plan: Plan) -> Answer:
     """The first server's answer, whichever transport brings it first: a firewall may swallow one of them."""
     evidence: list[str] = []
     for server in servers:
         answer = await _first_answer(server, name, evidence)
         if answer is not None:
             return answer
-    carried = "the network" if mode is RoutingMode.ROUTER else "the gateway"
+    if plan.mode is RoutingMode.ROUTER:
+        asked = (
+            "Does the network's router have routes to the pod and service networks, and does a firewall let DNS pass?"
+        )
+    else:
+        asked = "Does the gateway forward to the service network, and does a firewall let DNS pass?"
     raise VerificationError(
         f"The cluster's DNS does not answer for {name}.",
-        why="; ".join(evidence) + ".",
-        next_step=f"Does {carried} forward to the service network, and does a firewall let DNS pass? "
-        "(`transport: tcp` in the profile where only TCP passes.)",
+        why=f"{'; '.join(evidence)}. Routing is {plan.mode.value}: {plan.reason}.",
+        next_step=asked,
     )
 
 
