@@ -26,6 +26,7 @@ LIBC_LIMIT = 5.0
 
 async def verify(profile: BridgeProfile, plan: Plan) -> None:
     """Raise VerificationError, with evidence, unless the session carries what it promises."""
+    desired = plan.desired
     if desired.routes:
         samples = choose_samples(desired.routes, await asyncio.to_thread(observe))
         observed = await asyncio.to_thread(observe, samples.values())
