@@ -123,7 +123,7 @@ def _listen(paths: Paths) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     listener.bind(str(paths.socket))
     paths.socket.chmod(0o666)
-    listener.listen(128)
+    listener.listen(socket.SOMAXCONN)  # as systemd does: a crowd at the door must not turn others away (EAGAIN)
     return listener
 
 
