@@ -102,7 +102,9 @@ def test_an_answer_over_the_limit_is_truncated_unless_the_query_allows_more() ->
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x00" * 11, b"\xff" * 40, bytes(dnslib.DNSRecord.question("a.").reply().pack())]
+    "data",
+    [b"", b"\x00" * 11, b"\xff" * 40, bytes(dnslib.DNSRecord.question("a.").reply().pack())],
+    ids=["nothing", "a part of a header", "noise", "a reply"],
 )
 def test_what_is_no_query_gets_no_answer(data: bytes) -> None:
     assert respond(CLUSTER, data, limit=PLAIN_UDP, note=lambda _: None) is None
