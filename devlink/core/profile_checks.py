@@ -4,16 +4,13 @@ import base64
 import binascii
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from devlink.core.checks import Fault, show
 from devlink.core.names import IN_ADDR_ARPA, IP6_ARPA, DomainName
 from devlink.core.prefixes import IPAddress, IPNetwork, collapse
 from devlink.core.reserved import objection_to_address, objection_to_prefix
-
-if TYPE_CHECKING:
-    from devlink.core.profile import ClusterDns, DnsServer, Gateway, Node, RoutingMode
 
 Prefixes = tuple[IPNetwork, ...] | None
 Place = tuple[str, IPNetwork]
@@ -27,6 +24,20 @@ PROVENANCE_KEY = r"[A-Za-z0-9_.\[\]/-]{1,128}"
 ALL_ONES = (1 << 128) - 1
 IPV6_MIN_MTU = 1280
 """RFC 8200 section 5, in octets."""
+
+
+class Addressed(Protocol):
+    """A gateway, a node or a DNS server, as far as these checks look at it."""
+
+    @property
+    def address(self) -> IPAddress: ...
+
+
+class Owner(Addressed, Protocol):
+    """A node with its pod blocks."""
+
+    @property
+    def pods(self) -> tuple[IPNetwork, ...]: ...
 
 
 class Cover:
@@ -95,27 +106,27 @@ def address_is_usable(address: IPAddress) -> Iterator[Fault]:
         yield Fault("address", f"{address} {objection}", link_local or "take an address that a laptop can reach")
 
 
-def gateways_are_distinct(gateways: "tuple[Gateway, ...] | None") -> Iterator[Fault]:
+def gateways_are_distinct(gateways: Sequence[Addressed] | None) -> Iterator[Fault]:
     """No gateway twice."""
     yield from _twice("gateways[{}].address", (g.address for g in gateways or ()), "leave one of them out")
 
 
-def nodes_are_distinct(nodes: "tuple[Node, ...] | None") -> Iterator[Fault]:
+def nodes_are_distinct(nodes: Sequence[Addressed] | None) -> Iterator[Fault]:
     """No node twice."""
     yield from _twice("nodes[{}].address", (n.address for n in nodes or ()), "put the blocks into one list")
 
 
-def gateways_are_outside(gateways: "tuple[Gateway, ...] | None", pods: Prefixes, services: Prefixes) -> Iterator[Fault]:
+def gateways_are_outside(gateways: Sequence[Addressed] | None, pods: Prefixes, services: Prefixes) -> Iterator[Fault]:
     """No gateway has an address that would be routed through the gateway."""
     yield from _inside("gateways", [g.address for g in gateways or ()], pods, services)
 
 
-def nodes_are_outside(nodes: "tuple[Node, ...] | None", pods: Prefixes, services: Prefixes) -> Iterator[Fault]:
+def nodes_are_outside(nodes: Sequence[Addressed] | None, pods: Prefixes, services: Prefixes) -> Iterator[Fault]:
     """No node has an address that would be routed through a node."""
     yield from _inside("nodes", [n.address for n in nodes or ()], pods, services)
 
 
-def blocks_are_pods(nodes: "tuple[Node, ...] | None", pods: Prefixes) -> Iterator[Fault]:
+def blocks_are_pods(nodes: Sequence[Owner] | None, pods: Prefixes) -> Iterator[Fault]:
     """Each node's blocks lie in the pod networks."""
     if nodes and pods is None:
         yield Fault("nodes", "pod blocks without pods", "add the pod networks under pods, or leave nodes out")
@@ -126,7 +137,7 @@ def blocks_are_pods(nodes: "tuple[Node, ...] | None", pods: Prefixes) -> Iterato
             yield Fault(place, f"{block} is outside pods", "add its network to pods, or check it for a typing error")
 
 
-def blocks_are_apart(nodes: "tuple[Node, ...] | None") -> Iterator[Fault]:
+def blocks_are_apart(nodes: Sequence[Owner] | None) -> Iterator[Fault]:
     """No two nodes own the same pod address."""
     for (path, block), (other_path, other) in overlaps(_blocks(nodes)):
         problem = f"{block} is also {other_path}" if block == other else f"{block} lies in {other} of {other_path}"
@@ -142,9 +153,9 @@ def blocks_are_of_the_nodes_family(address: IPAddress, pods: tuple[IPNetwork, ..
 
 
 def routing_has_its_next_hops(
-    routing: "RoutingMode",
-    gateways: "tuple[Gateway, ...] | None",
-    nodes: "tuple[Node, ...] | None",
+    routing: str,
+    gateways: Sequence[Addressed] | None,
+    nodes: Sequence[Owner] | None,
     pods: Prefixes,
     services: Prefixes,
 ) -> Iterator[Fault]:
@@ -165,7 +176,7 @@ def mtu_fits_ipv6(mtu: int | None, pods: Prefixes, services: Prefixes) -> Iterat
         yield Fault("mtu", f"{mtu} is less than {IPV6_MIN_MTU}", "the least that IPv6 may have (RFC 8200)")
 
 
-def something_is_claimed(pods: Prefixes, services: Prefixes, dns: "ClusterDns | None") -> Iterator[Fault]:
+def something_is_claimed(pods: Prefixes, services: Prefixes, dns: object | None) -> Iterator[Fault]:
     """A profile is for something."""
     if pods is None and services is None and dns is None:
         yield Fault("", "neither pods, services nor dns", "such a profile would do nothing: give at least one of them")
@@ -182,7 +193,7 @@ def domain_can_be_split(domain: DomainName) -> Iterator[Fault]:
         yield Fault("domain", f"{show(str(domain))} ends in a number", "write a name such as cluster.local")
 
 
-def servers_are_distinct(servers: "tuple[DnsServer, ...]") -> Iterator[Fault]:
+def servers_are_distinct(servers: Sequence[Addressed]) -> Iterator[Fault]:
     """No DNS server twice."""
     yield from _twice("servers[{}].address", (s.address for s in servers), "leave one of them out")
 
@@ -231,7 +242,7 @@ def provenance_is_bounded(provenance: Mapping[str, str]) -> Iterator[Fault]:
             yield Fault(f"provenance.{key}", f"{show(value)} is not one line of at most {MAX_SOURCE} characters")
 
 
-def _blocks(nodes: "tuple[Node, ...] | None") -> Iterator[Place]:
+def _blocks(nodes: Sequence[Owner] | None) -> Iterator[Place]:
     for i, node in enumerate(nodes or ()):
         for j, block in enumerate(node.pods):
             yield f"nodes[{i}].pods[{j}]", block
