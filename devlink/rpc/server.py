@@ -86,6 +86,11 @@ class Server:
         """How many callers are connected."""
         return len(self._connections)
 
+    @property
+    def methods(self) -> frozenset[str]:
+        """The names of the methods that have a handler."""
+        return frozenset(self._handlers)
+
     async def serve(self, listener: socket.socket) -> None:
         """Accept until cancelled."""
         listener.setblocking(False)
