@@ -1,20 +1,16 @@
 """SIGKILL of each process at each step of `up` and `down`: it heals, and the laptop is as before."""
 
-import importlib
 import signal
-from functools import partial
 
 import pytest
 
-from devlink.faults import POINTS, VARIABLE
+from devlink.faults import POINTS
 from devlink.lab.snapshot import Snapshot
-from devlink.lab.world import Entered
-from tests.e2e.link import PROFILE, ROLES, Link
+from tests.e2e.faults import OWNERS, run_into
+from tests.e2e.link import ROLES, Link, at_rest
 
 pytestmark = pytest.mark.lab
 
-for module in ("devlink.agent.supervisor", "devlink.helper.machine", "devlink.resolvers.files.worker"):
-    importlib.import_module(module)
 FOREIGN = (
     ("10.20.73.96/28", "static"),  # inside our prefixes, more specific
     ("10.99.0.0/16", "186"),
@@ -29,25 +25,6 @@ def before(node_lan: Link) -> Snapshot:
     for prefix, protocol in FOREIGN:
         node_lan.run("ip", "route", "add", prefix, "via", "172.16.0.1", "proto", protocol)
     return node_lan.world.snapshot()
-
-
-def run_into(link: Link, point: str) -> Entered:
-    """`up`, then `down`, until one of our processes has stopped itself at the point; the command that waits for it."""
-    env = {VARIABLE: point} if point.startswith("agent.") else {}
-    if not env:
-        link.restart_helper(fault=point)
-    for command in (("up", PROFILE), ("down",)):
-        running = link.start(*command, env=env)
-        link.wait_until(partial(_stopped_or_ended, link, running), f"{command} reaches {point} or ends")
-        if link.stopped():
-            return running
-        code, said = link.await_end(running)
-        assert code == 0, said + link.logs()
-    pytest.fail(f"neither up nor down comes by {point}: take it off the list")
-
-
-def _stopped_or_ended(link: Link, running: Entered) -> bool:
-    return bool(link.stopped()) or running.poll() is not None
 
 
 def settle(link: Link) -> None:
@@ -72,3 +49,34 @@ def test_a_kill_heals(node_lan: Link, before: Snapshot, point: str, victim: str)
     link.await_equal(before)
     settle(link)
     link.assert_equal(before)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_after_a_kill_of_everything_restore_heals(node_lan: Link, before: Snapshot, point: str) -> None:
+    link = node_lan
+    running = run_into(link, point)
+    link.stop_helper(signal.SIGKILL)
+    link.kill(*ROLES)
+    running.kill()
+    link.await_end(running)
+    link.run("devlink", "helper", "restore")
+    link.wait_until(lambda: not link.remains(), "nothing of ours runs")
+    after = link.world.snapshot()
+    assert not at_rest(before).diff(at_rest(after))
+    link.start_helper()
+    link.assert_equal(before)
+
+
+def test_afterwards_every_process_of_ours_ends_by_itself(node_lan: Link, before: Snapshot) -> None:
+    link = node_lan
+    link.up()
+    link.down()
+    link.wait_until(lambda: not link.remains(), "only the helper runs")
+    link.stop_helper()
+    assert not [argv for role in ROLES for argv in link.pids(role)]
+    assert not at_rest(before).diff(at_rest(link.world.snapshot()))
+    link.start_helper()
+
+
+def test_each_process_has_its_points() -> None:
+    assert {point.partition(".")[0] for point in POINTS} == set(OWNERS)

@@ -1,0 +1,35 @@
+"""Bringing one of our processes to a named point, where it stops itself."""
+
+from functools import partial
+
+import pytest
+
+# They fill the list of points.
+import devlink.agent.supervisor
+import devlink.helper.machine
+import devlink.resolvers.files.worker  # noqa: F401
+from devlink.faults import VARIABLE
+from devlink.lab.world import Entered
+from tests.e2e.link import PROFILE, Link
+
+OWNERS = {"agent", "helper", "files"}
+"""The first words of the points: the process that stops."""
+
+
+def run_into(link: Link, point: str) -> Entered:
+    """`up`, then `down`, until one of our processes has stopped itself at the point; the command that waits for it."""
+    env = {VARIABLE: point} if point.startswith("agent.") else {}
+    if not env:
+        link.restart_helper(fault=point)
+    for command in (("up", PROFILE), ("down",)):
+        running = link.start(*command, env=env)
+        link.wait_until(partial(_stopped_or_ended, link, running), f"{command} reaches {point} or ends")
+        if link.stopped():
+            return running
+        code, said = link.await_end(running)
+        assert code == 0, said + link.logs()
+    pytest.fail(f"neither up nor down comes by {point}: take it off the list")
+
+
+def _stopped_or_ended(link: Link, running: Entered) -> bool:
+    return bool(link.stopped()) or running.poll() is not None
