@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devlink.core.codec import decode, encode
 from devlink.core.prefixes import IPAddress
-from devlink.helper.store import remove, write_atomically
+from devlink.helper.store import is_there, remove, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,11 @@ class Journal:
         except (OSError, ValueError) as error:
             log.error("the journal %s cannot be read: %s", self._path, error)
             return None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is something to clear: an entry, or what cannot be read as one."""
+        return is_there(self._path)
 
     def write(self, entry: Entry) -> None:
         """Before the change. Raises OSError: then nothing must be changed."""

@@ -83,10 +83,12 @@ class Machine:
 
     async def undo(self) -> None:
         """Take back whatever an earlier helper left, by the journal and the kernel's marks. Raises DevlinkError."""
-        await self._resolver_off()
-        await self._feed.stop()
-        self._change_routes(())
-        self._installed = Installed()
+        try:
+            await self._resolver_off()
+        finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
+            await self._feed.stop()
+            self._change_routes(())
+            self._installed = Installed()
 
     async def converge(self, target: Installed) -> None:
         """Make it so. On failure everything is as it was, and the DevlinkError says why."""
@@ -173,7 +175,7 @@ class Machine:
             ) from error
 
     async def _resolver_off(self) -> None:
-        if self._journal.read() is None and not await asyncio.to_thread(self._resolver.is_ours):
+        if not self._journal.is_there and not await asyncio.to_thread(self._resolver.has_remains):
             return
         await asyncio.to_thread(self._resolver.restore)
         log.info("resolver %s: restored", self._resolver.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace `path`: after a crash it holds the old text or the new one, never a part. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = _beside(path)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
@@ -18,10 +18,20 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove `path` for good, if it is there."""
+    """Remove `path` for good, if it is there, and what a crash may have left of the next one."""
     path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
     if path.parent.exists():
         sync_folder(path.parent)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path`, or what a crash left of writing it, is there for `remove`."""
+    return os.path.lexists(path) or os.path.lexists(_beside(path))
 
 
 def sync_folder(path: Path) -> None:

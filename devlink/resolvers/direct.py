@@ -1,6 +1,7 @@
 """Mode `direct`: /etc/resolv.conf names the forwarder alone, which passes on what is no cluster's."""
 
 import ipaddress
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, ResolvConf, parse
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse
 
 NAME = "resolv.conf"
 MAX_SIZE = 1 << 16
@@ -63,6 +64,10 @@ class Direct:
     def restore(self) -> None:
         """Have the file from before put back, if the present one is ours. Raises HelperError."""
         self._files.restore()
+
+    def has_remains(self) -> bool:
+        """Whether the file is ours, or its backup or a half-written one is left. Raises HelperError."""
+        return self.is_ours() or any(os.path.lexists(self._folder / name) for name in (BACKUP_NAME, STAGE_NAME))
 
     def is_ours(self) -> bool:
         """Whether the present file is ours and still names the forwarder."""

@@ -26,5 +26,8 @@ class ResolverMode(Protocol):
     def restore(self) -> None:
         """Give back what was there before. May be repeated; leaves alone what another program wrote meanwhile."""
 
+    def has_remains(self) -> bool:
+        """Whether anything of ours is left for `restore`: what the OS is told, or a backup of it."""
+
     def is_ours(self) -> bool:
         """Whether the OS is told of the forwarder now, by us."""

@@ -11,6 +11,9 @@ MAX_LINES = 1000
 MAX_NAMESERVERS = 3
 """MAXNS of glibc and musl: later ones are never asked."""
 BACKUP_NAME = "resolv.conf.before-devlink"
+STAGE_NAME = ".resolv.conf.devlink-new"
+"""Where our text grows before it is renamed. Made by O_EXCL and locked by who made it, so it also keeps a second
+process out; the kernel frees the lock of a killed one, and the next comer removes its remains."""
 
 _KEPT = ("search", "domain", "options", "sortlist")
 _MARK = re.compile(r"# devlink: nameserver=(\S+) before=(file|none)")

@@ -24,14 +24,11 @@ from contextlib import contextmanager
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, ResolvConf, parse, render
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, STAGE_NAME, ResolvConf, parse, render
 
 log = logging.getLogger(__name__)
 
 NAME = "resolv.conf"
-STAGE_NAME = ".resolv.conf.devlink-new"
-"""Where our text grows before it is renamed. Made by O_EXCL and locked by who made it, so it also keeps a second
-process out; the kernel frees the lock of a killed one, and the next comer removes its remains."""
 MAX_SIZE = 1 << 16
 """Octets of a resolv.conf that are read."""
 LOCK_LIMIT = 3.0

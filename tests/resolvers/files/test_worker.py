@@ -15,8 +15,8 @@ import pytest
 from devlink.errors import HelperError
 from devlink.faults import POINTS, VARIABLE
 from devlink.resolvers.files import worker as worker_module
-from devlink.resolvers.files.worker import STAGE_NAME, Worker
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, parse
+from devlink.resolvers.files.worker import Worker
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, STAGE_NAME, parse
 from tests.resolvers.files.before_after import snapshot
 
 OURS = ipaddress.ip_address("169.254.53.53")
