@@ -83,10 +83,12 @@ class Supervisor:
             try:
                 await self._establish(session, replace=tuple(other.name for other in others), progress=progress)
             except BaseException as error:
-                await asyncio.shield(spawn(self._take_back(session, present, others), name=f"roll back {name}"))
-                if isinstance(error, asyncio.CancelledError):
-                    raise NotUpError(f"Bringing {name} up was cancelled, and everything was taken back.") from None
-                raise
+                left = await asyncio.shield(spawn(self._take_back(session, present, others), name=f"roll back {name}"))
+                if not isinstance(error, asyncio.CancelledError):
+                    raise
+                if left is not None:
+                    raise NotUpError(f"Bringing {name} up was cancelled.", why=str(left)) from None
+                raise NotUpError(f"Bringing {name} up was cancelled, and everything was taken back.") from None
             for other in others:
                 self._sessions.pop(other.name, None)
                 self._keep(other.name, None)
@@ -164,8 +166,11 @@ class Supervisor:
         session.enter(State.UP, time.monotonic())
         await progress("verified", True)
 
-    async def _take_back(self, session: Session, present: Session | None, others: list[Session]) -> None:
-        """After a failed `up`: what was up before it is up again, in one transaction where something was replaced."""
+    async def _take_back(self, session: Session, present: Session | None, others: list[Session]) -> DevlinkError | None:
+        """After a failed `up`: what was up before it is up again, in one transaction where something was replaced.
+
+        What kept it from that, if anything did.
+        """
         del self._sessions[session.name]
         before = ([present] if present is not None else []) + others
         try:
@@ -178,7 +183,10 @@ class Supervisor:
                 await self._release(session.name)
         except DevlinkError as error:
             log.error("taking back %s failed: %s", session.name, error)
-        self._tell()
+            return error
+        finally:
+            self._tell()
+        return None
 
     async def _release(self, name: str) -> None:
         try:

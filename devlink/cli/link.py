@@ -39,38 +39,70 @@ def up(profile: str | None, dry_run: bool, replace: bool, no_dns: bool, no_route
         from devlink.cli.plan import show_plan
 
         return show_plan(chosen, with_dns=not no_dns, with_routes=not no_routes)
-    steps = Steps()
+    if foreground:  # whatever ends this command ends what it brought up
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
-    session: Mapping[str, Any] = {}
+    try:
+        session = _bring_up({"profile": chosen, "replace": replace, "dns": not no_dns, "routes": not no_routes})
+    except DevlinkError as error:
+        error.next_step = error.next_step.replace("devlink trust PROFILE", f"devlink trust {profile or ''}".strip())
+        raise
+    if session is None:
+        return EXIT_INTERRUPTED
+    name = str(session["name"])
+    try:
+        click.echo(f"{name} is up ({time.monotonic() - began:.1f} s).", err=True)
+        _show_session(session, err=True)
+        if not foreground:
+            return 0
+        _stay(name)
+    except KeyboardInterrupt:
+        if not foreground:
+            raise
+    _shut_out_signals()
+    return _down(name, everything=False)
+
+
+def _bring_up(wish: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The session that is up, or None if Ctrl-C came: then it was taken back, and that was said."""
+    steps = Steps()
+    session: Mapping[str, Any] | None = None
+    cancelled = False
     with connect_or_start() as agent:
-        wish = {"profile": chosen, "replace": replace, "dns": not no_dns, "routes": not no_routes}
         replies = agent.stream("io.devlink.Agent.Up", wish)
-        while True:
+        while session is None:
             try:
                 for reply in replies:
                     if "session" in reply:
                         session = reply["session"]
                     else:
                         steps.show(str(reply.get("step", "")), bool(reply.get("done")))
-                break
             except KeyboardInterrupt:
+                cancelled = True
+                _shut_out_signals()
                 steps.show("cancelled: taking everything back", False)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the way back is short, and must not be cut
                 agent.give_up()
                 replies = agent.remaining()
-                continue
             except DevlinkError as error:
                 steps.end()
-                error.next_step = error.next_step.replace(
-                    "devlink trust PROFILE", f"devlink trust {profile or ''}".strip()
-                )
-                raise
+                if not cancelled:
+                    raise
+                click.echo(str(error), err=True)
+                return None
     steps.end()
-    click.echo(f"{session['name']} is up ({time.monotonic() - began:.1f} s).", err=True)
-    _show_session(session, err=True)
-    if foreground:
-        return _stay(str(session["name"]))
-    return 0
+    if not cancelled:
+        return session
+    # It was up before the agent heard of it.
+    _down(str(session["name"]), everything=False)
+    click.echo("Cancelled, and everything was taken back.", err=True)
+    return None
+
+
+def _shut_out_signals() -> None:
+    """The way back is short, and must not be cut."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Steps:
@@ -96,19 +128,13 @@ class Steps:
             self._open = False
 
 
-def _stay(name: str) -> int:
-    """Watch a session until Ctrl-C or SIGTERM, then take it down."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _stay(name: str) -> None:
+    """Watch a session until Ctrl-C, or raise NotUpError when another command takes it down."""
     click.echo("Ctrl-C takes it down.", err=True)
-    try:
-        with connect_or_start(timeout=None) as agent:
-            for reply in agent.stream("io.devlink.Agent.Status"):
-                states = {s["name"]: s["state"] for s in reply["status"]["sessions"]}
-                if name not in states:
-                    raise NotUpError(f"{name} was taken down by another command.")
-    except KeyboardInterrupt:
-        pass
-    return _down(name, everything=False)
+    with connect_or_start(timeout=None) as agent:
+        for reply in agent.stream("io.devlink.Agent.Status"):
+            if name not in (session["name"] for session in reply["status"]["sessions"]):
+                raise NotUpError(f"{name} was taken down by another command.")
 
 
 @click.command()
