@@ -18,6 +18,7 @@ from devlink.core.network import (
     RouteDiff,
     RouteKey,
     diff_routes,
+    lookup,
 )
 from devlink.core.prefixes import IPNetwork
 
@@ -182,3 +183,57 @@ def test_default_gateways_are_those_of_both_families_each_once_and_of_no_other_r
 )
 def test_a_next_hop_must_be_reached_out_of_a_link_without_a_router(path: Path, on_link: bool) -> None:
     assert path.is_on_link is on_link
+
+
+def other(destination: str, **more: object) -> ObservedRoute:
+    return ObservedRoute(**{"destination": ip_network(destination), "oif": "eth0", "protocol": 4, **more})  # type: ignore[arg-type]  # fields of several types
+
+
+def test_the_longest_prefix_carries_an_address_and_among_equals_the_lowest_metric() -> None:
+    table = (
+        other("0.0.0.0/0"),
+        other("10.0.0.0/8", metric=20, oif="eth1"),
+        other("10.20.0.0/16", metric=600, oif="wlan0"),
+        other("10.20.0.0/16", metric=100, oif="eth2"),
+        other("fd00::/8"),
+    )
+    found = lookup(table, ip_address("10.20.0.1"))
+    assert found is not None
+    assert (found.oif, found.metric) == ("eth2", 100)
+    around = lookup(table, ip_address("10.30.0.1"))
+    assert around is not None
+    assert around.oif == "eth1"
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        other("10.20.0.0/16", table=100),
+        other("10.20.0.1/32", kind="local", table=255),
+        other("10.20.0.0/16", kind="blackhole", oif=None),
+        other("10.21.0.0/16"),
+        other("fd00::/8"),
+    ],
+)
+def test_what_is_not_in_the_main_table_or_carries_nothing_is_no_way(route: ObservedRoute) -> None:
+    assert lookup((route,), ip_address("10.20.0.1")) is None
+
+
+@given(
+    destinations=st.lists(st.sampled_from(DESTINATIONS), max_size=6),
+    address=st.sampled_from([ip_address(text) for text in ("10.20.0.7", "10.20.9.7", "10.254.0.1", "fd00:20::1")]),
+)
+def test_a_way_is_found_exactly_where_some_route_holds_the_address(
+    destinations: list[IPNetwork], address: ipaddress.IPv4Address
+) -> None:
+    found = lookup([other(str(d)) for d in destinations], address)
+    holding = [d for d in destinations if address in d]
+    assert (found is not None) == bool(holding)
+    if found is not None:
+        assert found.destination.prefixlen == max(d.prefixlen for d in holding)
+
+
+def test_routes_are_ours_or_foreign_by_their_protocol_alone() -> None:
+    ours, hole = other("10.20.0.0/16", protocol=PROTOCOL), other("10.21.0.0/16", protocol=PROTOCOL, kind="blackhole")
+    theirs = [other("10.20.0.0/16", protocol=number) for number in (0, 2, 3, 4, 16, 186, 230, 232)]
+    assert ObservedNetwork(routes=(ours, *theirs, hole)).foreign == tuple(theirs)

@@ -1,0 +1,383 @@
+"""From a profile and an observed network to a plan: the mode, its next hops, the pins, and who else routes there."""
+
+import ipaddress
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devlink.core.findings import Severity
+from devlink.core.names import reverse_prefix
+from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route, lookup
+from devlink.core.plan import (
+    Plan,
+    addresses_of_interest,
+    conflicts,
+    make_plan,
+    pins,
+    proof_address,
+)
+from devlink.core.prefixes import IPAddress, IPNetwork, collapse, is_within
+from devlink.core.profile import BridgeProfile, Identity, RoutingMode
+from devlink.core.profile_document import decode_profile
+from devlink.errors import VerificationError
+from tests.core.profiles import SAMPLE, pem, profiles
+
+ON_LINK = Path(oif="eth0")
+ROUTED = Path(oif="eth0", next_hop=ip_address("172.16.0.1"))
+LOCAL = Path(oif="lo", kind="local")
+NOWHERE = Path()
+
+PROFILE = decode_profile(SAMPLE)
+GATEWAY, GATEWAY6 = ip_address("172.16.0.13"), ip_address("fd00:16::13")
+"""Both the sample's gateways and its nodes."""
+
+
+def seen(*on_link: IPAddress, routes: tuple[ObservedRoute, ...] = ()) -> ObservedNetwork:
+    """A network where these addresses are on the link and every other one is behind a router."""
+    paths = {address: ON_LINK if address in on_link else ROUTED for address in addresses_of_interest(PROFILE)}
+    return ObservedNetwork(paths=paths, routes=routes)
+
+
+def altered(**changes: Any) -> BridgeProfile:
+    """The sample with other values in its spec."""
+    return replace(PROFILE, spec=replace(PROFILE.spec, **changes))
+
+
+def theirs(destination: str, **more: Any) -> ObservedRoute:
+    return ObservedRoute(**{"destination": ip_network(destination), "oif": "eth0", "protocol": 16, **more})
+
+
+def via(plan: Plan) -> dict[str, str]:
+    return {str(route.destination): str(route.next_hop) for route in plan.desired.routes}
+
+
+@st.composite
+def networks(draw: st.DrawFn, profile: BridgeProfile) -> ObservedNetwork:
+    """Any state of the paths to a profile's addresses, and some routes of others."""
+    paths = {
+        address: draw(st.sampled_from([ON_LINK, ROUTED, LOCAL, NOWHERE, Path(oif="wlan0")]))
+        for address in addresses_of_interest(profile)
+        if draw(st.booleans())
+    }
+    foreign = draw(
+        st.lists(
+            st.sampled_from(
+                [theirs("0.0.0.0/0", next_hop=ip_address("172.16.0.1")), theirs("10.0.0.0/8"), theirs("10.1.0.0/24")]
+            )
+        )
+    )
+    return ObservedNetwork(paths=paths, routes=tuple(foreign))
+
+
+@given(data=st.data(), profile=profiles())
+def test_every_planned_next_hop_is_on_link_and_of_its_routes_family(
+    data: st.DataObject, profile: BridgeProfile
+) -> None:
+    observed = data.draw(networks(profile))
+    try:
+        plan = make_plan(profile, observed)
+    except VerificationError:
+        assert profile.spec.routing not in (RoutingMode.AUTO, RoutingMode.ROUTER)
+        return
+    assert plan.mode is not RoutingMode.AUTO
+    for route in plan.desired.routes:
+        assert route.next_hop is not None
+        assert route.next_hop.version == route.destination.version
+        path = observed.paths[route.next_hop]
+        assert path.is_on_link
+        assert route.oif == path.oif
+        assert any(is_within(route.destination, prefix) for prefix in profile.spec.prefixes)
+        assert (route.metric, route.mtu) == (METRIC, profile.spec.mtu)
+    keys = [route.key for route in plan.desired.routes]
+    assert len(set(keys)) == len(keys)
+
+
+@given(data=st.data(), profile=profiles())
+def test_planning_again_with_ours_installed_gives_the_same_plan(data: st.DataObject, profile: BridgeProfile) -> None:
+    observed = data.draw(networks(profile))
+    try:
+        plan = make_plan(profile, observed)
+    except VerificationError:
+        return
+    ours = tuple(
+        ObservedRoute(destination=r.destination, next_hop=r.next_hop, oif=r.oif, metric=r.metric, protocol=PROTOCOL)
+        for r in plan.desired.routes
+    )
+    again = replace(observed, routes=ours + observed.routes)
+    assert make_plan(profile, again) == plan
+    assert conflicts(plan.desired.routes, again) == conflicts(plan.desired.routes, observed)
+    protected = [ip_address("10.1.0.9"), ip_address("10.2.0.9")]
+    assert pins(plan.desired.routes, protected, again) == pins(plan.desired.routes, protected, observed)
+
+
+@given(data=st.data(), profile=profiles())
+def test_the_planned_zones_are_the_domain_and_the_reverse_of_what_is_claimed(
+    data: st.DataObject, profile: BridgeProfile
+) -> None:
+    zones = make_plan(
+        replace(profile, spec=replace(profile.spec, routing=RoutingMode.ROUTER)), ObservedNetwork()
+    ).desired.zones
+    dns = profile.spec.dns
+    if dns is None:
+        assert zones == ()
+        return
+    assert zones[0].suffix == dns.domain
+    assert zones[0].namespaces == dns.namespaces
+    reverse = [reverse_prefix(zone.suffix) for zone in zones[1:]]
+    assert collapse(p for p in reverse if p is not None) == (collapse(profile.spec.prefixes) if dns.reverse else ())
+    for zone in zones:
+        assert [server.address for server in zone.servers] == [server.address for server in dns.servers]
+
+
+def test_auto_prefers_each_block_by_its_own_node() -> None:
+    plan = make_plan(PROFILE, seen(GATEWAY, GATEWAY6))
+    assert plan.mode is RoutingMode.PER_NODE
+    assert via(plan) == {
+        "10.20.0.0/16": "172.16.0.13",
+        "fd00:20::/48": "fd00:16::13",
+        "10.254.0.0/16": "172.16.0.13",
+        "fd00:254::/112": "fd00:16::13",
+        "10.20.73.64/26": "172.16.0.13",
+        "fd00:20:0:73::/64": "fd00:16::13",
+    }
+    assert all(route.mtu == 1480 for route in plan.desired.routes)
+
+
+def test_auto_takes_a_gateway_where_no_node_is_on_link() -> None:
+    plan = make_plan(altered(nodes=None), seen(GATEWAY, GATEWAY6))
+    assert plan.mode is RoutingMode.GATEWAY
+    assert set(via(plan)) == {"10.20.0.0/16", "fd00:20::/48", "10.254.0.0/16", "fd00:254::/112"}
+    assert str(GATEWAY) in plan.reason
+
+
+def test_auto_leaves_it_to_the_router_where_nothing_is_on_link_and_says_why() -> None:
+    plan = make_plan(PROFILE, seen())
+    assert plan.mode is RoutingMode.ROUTER
+    assert plan.desired.routes == ()
+    assert plan.desired.zones, "names are split all the same"
+    assert "172.16.0.13 is behind 172.16.0.1, so it cannot be a next hop" in plan.reason
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [(NOWHERE, "has no route"), (LOCAL, "is this laptop's own"), (ROUTED, "is behind 172.16.0.1")],
+)
+def test_the_reason_tells_what_is_known_of_the_next_hop(path: Path, words: str) -> None:
+    assert words in make_plan(PROFILE, ObservedNetwork(paths={GATEWAY: path})).reason
+
+
+@pytest.mark.parametrize("mode", [RoutingMode.GATEWAY, RoutingMode.PER_NODE])
+def test_a_profile_that_insists_on_next_hops_off_link_gets_an_error_that_explains_why(mode: RoutingMode) -> None:
+    with pytest.raises(VerificationError) as error:
+        make_plan(altered(routing=mode), seen())
+    assert mode.value in error.value.what
+    assert "172.16.0.13 is behind 172.16.0.1" in error.value.why
+    assert "never through another router" in error.value.why
+    assert "routing: auto" in error.value.next_step
+
+
+def test_a_profile_that_insists_on_gateways_does_not_use_nodes_for_pods() -> None:
+    plan = make_plan(altered(routing=RoutingMode.GATEWAY), seen(GATEWAY, GATEWAY6))
+    assert plan.mode is RoutingMode.GATEWAY
+    assert "10.20.73.64/26" not in via(plan)
+
+
+def test_a_profile_that_says_router_installs_nothing_though_gateways_are_on_link() -> None:
+    plan = make_plan(altered(routing=RoutingMode.ROUTER), seen(GATEWAY, GATEWAY6))
+    assert (plan.mode, plan.desired.routes) == (RoutingMode.ROUTER, ())
+
+
+def test_relay_is_refused_in_words_and_not_taken_for_something_else() -> None:
+    with pytest.raises(VerificationError, match="relay"):
+        make_plan(altered(routing=RoutingMode.RELAY), seen(GATEWAY))
+
+
+def test_a_profile_without_prefixes_needs_no_routes() -> None:
+    plan = make_plan(altered(pods=None, services=None, nodes=None), seen(GATEWAY))
+    assert (plan.mode, plan.desired.routes) == (RoutingMode.ROUTER, ())
+
+
+def test_the_gateway_with_the_lowest_priority_that_is_on_link_carries() -> None:
+    spec = PROFILE.spec
+    assert spec.gateways is not None
+    first, second = spec.gateways[0], replace(spec.gateways[0], address=ip_address("172.16.0.16"), priority=5)
+    profile = altered(gateways=(first, second), nodes=None, pods=(ip_network("10.20.0.0/16"),), services=None, mtu=None)
+    both = {first.address: ON_LINK, second.address: ON_LINK}
+    assert via(make_plan(profile, ObservedNetwork(paths=both))) == {"10.20.0.0/16": "172.16.0.16"}
+    lower_is_away = both | {second.address: ROUTED}
+    assert via(make_plan(profile, ObservedNetwork(paths=lower_is_away))) == {"10.20.0.0/16": "172.16.0.13"}
+
+
+def test_services_of_a_family_that_no_gateway_has_go_by_a_node() -> None:
+    assert PROFILE.spec.gateways is not None
+    only_v4 = tuple(g for g in PROFILE.spec.gateways if g.address.version == 4)
+    plan = make_plan(altered(gateways=only_v4), seen(GATEWAY, GATEWAY6))
+    assert via(plan)["fd00:254::/112"] == str(GATEWAY6)
+    assert via(plan)["10.254.0.0/16"] == str(GATEWAY)
+
+
+def test_a_block_whose_node_is_off_link_goes_with_the_pods_by_the_gateway() -> None:
+    assert PROFILE.spec.nodes is not None
+    away = replace(
+        PROFILE.spec.nodes[0], address=ip_address("192.0.2.9"), pods=(ipaddress.IPv4Network("10.20.9.0/26"),)
+    )
+    profile = altered(nodes=(*PROFILE.spec.nodes, away))
+    plan = make_plan(profile, seen(GATEWAY, GATEWAY6))
+    assert plan.mode is RoutingMode.PER_NODE
+    assert "10.20.9.0/26" not in via(plan)
+    assert "2 nodes of 3" in plan.reason
+
+
+@pytest.mark.parametrize(("routes", "dns"), [(True, False), (False, True)])
+def test_what_is_not_asked_for_is_not_planned(routes: bool, dns: bool) -> None:
+    plan = make_plan(PROFILE, seen(GATEWAY, GATEWAY6), with_routes=routes, with_dns=dns)
+    assert bool(plan.desired.routes) is routes
+    assert bool(plan.desired.zones) is dns
+
+
+# Who else routes there
+
+ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
+
+
+def test_the_same_prefix_of_another_is_a_conflict_that_names_the_route() -> None:
+    static = theirs("10.20.0.0/16", protocol=4, metric=100, next_hop=ip_address("172.16.0.1"))
+    assert conflicts([ROUTE], ObservedNetwork(routes=(static,))) == ((ROUTE, static),)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        theirs("10.20.0.0/16", kind="blackhole", oif=None),
+        theirs("10.20.0.0/16", kind="unreachable", oif=None),
+        theirs("10.20.0.0/16", table=100),
+        theirs("10.20.0.0/16", protocol=PROTOCOL),
+        theirs("10.20.0.0/17"),
+        theirs("10.0.0.0/8"),
+    ],
+    ids=["blackhole", "unreachable", "table", "ours", "narrower", "wider"],
+)
+def test_what_is_no_other_way_to_the_same_place_is_no_conflict(other: ObservedRoute) -> None:
+    assert conflicts([ROUTE], ObservedNetwork(routes=(other,))) == ()
+
+
+def test_narrower_routes_of_others_are_reported_as_kept_and_wider_ones_as_around_ours() -> None:
+    others = (theirs("10.20.5.0/24", oif="docker0"), theirs("10.0.0.0/8", oif="tun0"), theirs("0.0.0.0/0"))
+    findings = {f.code: f for f in make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=others)).findings}
+    assert findings["DL-ROUTE-KEPT"].severity is Severity.WARNING
+    assert "10.20.5.0/24 dev docker0" in findings["DL-ROUTE-KEPT"].evidence
+    assert findings["DL-ROUTE-KEPT"].fix
+    assert "10.0.0.0/8 dev tun0" in findings["DL-ROUTE-INSIDE"].evidence
+    clean = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(theirs("0.0.0.0/0"),))).findings
+    assert not [f for f in clean if f.code.startswith("DL-ROUTE")]
+
+
+# Pins
+
+ROUTER = ip_address("10.20.0.1")
+WIDE = theirs("10.0.0.0/8")
+
+
+def observed_with_default(via_: IPAddress = ROUTER) -> ObservedNetwork:
+    """A laptop whose own network lies around ours: its gateway would be taken over."""
+    return ObservedNetwork(
+        routes=(
+            theirs("0.0.0.0/0", next_hop=via_),
+            WIDE,
+            ObservedRoute(
+                destination=ROUTE.destination, next_hop=GATEWAY, oif="eth0", metric=METRIC, protocol=PROTOCOL
+            ),
+        )
+    )
+
+
+def test_the_default_gateway_inside_our_prefix_keeps_its_way() -> None:
+    observed = observed_with_default()
+    assert pins([ROUTE], observed.default_gateways, observed) == (
+        Route(destination=ip_network("10.20.0.1/32"), oif="eth0"),
+    )
+
+
+def test_an_upstream_behind_a_router_keeps_its_router() -> None:
+    observed = ObservedNetwork(routes=(theirs("0.0.0.0/0", next_hop=ip_address("172.16.0.1")),))
+    upstream = ip_address("10.20.7.7")
+    (pin,) = pins([ROUTE], [upstream], observed)
+    assert pin == Route(destination=ip_network("10.20.7.7/32"), next_hop=ip_address("172.16.0.1"), oif="eth0")
+
+
+@pytest.mark.parametrize(
+    ("address", "routes", "why"),
+    [
+        ("10.30.0.1", (theirs("0.0.0.0/0"),), "it is not taken over"),
+        ("10.20.0.1", (theirs("0.0.0.0/0"), theirs("10.20.0.0/24")), "a narrower route of its own keeps it"),
+        ("10.20.0.1", (), "there is no way to keep"),
+        ("fd00:20::1", (theirs("::/0"),), "another family"),
+        ("10.20.0.1", (theirs("0.0.0.0/0", oif=None),), "a way out of several links cannot be pinned to one"),
+    ],
+)
+def test_an_address_that_keeps_its_way_anyway_needs_no_pin(
+    address: str, routes: tuple[ObservedRoute, ...], why: str
+) -> None:
+    assert pins([ROUTE], [ip_address(address)], ObservedNetwork(routes=routes)) == (), why
+
+
+def test_a_route_to_exactly_that_address_is_meant_and_not_pinned_away() -> None:
+    host = replace(ROUTE, destination=ip_network("10.20.0.1/32"))
+    assert pins([ROUTE, host], [ROUTER], observed_with_default()) == ()
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[ObservedRoute, ...]:
+    """Routes of others around and inside ours, small enough that they often meet."""
+    inside = list(ipaddress.IPv4Network("10.20.0.0/28").subnets(new_prefix=30))
+    around: list[IPNetwork] = [ip_network("0.0.0.0/0"), ip_network("10.0.0.0/8"), *inside]
+    chosen = draw(st.lists(st.sampled_from(around), unique=True))
+    hops = st.sampled_from([None, ip_address("10.20.0.1"), ip_address("172.16.0.1")])
+    return tuple(
+        ObservedRoute(destination=d, next_hop=draw(hops), oif="eth0", protocol=16, metric=draw(st.integers(0, 600)))
+        for d in chosen
+    )
+
+
+@given(
+    table=tables(),
+    ours=st.lists(
+        st.sampled_from([ip_network("10.20.0.0/28"), ip_network("10.20.0.0/29"), ip_network("10.16.0.0/12")]),
+        min_size=1,
+        unique=True,
+    ),
+    protected=st.lists(st.sampled_from(list(ip_network("10.20.0.0/28"))), unique=True),
+)
+def test_with_routes_and_pins_installed_every_protected_address_goes_the_way_it_went(
+    table: tuple[ObservedRoute, ...], ours: list[IPNetwork], protected: list[IPAddress]
+) -> None:
+    before = ObservedNetwork(routes=table)
+    routes = [replace(ROUTE, destination=destination) for destination in ours]
+    made = pins(routes, protected, before)
+    after = table + tuple(
+        ObservedRoute(destination=r.destination, next_hop=r.next_hop, oif=r.oif, metric=r.metric, protocol=PROTOCOL)
+        for r in (*routes, *made)
+    )
+    for address in protected:
+        former, present = lookup(table, address), lookup(after, address)
+        if former is None or former.destination in ours:  # nothing to keep, or a conflict that is refused anyway
+            continue
+        assert present is not None
+        assert (present.oif, present.next_hop) == (former.oif, former.next_hop)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_proof_is_answered_with_an_address_of_the_family_that_nobody_has(family: int) -> None:
+    address = proof_address(family)
+    assert address.version == family
+    assert any(address in ip_network(space) for space in ("192.0.2.0/24", "2001:db8::/32"))
+
+
+def test_the_hash_of_the_clusters_ca_goes_with_the_plan() -> None:
+    identity = Identity(ca=pem())
+    assert make_plan(altered(identity=identity), seen()).desired.ca == identity.ca_hash
+    assert make_plan(PROFILE, seen()).desired.ca == ""
