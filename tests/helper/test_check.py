@@ -1,0 +1,240 @@
+"""What the helper asks of a plan before it touches anything."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from devlink.core.names import DomainName
+from devlink.core.network import ObservedNetwork, ObservedRoute, Path, Route
+from devlink.core.plan import Desired, Upstream, Zone
+from devlink.core.trust import TrustRecord
+from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
+from devlink.helper import check
+from devlink.helper.policy import TrustPolicy
+
+GATEWAY = ip_address("172.16.0.13")
+ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
+SERVER = Upstream(address=ip_address("10.20.0.2"))
+ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(SERVER,))
+PLAN = Desired(session="qa", routes=(ROUTE,), zones=(ZONE,))
+RECORD = TrustRecord(
+    name="qa",
+    prefixes=(ip_network("10.20.0.0/16"),),
+    domains=(DomainName.parse("cluster.local"),),
+    next_hops=(ip_network("172.16.0.0/24"),),
+)
+
+
+def route(**changes: object) -> Desired:
+    return replace(PLAN, routes=(replace(ROUTE, **changes),))  # type: ignore[arg-type]  # one field of several types
+
+
+def zone(**changes: object) -> Desired:
+    return replace(PLAN, zones=(replace(ZONE, **changes),))  # type: ignore[arg-type]  # see above
+
+
+# Form
+
+
+def test_a_plan_as_our_agents_make_it_passes() -> None:
+    check.check_form(PLAN)
+    check.check_form(Desired(session="qa"))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        route(table=255),
+        route(metric=0),
+        route(metric=1),
+        route(next_hop=None),
+        route(next_hop=ip_address("fd00::1")),
+        route(source=ip_address("10.0.0.1")),
+        route(mtu=575),
+        route(mtu=65536),
+        route(mtu=-1),
+        zone(servers=()),
+        zone(servers=(replace(SERVER, port=5353),)),
+        replace(PLAN, routes=(ROUTE, replace(ROUTE, oif="eth1"))),
+        replace(PLAN, zones=(ZONE, ZONE)),
+        replace(PLAN, routes=(ROUTE,) * (check.MAX_ROUTES + 1)),
+        replace(PLAN, zones=(ZONE,) * (check.MAX_ZONES + 1)),
+        replace(PLAN, pins=(GATEWAY,) * (check.MAX_PINS + 1)),
+    ],
+)
+def test_a_plan_that_no_agent_of_ours_makes_is_refused(plan: Desired) -> None:
+    with pytest.raises(UsageError):
+        check.check_form(plan)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "/etc/x", "a/b", "a\0", "A", "a_b", "a b", "-a", "a-", "a" * 64]
+)
+def test_a_name_that_is_no_label_is_refused_wherever_it_comes_from(name: str) -> None:
+    with pytest.raises(UsageError, match="is not the name of a profile"):
+        check.check_form(replace(PLAN, session=name))
+
+
+@pytest.mark.parametrize("name", ["a", "qa", "calico-rr", "0", "a" * 63])
+def test_every_label_is_a_name(name: str) -> None:
+    check.check_name(name)
+
+
+# Trust
+
+
+def test_what_the_record_covers_passes() -> None:
+    check.check_trust(PLAN, RECORD, TrustPolicy.RECORDS)
+
+
+@pytest.mark.parametrize("policy", list(TrustPolicy))
+@pytest.mark.parametrize(
+    "plan",
+    [
+        route(destination=ip_network("10.21.0.0/16")),
+        route(next_hop=ip_address("172.16.1.13")),
+        zone(suffix=DomainName.parse("corp.example")),
+        zone(servers=(SERVER, Upstream(address=ip_address("172.16.0.53")))),
+        replace(PLAN, ca="1" * 64),
+    ],
+)
+def test_more_than_the_record_is_refused_with_what_it_is_whatever_the_policy(
+    plan: Desired, policy: TrustPolicy
+) -> None:
+    with pytest.raises(NotTrustedError, match="claims more than was trusted") as error:
+        check.check_trust(plan, RECORD, policy)
+    assert "devlink trust PROFILE" in error.value.next_step
+
+
+@pytest.mark.parametrize("policy", list(TrustPolicy))
+@pytest.mark.parametrize(
+    "plan",
+    [
+        route(destination=ip_network("0.0.0.0/0")),
+        route(destination=ip_network("127.0.0.0/8")),
+        zone(suffix=DomainName.parse(".")),
+        zone(suffix=DomainName.parse("com")),
+        zone(suffix=DomainName.parse("in-addr.arpa")),
+        zone(servers=(Upstream(address=ip_address("127.0.0.53")),)),
+    ],
+)
+def test_what_none_may_have_is_refused_with_a_record_for_everything(plan: Desired, policy: TrustPolicy) -> None:
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    record = TrustRecord(
+        name="qa", prefixes=everything, domains=(DomainName(()),), next_hops=everything, dns_servers=everything
+    )
+    with pytest.raises(NotTrustedError, match="no profile may have"):
+        check.check_trust(plan, record, policy)
+
+
+def test_without_a_record_only_the_policy_can_let_it_pass() -> None:
+    with pytest.raises(NotTrustedError, match="is not trusted on this machine"):
+        check.check_trust(PLAN, None, TrustPolicy.RECORDS)
+    check.check_trust(PLAN, None, TrustPolicy.GROUP)
+
+
+@pytest.mark.parametrize(
+    ("plan", "within"),
+    [
+        (route(destination=ip_network("10.16.0.0/12")), True),
+        (route(destination=ip_network("10.0.0.0/11")), False),
+        (route(destination=ip_network("192.168.0.0/16")), True),
+        (route(destination=ip_network("100.64.0.0/16")), False),
+        (route(destination=ip_network("34.118.224.0/20")), False),
+        (route(destination=ip_network("fd00::/48"), next_hop=ip_address("fd16::13")), True),
+        (route(destination=ip_network("fd00::/47"), next_hop=ip_address("fd16::13")), False),
+        (route(destination=ip_network("2001:db8::/64"), next_hop=ip_address("fd16::13")), False),
+        (zone(suffix=DomainName.parse("CLUSTER.local")), True),
+        (zone(suffix=DomainName.parse("other.local")), False),
+        (zone(suffix=DomainName.parse("20.10.in-addr.arpa")), True),
+        (zone(suffix=DomainName.parse("8.8.in-addr.arpa")), False),
+        (zone(servers=(Upstream(address=ip_address("192.168.0.53")),)), True),
+        (zone(servers=(SERVER, Upstream(address=ip_address("8.8.8.8")))), False),
+    ],
+)
+def test_policy_group_holds_within_private_space_and_cluster_local(plan: Desired, within: bool) -> None:
+    if within:
+        check.check_trust(plan, None, TrustPolicy.GROUP)
+    else:
+        with pytest.raises(NotTrustedError):
+            check.check_trust(plan, None, TrustPolicy.GROUP)
+
+
+# What is possible, and what is somebody else's
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        None,
+        Path(),
+        Path(oif="eth1"),
+        Path(oif="eth0", next_hop=ip_address("172.16.0.1")),
+        Path(oif="lo", kind="local"),
+    ],
+)
+def test_a_next_hop_off_its_link_is_refused_with_the_reason(path: Path | None) -> None:
+    observed = ObservedNetwork(paths={} if path is None else {GATEWAY: path})
+    with pytest.raises(VerificationError, match=r"172\.16\.0\.13 cannot be a next hop") as error:
+        check.check_next_hops([ROUTE], observed)
+    assert "never through another router" in error.value.why
+
+
+def test_a_next_hop_on_its_link_passes() -> None:
+    check.check_next_hops([ROUTE], ObservedNetwork(paths={GATEWAY: Path(oif="eth0")}))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "shown"),
+    [
+        ({"protocol": 4, "next_hop": ip_address("172.16.0.1")}, "10.20.0.0/16 via 172.16.0.1 dev tun0 belongs to "),
+        ({"protocol": 186}, "10.20.0.0/16 dev tun0 belongs to "),
+        ({"protocol": 186, "oif": None}, "10.20.0.0/16 dev of several belongs to "),
+    ],
+)
+def test_a_destination_that_somebody_else_routes_is_a_conflict_that_names_them(
+    theirs: dict[str, object], shown: str
+) -> None:
+    route_ = ObservedRoute(**{"destination": ROUTE.destination, "oif": "tun0", **theirs})  # type: ignore[arg-type]  # see above
+    with pytest.raises(ConflictError) as error:
+        check.check_foreign([ROUTE], ObservedNetwork(routes=(route_,)))
+    assert shown in error.value.why
+    assert "ip route del 10.20.0.0/16" in error.value.next_step
+
+
+OTHER = replace(PLAN, session="other", routes=(replace(ROUTE, destination=ip_network("10.30.0.0/16")),))
+
+
+@pytest.mark.parametrize(
+    ("other", "taken"),
+    [
+        (replace(PLAN, session="other", zones=()), "10.20.0.0/16"),
+        (OTHER, "cluster.local"),
+        (replace(OTHER, zones=(replace(ZONE, suffix=DomainName.parse("20.10.in-addr.arpa")),)), "10.20.0.0/16"),
+    ],
+)
+def test_what_another_session_has_is_a_conflict_that_names_its_user(other: Desired, taken: str) -> None:
+    mine = replace(PLAN, zones=(ZONE, replace(ZONE, suffix=DomainName.parse("20.10.in-addr.arpa"))))
+    with pytest.raises(ConflictError, match=r"Session other of user 4711 has ") as error:
+        check.check_others(mine, [(other, 4711)])
+    assert taken in error.value.what
+    assert "--replace" in error.value.next_step
+
+
+def test_sessions_beside_each_other_are_no_conflict() -> None:
+    apart = replace(OTHER, zones=(replace(ZONE, suffix=DomainName.parse("other.example")),))
+    check.check_others(PLAN, [(apart, 4711)])
+
+
+def test_a_long_list_of_claims_is_cut_short() -> None:
+    routes = tuple(replace(ROUTE, destination=ip_network(f"10.{n}.0.0/24")) for n in range(100, 140))
+    with pytest.raises(NotTrustedError) as error:
+        check.check_trust(replace(PLAN, routes=routes), RECORD, TrustPolicy.RECORDS)
+    assert "and 34 more" in error.value.what
+
+
+def test_the_checks_are_those_that_the_tests_here_know() -> None:
+    found = {name for name, value in vars(check).items() if name.startswith("check_") and isinstance(value, Callable)}  # type: ignore[arg-type]  # a Callable at run time
+    assert found == {"check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others"}
