@@ -13,6 +13,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.trust import claim_of_profile, forbidden, record_of
 from devlink.errors import (
     ConflictError,
+    DevlinkError,
     HelperError,
     NotPermittedError,
     NotTrustedError,
@@ -32,6 +33,8 @@ from devlink.rpc.varlink import Call
 log = logging.getLogger(__name__)
 
 INTERFACE = "io.devlink.Helper"
+RETRY_PAUSE = 5.0
+"""Seconds until a session whose lease has run out, and that could not be taken back, is tried again."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -238,7 +241,15 @@ class Helper:
                 lease.expiry = loop.call_later(grace, self._expire, name, lease)
 
     def _expire(self, name: str, lease: Lease) -> None:
-        spawn(self._release_whole(name, lease), name=f"expire {name}")
+        spawn(self._end(name, lease), name=f"expire {name}")
+
+    async def _end(self, name: str, lease: Lease) -> None:
+        try:
+            await self._release_whole(name, lease)
+        except DevlinkError as error:
+            # Nobody else asks for it: without another try it would stay until the helper ends.
+            log.error("session %s cannot be taken back, trying again in %g s: %s", name, RETRY_PAUSE, error)
+            lease.expiry = asyncio.get_running_loop().call_later(RETRY_PAUSE, self._expire, name, lease)
 
     def _forget(self, name: str) -> None:
         lease = self._leases.pop(name, None)

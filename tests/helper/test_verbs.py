@@ -1,0 +1,488 @@
+"""The helper's verbs and leases, over a real socket, with a machine that only notes what is asked of it."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path as FilePath
+from typing import Any
+
+import pytest
+
+from devlink.core.codec import encode
+from devlink.core.names import DomainName
+from devlink.core.network import ObservedNetwork, ObservedRoute, Path, Route
+from devlink.core.plan import Desired, Upstream, Zone
+from devlink.core.prefixes import IPAddress
+from devlink.core.trust import TrustRecord
+from devlink.errors import (
+    ConflictError,
+    HelperError,
+    NotPermittedError,
+    NotTrustedError,
+    NotUpError,
+    ProfileError,
+    UsageError,
+    VerificationError,
+)
+from devlink.helper import verbs
+from devlink.helper.machine import Installed
+from devlink.helper.policy import Policy
+from devlink.helper.truststore import TrustStore
+from devlink.helper.verbs import Helper
+from devlink.rpc.connection import Connection
+from devlink.rpc.peer import Peer
+from tests.core.profiles import SAMPLE
+
+LIMIT = 10.0
+"""Seconds for anything that must happen; a failure, not a figure."""
+GATEWAY = ip_address("172.16.0.13")
+UPSTREAM = ip_address("10.20.9.9")
+ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
+ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
+QA = Desired(session="qa", routes=(ROUTE,), zones=(ZONE,))
+PROD = Desired(session="prod", routes=(replace(ROUTE, destination=ip_network("10.30.0.0/16")),))
+DEFAULT = ObservedRoute(destination=ip_network("0.0.0.0/0"), next_hop=ip_address("172.16.0.1"), oif="eth0", protocol=16)
+LAN = ObservedRoute(destination=ip_network("172.16.0.0/24"), oif="eth0", protocol=2)
+
+
+class FakeMachine:
+    """Notes what it was made to be; fails on request."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.targets: list[Installed] = []
+        self.undone = 0
+        self.failure: HelperError | None = None
+        self.slow: asyncio.Event | None = None
+        self.resolver, self.forwarder = "direct", "serving"
+
+    def upstream_addresses(self) -> tuple[IPAddress, ...]:
+        return (UPSTREAM,)
+
+    async def converge(self, target: Installed) -> None:
+        assert self.lock.locked()
+        if self.slow is not None:
+            await self.slow.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.targets.append(target)
+
+    async def undo(self) -> None:
+        assert self.lock.locked()
+        self.undone += 1
+
+    @property
+    def destinations(self) -> set[str]:
+        """Of the routes that are installed, pins left out."""
+        target = self.targets[-1] if self.targets else Installed()
+        return {str(r.destination) for r in target.routes if r.destination.prefixlen < 32}
+
+
+class World:
+    """A helper on a socket, for callers of any uid."""
+
+    def __init__(self, folder: FilePath, grace: float) -> None:
+        self.machine = FakeMachine()
+        self.trust = TrustStore(folder / "own", folder / "trust.d")
+        for name in ("qa", "prod", "wide"):
+            self.trust.put(
+                TrustRecord(
+                    name=name,
+                    prefixes=(ip_network("10.0.0.0/8"),),
+                    domains=(DomainName.parse("cluster.local"),),
+                    next_hops=(ip_network("172.16.0.0/24"),),
+                )
+            )
+        self.helper = Helper(policy=Policy(lease_grace=grace), machine=self.machine, trust=self.trust)  # type: ignore[arg-type]  # the fake has what is used
+        self.path = str(folder / "socket")
+        self.uids: list[int] = []
+
+    @contextlib.asynccontextmanager
+    async def caller(self, uid: int = 1000) -> AsyncIterator["Caller"]:
+        self.uids.append(uid)
+        connection = await Connection.connect(self.path)
+        caller = Caller(connection)
+        await caller.call("List")  # the server has taken the connection, and with it the uid
+        try:
+            yield caller
+        finally:
+            connection.close()
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LIMIT):
+            while not true():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.002)
+
+
+class Caller:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def call(self, verb: str, **parameters: Any) -> dict[str, Any]:
+        return await self.connection.call(f"io.devlink.Helper.{verb}", parameters, limit=LIMIT)
+
+    async def apply(self, desired: Desired, *replaced: str) -> dict[str, Any]:
+        return await self.call("Apply", plan=encode(desired), replace=list(replaced))
+
+    async def up(self, desired: Desired, *replaced: str) -> None:
+        await self.apply(desired, *replaced)
+        await self.call("Confirm", session=desired.session)
+
+    async def sessions(self) -> dict[str, str]:
+        return {s["name"]: s["state"] for s in (await self.call("List"))["sessions"]}
+
+
+@pytest.fixture
+def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a test's body with a helper whose kernel has a default route and the gateway on-link."""
+
+    def observe(addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
+        on_link = {a: Path(oif="eth0") for a in addresses if a in ip_network("172.16.0.0/24")}
+        return ObservedNetwork(routes=(DEFAULT, LAN), paths=on_link)
+
+    monkeypatch.setattr(verbs, "observe", observe)
+    monkeypatch.setattr(verbs, "refusal", lambda *_: None)
+
+    def runner(body: Callable[[World], Coroutine[Any, Any, None]], *, grace: float = 30.0) -> None:
+        async def main() -> None:
+            world = World(tmp_path, grace)
+            monkeypatch.setattr("devlink.rpc.server.peer_of", lambda _: Peer(pid=1, uid=world.uids.pop(0), gid=1))
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+                listener.bind(world.path)
+                listener.listen()
+                accepting = asyncio.get_running_loop().create_task(world.helper.server.serve(listener))
+                try:
+                    await body(world)
+                finally:
+                    accepting.cancel()
+                    await world.helper.server.close()
+
+        asyncio.run(main())
+
+    return runner
+
+
+Run = Callable[..., None]
+
+
+def test_a_session_is_installed_with_its_pins_and_told(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            said = await alice.apply(replace(QA, pins=(ip_address("10.20.8.8"),)))
+            pins = {str(r.destination): str(r.next_hop) for r in world.machine.targets[-1].routes if r != ROUTE}
+            assert pins == {"10.20.9.9/32": "172.16.0.1", "10.20.8.8/32": "172.16.0.1"}
+            assert said["routes"][0] == str(ROUTE)
+            assert len(said["routes"]) == 3
+            assert any("10.20.8.8/32 keeps its way" in note for note in said["notes"])
+            assert world.machine.targets[-1].zones == (ZONE,)
+            assert await alice.sessions() == {"qa": "applied"}
+            await alice.call("Confirm", session="qa")
+            assert await alice.sessions() == {"qa": "up"}
+            await alice.call("Release", session="qa")
+            assert world.machine.targets[-1] == Installed()
+            assert await alice.sessions() == {}
+
+    run(body)
+
+
+def test_an_unconfirmed_session_ends_with_its_connection(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.apply(QA)
+        await world.until(lambda: world.machine.targets[-1] == Installed())
+
+    run(body)
+
+
+def test_a_confirmed_session_outlives_its_connection_by_the_grace_and_no_longer(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as watcher:
+            async with world.caller() as alice:
+                await alice.up(QA)
+            while await watcher.sessions() != {"qa": "orphaned"}:
+                pass
+            assert world.machine.destinations == {"10.20.0.0/16"}
+            await world.until(lambda: world.machine.targets[-1] == Installed())
+            assert await watcher.sessions() == {}
+
+    run(body, grace=0.2)
+
+
+def test_a_lease_that_ran_out_and_could_not_be_taken_back_is_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "RETRY_PAUSE", 0.05)
+
+    async def body(world: World) -> None:
+        async with world.caller() as watcher:
+            async with world.caller() as alice:
+                await alice.up(QA)
+                world.machine.failure = HelperError("The files process is away.")
+            await asyncio.sleep(0.1)
+            assert await watcher.sessions() == {"qa": "orphaned"}, "what is still there is shown"
+            world.machine.failure = None
+            await world.until(lambda: world.machine.targets[-1] == Installed())
+
+    run(body, grace=0.01)
+
+
+def test_within_the_grace_an_agent_of_the_same_user_takes_the_session_over(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+        async with world.caller() as again:
+            await again.apply(QA)
+            assert await again.sessions() == {"qa": "up"}, "the same plan was verified before"
+            assert Installed() not in world.machine.targets
+            await asyncio.sleep(0.3)  # the former lease's end must not take it
+            assert await again.sessions() == {"qa": "up"}
+
+    run(body, grace=0.2)
+
+
+def test_a_changed_plan_must_be_confirmed_anew(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            await alice.apply(replace(QA, zones=()))
+            assert await alice.sessions() == {"qa": "applied"}
+
+    run(body)
+
+
+def test_another_users_session_is_a_conflict_that_names_the_user_also_within_its_grace(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(4711) as other, world.caller(4712) as alice:
+            await other.up(QA)
+            with pytest.raises(ConflictError, match="for user 4711"):
+                await alice.apply(QA)
+            other.connection.close()
+            async with world.caller(0) as root:
+                while await root.sessions() != {"qa": "orphaned"}:
+                    pass
+            with pytest.raises(ConflictError, match="for user 4711"):
+                await alice.apply(QA)
+            assert await alice.sessions() == {}, "it is not even shown"
+
+    run(body)
+
+
+def test_two_agents_of_one_user_do_not_take_a_session_from_each_other(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as first, world.caller() as second:
+            await first.up(QA)
+            with pytest.raises(ConflictError, match="another agent of yours"):
+                await second.apply(QA)
+            with pytest.raises(NotUpError):
+                await second.call("Confirm", session="qa")
+            await second.call("Release", session="qa")  # but `down` from anywhere works
+            assert await first.sessions() == {}
+
+    run(body)
+
+
+@pytest.mark.parametrize("verb", ["Release", "Apply"])
+def test_nobody_but_root_takes_another_users_session_down(run: Run, verb: str) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(4711) as other, world.caller(4712) as alice, world.caller(0) as root:
+            await other.up(QA)
+            with pytest.raises(NotPermittedError, match="belongs to user 4711"):
+                await (alice.call("Release", session="qa") if verb == "Release" else alice.apply(PROD, "qa"))
+            assert world.machine.destinations == {"10.20.0.0/16"}
+            if verb == "Release":
+                await root.call("Release", session="qa")
+            else:
+                await root.apply(PROD, "qa")
+            assert "10.20.0.0/16" not in world.machine.destinations
+
+    run(body)
+
+
+def test_two_sessions_stand_side_by_side_and_end_one_by_one(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            await alice.up(PROD)
+            assert world.machine.destinations == {"10.20.0.0/16", "10.30.0.0/16"}
+            await alice.call("Release", session="qa")
+            assert world.machine.destinations == {"10.30.0.0/16"}
+            assert world.machine.targets[-1].zones == ()
+
+    run(body)
+
+
+def test_a_replacement_is_one_step(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            before = len(world.machine.targets)
+            clash = replace(PROD, zones=(ZONE,))
+            with pytest.raises(ConflictError, match=r"cluster\.local"):
+                await alice.apply(clash)
+            await alice.apply(clash, "qa", "nobody")
+            assert len(world.machine.targets) == before + 1
+            assert world.machine.destinations == {"10.30.0.0/16"}
+            assert await alice.sessions() == {"prod": "applied"}
+
+    run(body)
+
+
+def test_a_failure_to_install_leaves_the_sessions_as_they_were(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            world.machine.failure = HelperError("The kernel said no.")
+            with pytest.raises(HelperError, match="said no"):
+                await alice.apply(PROD, "qa")
+            assert await alice.sessions() == {"qa": "up"}
+            with pytest.raises(HelperError):
+                await alice.call("Release", session="qa")
+            assert await alice.sessions() == {"qa": "up"}, "what could not be taken back is not forgotten"
+
+    run(body)
+
+
+def test_a_caller_that_dies_while_its_plan_is_being_installed_leaves_nothing(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.machine.slow = asyncio.Event()
+        async with world.caller() as alice:
+            applying = asyncio.get_running_loop().create_task(alice.apply(QA))
+            await world.until(world.machine.lock.locked)
+        with pytest.raises(Exception, match="went away"):
+            await applying
+        async with world.caller() as watcher:
+            world.machine.slow.set()
+            await world.until(lambda: len(world.machine.targets) == 2)
+            assert world.machine.targets[0].routes, "a change that has begun runs to its end"
+            assert world.machine.targets[1] == Installed()
+            while await watcher.sessions():
+                pass
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("plan", "error"),
+    [
+        (replace(QA, session="../../etc/x"), UsageError),
+        (replace(QA, session="stranger"), NotTrustedError),
+        (replace(QA, zones=(replace(ZONE, suffix=DomainName.parse("corp.example")),)), NotTrustedError),
+        (replace(QA, routes=(replace(ROUTE, oif="eth1"),)), VerificationError),
+        (replace(QA, routes=(replace(ROUTE, metric=1),)), UsageError),
+        (replace(QA, session="wide", routes=(replace(ROUTE, destination=ip_network("0.0.0.0/1")),)), NotTrustedError),
+    ],
+)
+def test_what_is_refused_never_reaches_the_machine(run: Run, plan: Desired, error: type[Exception]) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(0) as root:  # root's word is no record either
+            with pytest.raises(error):
+                await root.apply(plan)
+            assert world.machine.targets == []
+            assert await root.sessions() == {}
+
+    run(body)
+
+
+def test_a_route_of_another_program_is_a_conflict_before_anything_changes(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = ObservedRoute(destination=ROUTE.destination, oif="tun0", protocol=4)
+    monkeypatch.setattr(
+        verbs, "observe", lambda _: ObservedNetwork(routes=(DEFAULT, theirs), paths={GATEWAY: Path(oif="eth0")})
+    )
+
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            with pytest.raises(ConflictError, match=r"10\.20\.0\.0/16 is routed already"):
+                await alice.apply(QA)
+            assert world.machine.targets == []
+
+    run(body)
+
+
+def test_a_kernel_that_cannot_be_read_is_an_error_with_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> ObservedNetwork:
+        raise OSError(105, "No buffer space available")
+
+    monkeypatch.setattr(verbs, "observe", fail)
+
+    async def body(world: World) -> None:
+        async with world.caller(0) as root:
+            for call in (root.apply(QA), root.call("Trust", profile=SAMPLE)):
+                with pytest.raises(HelperError, match="cannot be read") as error:
+                    await call
+                assert "No buffer space" in error.value.why
+
+    run(body)
+
+
+def test_trust_and_revoke_and_restore_are_for_root(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(1000) as alice, world.caller(0) as root:
+            await alice.up(QA)
+            for verb, parameters in (("Trust", {"profile": SAMPLE}), ("Revoke", {"name": "qa"}), ("Restore", {})):
+                with pytest.raises(NotPermittedError, match="is for root") as error:
+                    await alice.call(verb, **parameters)
+                assert error.value.next_step
+            assert world.trust.get("qa") is not None
+            assert world.machine.undone == 0
+            await root.call("Revoke", name="qa")
+            assert world.trust.get("qa") is None
+            record = (await root.call("Trust", profile=SAMPLE))["record"]
+            assert record == encode(world.trust.get("qa"))
+            assert "172.16.0.0/24" in record["next_hops"], "the link that holds the next hop now"
+            names = [each["name"] for each in (await alice.call("ListTrust"))["records"]]
+            assert names == ["prod", "qa", "wide"]
+            await root.call("Restore")
+            assert world.machine.undone == 1
+            assert await root.sessions() == {}
+
+    run(body)
+
+
+def test_a_profile_that_cannot_be_is_not_trusted(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(0) as root:
+            with pytest.raises(ProfileError) as error:
+                await root.call("Trust", profile="a: [")
+            assert error.value.faults
+            evil = json.dumps({"metadata": {"name": "../../etc/cron.d/x"}})
+            with pytest.raises(ProfileError):
+                await root.call("Trust", profile=evil)
+            with pytest.raises(UsageError, match="is not the name of a profile"):
+                await root.call("Revoke", name="../own/qa")
+            assert [record.name for record in world.trust.all()] == ["prod", "qa", "wide"]
+
+    run(body)
+
+
+def test_whoever_is_refused_can_do_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def refuse(peer: Peer, group: str) -> NotPermittedError | None:
+        asked.append((peer.uid, group))
+        return NotPermittedError("No.") if peer.uid == 4711 else None
+
+    monkeypatch.setattr(verbs, "refusal", refuse)
+
+    async def body(world: World) -> None:
+        world.uids.append(4711)
+        connection = await Connection.connect(world.path)
+        mallory = Caller(connection)
+        calls = {
+            "Apply": {"plan": encode(QA)}, "Confirm": {"session": "qa"}, "Release": {"session": "qa"}, "List": {},
+            "Restore": {}, "Trust": {"profile": SAMPLE}, "Revoke": {"name": "qa"}, "ListTrust": {},
+        }  # fmt: skip
+        assert set(calls) == world.helper.server.methods
+        for verb, parameters in calls.items():
+            with pytest.raises(NotPermittedError, match="No"):
+                await mallory.call(verb, **parameters)
+        connection.close()
+        assert world.machine.targets == []
+        assert (4711, "devlink") in asked
+
+    run(body)
