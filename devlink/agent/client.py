@@ -38,7 +38,11 @@ def connect_or_start(*, timeout: float | None = 60.0) -> Client:
             if client is None and child.poll() == 0:  # it met one that was about to end
                 child = _start(path)
             time.sleep(0.005)
-    check_version(client)
+    try:
+        check_version(client)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 

@@ -1,0 +1,311 @@
+"""`up`, `down` and `status` against an agent that answers as the test says."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devlink.agent.session import Session, State, Wish
+from devlink.cli import root
+from devlink.core.network import ObservedNetwork
+from devlink.core.plan import make_plan
+from devlink.core.profile_document import decode_profile
+from devlink.errors import DevlinkError, NotTrustedError, NotUpError, VerificationError
+from devlink.rpc import varlink
+from tests.cli.fakes import HANG_UP, FakePeer
+from tests.core.profiles import SAMPLE
+
+Command = Callable[..., tuple[int, str, str]]
+
+SESSION: dict[str, Any] = {
+    "name": "qa",
+    "state": "up",
+    "since": 3.2,
+    "mode": "per-node",
+    "reason": "2 nodes on this link",
+    "revision": "r1",
+    "routes": ["10.20.0.0/16 via 172.16.0.13 dev eth0 proto 231 metric 50"],
+    "zones": ["cluster.local", "20.10.in-addr.arpa"],
+    "resolver": "direct",
+    "findings": [{"code": "DL-X", "severity": "warning", "title": "A title.", "evidence": "seen", "fix": "do"}],
+}
+
+
+def status(*sessions: Mapping[str, Any]) -> dict[str, Any]:
+    """A reply of the agent."""
+    shown = {"version": "1", "helper": "connected", "helper_version": "1", "sessions": list(sessions)}
+    return varlink.reply({"status": shown})
+
+
+def failed(error: DevlinkError) -> dict[str, Any]:
+    return varlink.error_reply("io.devlink.Agent", error)
+
+
+@pytest.fixture
+def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the agent of this user would listen. There is no helper either."""
+    for key, name in (("XDG_RUNTIME_DIR", "run"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(key, str(tmp_path / name))
+    monkeypatch.setattr("devlink.cli.orphans.SOCKET", str(tmp_path / "no-helper"), raising=False)
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "no-helper"))
+    return tmp_path / "run" / "devlink" / "agent"
+
+
+@pytest.fixture
+def devlink(socket_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["devlink", *arguments])
+        code = root.run()
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def fields(text: str, declared: str) -> dict[str, str]:
+    """The fields of a type in an interface file, with their types."""
+    (body,) = re.findall(rf"^type {declared} \((.*?)\)$", text, re.MULTILINE | re.DOTALL)
+    return dict(re.findall(r"(\w+): ([?\[\]\w]+)", body))
+
+
+PYTHON = {"string": str, "float": float, "int": int, "bool": bool}
+
+
+def assert_shape(value: Mapping[str, Any], text: str, declared: str) -> None:
+    """Each field of the type is there and of its kind, and no other."""
+    expected = fields(text, declared)
+    assert set(value) <= set(expected), f"{declared} declares no {set(value) - set(expected)}"
+    for key, kind in expected.items():
+        if kind.startswith("?") and value.get(key) is None:
+            continue
+        kind = kind.removeprefix("?")
+        items = value[key] if kind.startswith("[]") else [value[key]]
+        for item in items:
+            if kind.removeprefix("[]") in PYTHON:
+                assert isinstance(item, PYTHON[kind.removeprefix("[]")]), f"{declared}.{key}: {item!r}"
+            else:
+                assert_shape(item, text, kind.removeprefix("[]"))
+
+
+@pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_status_has_the_shape_that_the_interface_declares(
+    devlink: Command, socket_path: Path, output: str, read: Callable[[str], Any]
+) -> None:
+    text = varlink.interface_description("io.devlink.Agent")
+    profile = decode_profile(SAMPLE)
+    session = Session(wish=Wish(profile=profile), plan=make_plan(profile, ObservedNetwork()), resolver="direct")
+    session.enter(State.UP, 1.0)
+    with FakePeer(socket_path, {"Status": [status(session.shown(4.0))]}):
+        code, out, err = devlink("status", "-o", output)
+    assert (code, err) == (0, "")
+    assert_shape(read(out), text, "AgentStatus")
+    (shown,) = read(out)["sessions"]
+    assert set(shown) == set(fields(text, "Session"))
+    assert shown["findings"]
+    # Without an agent a program reads the same shape.
+    code, out, err = devlink("status", "-o", output)
+    assert (code, err) == (3, "")
+    assert_shape(read(out), text, "AgentStatus")
+    assert set(read(out)) == set(fields(text, "AgentStatus"))
+
+
+def test_status_shows_what_is_up_in_the_words_of_ip_route(devlink: Command, socket_path: Path) -> None:
+    with FakePeer(socket_path, {"Status": [status(SESSION)]}):
+        code, out, err = devlink("status")
+    assert (code, err) == (0, "")
+    for text in (
+        "qa  up  for 3 s",
+        "per-node: 2 nodes",
+        SESSION["routes"][0],
+        "cluster.local and 1 reverse zone to the",
+    ):
+        assert text in out
+    assert "! A title. [DL-X]" in out
+    assert out.splitlines()[-2:] == ["      seen", "      do"]
+
+
+def test_status_cuts_a_long_list_of_routes_short_and_says_where_the_rest_is(
+    devlink: Command, socket_path: Path
+) -> None:
+    many = {**SESSION, "routes": [f"10.20.{n}.0/24 dev eth0" for n in range(30)]}
+    with FakePeer(socket_path, {"Status": [status(many)]}):
+        _, out, _ = devlink("status")
+        assert "10.20.7.0/24" in out
+        assert "10.20.8.0/24" not in out
+        assert "and 22 more (devlink status -o json)" in out
+        _, whole, _ = devlink("status", "-o", "json")
+        assert "10.20.29.0/24" in whole
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [([], 3), (["up"], 0), (["up", "up"], 0), (["up", "degraded"], 4), (["connecting"], 4), (["degraded"], 4)],
+)
+def test_the_exit_code_of_status_tells_a_script_how_it_is(
+    devlink: Command, socket_path: Path, states: list[str], code: int
+) -> None:
+    with FakePeer(socket_path, {"Status": [status(*({**SESSION, "state": state} for state in states))]}):
+        assert devlink("status")[0] == code
+        assert devlink("status", "-o", "json")[0] == code
+
+
+def test_without_an_agent_nothing_is_up_and_nothing_is_started(devlink: Command, socket_path: Path) -> None:
+    assert devlink("status")[:2] == (3, "Nothing is up.\n")
+    code, _, err = devlink("down")
+    assert code == 3
+    assert "Nothing is up." in err
+    assert not socket_path.parent.exists()
+
+
+def test_watch_shows_each_change_until_the_agent_ends(devlink: Command, socket_path: Path) -> None:
+    replies = [{**status(SESSION), "continues": True}, status()]
+    with FakePeer(socket_path, {"Status": replies}) as agent:
+        code, out, _ = devlink("status", "--watch")
+    assert agent.calls[0]["more"] is True
+    assert out.index("qa  up") < out.index("Nothing is up.")
+    assert code == 3
+
+
+STEPS = [
+    varlink.reply({"step": "look at the laptop's network", "done": False}, continues=True),
+    varlink.reply({"step": "routing per-node: near", "done": True}, continues=True),
+]
+
+
+def test_up_tells_its_steps_on_stderr_and_what_came_of_it(
+    devlink: Command, socket_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with FakePeer(socket_path, {"Up": [*STEPS, varlink.reply({"session": SESSION})]}) as agent:
+        code, out, err = devlink("up", "./qa.yaml", "--replace", "--no-dns")
+    assert (code, out) == (0, "")
+    assert "✓ routing per-node: near" in err
+    assert "look at" not in err, "a step that has only begun is for terminals"
+    assert re.search(r"qa is up \(\d+\.\d s\)\.", err)
+    assert agent.methods == ["GetInfo", "Up"]
+    wish = {"profile": str(tmp_path / "qa.yaml"), "replace": True, "dns": False, "routes": True}
+    assert agent.calls[1]["parameters"] == wish, "a path means the same to the agent, wherever it runs"
+
+
+@pytest.mark.parametrize(("given", "sent"), [((), ""), (("qa",), "qa")])
+def test_up_sends_names_as_they_are(devlink: Command, socket_path: Path, given: tuple[str, ...], sent: str) -> None:
+    with FakePeer(socket_path, {"Up": [varlink.reply({"session": SESSION})]}) as agent:
+        assert devlink("up", *given)[0] == 0
+    assert agent.calls[1]["parameters"]["profile"] == sent
+
+
+def test_a_failure_of_up_ends_with_its_words_and_code(devlink: Command, socket_path: Path) -> None:
+    error = VerificationError("The cluster's DNS does not answer.", why="no answer.", next_step="Ask.")
+    with FakePeer(socket_path, {"Up": [*STEPS, failed(error)]}):
+        code, out, err = devlink("up", "qa")
+    assert (code, out) == (4, "")
+    assert err.endswith("Error: The cluster's DNS does not answer.\n  Why:  no answer.\n  Next: Ask.\n")
+
+
+@pytest.mark.parametrize(("given", "named"), [(("./qa.yaml",), "./qa.yaml"), (("qa",), "qa"), ((), "")])
+def test_a_profile_that_is_not_trusted_is_named_in_the_next_step_as_it_was_given(
+    devlink: Command, socket_path: Path, given: tuple[str, ...], named: str
+) -> None:
+    error = NotTrustedError("Not trusted.", next_step="Run: devlink trust PROFILE")
+    with FakePeer(socket_path, {"Up": [failed(error)]}):
+        code, _, err = devlink("up", *given)
+    assert code == 6
+    assert f"Next: Run: devlink trust {named}".rstrip() + "\n" in err
+
+
+def test_an_agent_that_dies_in_the_middle_is_told_with_a_next_step(devlink: Command, socket_path: Path) -> None:
+    with FakePeer(socket_path, {"Up": [*STEPS, HANG_UP]}):
+        code, _, err = devlink("up", "qa")
+    assert code == 6
+    assert "went away" in err
+    assert "Next: " in err
+
+
+def test_an_agent_of_another_version_is_named_before_anything_is_asked_of_it(
+    devlink: Command, socket_path: Path
+) -> None:
+    other = {"GetInfo": [varlink.reply({"version": "9.9"})], "Up": [varlink.reply({"session": SESSION})]}
+    with FakePeer(socket_path, other) as agent:
+        code, _, err = devlink("up", "qa")
+    assert code == 6
+    assert "9.9" in err
+    assert agent.methods == ["GetInfo"]
+
+
+def test_neither_routes_nor_names_is_nothing(devlink: Command, socket_path: Path) -> None:
+    assert devlink("up", "qa", "--no-dns", "--no-routes")[0] == 2
+    assert not socket_path.parent.exists()
+
+
+def test_down_asks_the_agent_and_names_what_is_down(devlink: Command, socket_path: Path) -> None:
+    with FakePeer(socket_path, {"Down": [varlink.reply({"sessions": ["qa", "prod"]})]}) as agent:
+        code, out, err = devlink("down", "--all")
+    assert (code, out, err) == (0, "", "qa is down.\nprod is down.\n")
+    assert agent.calls[0]["parameters"] == {"session": "", "all": True}
+
+
+def test_down_of_what_is_not_up_exits_3(devlink: Command, socket_path: Path) -> None:
+    with FakePeer(socket_path, {"Down": [failed(NotUpError("qa is not up.", next_step="See: devlink status"))]}):
+        code, _, err = devlink("down", "qa")
+    assert code == 3
+    assert err == "Error: qa is not up.\n  Next: See: devlink status\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "held", "released", "code"),
+    [
+        ((), ["qa"], ["qa"], 0),
+        (("qa",), ["qa", "prod"], ["qa"], 0),
+        (("--all",), ["qa", "prod"], ["qa", "prod"], 0),
+        ((), ["qa", "prod"], [], 5),
+        (("other",), ["qa"], [], 3),
+        ((), [], [], 3),
+    ],
+)
+def test_down_without_an_agent_releases_at_the_helper_what_a_lost_agent_left(
+    devlink: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    held: list[str],
+    released: list[str],
+    code: int,
+) -> None:
+    path = tmp_path / "helper"
+    monkeypatch.setattr("devlink.cli.orphans.SOCKET", str(path), raising=False)
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(path))
+    replies = {"List": [varlink.reply({"sessions": [{"name": name} for name in held]})], "Release": [varlink.reply()]}
+    with FakePeer(path, replies) as helper:
+        assert devlink("down", *arguments)[0] == code
+    assert [call["parameters"]["session"] for call in helper.calls if "Release" in call["method"]] == released
+
+
+def test_a_dry_run_needs_neither_agent_nor_helper_and_prints_the_plan(
+    devlink: Command, socket_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from devlink.core.network import Path as Way
+
+    profile = decode_profile(SAMPLE)
+    assert profile.spec.gateways is not None
+    paths = {g.address: Way(oif="eth0") for g in profile.spec.gateways}
+    monkeypatch.setattr("devlink.cli.plan.observe", lambda _: ObservedNetwork(paths=paths), raising=False)
+    monkeypatch.setattr("devlink.kernel.observe.observe", lambda _: ObservedNetwork(paths=paths))
+    (tmp_path / "qa.yaml").write_text(SAMPLE)
+    code, out, _ = devlink("up", str(tmp_path / "qa.yaml"), "--dry-run")
+    assert code == 0
+    assert "ip route add 10.20.73.64/26 via 172.16.0.13 dev eth0 proto 231 metric 50 mtu 1480\n" in out
+    assert out.startswith("# routing per-node: ")
+    assert "# names in cluster.local to 10.254.0.2 (auto), fd00:254::2 (tcp)\n" in out
+    _, names_only, _ = devlink("up", str(tmp_path / "qa.yaml"), "--dry-run", "--no-routes")
+    assert "ip route" not in names_only
+    _, routes_only, _ = devlink("up", str(tmp_path / "qa.yaml"), "--dry-run", "--no-dns")
+    assert "# names in" not in routes_only
+    assert not socket_path.parent.exists()

@@ -1,0 +1,145 @@
+"""`devlink trust`: what is shown, who may answer, and the one line for root."""
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from devlink.cli import root
+from devlink.core.network import ObservedNetwork
+from devlink.core.profile_document import decode_profile
+from devlink.errors import NotPermittedError
+from devlink.rpc import varlink
+from tests.cli.fakes import FakePeer
+from tests.core.profiles import SAMPLE
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the helper of this test listens."""
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
+    return tmp_path / "helper"
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    path = tmp_path / "a profile.yaml"  # the blank must survive a shell
+    path.write_text(SAMPLE)
+    return path
+
+
+@pytest.fixture
+def devlink(
+    helper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs the command in this process as the given user: exit code, stdout, stderr."""
+    for key in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(key, str(tmp_path / key))
+    monkeypatch.setattr("devlink.kernel.observe.observe", lambda *_: ObservedNetwork())
+
+    def run(*arguments: str, uid: int = 0) -> tuple[int, str, str]:
+        monkeypatch.setattr("os.geteuid", lambda: uid)
+        monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "devlink"), *arguments])
+        code = root.run()
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_what_the_profile_claims_is_shown_before_anything_is_asked(devlink: Command, profile: Path) -> None:
+    _, out, err = devlink("trust", str(profile), uid=1000)
+    assert out == ""
+    for text in ("Profile qa claims", "10.20.0.0/16", "cluster.local", "172.16.0.13/32", "no cluster CA"):
+        assert text in err
+
+
+def test_root_with_yes_has_the_helper_write_the_record(devlink: Command, profile: Path, helper: Path) -> None:
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": {}})]}) as peer:
+        code, _, err = devlink("trust", str(profile), "--yes")
+    assert code == 0
+    assert "Profile qa is trusted." in err
+    assert decode_profile(peer.calls[0]["parameters"]["profile"]) == decode_profile(SAMPLE)
+
+
+def test_without_an_answer_nothing_is_asked_of_the_helper(devlink: Command, profile: Path, helper: Path) -> None:
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": {}})]}) as peer:
+        code, _, err = devlink("trust", str(profile))
+    assert code == 6
+    assert "Not trusted." in err
+    assert peer.calls == []
+
+
+def test_an_ordinary_user_is_given_one_line_that_holds_for_what_was_shown(
+    devlink: Command, profile: Path, helper: Path, tmp_path: Path
+) -> None:
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": {}})]}) as peer:
+        code, _, err = devlink("trust", str(profile), uid=1000)
+        assert code == 6
+        assert peer.calls == []
+        (line,) = [text.partition("Next: ")[2] for text in err.splitlines() if "Next: " in text]
+        sudo, program, verb, path, option, digest = shlex.split(line)
+        assert (sudo, program, verb, option) == ("sudo", str(tmp_path / "bin" / "devlink"), "trust", "--sha256")
+        assert Path(path).is_absolute()
+        assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+
+        tree = yaml.safe_load(Path(path).read_text())
+        shown = Path(path).read_text()
+        tree["spec"]["pods"] = ["10.0.0.0/8"]
+        tree["spec"].pop("nodes")
+        tree["spec"].pop("services")
+        Path(path).write_text(yaml.safe_dump(tree))
+        code, _, err = devlink(verb, path, option, digest)
+        assert code == 2
+        assert "is not the profile that was shown" in err
+        assert peer.calls == []
+
+        Path(path).write_text(shown)
+        assert devlink(verb, path, option, digest)[0] == 0
+        assert peer.methods == ["Trust"]
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    devlink: Command, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    code, _, err = devlink("trust", str(profile), uid=1000)
+    assert code == 2
+    assert "cannot be laid down" in err
+
+
+def test_the_list_is_data(devlink: Command, helper: Path) -> None:
+    record = {"name": "qa", "prefixes": ["10.20.0.0/16"], "domains": ["cluster.local"]}
+    with FakePeer(helper, {"ListTrust": [varlink.reply({"records": [record, {"name": "bare"}]})]}):
+        assert devlink("trust", "list")[:2] == (0, "qa  10.20.0.0/16  cluster.local\nbare    \n")
+        _, out, _ = devlink("trust", "list", "-o", "yaml")
+        assert yaml.safe_load(out) == {"records": [record, {"name": "bare"}]}
+
+
+def test_an_empty_list_is_said_on_stderr(devlink: Command, helper: Path) -> None:
+    with FakePeer(helper, {"ListTrust": [varlink.reply({"records": []})]}):
+        assert devlink("trust", "list") == (0, "", "No profile is trusted.\n")
+
+
+def test_a_refusal_of_the_helper_reaches_the_user_whole(devlink: Command, helper: Path) -> None:
+    refused = varlink.error_reply("io.devlink.Helper", NotPermittedError("No.", why="Because.", next_step="Ask."))
+    with FakePeer(helper, {"Revoke": [refused]}) as peer:
+        assert devlink("trust", "revoke", "qa", uid=1000) == (6, "", "Error: No.\n  Why:  Because.\n  Next: Ask.\n")
+    assert peer.calls[0]["parameters"] == {"name": "qa"}
+
+
+@pytest.mark.parametrize("arguments", [("trust", "list"), ("trust", "revoke", "qa"), ("helper", "status")])
+def test_without_a_helper_the_error_names_where_it_was_looked_for(
+    devlink: Command, helper: Path, arguments: tuple[str, ...]
+) -> None:
+    code, out, err = devlink(*arguments)
+    assert (code, out) == (6, "")
+    assert str(helper) in err
+    assert "Next: " in err
