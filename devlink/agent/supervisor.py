@@ -71,9 +71,9 @@ class Supervisor:
         name = wish.profile.metadata.name
         async with self._lock:
             present = self._sessions.get(name)
-            if present is not None and present.wish == wish and present.state is State.UP:
-                return present.shown(time.monotonic())
             others = [session for other, session in self._sessions.items() if other != name] if replace else []
+            if present is not None and present.wish == wish and present.state is State.UP and not others:
+                return present.shown(time.monotonic())
             await progress("look at the laptop's network", False)
             plan = await self._plan(wish)
             await progress(f"routing {plan.mode.value}: {plan.reason}", True)
@@ -111,11 +111,16 @@ class Supervisor:
                 raise NotUpError(f"{name} is not up." if name else "Nothing is up.", next_step="See: devlink status")
             for each in names:
                 assert each is not None
-                await self._release(each)
+                try:
+                    await self._release(each)
+                except HelperError:
+                    if self._link.is_connected:
+                        raise
+                    # It died over it. Its successor takes everything back, and must not be asked for this again.
+                    self._forget(each)
+                    raise
                 fault_point("agent.released")
-                del self._sessions[each]
-                self._keep(each, None)
-            self._tell()
+                self._forget(each)
             return tuple(str(each) for each in names)
 
     async def resume(self) -> None:
@@ -133,7 +138,13 @@ class Supervisor:
                 self._keep(name, None)
                 continue
             async with self._lock:
-                session = Session(wish=wish, plan=await self._plan(wish), since=time.monotonic())
+                try:
+                    plan = await self._plan(wish)
+                except DevlinkError as error:  # the laptop has moved meanwhile: the lease then runs out
+                    log.error("%s cannot be taken over: %s", name, error)
+                    self._keep(name, None)
+                    continue
+                session = Session(wish=wish, plan=plan, since=time.monotonic())
                 self._sessions[name] = session
                 await self._establish_again(session)
 
@@ -183,6 +194,11 @@ class Supervisor:
                 await self._release(session.name)
         except DevlinkError as error:
             log.error("taking back %s failed: %s", session.name, error)
+            for old in before:  # a helper that returns is asked for them again
+                self._sessions[old.name] = old
+                old.enter(State.DEGRADED, time.monotonic(), _trouble(error.what, str(error)))
+            if session.name not in self._sessions:  # it was never up, and nothing else would end it
+                await self._release_quietly(session.name)
             return error
         finally:
             self._tell()
@@ -193,6 +209,11 @@ class Supervisor:
             await self._link.release(name)
         except NotUpError:
             pass  # the helper has nothing of it: it never got there, or its lease ran out
+
+    def _forget(self, name: str) -> None:
+        del self._sessions[name]
+        self._keep(name, None)
+        self._tell()
 
     def _helper_lost(self) -> None:
         for session in self._sessions.values():
@@ -231,13 +252,16 @@ class Supervisor:
 
     def _keep(self, name: str, wish: Wish | None) -> None:
         path = self._folder / f"{name}.json"
-        if wish is None:
-            path.unlink(missing_ok=True)
-            return
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(encode(wish)), "utf-8")
-        temporary.replace(path)
+        try:
+            if wish is None:
+                path.unlink(missing_ok=True)
+                return
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temporary = path.with_suffix(".new")
+            temporary.write_text(json.dumps(encode(wish)), "utf-8")
+            temporary.replace(path)
+        except OSError as error:  # no reason to take a working session down
+            log.error("an agent that is started again will not know of %s: %s", name, error)
 
     def _read_kept(self) -> dict[str, Wish]:
         kept = {}

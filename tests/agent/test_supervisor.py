@@ -1,0 +1,470 @@
+"""Sessions brought up whole or not at all, with a helper that notes what is asked of it and fails on request."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+import pytest
+
+from devlink.agent import supervisor as module
+from devlink.agent.session import Wish
+from devlink.agent.supervisor import Supervisor
+from devlink.core.codec import encode
+from devlink.core.network import ObservedNetwork, Path
+from devlink.core.plan import Desired, Plan
+from devlink.core.prefixes import IPAddress
+from devlink.core.profile import BridgeProfile, RoutingMode
+from devlink.core.profile_document import decode_profile
+from devlink.errors import (
+    ConflictError,
+    DevlinkError,
+    HelperError,
+    NotTrustedError,
+    NotUpError,
+    VerificationError,
+)
+from tests.core.profiles import SAMPLE
+
+LIMIT = 10.0
+QA = decode_profile(SAMPLE)
+PROD = dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, name="prod"))
+
+
+class FakeLink:
+    """The line to a helper that has what was applied."""
+
+    def __init__(self, *, lost: Callable[[], None], returned: Callable[[], Awaitable[None]]) -> None:
+        self.lost, self.returned = lost, returned
+        self.is_connected, self.version = True, "1"
+        self.calls: list[str] = []
+        self.held: dict[str, str] = {}
+        self.failures: dict[str, DevlinkError] = {}
+        self.slow: asyncio.Event | None = None
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if call in self.failures:
+            raise self.failures.pop(call)
+
+    async def apply(self, desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
+        if self.slow is not None:
+            await self.slow.wait()
+        self._note(f"apply {desired.session}" + (f" for {','.join(replace)}" if replace else ""))
+        for name in replace:
+            self.held.pop(name, None)
+        self.held[desired.session] = "applied"
+        return {"routes": [str(route) for route in desired.routes], "resolver": "direct", "notes": []}
+
+    async def confirm(self, session: str) -> None:
+        self._note(f"confirm {session}")
+        self.held[session] = "up"
+
+    async def release(self, session: str) -> None:
+        self._note(f"release {session}")
+        if self.held.pop(session, None) is None:
+            raise NotUpError(f"Session {session} is not up.")
+
+    async def sessions(self) -> tuple[Mapping[str, Any], ...]:
+        self._note("list")
+        return tuple({"name": name, "state": state} for name, state in self.held.items())
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+class World:
+    """A supervisor, its line, and a verification that fails on request."""
+
+    def __init__(self, folder: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.steps: list[tuple[str, bool]] = []
+        self.verification: list[BaseException | asyncio.Event] = []
+        self.on_link = True
+        monkeypatch.setattr(module, "HelperLink", FakeLink)
+        monkeypatch.setattr(module, "observe", self._observe)
+        monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
+        self.supervisor = self.again()
+
+    def again(self) -> Supervisor:
+        """Another agent, as it is after a restart."""
+        self.supervisor = Supervisor(self.folder)
+        link = self.supervisor._link
+        assert isinstance(link, FakeLink)
+        self.link = link
+        return self.supervisor
+
+    def _observe(self, addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
+        return ObservedNetwork(paths={a: Path(oif="eth0") for a in addresses} if self.on_link else {})
+
+    async def _verify(self, profile: BridgeProfile, plan: Plan) -> None:
+        assert self.link.held[profile.metadata.name] == "applied", "what is verified is installed"
+        if self.verification:
+            outcome = self.verification.pop(0)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            await outcome.wait()
+
+    async def progress(self, step: str, done: bool) -> None:
+        self.steps.append((step, done))
+
+    async def up(self, profile: BridgeProfile, *, replace: bool = False, **wish: bool) -> Mapping[str, Any]:
+        return await self.supervisor.up(Wish(profile=profile, **wish), replace=replace, progress=self.progress)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        while not true():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {session["name"]: session["state"] for session in self.supervisor.status()["sessions"]}
+
+    @property
+    def kept(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
+
+
+@pytest.fixture
+def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[World], Awaitable[None]]], None]:
+    def runner(body: Callable[[World], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with asyncio.timeout(LIMIT):
+                await body(World(tmp_path / "sessions", monkeypatch))
+
+        asyncio.run(main())
+
+    return runner
+
+
+Run = Callable[[Callable[[World], Awaitable[None]]], None]
+DEAD = VerificationError("The cluster's DNS does not answer.", why="no answer")
+
+
+def test_a_session_is_applied_verified_confirmed_and_kept_in_that_order(run: Run) -> None:
+    async def body(world: World) -> None:
+        shown = await world.up(QA)
+        assert shown["state"] == "up"
+        assert world.link.calls == ["apply qa", "confirm qa"]
+        assert (world.states, world.kept) == ({"qa": "up"}, ["qa.json"])
+        assert world.steps[-1] == ("verified", True)
+        assert await world.supervisor.down(None, everything=False) == ("qa",)
+        assert (world.states, world.kept, world.link.held) == ({}, [], {})
+        assert world.supervisor.is_idle
+
+    run(body)
+
+
+def test_up_of_what_is_up_changes_nothing(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(QA)
+        assert world.link.calls == ["apply qa", "confirm qa"]
+        await world.up(QA, dns=False)
+        assert world.link.calls[2:] == ["apply qa", "confirm qa"], "asked for otherwise, it is brought up anew"
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("apply qa", NotTrustedError("It is not trusted.")),
+        ("verify", DEAD),
+        ("confirm qa", HelperError("The helper went away.")),
+        ("verify", ZeroDivisionError("a defect")),
+    ],
+)
+def test_whatever_fails_is_taken_back_and_told(run: Run, where: str, error: Exception) -> None:
+    async def body(world: World) -> None:
+        if isinstance(error, DevlinkError) and where != "verify":
+            world.link.failures[where] = error
+        else:
+            world.verification.append(error)
+        with pytest.raises(type(error)):
+            await world.up(QA)
+        assert (world.states, world.kept, world.link.held) == ({}, [], {})
+        assert world.supervisor.is_idle
+        await world.up(QA)
+        assert world.states == {"qa": "up"}, "and it can be tried again"
+
+    run(body)
+
+
+@pytest.mark.parametrize("where", ["apply", "verify"])
+def test_a_cancelled_up_is_taken_back_and_the_error_says_so(run: Run, where: str) -> None:
+    async def body(world: World) -> None:
+        never = asyncio.Event()
+        if where == "apply":
+            world.link.slow = never
+        else:
+            world.verification.append(never)
+        task = asyncio.get_running_loop().create_task(world.up(QA))
+        await world.until(lambda: world.states == {"qa": "connecting"} and (where == "apply" or bool(world.link.held)))
+        task.cancel()
+        with pytest.raises(NotUpError, match="cancelled, and everything was taken back"):
+            await task
+        assert (world.states, world.kept, world.link.held) == ({}, [], {})
+
+    run(body)
+
+
+def test_a_cancelled_up_that_cannot_be_taken_back_does_not_say_that_it_was(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.verification.append(asyncio.Event())
+        task = asyncio.get_running_loop().create_task(world.up(QA))
+        await world.until(lambda: bool(world.link.held))
+        world.link.failures["release qa"] = HelperError("The helper went away.")
+        task.cancel()
+        with pytest.raises(NotUpError) as error:
+            await task
+        assert "taken back" not in error.value.what
+        assert "went away" in error.value.why
+
+    run(body)
+
+
+def test_a_replacement_takes_the_other_down_in_the_same_step(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD, replace=True)
+        assert world.link.calls[2:] == ["apply prod for qa", "confirm prod"]
+        assert (world.states, world.kept) == ({"prod": "up"}, ["prod.json"])
+
+    run(body)
+
+
+def test_a_replacement_that_fails_brings_the_other_back_in_one_step(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.verification.append(DEAD)
+        with pytest.raises(VerificationError):
+            await world.up(PROD, replace=True)
+        assert world.link.calls[2:] == ["apply prod for qa", "apply qa for prod", "confirm qa"]
+        assert (world.states, world.kept, world.link.held) == ({"qa": "up"}, ["qa.json"], {"qa": "up"})
+
+    run(body)
+
+
+def test_a_replacement_that_fails_and_whose_way_back_fails_leaves_nothing_of_the_new_one_and_no_false_state(
+    run: Run,
+) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.verification.append(DEAD)
+        world.link.failures["apply qa for prod"] = ConflictError("Somebody took it meanwhile.")
+        with pytest.raises(VerificationError):
+            await world.up(PROD, replace=True)
+        assert world.states == {"qa": "degraded"}
+        (session,) = world.supervisor.status()["sessions"]
+        assert session["findings"][0]["title"] == "Somebody took it meanwhile."
+        assert "prod" not in world.link.held, "a session that was never up must not stay installed"
+
+    run(body)
+
+
+def test_replace_takes_the_others_down_though_the_profile_itself_is_up(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        await world.up(QA, replace=True)
+        assert (world.states, world.link.held) == ({"qa": "up"}, {"qa": "up"})
+
+    run(body)
+
+
+def test_without_replace_sessions_stand_side_by_side(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        assert world.states == {"qa": "up", "prod": "up"}
+        with pytest.raises(ConflictError, match="qa, prod"):
+            await world.supervisor.down(None, everything=False)
+        assert await world.supervisor.down("prod", everything=False) == ("prod",)
+        await world.up(PROD)
+        assert await world.supervisor.down(None, everything=True) == ("qa", "prod")
+        assert world.link.held == {}
+
+    run(body)
+
+
+def test_a_profile_that_grew_and_is_refused_leaves_the_one_that_is_up(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        assert QA.spec.dns is not None
+        grown = dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, mtu=1400))
+        world.link.failures["apply qa"] = NotTrustedError("It claims more.")
+        with pytest.raises(NotTrustedError):
+            await world.up(grown)
+        assert (world.states, world.link.held) == ({"qa": "up"}, {"qa": "up"})
+        kept = json.loads((world.folder / "qa.json").read_text())
+        assert kept["profile"]["spec"]["mtu"] == 1480
+
+    run(body)
+
+
+@pytest.mark.parametrize(("name", "everything"), [(None, False), (None, True), ("qa", False), ("../x", False)])
+def test_down_of_what_is_not_up_says_so(run: Run, name: str | None, everything: bool) -> None:
+    async def body(world: World) -> None:
+        with pytest.raises(NotUpError):
+            await world.supervisor.down(name, everything=everything)
+        assert world.link.calls == []
+
+    run(body)
+
+
+def test_down_of_what_the_helper_has_lost_already_is_no_error(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.held.clear()
+        assert await world.supervisor.down("qa", everything=False) == ("qa",)
+        assert world.kept == []
+
+    run(body)
+
+
+@pytest.mark.parametrize(("connected", "left"), [(False, {}), (True, {"qa": "up"})])
+def test_down_over_which_the_helper_dies_is_not_undone_by_its_successor(
+    run: Run, connected: bool, left: dict[str, str]
+) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.failures["release qa"] = HelperError("It went away, or could not.")
+        world.link.is_connected = connected
+        with pytest.raises(HelperError):
+            await world.supervisor.down("qa", everything=False)
+        assert world.states == left
+
+    run(body)
+
+
+def test_a_helper_that_goes_and_comes_back_gets_everything_again(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        changed = asyncio.get_running_loop().create_task(world.supervisor.changed())
+        await asyncio.sleep(0)
+        world.link.lost()
+        await changed  # whoever watches is told
+        assert world.states == {"qa": "degraded", "prod": "degraded"}
+        world.link.held.clear()
+        world.link.calls.clear()
+        await world.link.returned()
+        assert world.link.calls == ["apply qa", "confirm qa", "apply prod", "confirm prod"]
+        assert world.states == {"qa": "up", "prod": "up"}
+
+    run(body)
+
+
+def test_what_the_new_helper_refuses_is_shown_as_degraded_and_the_rest_comes_up(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        world.link.lost()
+        world.link.held.clear()
+        world.link.failures["apply qa"] = NotTrustedError("It is not trusted.")
+        await world.link.returned()
+        assert world.states == {"qa": "degraded", "prod": "up"}
+        assert world.supervisor.status()["sessions"][0]["findings"][0]["title"] == "It is not trusted."
+        await world.up(QA)
+        assert world.states["qa"] == "up", "up mends it"
+
+    run(body)
+
+
+def test_an_agent_that_is_started_again_takes_over_what_its_lease_still_holds(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD, dns=False)
+        held = {"qa": "orphaned"}  # prod's lease has run out
+        world.again()
+        world.link.held = held
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({"qa": "up"}, ["qa.json"])
+        assert world.link.calls == ["list", "apply qa", "confirm qa"]
+
+    run(body)
+
+
+def test_what_another_agent_holds_is_not_taken_over(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.again()
+        world.link.held = {"qa": "up"}
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({}, [])
+
+    run(body)
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"profile": 1}', "\udcff"])
+def test_what_was_kept_and_cannot_be_read_keeps_no_agent_from_starting(run: Run, garbage: str) -> None:
+    async def body(world: World) -> None:
+        await world.up(PROD)
+        (world.folder / "qa.json").write_bytes(garbage.encode("utf-8", "surrogateescape"))
+        world.again()
+        world.link.held = {"prod": "orphaned"}
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({"prod": "up"}, ["prod.json"])
+
+    run(body)
+
+
+def test_a_helper_that_is_away_at_the_start_keeps_no_agent_from_starting(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.again()
+        world.link.failures["list"] = HelperError("It is away.")
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({}, [])
+        world.again()
+        await world.supervisor.resume()
+        assert world.link.calls == [], "with nothing kept nobody is asked"
+
+    run(body)
+
+
+def test_a_laptop_that_moved_where_the_profile_cannot_work_keeps_no_agent_from_starting(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, routing=RoutingMode.GATEWAY)))
+        await world.up(PROD)
+        world.again()
+        world.link.held = {"qa": "orphaned", "prod": "orphaned"}
+        world.on_link = False
+        await world.supervisor.resume()
+        assert world.states == {"prod": "up"}
+        assert world.kept == ["prod.json"]
+
+    run(body)
+
+
+def test_a_folder_that_cannot_be_written_takes_no_working_session_down(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(world: World) -> None:
+        world.folder.write_text("a file where the folder should be")
+        await world.up(QA)
+        assert (world.states, world.link.held) == ({"qa": "up"}, {"qa": "up"})
+        await world.supervisor.down("qa", everything=False)
+        assert world.states == {}
+
+    run(body)
+    assert "will not know of qa" in caplog.text
+
+
+def test_what_is_kept_is_for_its_user_alone(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        assert world.folder.stat().st_mode & 0o077 == 0
+        assert json.loads((world.folder / "qa.json").read_text()) == encode(Wish(profile=QA))
+
+    run(body)
+
+
+def test_ups_at_once_come_one_after_the_other(run: Run) -> None:
+    async def body(world: World) -> None:
+        await asyncio.gather(world.up(QA), world.up(PROD), world.up(QA))
+        assert world.link.calls == ["apply qa", "confirm qa", "apply prod", "confirm prod"]
+
+    run(body)
