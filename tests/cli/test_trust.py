@@ -29,7 +29,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def profile(tmp_path: Path) -> Path:
-    path = tmp_path / "a profile.yaml"  # the blank must survive a shell
+    path = tmp_path / "profile.yaml"
     path.write_text(SAMPLE)
     return path
 
@@ -40,7 +40,7 @@ def devlink(
 ) -> Command:
     """Runs the command in this process as the given user: exit code, stdout, stderr."""
     for key in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(key, str(tmp_path / key))
+        monkeypatch.setenv(key, str(tmp_path / key / "with a blank"))
     monkeypatch.setattr("devlink.kernel.observe.observe", lambda *_: ObservedNetwork())
 
     def run(*arguments: str, uid: int = 0) -> tuple[int, str, str]:

@@ -344,6 +344,7 @@ def test_a_message_that_does_not_end_in_time_ends_its_connection(
     async def body(running: Running) -> None:
         async with running.caller() as idle, running.caller() as caller:
             await caller.raw(b'{"met')
+            await running.until(lambda: running.server.connections == 2)
             async with asyncio.timeout(LIMIT):
                 while running.server.connections == 2:
                     with contextlib.suppress(ConnectionError):
