@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
 from devlink.core.prefixes import IPAddress
-from devlink.errors import DevlinkError, HelperError
+from devlink.errors import DevlinkError, HelperError, ProtocolError
 from devlink.helper.parts import Parts
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
@@ -58,10 +58,7 @@ class Feed:
         try:
             if not self._sockets:
                 self._sockets = await _bind(address)
-            if self.is_serving:
-                assert self._connection is not None
-                await self._configure(self._connection, with_sockets=False)
-            else:
+            if not await self._configured_again():
                 await self._connect()
         except (DevlinkError, OSError) as error:
             await self.stop()
@@ -72,6 +69,25 @@ class Feed:
                 why=f"{error or 'it does not answer'}.",
                 next_step="The helper's log says more.",
             ) from error
+
+    async def _configured_again(self) -> bool:
+        """Whether the present forwarder took the new rules; one that died over them is no reason to fail."""
+        if not self.is_serving:
+            return False
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        try:
+            await self._configure(connection, with_sockets=False)
+        except ProtocolError:
+            connection.close()
+            return False
+        except BaseException:
+            connection.close()
+            raise
+        if connection.closed.done():  # its end was noted while it was nobody's
+            return False
+        self._connection = connection
+        return True
 
     async def stop(self) -> None:
         """Close the line and the sockets: the forwarder ends by itself."""
@@ -122,11 +138,13 @@ class Feed:
         began, pause, given_up = loop.time(), 0.02, False
         while self._config is not None and self._address is not None:
             try:
-                if not self._sockets:
-                    self._sockets = await _bind(self._address)
-                await self._connect()
+                # One that starts and hangs is not back either.
+                async with asyncio.timeout(None if given_up else max(0.0, began + REVIVE_LIMIT - loop.time())):
+                    if not self._sockets:
+                        self._sockets = await _bind(self._address)
+                    await self._connect()
             except (DevlinkError, OSError) as error:
-                log.warning("the forwarder is not back yet: %s", error)
+                log.warning("the forwarder is not back yet: %s", error or "it does not answer")
             else:
                 self.restarts += 1
                 log.warning("the forwarder is back after %.0f ms", (loop.time() - began) * 1000)
@@ -134,7 +152,7 @@ class Feed:
                 if given_up:
                     await self._returned()
                 return
-            if loop.time() - began > REVIVE_LIMIT and not given_up:
+            if loop.time() - began >= REVIVE_LIMIT and not given_up:
                 given_up = True
                 self._close_sockets()
                 await self._lost()

@@ -101,6 +101,7 @@ class Machine:
                 await self._install(previous)
             except DevlinkError as second:
                 log.error("the rollback failed too: %s", second)
+                await self._resolver_off_if_nobody_serves()
                 raise HelperError(
                     f"{error.what} Taking it back failed too: {second.what}",
                     why=f"{error.why} {second.why}".strip(),
@@ -184,9 +185,14 @@ class Machine:
 
     async def _give_resolver_back(self) -> None:
         """The forwarder did not come back: ordinary names must not wait for it."""
+        async with self.lock:
+            await self._resolver_off_if_nobody_serves()
+
+    async def _resolver_off_if_nobody_serves(self) -> None:
+        if self._feed.is_serving:
+            return
         try:
-            async with self.lock:
-                await self._resolver_off()
+            await self._resolver_off()
         except DevlinkError as error:
             log.error("the forwarder is gone and the resolver cannot be restored: %s", error)
 

@@ -34,14 +34,35 @@ def answer(interface: str, methods: Mapping[str, Method], message: Mapping[str, 
         return varlink.error_reply(interface, UnexpectedError(f"{call.method} failed: {error!r}."))
 
 
+class Caller:
+    """Who is being served at the moment, for a method that must know whether anybody still waits for it."""
+
+    def __init__(self) -> None:
+        self._connection: socket.socket | None = None
+
+    def now(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def is_gone(self) -> bool:
+        """Whether the caller has closed both ways, as one that died has."""
+        return self._connection is not None and _is_gone(self._connection)
+
+
 def serve(
-    listener: socket.socket, interface: str, methods: Mapping[str, Method], *, idle: float, call_limit: float = 10.0
+    listener: socket.socket,
+    interface: str,
+    methods: Mapping[str, Method],
+    *,
+    idle: float,
+    call_limit: float = 10.0,
+    caller: Caller | None = None,
 ) -> None:
     """Serve one connection at a time until nobody connects for `idle` seconds.
 
     Peers other than root, this uid and the owner of the socket's file are shown out. A connection that sends or takes
-    nothing for `call_limit` seconds is closed.
+    nothing for `call_limit` seconds is closed. `caller` is kept at the one that is served.
     """
+    caller = caller or Caller()
     while True:
         listener.settimeout(idle)
         try:
@@ -54,6 +75,7 @@ def serve(
                 log.warning("refused a connection of uid %d", peer.uid)
                 continue
             connection.settimeout(call_limit)
+            caller.now(connection)
             reader = FrameReader()
             try:
                 while data := connection.recv(1 << 16):

@@ -204,9 +204,10 @@ class Link:
             assert time.monotonic() < deadline, f"it did not come true that {what}\n{self.logs()}"
             time.sleep(0.02)
 
-    def await_end(self, running: Entered, *, limit: float = 25.0) -> tuple[int, str]:
-        """The exit code of a command and what it said; whatever stops itself meanwhile is let go on."""
-        self.wait_until(lambda: running.poll() is not None, f"{running.args!r} ends", limit, meanwhile=self.thaw)
+    def await_end(self, running: Entered, *, limit: float = 25.0, thaw: bool = True) -> tuple[int, str]:
+        """The exit code of a command and what it said; whatever stops itself meanwhile is let go on (`thaw`)."""
+        meanwhile = self.thaw if thaw else int
+        self.wait_until(lambda: running.poll() is not None, f"{running.args!r} ends", limit, meanwhile=meanwhile)
         said, _ = running.communicate()
         return running.returncode, said
 

@@ -1,5 +1,6 @@
 """SIGKILL of each process at each step of `up` and `down`: it heals, and the laptop is as before."""
 
+import os
 import signal
 
 import pytest
@@ -49,6 +50,55 @@ def test_a_kill_heals(node_lan: Link, before: Snapshot, point: str, victim: str)
     link.await_equal(before)
     settle(link)
     link.assert_equal(before)
+
+
+def test_an_order_to_write_from_a_helper_that_died_is_not_carried_out(node_lan: Link, before: Snapshot) -> None:
+    """The next helper has looked already, and found nothing to take back."""
+    link = node_lan
+    running = run_into(link, "files.write.asked")
+    (late,) = link.stopped()
+    link.kill("agent", "helper")
+    link.wait_until(link.helper_answers, "a helper answers again")
+    os.kill(late, signal.SIGCONT)
+    link.await_end(running)
+    link.wait_until(lambda: not link.remains(), "only the helper runs")
+    link.assert_equal(before)
+
+
+def test_an_order_to_restore_from_a_helper_that_died_is_not_carried_out(node_lan: Link, before: Snapshot) -> None:
+    """The next helper has brought the same up again."""
+    link = node_lan
+    running = run_into(link, "files.restore.asked")
+    (late,) = link.stopped()
+    link.kill("agent", "helper")
+    link.wait_until(link.helper_answers, "a helper answers again")
+    running.kill()
+    link.await_end(running, thaw=False)
+    link.up()
+    while_up = link.world.snapshot()
+    os.kill(late, signal.SIGCONT)
+    link.wait_until(lambda: late not in link.pids("files"), "the late process ends")
+    link.assert_equal(while_up)
+    link.down()
+    settle(link)
+    link.assert_equal(before)
+
+
+@pytest.mark.parametrize("point", ["helper.resolver-restored", "helper.routes-deleted"])
+def test_what_was_to_go_down_is_not_brought_up_again(node_lan: Link, before: Snapshot, point: str) -> None:
+    """A helper that dies over `down`: the next one undoes everything, and the agent leaves it so."""
+    link = node_lan
+    link.restart_helper(fault=point)
+    link.up()
+    with link.start("down") as running:
+        link.wait_until(link.stopped, f"the helper comes to {point}")
+        link.kill("helper")
+        code, said = link.await_end(running)
+    assert (code, "Next:" in said) == (6, True), said
+    link.await_equal(before)
+    link.wait_until(lambda: not link.remains(), "only the helper runs: the agent has nothing to wait for")
+    link.assert_equal(before)
+    link.down(expect=3)
 
 
 @pytest.mark.parametrize("point", POINTS)

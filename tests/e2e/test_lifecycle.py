@@ -4,6 +4,7 @@ import itertools
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ import pytest
 
 from devlink import lab
 from devlink.lab.snapshot import Snapshot
-from tests.e2e.link import RESOLV_CONF, Link
+from tests.e2e.link import PROFILE, RESOLV_CONF, Link
 
 pytestmark = pytest.mark.lab
 
@@ -219,46 +220,67 @@ def waiting_octets(link: Link) -> int:
 
 
 @contextmanager
-def killed_whenever_it_starts(link: Link, role: str) -> Iterator[None]:
-    """A process that cannot stay: as if it crashed in each start."""
+def whenever_it_starts(link: Link, role: str, number: int) -> Iterator[None]:
+    """A process that gets a signal in each start: it crashes each time, or hangs each time."""
     over = threading.Event()
 
-    def kill() -> None:
+    def send() -> None:
         while not over.wait(0.005):
-            link.kill(role)
+            link.kill(role, number=number)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
         yield
     finally:
         over.set()
-        killer.join()
+        sender.join()
+        link.kill(role, number=signal.SIGCONT)
 
 
-def test_while_no_forwarder_can_live_the_resolver_is_given_back(link: Link) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["crashing", "hanging"])
+def test_while_no_forwarder_can_live_the_resolver_is_given_back(link: Link, number: int) -> None:
     before = link.world.snapshot()
     link.up()
-    with killed_whenever_it_starts(link, "forwarder"):
+    link.kill("forwarder")
+    began = time.monotonic()
+    with whenever_it_starts(link, "forwarder", number):
         link.wait_until(lambda: link.world.snapshot().resolver == before.resolver, "the resolver is given back")
         assert ordinary_name_answers(link)
+        print(f"ordinary names work after {time.monotonic() - began:.1f} s")
     link.wait_until(lambda: cluster_name_answers(link), "cluster names are back with the forwarder")
     assert ordinary_name_answers(link)
     link.down()
-    link.assert_equal(before)
+    link.await_equal(before)
+
+
+def test_a_change_and_its_rollback_that_both_fail_leave_ordinary_names(link: Link) -> None:
+    """Whatever else is lost then, no program may be left with a nameserver that is not there."""
+    before = link.world.snapshot()
+    link.up()
+    with whenever_it_starts(link, "forwarder", signal.SIGKILL):
+        link.up(PROFILE, "--no-routes", expect=6)
+        link.wait_until(lambda: link.world.snapshot().resolver == before.resolver, "the resolver is given back")
+        assert ordinary_name_answers(link)
+        assert set(link.states().values()) <= {"degraded"}
+    link.up()
+    assert set(link.states().values()) == {"up"}
+    assert cluster_name_answers(link)
+    link.down()
+    link.await_equal(before)
 
 
 def test_down_while_no_forwarder_can_live(link: Link) -> None:
     before = link.world.snapshot()
     link.up()
-    with killed_whenever_it_starts(link, "forwarder"):
+    with whenever_it_starts(link, "forwarder", signal.SIGKILL):
         link.down()
         link.await_equal(before)
 
 
 def test_up_while_no_forwarder_can_live_is_rolled_back(link: Link) -> None:
     before = link.world.snapshot()
-    with killed_whenever_it_starts(link, "forwarder"):
+    with whenever_it_starts(link, "forwarder", signal.SIGKILL):
         link.up(expect=6)
         link.await_equal(before)
 

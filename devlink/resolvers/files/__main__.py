@@ -11,7 +11,7 @@ from devlink.errors import UsageError
 from devlink.resolvers.files import INTERFACE
 from devlink.resolvers.files.worker import Worker
 from devlink.rpc.activation import listen_sockets
-from devlink.rpc.service import serve
+from devlink.rpc.service import Caller, serve
 
 FOLDER = "/etc"
 IDLE = 1.0
@@ -61,7 +61,8 @@ def main() -> None:
     if len(sockets) != 1:
         raise SystemExit("devlink files is started with one listening socket: by devlink's helper, or by systemd.")
     with sockets[0] as listener:
-        serve(listener, INTERFACE, methods(Worker(FOLDER)), idle=IDLE)
+        caller = Caller()
+        serve(listener, INTERFACE, methods(Worker(FOLDER, is_called_off=caller.is_gone)), idle=IDLE, caller=caller)
 
 
 if __name__ == "__main__":

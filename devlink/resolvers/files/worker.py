@@ -18,7 +18,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from devlink.core.prefixes import IPAddress
@@ -37,10 +37,12 @@ RETRIES = 3
 
 POINTS.update(
     {
+        "files.write.asked": "the order has come, nothing is locked",
         "files.write.locked": "the stage exists, empty",
         "files.write.linked": "the file from before has its second name",
         "files.write.staged": "our text is complete on the disk",
         "files.write.renamed": "our text is resolv.conf",
+        "files.restore.asked": "the order has come, nothing is locked",
         "files.restore.locked": "the stage exists, empty",
         "files.restore.renamed": "the file from before is resolv.conf again, or ours is removed",
         "files.restore.dropped": "the backup is gone",
@@ -55,11 +57,15 @@ class _ChangedMeanwhileError(Exception):
 class Worker:
     """Write and Restore in one folder. Both may be repeated, and killed at any moment."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, is_called_off: Callable[[], bool] = bool) -> None:
+        """`is_called_off` says that whoever asked has died. It is asked under the lock: a successor that looked before
+        us has seen that there is nothing of ours, one that looks after us waits until we have ended."""
         self._folder = folder
+        self._is_called_off = is_called_off
 
     def write(self, address: IPAddress) -> None:
         """Make `address` the only nameserver and keep the file from before. Raises HelperError, nothing changed."""
+        fault_point("files.write.asked")
         with self._opened() as folder:
             for _ in range(RETRIES):
                 try:
@@ -78,6 +84,7 @@ class Worker:
 
         Raises HelperError; nothing is changed then.
         """
+        fault_point("files.restore.asked")
         with self._opened() as folder:
             if not self._is_present(folder, BACKUP_NAME) and not self._is_present(folder, STAGE_NAME):
                 present = _read_ours(folder)
@@ -202,9 +209,11 @@ class Worker:
 
     @contextmanager
     def _stage(self, folder: int) -> Iterator[int]:
-        """The stage, made and locked by us; gone afterwards."""
+        """The stage, made and locked by us; gone afterwards. Raises HelperError where the caller has gone."""
         stage = self._take_stage(folder)
         try:
+            if self._is_called_off():
+                raise HelperError(f"{self._path} is not touched.", why="The helper that asked for it has ended.")
             yield stage
         finally:
             # After the rename the name is free, or another process's who waited.
