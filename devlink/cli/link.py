@@ -1,5 +1,6 @@
 """`devlink up`, `down` and `status`: the link itself."""
 
+import os
 import signal
 import sys
 import time
@@ -39,12 +40,13 @@ def up(profile: str | None, dry_run: bool, replace: bool, no_dns: bool, no_route
         from devlink.cli.plan import show_plan
 
         return show_plan(chosen, with_dns=not no_dns, with_routes=not no_routes)
-    if foreground:  # whatever ends this command ends what it brought up
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
+    wish = {"profile": chosen, "replace": replace, "dns": not no_dns, "routes": not no_routes}
+    # In the foreground, whatever ends this command ends what it brought up. Else SIGTERM and SIGHUP kill it, and the
+    # agent takes back what nobody waits for.
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if foreground else (signal.SIGINT,)
     try:
-        session = _bring_up({"profile": chosen, "replace": replace, "dns": not no_dns, "routes": not no_routes})
+        session = _bring_up(wish, ending)
     except DevlinkError as error:
         error.next_step = error.next_step.replace("devlink trust PROFILE", f"devlink trust {profile or ''}".strip())
         raise
@@ -52,45 +54,47 @@ def up(profile: str | None, dry_run: bool, replace: bool, no_dns: bool, no_route
         return EXIT_INTERRUPTED
     name = str(session["name"])
     try:
+        _on_signals(ending, signal.default_int_handler if foreground else signal.SIG_IGN)
         click.echo(f"{name} is up ({time.monotonic() - began:.1f} s).", err=True)
         _show_session(session, err=True)
         if not foreground:
             return 0
         _stay(name)
     except KeyboardInterrupt:
-        if not foreground:
-            raise
-    _shut_out_signals()
+        _on_signals(ending, signal.SIG_IGN)  # the way back is short, and must not be cut
     return _down(name, everything=False)
 
 
-def _bring_up(wish: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The session that is up, or None if Ctrl-C came: then it was taken back, and that was said."""
+def _bring_up(wish: Mapping[str, Any], ending: tuple[signal.Signals, ...]) -> Mapping[str, Any] | None:
+    """The session that is up, or None if one of the signals came: then it was taken back, and that was said."""
     steps = Steps()
-    session: Mapping[str, Any] | None = None
+    session: Mapping[str, Any] = {}
     cancelled = False
     with connect_or_start() as agent:
-        replies = agent.stream("io.devlink.Agent.Up", wish)
-        while session is None:
-            try:
-                for reply in replies:
-                    if "session" in reply:
-                        session = reply["session"]
-                    else:
-                        steps.show(str(reply.get("step", "")), bool(reply.get("done")))
-            except KeyboardInterrupt:
+
+        def cancel(*_: object) -> None:
+            # No exception: it could come between the arrival of a reply and its being noted.
+            nonlocal cancelled
+            if not cancelled:
                 cancelled = True
-                _shut_out_signals()
-                steps.show("cancelled: taking everything back", False)
+                steps.cut("cancelled: taking everything back")
                 agent.give_up()
-                replies = agent.remaining()
-            except DevlinkError as error:
-                steps.end()
-                if not cancelled:
-                    raise
-                click.echo(str(error), err=True)
-                return None
-    steps.end()
+
+        _on_signals(ending, cancel)
+        try:
+            for reply in agent.stream("io.devlink.Agent.Up", wish):
+                if "session" in reply:
+                    session = reply["session"]
+                else:
+                    steps.show(str(reply.get("step", "")), bool(reply.get("done")))
+        except DevlinkError as error:
+            if not cancelled:
+                raise
+            steps.end()
+            click.echo(str(error), err=True)
+            return None
+        finally:
+            steps.end()
     if not cancelled:
         return session
     # It was up before the agent heard of it.
@@ -99,10 +103,9 @@ def _bring_up(wish: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _shut_out_signals() -> None:
-    """The way back is short, and must not be cut."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+def _on_signals(numbers: tuple[signal.Signals, ...], handler: Any) -> None:
+    for number in numbers:
+        signal.signal(number, handler)
 
 
 class Steps:
@@ -120,6 +123,12 @@ class Steps:
         self._open = self._terminal and not done
         if done or self._terminal:
             click.echo(f"{mark} {step}", nl=not self._open, err=True)
+
+    def cut(self, step: str) -> None:
+        """A last step that may come in the middle of another one's being shown: for a signal handler."""
+        if self._terminal:
+            os.write(sys.stderr.fileno(), f"\r\x1b[K… {step}".encode())
+            self._open = True
 
     def end(self) -> None:
         """The moving line, if one stands, goes."""
