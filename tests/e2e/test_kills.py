@@ -110,6 +110,7 @@ def test_after_a_kill_of_everything_restore_heals(node_lan: Link, before: Snapsh
     running.kill()
     link.await_end(running)
     link.run("devlink", "helper", "restore")
+    link.kill("files", number=signal.SIGTERM)  # it would end by itself after an idle second
     link.wait_until(lambda: not link.remains(), "nothing of ours runs")
     after = link.world.snapshot()
     assert not at_rest(before).diff(at_rest(after))

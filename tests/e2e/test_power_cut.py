@@ -48,6 +48,7 @@ def cut_power(link: Link) -> None:
 def restore(link: Link) -> Snapshot:
     """The laptop after what the boot unit runs."""
     link.run("devlink", "helper", "restore")
+    link.kill("files", number=signal.SIGTERM)  # it would end by itself after an idle second
     link.wait_until(lambda: not link.remains(), "nothing of ours runs")
     return at_rest(link.world.snapshot())
 
@@ -115,10 +116,17 @@ def spoil(link: Link, text: str | None) -> None:
         link.world.write_file(LAPTOP, JOURNAL, text)
 
 
+@pytest.mark.parametrize("text", ["", "\0" * 64, '{"resolver": 3}'], ids=repr)
+def test_a_journal_that_cannot_be_read_and_nothing_to_undo(node_lan: Link, before: Snapshot, text: str) -> None:
+    cut_power(node_lan)
+    spoil(node_lan, text)
+    assert not before.diff(restore(node_lan))
+
+
 def test_a_cut_in_the_middle_of_writing_the_journal(node_lan: Link, before: Snapshot) -> None:
     node_lan.up()
     cut_power(node_lan)
-    node_lan.run("mv", JOURNAL, "/var/lib/devlink/.journal.json.new")
+    node_lan.run("mv", JOURNAL, "/var/lib/devlink/.journal.json.new")  # the name that it grows under
     assert not before.diff(restore(node_lan))
 
 
