@@ -48,7 +48,8 @@ class ForwarderConfig:
     """Of all sessions; the longest suffix wins."""
     upstreams: tuple[Upstream, ...] = ()
     """For everything else, in order of preference; never one of our own addresses."""
-    proof: ProofRecord | None = None
+    proofs: tuple[ProofRecord, ...] = ()
+    """Names that it answers itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

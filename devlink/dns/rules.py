@@ -1,7 +1,7 @@
 """The forwarder's configuration, compiled: whose a name is, what is answered here, which server is asked when."""
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from devlink.core.plan import ForwarderConfig, Upstream
@@ -46,6 +46,12 @@ class Destination:
     """The zone's suffix as text, or ORDINARY."""
     steps: tuple[Step, ...]
     namespaces: frozenset[bytes] | None = None
+    group: str = field(init=False)
+    """Its servers as one text: zones with the same servers live and die together, and share what may be in flight."""
+
+    def __post_init__(self) -> None:
+        servers = dict.fromkeys(step.server for step in self.steps)
+        object.__setattr__(self, "group", " ".join(f"{server.host}#{server.port}" for server in servers))
 
     @property
     def servers(self) -> str:
@@ -67,7 +73,7 @@ class Rules:
 
     def __init__(self, config: ForwarderConfig, own: Set[Server] = frozenset()) -> None:
         """`own`: the forwarder's own sockets; an upstream that is one of them is left out, it would be a loop."""
-        self.zones = SuffixTable(
+        zones = [
             (
                 zone.suffix,
                 Destination(
@@ -79,10 +85,11 @@ class Rules:
                 ),
             )
             for zone in config.zones
-        )
+        ]
+        self.zones = SuffixTable(zones)
         self.claimed = ClaimedDomains(zone.suffix for zone in config.zones)
         self.ordinary = Destination(name=ORDINARY, steps=steps_for(config.upstreams, own))
-        self._proof = None if config.proof is None else (config.proof.name.wire, config.proof.address.packed)
+        self._proofs = {proof.name.wire: proof.address.packed for proof in config.proofs}
 
     def decide(self, query: Query) -> Destination | Verdict:
         """Where a question goes, or what is answered at once."""
@@ -91,8 +98,8 @@ class Rules:
         if query.qtype in (AXFR, IXFR):
             return Verdict(Rcode.REFUSED, ede=Ede.PROHIBITED, text="zone transfers are not forwarded")
         name = query.name
-        if self._proof is not None and name.octets == self._proof[0]:
-            packed = self._proof[1]
+        packed = self._proofs.get(name.octets)
+        if packed is not None:
             matches = query.qtype in (A if len(packed) == 4 else AAAA, ANY)
             return Verdict(Rcode.NOERROR, (address_record(packed),) if matches else ())
         found = self.zones.find(name)

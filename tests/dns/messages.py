@@ -65,6 +65,6 @@ def zone(suffix: str, *servers: str, namespaces: tuple[str, ...] | None = None) 
 SPLIT = ForwarderConfig(
     zones=(zone("cluster.local"), zone("254.10.in-addr.arpa")),
     upstreams=(upstream(ORDINARY), upstream(ORDINARY_TWO)),
-    proof=ProofRecord(name=name("proof.devlink.example"), address=ip_address("127.0.0.77")),
+    proofs=(ProofRecord(name=name("proof.devlink.example"), address=ip_address("127.0.0.77")),),
 )
 """One cluster and two ordinary servers."""

@@ -37,7 +37,6 @@ class Bench:
 
     config: ForwarderConfig = SPLIT
     max_in_flight: int = 100
-    max_per_client: int = 50
     now: float = 1000.0
     answers: list[Answer] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
@@ -50,7 +49,6 @@ class Bench:
         self.engine = Engine(
             lambda n: next(numbers).to_bytes(n, "big"),
             max_in_flight=self.max_in_flight,
-            max_per_client=self.max_per_client,
         )
         self.configure(self.config)
 
@@ -412,16 +410,12 @@ def test_the_forwarders_own_address_is_a_client_too() -> None:
 
 
 def test_too_many_questions_fail_at_once_and_room_comes_back() -> None:
-    bench = Bench(max_in_flight=5, max_per_client=3)
-    other = Client("127.0.0.2", False, "other")
+    bench = Bench(max_in_flight=6)
     for _ in range(4):
         bench.query(question("www.example"))
-    assert len(bench.asks) == 3
-    assert parse(bench.answers[0].packet).header.rcode == 2
-    for _ in range(3):
-        bench.query(question("www.example"), other)
-    assert len(bench.asks) == 5
-    assert bench.engine.stats.overloads == 2
+    assert len(bench.asks) == 3, "half of the room: there are two groups of servers"
+    assert parse(bench.only_answer).header.rcode == 2
+    assert bench.engine.stats.overloads == 1
     bench.query(question("proof.devlink.example"))
     assert parse(bench.answers[-1].packet).header.rcode == 0
     for ask in bench.asks:
@@ -429,6 +423,66 @@ def test_too_many_questions_fail_at_once_and_room_comes_back() -> None:
     bench.assert_quiet()
     bench.query(question("www.example"))
     assert len(bench.open) == 1
+
+
+@pytest.mark.parametrize(
+    ("dead", "alive"),
+    [
+        ("www.example", "web.default.svc.cluster.local"),
+        ("web.default.svc.cluster.local", "www.example"),
+        ("web.default.svc.cluster.kube", "web.default.svc.cluster.local"),
+    ],
+)
+@pytest.mark.parametrize("client", [UDP, TCP])
+def test_questions_that_wait_for_a_dead_server_take_no_room_from_other_servers(
+    dead: str, alive: str, client: Client
+) -> None:
+    bench = Bench(replace(SPLIT, zones=(*SPLIT.zones, zone("cluster.kube", "10.1.0.2"))), max_in_flight=30)
+    for _ in range(100):
+        bench.query(question(dead), client)
+    assert bench.engine.in_flight == 10
+    for _ in range(10):
+        bench.query(question(alive), client)
+    assert bench.engine.in_flight == 20, "all other servers have the whole of their share"
+    bench.query(question(alive), client)
+    assert bench.engine.in_flight == 20
+    bench.give_up()
+    bench.assert_quiet()
+    bench.query(question(dead), client)
+    assert bench.engine.in_flight == 1
+
+
+def test_zones_with_the_same_servers_share_what_they_may_have_in_flight() -> None:
+    bench = Bench(max_in_flight=10)
+    for _ in range(4):
+        bench.query(question("web.default.svc.cluster.local"))
+        bench.query(question("1.0.254.10.in-addr.arpa", "PTR"))
+    assert bench.engine.in_flight == 5
+
+
+def test_a_question_that_new_rules_send_elsewhere_counts_there() -> None:
+    bench = Bench(max_in_flight=4)
+    bench.query(question("a.default.svc.cluster.kube"))
+    bench.query(question("b.default.svc.cluster.kube"))
+    bench.configure(replace(SPLIT, zones=(zone("cluster.kube", CLUSTER),)))
+    bench.query(question("c.default.svc.cluster.kube"))
+    assert bench.engine.stats.overloads == 1, "its servers have two already"
+    bench.query(question("www.example"))
+    assert bench.engine.in_flight == 3, "and the ordinary ones have none"
+    bench.give_up()
+    bench.assert_quiet()
+
+
+def test_the_room_for_questions_is_bounded_even_where_new_rules_make_the_shares_smaller() -> None:
+    bench = Bench(ForwarderConfig(upstreams=SPLIT.upstreams), max_in_flight=4)
+    for _ in range(6):
+        bench.query(question("www.example"))
+    assert bench.engine.in_flight == 4
+    bench.configure(SPLIT)
+    bench.query(question("web.default.svc.cluster.local"))
+    assert bench.engine.in_flight == 4
+    bench.give_up()
+    bench.assert_quiet()
 
 
 def test_finished_questions_leave_no_heap_of_timers() -> None:

@@ -92,7 +92,7 @@ def test_an_excluded_namespace_is_refused_and_the_others_are_asked_for() -> None
 )
 def test_the_proof_name_has_its_address_and_no_other_type(address: str, qtype: str, count: int) -> None:
     proof = ProofRecord(name=name("n0nce.cluster.local"), address=ip_address(address))
-    decision = decide(Rules(replace(SPLIT, proof=proof)), "N0NCE.cluster.local", qtype)
+    decision = decide(Rules(replace(SPLIT, proofs=(proof,))), "N0NCE.cluster.local", qtype)
     assert isinstance(decision, Verdict)
     assert (decision.rcode, len(decision.records)) == (Rcode.NOERROR, count)
 

@@ -52,7 +52,7 @@ def split(cluster: FakeServer, ordinary: FakeServer) -> ForwarderConfig:
     return ForwarderConfig(
         zones=(replace(zone("cluster.local"), servers=(cluster.upstream(),)),),
         upstreams=(ordinary.upstream(),),
-        proof=ProofRecord(name=name("proof.devlink.example"), address=ip_address("127.0.0.77")),
+        proofs=(ProofRecord(name=name("proof.devlink.example"), address=ip_address("127.0.0.77")),),
     )
 
 
