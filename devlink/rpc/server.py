@@ -16,14 +16,22 @@ from devlink.rpc.tasks import spawn
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 256
+"""Of all accounts but root's."""
 MAX_CONNECTIONS_PER_UID = 64
+RESERVED_CONNECTIONS = 4
+"""What an account may always have, however many the others hold. The group's members are few: it adds up to little."""
 MAX_QUEUED_CALLS = 16
 PARTIAL_FRAME_LIMIT = 10.0
 """Seconds for the rest of a message to arrive, and for a reply to be taken."""
 MAX_STRANGER_FRAME = 64 << 10
 """Octets in one message of a peer that may call nothing: it may still ask who we are, and read why not."""
 MAX_UNANSWERED = 4 * MAX_FRAME
-"""Octets of all messages together that are not answered yet: what bounds the memory, whoever sends how much at once."""
+"""Octets of messages not answered yet, of all but root: bounds the memory, whoever sends how much at once."""
+MAX_UNANSWERED_PER_UID = 2 * MAX_FRAME
+"""The same for each account, and for root's alone."""
+ROOT = 0
+STRANGERS = -1
+"""The one account of all who may call nothing: with the ids of subuid(5) one user can come as 65,536 of them."""
 
 
 class CallerGoneError(Exception):
@@ -35,12 +43,15 @@ class Session:
 
     def __init__(self, sock: socket.socket) -> None:
         self.peer: Peer = peer_of(sock)
+        self.account = self.peer.uid
+        """On whose account its octets and its connection go: the uid, or STRANGERS."""
         self.finished = False
         """The caller has said that it will ask no more (EOF)."""
         self.unanswered = 0
         """Octets that came and are not answered yet."""
         self._socket = sock
         self._loop = asyncio.get_running_loop()
+        self._reading: asyncio.Task[None] | None = None
 
     async def send(self, parameters: Mapping[str, Any]) -> None:
         """One reply of several (`continues`). Raises CallerGoneError."""
@@ -48,6 +59,12 @@ class Session:
             await self._write(varlink.reply(parameters, continues=True))
         except OSError as error:
             raise CallerGoneError from error
+
+    def _end(self) -> None:
+        """Have it treated as though the caller had gone: a call in progress is rolled back."""
+        self.finished = True
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def _write(self, message: dict[str, Any]) -> None:
         async with asyncio.timeout(PARTIAL_FRAME_LIMIT):
@@ -106,8 +123,8 @@ class Server:
                 continue
             sock.setblocking(False)
             session = Session(sock)
-            per_uid = Counter(other.peer.uid for other in self._connections)
-            if len(self._connections) >= MAX_CONNECTIONS or per_uid[session.peer.uid] >= MAX_CONNECTIONS_PER_UID:
+            session.account = self._account(session.peer)
+            if not self._has_room(session.account):
                 log.warning("too many connections: closed one of uid %d", session.peer.uid)
                 sock.close()
                 continue
@@ -120,11 +137,42 @@ class Server:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _account(self, peer: Peer) -> int:
+        try:
+            return peer.uid if peer.uid == ROOT or self._admit(peer) is None else STRANGERS
+        except OSError as error:  # the group database, too, needs a file descriptor
+            log.warning("cannot tell who uid %d is: %s", peer.uid, error)
+            return STRANGERS
+
+    def _has_room(self, account: int) -> bool:
+        held = Counter(other.account for other in self._connections)
+        if held[account] >= MAX_CONNECTIONS_PER_UID:
+            return False
+        return account == ROOT or held[account] < RESERVED_CONNECTIONS or held.total() - held[ROOT] < MAX_CONNECTIONS
+
+    def _too_much_from(self) -> Session | None:
+        """The connection to end because too much waits for an answer, or None.
+
+        It is the one that owes most of the account that owes most: who sends little is never closed for who sends much.
+        """
+        owed: Counter[int] = Counter()
+        for session in self._connections:
+            owed[session.account] += 0 if session.finished else session.unanswered
+        root = owed.pop(ROOT, 0)
+        if root > MAX_UNANSWERED_PER_UID:
+            account = ROOT
+        elif owed and (max(owed.values()) > MAX_UNANSWERED_PER_UID or owed.total() > MAX_UNANSWERED):
+            account = max(owed, key=owed.__getitem__)
+        else:
+            return None
+        there = (each for each in self._connections if each.account == account and not each.finished)
+        return max(there, key=lambda each: each.unanswered)
+
     async def _converse(self, session: Session, sock: socket.socket) -> None:
         calls: asyncio.Queue[Received] = asyncio.Queue(MAX_QUEUED_CALLS)
         loop = asyncio.get_running_loop()
         working = loop.create_task(self._work(session, calls))
-        reading = loop.create_task(self._read(session, sock, calls))
+        reading = session._reading = loop.create_task(self._read(session, sock, calls))
         try:
             await asyncio.wait({working, reading}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -156,8 +204,10 @@ class Server:
                 log.info("closed a connection of uid %d: too large a message", session.peer.uid)
                 return
             session.unanswered += len(data)
-            if sum(other.unanswered for other in self._connections) > MAX_UNANSWERED:
-                log.warning("too much at once: closed a connection of uid %d", session.peer.uid)
+            while (debtor := self._too_much_from()) is not None:
+                log.warning("too much at once: closed a connection of uid %d", debtor.peer.uid)
+                debtor._end()
+            if session.finished:
                 return
             size = before + len(data) - reader.pending
             for message in messages:

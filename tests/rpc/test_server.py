@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
@@ -388,24 +389,140 @@ def test_connections_of_one_user_are_bounded_and_one_that_ends_makes_room(
     run(body)
 
 
-def test_messages_that_wait_for_an_answer_are_bounded_in_all_and_room_comes_back(
+def test_messages_that_wait_for_an_answer_are_bounded_and_room_comes_back(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MAX_UNANSWERED", 1 << 20)
+    monkeypatch.setattr(server, "MAX_UNANSWERED_PER_UID", 1 << 20)
 
     async def body(running: Running) -> None:
         filling = {"filling": "x" * (600 << 10)}
         async with running.caller() as first, running.caller() as second, running.caller() as third:
-            await first.send("Wait", filling)
+            await first.send("Wait", {"filling": "x" * (300 << 10)})
             await running.until(lambda: running.events == ["begun"])
             with contextlib.suppress(ConnectionError):
-                await second.send("Wait", filling)
-            assert await second.receive() is None, "two of them are too much"
+                await second.send("Wait", {"filling": "x" * (1000 << 10)})
+            assert await second.receive() is None, "both are too much, and this one is the larger"
             assert await third.call("Echo", {"n": 1}) == {"n": 1}, "a small one still fits"
             running.go_on.set()
             assert await first.receive() == {"parameters": {}}
             for _ in range(5):  # each is answered before the next: they never add up
                 assert await third.call("Echo", filling | {"n": 2}) == {"n": 2}
+
+    run(body)
+
+
+@pytest.fixture
+def become(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the callers from now on be of another uid: the tests' own cannot change it."""
+    uid = os.getuid()
+    monkeypatch.setattr(server, "peer_of", lambda _: Peer(pid=os.getpid(), uid=uid, gid=0))
+
+    def change(to: int) -> None:
+        nonlocal uid
+        uid = to
+
+    return change
+
+
+Become = Callable[[int], None]
+
+
+async def connect(running: Running, stack: contextlib.AsyncExitStack, count: int) -> list[Caller]:
+    """So many connections, each accepted before the next uid's turn."""
+    before = running.server.connections
+    callers = [await stack.enter_async_context(running.caller()) for _ in range(count)]
+    await running.until(lambda: running.server.connections == before + count)
+    return callers
+
+
+@pytest.mark.parametrize("other", [0, 1001], ids=["root", "another member"])
+def test_one_who_sends_messages_without_end_is_closed_and_nobody_else(
+    run: Run, monkeypatch: pytest.MonkeyPatch, become: Become, other: int
+) -> None:
+    monkeypatch.setattr(server, "MAX_UNANSWERED", 4 << 18)
+    monkeypatch.setattr(server, "MAX_UNANSWERED_PER_UID", 2 << 18)
+
+    async def body(running: Running) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            become(1000)
+            flooders = await connect(running, stack, 6)
+            become(other)
+            (honest,) = await connect(running, stack, 1)
+            for flooder in flooders:
+                with contextlib.suppress(ConnectionError):
+                    await flooder.raw(b"x" * ((1 << 18) - 1))
+                assert await honest.call("Echo", {"n": "x" * (1 << 17)}) == {"n": "x" * (1 << 17)}
+            await running.until(lambda: running.server.connections == 3)
+
+    run(body)
+
+
+def test_of_many_users_the_one_who_owes_most_makes_room_and_root_is_never_among_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch, become: Become
+) -> None:
+    monkeypatch.setattr(server, "MAX_UNANSWERED", 3 << 18)
+    monkeypatch.setattr(server, "MAX_UNANSWERED_PER_UID", 2 << 18)
+
+    async def body(running: Running) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            users: list[Caller] = []
+            for uid, size in ((0, 500 << 10), (1000, 300 << 10), (1001, 400 << 10)):
+                become(uid)
+                users += await connect(running, stack, 1)
+                await users[-1].send("Wait", {"filling": "x" * size})
+            await running.until(lambda: running.events == ["begun"] * 3)
+            become(1002)
+            (small,) = await connect(running, stack, 1)
+            await small.raw(b"x" * (100 << 10))
+            assert await users[2].receive() is not None, "how its call ended"
+            assert await users[2].receive() is None
+            running.go_on.set()
+            for user in users[:2]:
+                assert await user.receive() == {"parameters": {}}
+            assert running.server.connections == 3
+
+    run(body)
+
+
+def test_a_full_house_has_a_seat_for_root_and_for_each_member(
+    run: Run, monkeypatch: pytest.MonkeyPatch, become: Become
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 6)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_UID", 5)
+    monkeypatch.setattr(server, "RESERVED_CONNECTIONS", 2)
+
+    async def body(running: Running) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            become(1000)
+            await connect(running, stack, 5)
+            become(1001)
+            await connect(running, stack, 2)
+            assert await (await stack.enter_async_context(running.caller())).receive() is None, "the house is full"
+            become(0)
+            for n, caller in enumerate(await connect(running, stack, 5)):
+                assert await caller.call("Echo", {"n": n}) == {"n": n}
+            assert await (await stack.enter_async_context(running.caller())).receive() is None, "root has an end too"
+
+    run(body)
+
+
+def test_strangers_are_one_account_however_many_ids_they_come_with(
+    run: Run, monkeypatch: pytest.MonkeyPatch, become: Become
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_UID", 3)
+
+    async def body(running: Running) -> None:
+        running.stranger = True
+        async with contextlib.AsyncExitStack() as stack:
+            for uid in (100000, 100001, 100002):
+                become(uid)
+                await connect(running, stack, 1)
+            become(100003)
+            assert await (await stack.enter_async_context(running.caller())).receive() is None
+            running.stranger = False
+            become(1000)
+            (member,) = await connect(running, stack, 1)
+            assert await member.call("Echo", {"n": 1}) == {"n": 1}
 
     run(body)
 
