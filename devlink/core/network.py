@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable
 
 PROTOCOL = 231
 """`RTA_PROTOCOL` of every route of ours: what says in the kernel that it is ours (unused in iproute2's rt_protos)."""
@@ -143,10 +143,18 @@ class ObservedNetwork:
         return tuple(dict.fromkeys(hop for hop in hops if hop is not None))
 
 
+def forwarding_table(routes: Iterable[ObservedRoute]) -> PrefixTable[ObservedRoute]:
+    """The unicast routes of the main table by destination; of several to the same one, that of the lowest metric."""
+    main = (r for r in routes if r.table == MAIN_TABLE and r.kind == "unicast")
+    return PrefixTable((r.destination, r) for r in sorted(main, key=lambda r: r.metric))
+
+
 def lookup(routes: Iterable[ObservedRoute], address: IPAddress) -> ObservedRoute | None:
-    """The route of the main table that carries `address`: the longest prefix, then the lowest metric."""
-    fitting = (r for r in routes if r.table == MAIN_TABLE and r.kind == "unicast" and address in r.destination)
-    return max(fitting, key=lambda r: (r.destination.prefixlen, -r.metric), default=None)
+    """The route of the main table that carries `address`: the longest prefix, then the lowest metric.
+
+    For many addresses, ask `forwarding_table(routes).longest(address)`.
+    """
+    return forwarding_table(routes).longest(address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,14 @@
 """IP prefixes as sets of addresses: what covers what, what overlaps, what is left."""
 
 import ipaddress
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+T = TypeVar("T")
+ALL_ONES = (1 << 128) - 1
 
 
 def host_prefix(address: IPAddress) -> IPNetwork:
@@ -40,3 +44,67 @@ def covered(prefix: IPNetwork, by: Iterable[IPNetwork]) -> bool:
 def contains(prefixes: Iterable[IPNetwork], address: IPAddress) -> bool:
     """Whether some prefix holds `address`."""
     return any(address in prefix for prefix in prefixes)
+
+
+def span(prefix: IPNetwork) -> tuple[int, int, int]:
+    """Version, first and last address: ipaddress's own comparisons cost ten times as much, and there may be 20,000."""
+    first = int(prefix.network_address)
+    return prefix.version, first, first + (1 << (prefix.max_prefixlen - prefix.prefixlen)) - 1
+
+
+class Cover:
+    """Which of some prefixes holds a given one; a look-up takes the logarithm of their number."""
+
+    def __init__(self, prefixes: Iterable[IPNetwork]) -> None:
+        self._prefixes = collapse(prefixes)
+        self._spans = [span(prefix) for prefix in self._prefixes]
+
+    def find(self, prefix: IPNetwork) -> IPNetwork | None:
+        """The prefix that holds all of `prefix`; neighbours count as the one prefix that they make together."""
+        return self._find(*span(prefix))
+
+    def find_address(self, address: IPAddress) -> IPNetwork | None:
+        """The prefix that holds `address`."""
+        return self._find(address.version, int(address), int(address))
+
+    def _find(self, version: int, first: int, last: int) -> IPNetwork | None:
+        index = bisect_right(self._spans, (version, first, ALL_ONES)) - 1
+        if index < 0:
+            return None
+        outer_version, _, outer_last = self._spans[index]
+        return self._prefixes[index] if outer_version == version and last <= outer_last else None
+
+
+class PrefixTable(Generic[T]):
+    """A value for each of some prefixes, which may nest; a look-up takes as many steps as there are prefix lengths."""
+
+    def __init__(self, items: Iterable[tuple[IPNetwork, T]]) -> None:
+        """Of values for the same prefix the first one stays."""
+        by_length: dict[tuple[int, int], dict[int, T]] = {}
+        for prefix, value in items:
+            numbers = by_length.setdefault((prefix.version, prefix.prefixlen), {})
+            numbers.setdefault(int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen), value)
+        self._lengths = {
+            version: [(length, numbers) for (v, length), numbers in sorted(by_length.items(), reverse=True, key=_length)
+                      if v == version]
+            for version in (4, 6)
+        }  # fmt: skip
+
+    def around(self, prefix: IPNetwork) -> Iterator[T]:
+        """The values of the prefixes that hold all of `prefix`, itself among them; the narrowest first."""
+        number, bits = int(prefix.network_address), prefix.max_prefixlen
+        for length, numbers in self._lengths[prefix.version]:
+            if length <= prefix.prefixlen and (key := number >> (bits - length)) in numbers:
+                yield numbers[key]
+
+    def longest(self, address: IPAddress) -> T | None:
+        """The value of the narrowest prefix that holds `address`."""
+        number, bits = int(address), address.max_prefixlen
+        for length, numbers in self._lengths[address.version]:
+            if (key := number >> (bits - length)) in numbers:
+                return numbers[key]
+        return None
+
+
+def _length(item: tuple[tuple[int, int], object]) -> tuple[int, int]:
+    return item[0]

@@ -3,13 +3,12 @@
 import base64
 import binascii
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from devlink.core.checks import Fault, show
 from devlink.core.names import IN_ADDR_ARPA, IP6_ARPA, DomainName
-from devlink.core.prefixes import IPAddress, IPNetwork, collapse
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, span
 from devlink.core.reserved import objection_to_address, objection_to_prefix
 
 Prefixes = tuple[IPNetwork, ...] | None
@@ -21,7 +20,6 @@ MAX_PROVENANCE = 256
 MAX_SOURCE = 1024
 """Of the provenance: entries, and characters of a value."""
 PROVENANCE_KEY = r"[A-Za-z0-9_.\[\]/-]{1,128}"
-ALL_ONES = (1 << 128) - 1
 IPV6_MIN_MTU = 1280
 """RFC 8200 section 5, in octets."""
 
@@ -40,32 +38,9 @@ class Owner(Addressed, Protocol):
     def pods(self) -> tuple[IPNetwork, ...]: ...
 
 
-class Cover:
-    """Which of some prefixes holds a given one; a look-up takes the logarithm of their number."""
-
-    def __init__(self, prefixes: Iterable[IPNetwork]) -> None:
-        self._prefixes = collapse(prefixes)
-        self._spans = [_span(prefix) for prefix in self._prefixes]
-
-    def find(self, prefix: IPNetwork) -> IPNetwork | None:
-        """The prefix that holds all of `prefix`; neighbours count as the one prefix that they make together."""
-        return self._find(*_span(prefix))
-
-    def find_address(self, address: IPAddress) -> IPNetwork | None:
-        """The prefix that holds `address`."""
-        return self._find(address.version, int(address), int(address))
-
-    def _find(self, version: int, first: int, last: int) -> IPNetwork | None:
-        index = bisect_right(self._spans, (version, first, ALL_ONES)) - 1
-        if index < 0:
-            return None
-        outer_version, _, outer_last = self._spans[index]
-        return self._prefixes[index] if outer_version == version and last <= outer_last else None
-
-
 def overlaps(places: Iterable[Place]) -> Iterator[tuple[Place, Place]]:
     """Each prefix that lies in another one, with that other; n log n, since prefixes nest or are apart."""
-    spans = sorted(((_span(place[1]), place) for place in places), key=lambda item: (item[0][:2], -item[0][2]))
+    spans = sorted(((span(place[1]), place) for place in places), key=lambda item: (item[0][:2], -item[0][2]))
     outer: list[tuple[int, int, Place]] = []
     for (version, first, last), place in spans:
         while outer and (outer[-1][0] != version or outer[-1][1] < first):
@@ -73,12 +48,6 @@ def overlaps(places: Iterable[Place]) -> Iterator[tuple[Place, Place]]:
         if outer:
             yield place, outer[-1][2]
         outer.append((version, last, place))
-
-
-def _span(prefix: IPNetwork) -> tuple[int, int, int]:
-    """Version, first and last address: ipaddress's own comparisons cost ten times as much, and there may be 20,000."""
-    first = int(prefix.network_address)
-    return prefix.version, first, first + (1 << (prefix.max_prefixlen - prefix.prefixlen)) - 1
 
 
 def prefixes_can_be_routed(key: str, prefixes: Prefixes) -> Iterator[Fault]:

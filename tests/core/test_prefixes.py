@@ -5,7 +5,17 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.core.prefixes import IPNetwork, collapse, contains, covered, host_prefix, is_within, overlap
+from devlink.core.prefixes import (
+    Cover,
+    IPNetwork,
+    PrefixTable,
+    collapse,
+    contains,
+    covered,
+    host_prefix,
+    is_within,
+    overlap,
+)
 
 BASE = int(ipaddress.ip_address("10.0.0.0"))
 SMALL = st.builds(
@@ -51,3 +61,34 @@ def test_the_families_never_meet() -> None:
 def test_one_address_is_a_prefix_of_its_own() -> None:
     assert str(host_prefix(ipaddress.ip_address("10.0.0.1"))) == "10.0.0.1/32"
     assert str(host_prefix(ipaddress.ip_address("fd00::1"))) == "fd00::1/128"
+
+
+@given(st.lists(SMALL, max_size=6), SMALL, st.integers(0, 63))
+def test_a_cover_holds_what_its_prefixes_hold_together(
+    prefixes: list[IPNetwork], prefix: IPNetwork, number: int
+) -> None:
+    cover, address = Cover(prefixes), ipaddress.ip_address(BASE + number)
+    assert (cover.find(prefix) is not None) == covered(prefix, prefixes)
+    assert (cover.find_address(address) is not None) == contains(prefixes, address)
+    assert (found := cover.find(prefix)) is None or is_within(prefix, found)
+
+
+@given(st.lists(SMALL, max_size=12), SMALL, st.integers(0, 63))
+def test_a_table_finds_the_narrowest_prefix_and_all_around_it(
+    prefixes: list[IPNetwork], prefix: IPNetwork, number: int
+) -> None:
+    table, address = PrefixTable((p, p) for p in prefixes), ipaddress.ip_address(BASE + number)
+    holding = sorted({p for p in prefixes if address in p}, key=lambda p: -p.prefixlen)
+    assert table.longest(address) == (holding[0] if holding else None)
+    assert list(table.around(prefix)) == sorted(
+        {p for p in prefixes if is_within(prefix, p)}, key=lambda p: -p.prefixlen
+    )
+
+
+def test_a_table_keeps_the_families_apart_and_the_first_of_equal_prefixes() -> None:
+    v4, v6 = ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")
+    table = PrefixTable([(v4, "first"), (v4, "second"), (v6, "six")])
+    assert table.longest(ipaddress.ip_address("10.0.0.1")) == "first"
+    assert table.longest(ipaddress.ip_address("fd00::1")) == "six"
+    assert list(table.around(ipaddress.ip_network("10.0.0.0/8"))) == ["first"]
+    assert PrefixTable[str]([]).longest(ipaddress.ip_address("10.0.0.1")) is None
