@@ -14,8 +14,10 @@ from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
 
-CALL_LIMIT = 15.0
-"""Seconds; above all of the helper's own limits together."""
+CALL_LIMIT = 60.0
+"""Seconds for one call. Each of the helper's own steps ends within a few seconds, and its way back repeats them."""
+GREETING_LIMIT = 5.0
+"""Seconds for the helper to say its version."""
 LONGEST_PAUSE = 2.0
 """Seconds between attempts to reach a helper that is away."""
 
@@ -23,8 +25,8 @@ LONGEST_PAUSE = 2.0
 class HelperLink:
     """One connection, on which the leases of this agent's sessions hang."""
 
-    def __init__(self, *, lost: Callable[[], None], returned: Callable[[], Awaitable[None]]) -> None:
-        """`lost` is told when the line breaks, `returned` awaited when there is a new one."""
+    def __init__(self, *, lost: Callable[[HelperError], None], returned: Callable[[], Awaitable[None]]) -> None:
+        """`lost` is told why there is no line, whenever that changes; `returned` awaited when there is a new one."""
         self._lost = lost
         self._returned = returned
         self._connection: Connection | None = None
@@ -46,12 +48,8 @@ class HelperLink:
     async def release(self, session: str) -> None:
         await self._call("Release", {"session": session})
 
-    async def sessions(self) -> tuple[Mapping[str, Any], ...]:
-        """What the helper has of this user's, as `io.devlink.Helper.List` gives it."""
-        return tuple((await self._call("List"))["sessions"])
-
     async def state(self) -> Mapping[str, Any]:
-        """The helper's own account: sessions, resolver, forwarder."""
+        """The helper's own account of this user's sessions, as `io.devlink.Helper.List` gives it."""
         return await self._call("List")
 
     def close(self) -> None:
@@ -70,6 +68,7 @@ class HelperLink:
                 next_step="Try again; `systemctl status devlink-helper` and its log say more.",
             ) from error
         except TimeoutError as error:
+            connection.close()  # what was asked may still be done; only the end of the line takes it back for sure
             raise HelperError(
                 f"The devlink helper does not answer within {CALL_LIMIT:g} s.",
                 next_step="`systemctl status devlink-helper` and its log say more.",
@@ -81,7 +80,11 @@ class HelperLink:
                 path = Paths().socket
                 try:
                     connection = await Connection.connect(str(path))
-                    info = await connection.call("org.varlink.service.GetInfo", limit=CALL_LIMIT)
+                    try:
+                        info = await connection.call("org.varlink.service.GetInfo", limit=GREETING_LIMIT)
+                    except BaseException:
+                        connection.close()
+                        raise
                 except (OSError, ProtocolError) as error:
                     raise HelperError(
                         f"The devlink helper cannot be reached at {path}.",
@@ -89,7 +92,11 @@ class HelperLink:
                         next_step="Is it installed and running? As root, for a try: devlink helper run",
                     ) from error
                 self.version = str(info.get("version", ""))
-                _check_version(self.version)
+                try:
+                    _check_version(self.version)
+                except HelperError:
+                    connection.close()
+                    raise
                 self._connection = connection
                 connection.closed.add_done_callback(lambda _: self._ended(connection))
             return self._connection
@@ -98,16 +105,19 @@ class HelperLink:
         if connection is self._connection:
             self._connection = None
             log.warning("the helper is gone")
-            self._lost()
+            self._lost(HelperError("The helper is away: routes and names may be too."))
             spawn(self._reconnect(), name="reconnect to the helper")
 
     async def _reconnect(self) -> None:
-        pause = 0.05
+        pause, told = 0.05, ""
         while not self.is_connected:
             try:
                 await self._connected()
             except HelperError as error:
-                log.info("%s", error)
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("%s", error)
+                    self._lost(error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         await self._returned()

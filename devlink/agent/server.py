@@ -24,6 +24,8 @@ from devlink.rpc.varlink import Call
 log = logging.getLogger(__name__)
 
 INTERFACE = "io.devlink.Agent"
+LOOK_AGAIN = 3.0
+"""Seconds after which what is watched is looked at again: only while somebody watches."""
 IDLE_LIMIT = 1.0
 """Seconds without session and caller after which an agent that nobody manages ends."""
 
@@ -34,10 +36,12 @@ class Agent:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self.stop = asyncio.Event()
+        self.caller_gone = asyncio.Event()
         self.server = Server(
             INTERFACE,
             {"Up": self._up, "Down": self._down, "Status": self._status, "Stop": self._stop},
             admit=_admit,
+            closed=lambda _: self.caller_gone.set(),
         )
 
     async def _up(self, caller: Session, call: Call) -> Mapping[str, Any]:
@@ -64,9 +68,18 @@ class Agent:
         return {"sessions": list(await asyncio.shield(work))}
 
     async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        await self._supervisor.look()
+        shown: Mapping[str, Any] = {}
         while call.more:
-            await caller.send({"status": self._supervisor.status()})
-            await self._supervisor.changed()
+            status = self._supervisor.status()
+            if _without_times(status) != _without_times(shown):
+                await caller.send({"status": status})
+                shown = status
+            try:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._supervisor.changed()
+            except TimeoutError:
+                await self._supervisor.look()
         return {"status": self._supervisor.status()}
 
     async def _stop(self, _: Session, __: Call) -> Mapping[str, Any]:
@@ -74,6 +87,10 @@ class Agent:
             await asyncio.shield(spawn(self._supervisor.down(None, everything=True), name="stop"))
         self.stop.set()
         return {}
+
+
+def _without_times(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**status, "sessions": [{**session, "since": 0} for session in status.get("sessions", ())]}
 
 
 def _admit(peer: Peer) -> DevlinkError | None:
@@ -119,12 +136,13 @@ async def serve(*, linger: bool) -> None:
     accepting = [spawn(agent.server.serve(each), name="accept") for each in listeners]
     notify("READY=1")
     while not agent.stop.is_set():
+        agent.caller_gone.clear()
+        leaving = not linger and supervisor.is_idle and agent.server.connections == 0
         try:
-            async with asyncio.timeout(None if linger or not supervisor.is_idle else IDLE_LIMIT):
-                await _first(agent.stop.wait(), supervisor.changed())
+            async with asyncio.timeout(IDLE_LIMIT if leaving else None):
+                await _first(agent.stop.wait(), supervisor.changed(), agent.caller_gone.wait())
         except TimeoutError:
-            if supervisor.is_idle and agent.server.connections == 0:
-                break
+            break
     notify("STOPPING=1")
     for task in accepting:
         task.cancel()

@@ -1,7 +1,7 @@
 """One session of the agent: what was asked for, where it stands, and how that is shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +19,7 @@ class State(StrEnum):
     UP = "up"
     """Verified."""
     DEGRADED = "degraded"
-    """It was up; now the helper is away or does not take it. `Session.trouble` says why."""
+    """It was up, and now something of it is not there. `Session.trouble` says what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,12 @@ class Session:
     """The resolver mode that the helper chose."""
     installed: tuple[str, ...] = ()
     """Our routes as `ip route` writes them, pins included."""
-    trouble: tuple[Finding, ...] = field(default=())
+    trouble: tuple[Finding, ...] = ()
     """What keeps it from being up."""
+    remarks: tuple[Finding, ...] = ()
+    """What verification noticed, and what does not keep it from being up."""
+    applied: bool = False
+    """Whether the helper has it, as far as this agent knows."""
 
     @property
     def name(self) -> str:
@@ -69,5 +73,5 @@ class Session:
             "routes": list(self.installed),
             "zones": [str(zone.suffix) for zone in self.plan.desired.zones],
             "resolver": self.resolver,
-            "findings": [encode(finding) for finding in (*self.trouble, *self.plan.findings)],
+            "findings": [encode(finding) for finding in (*self.trouble, *self.remarks, *self.plan.findings)],
         }

@@ -11,6 +11,7 @@ from typing import Any
 from devlink import __version__
 from devlink.agent import verify
 from devlink.agent.link import HelperLink
+from devlink.agent.loop import check_loops
 from devlink.agent.session import Session, State, Wish
 from devlink.core.codec import decode, encode
 from devlink.core.findings import Finding, Severity
@@ -72,8 +73,6 @@ class Supervisor:
         async with self._lock:
             present = self._sessions.get(name)
             others = [session for other, session in self._sessions.items() if other != name] if replace else []
-            if present is not None and present.wish == wish and present.state is State.UP and not others:
-                return present.shown(time.monotonic())
             await progress("look at the laptop's network", False)
             plan = await self._plan(wish)
             await progress(f"routing {plan.mode.value}: {plan.reason}", True)
@@ -109,19 +108,40 @@ class Supervisor:
             names = list(self._sessions) if everything else [name] if name in self._sessions else []
             if not names:
                 raise NotUpError(f"{name} is not up." if name else "Nothing is up.", next_step="See: devlink status")
+            failure: DevlinkError | None = None
             for each in names:
                 assert each is not None
                 try:
                     await self._release(each)
-                except HelperError:
+                except DevlinkError as error:
+                    failure = error  # the others shall not wait for it
                     if self._link.is_connected:
-                        raise
-                    # It died over it. Its successor takes everything back, and must not be asked for this again.
-                    self._forget(each)
-                    raise
+                        continue
+                    # The helper died over it. Its successor takes everything back, and must not be asked for it again.
                 fault_point("agent.released")
                 self._forget(each)
+            if failure is not None:
+                raise failure
             return tuple(str(each) for each in names)
+
+    async def look(self) -> None:
+        """Hold the sessions against what is there: a helper restored by root, a flushed table, an overwritten file."""
+        if not self._sessions or self._lock.locked():
+            return  # there is nothing to look at, or it is changing at this moment
+        async with self._lock:
+            try:
+                state = await self._link.state()
+            except DevlinkError as error:
+                self._helper_lost(error)
+                return
+            theirs = {session["name"]: session for session in state["sessions"] if session["held"]}
+            for session in list(self._sessions.values()):
+                if session.applied and session.name not in theirs:
+                    log.warning("%s was taken down by another hand", session.name)
+                    self._forget(session.name)
+                elif session.applied:
+                    trouble = _differences(session, theirs[session.name], state)
+                    session.enter(State.DEGRADED if trouble else State.UP, time.monotonic(), *trouble)
 
     async def resume(self) -> None:
         """Take over what an agent before this one had up, as far as the helper still has it."""
@@ -129,7 +149,8 @@ class Supervisor:
         if not kept:
             return
         try:
-            alive = {session["name"] for session in await self._link.sessions() if session["state"] == "orphaned"}
+            sessions = (await self._link.state())["sessions"]
+            alive = {session["name"] for session in sessions if session["state"] == "orphaned"}
         except DevlinkError as error:
             log.warning("cannot take over what was up: %s", error)
             alive = set()
@@ -153,24 +174,27 @@ class Supervisor:
         self._link.close()
 
     async def _plan(self, wish: Wish) -> Plan:
-        try:
-            observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
-        except OSError as error:
-            raise HelperError("The kernel's routes cannot be read.", why=f"{error.strerror}.") from error
+        observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
         return make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns)
 
     async def _establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
         desired = session.plan.desired
         fault_point("agent.planned")
         await progress("install routes, split DNS, and prove it through libc", False)
-        applied = await self._link.apply(desired, replace)
+        session.applied = True  # from here on it may be
+        try:
+            applied = await self._link.apply(desired, replace)
+        except DevlinkError as error:
+            session.applied = isinstance(error, HelperError)  # else it was refused, and there is nothing to take back
+            raise
         fault_point("agent.applied")
         session.installed, session.resolver = tuple(applied["routes"]), str(applied["resolver"])
         await progress(
             f"{len(session.installed)} routes, {len(desired.zones)} zones, resolver {session.resolver or '-'}", True
         )
         await progress("verify: the kernel's way, cluster DNS, libc", False)
-        await verify.verify(session.wish.profile, session.plan)
+        await check_loops(applied)
+        session.remarks = tuple(await verify.verify(session.wish.profile, session.plan) or ())
         fault_point("agent.verified")
         await self._link.confirm(desired.session)
         fault_point("agent.confirmed")
@@ -190,14 +214,15 @@ class Supervisor:
                 replaces = (session.name,) if index == 0 and old.name != session.name else ()
                 await self._link.apply(old.plan.desired, replaces)
                 await self._link.confirm(old.name)
-            if not before:
+                old.applied = True
+            if not before and session.applied:
                 await self._release(session.name)
         except DevlinkError as error:
             log.error("taking back %s failed: %s", session.name, error)
             for old in before:  # a helper that returns is asked for them again
                 self._sessions[old.name] = old
-                old.enter(State.DEGRADED, time.monotonic(), _trouble(error.what, str(error)))
-            if session.name not in self._sessions:  # it was never up, and nothing else would end it
+                old.enter(State.DEGRADED, time.monotonic(), _trouble(error))
+            if session.name not in self._sessions and session.applied:  # nothing else would end it
                 await self._release_quietly(session.name)
             return error
         finally:
@@ -215,12 +240,11 @@ class Supervisor:
         self._keep(name, None)
         self._tell()
 
-    def _helper_lost(self) -> None:
+    def _helper_lost(self, error: DevlinkError) -> None:
         for session in self._sessions.values():
-            if session.state is State.UP:
-                session.enter(
-                    State.DEGRADED, time.monotonic(), _trouble("The helper is away: routes and names may be too.")
-                )
+            if session.state is not State.CONNECTING:
+                session.applied = False
+                session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
         self._tell()
 
     async def _helper_returned(self) -> None:
@@ -236,8 +260,10 @@ class Supervisor:
             self._keep(session.name, session.wish)
         except DevlinkError as error:
             log.error("%s cannot be brought up again: %s", session.name, error)
-            session.enter(State.DEGRADED, time.monotonic(), _trouble(error.what, str(error)))
-            await self._release_quietly(session.name)
+            session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
+            if session.applied:
+                await self._release_quietly(session.name)
+                session.applied = False
         self._tell()
 
     async def _release_quietly(self, name: str) -> None:
@@ -274,8 +300,30 @@ class Supervisor:
         return kept
 
 
-def _trouble(title: str, evidence: str = "") -> Finding:
-    return Finding(code="DL-NOT-INSTALLED", severity=Severity.ERROR, title=title, evidence=evidence)
+def _trouble(error: DevlinkError) -> Finding:
+    return Finding(
+        code="DL-NOT-INSTALLED", severity=Severity.ERROR, title=error.what, evidence=error.why, fix=error.next_step
+    )
+
+
+def _differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """What the helper says of a session, and of what all share, that is not as it was installed."""
+    again = f"`devlink up` with {session.name} puts it back"
+    found = []
+    if missing := theirs["missing"]:
+        shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
+    if session.plan.desired.zones and state["resolver"] != session.resolver:
+        shown = f"the resolver mode was {session.resolver}, and is {state['resolver'] or 'none'}"
+        found.append(("DL-RESOLVER-GONE", "Programs no longer ask devlink for names.", shown))
+    if session.plan.desired.zones and state["forwarder"] != "serving":
+        found.append(
+            ("DL-FORWARDER-AWAY", "The forwarder does not serve at this moment.", f"it is {state['forwarder']}")
+        )
+    return tuple(
+        Finding(code=code, severity=Severity.ERROR, title=title, evidence=shown, fix=again)
+        for code, title, shown in found
+    )
 
 
 async def _no_progress(_: str, __: bool) -> None:

@@ -1,13 +1,13 @@
 """What the helper asks of a plan before it touches anything: trusted, allowed, possible, nobody else's."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from devlink.core.checks import show
 from devlink.core.names import reverse_prefix
 from devlink.core.network import MAIN_TABLE, METRIC, ObservedNetwork, Route
 from devlink.core.plan import Desired, conflicts
-from devlink.core.prefixes import contains, is_within
+from devlink.core.prefixes import collapse, contains, is_within, overlap
 from devlink.core.profile import LABEL
 from devlink.core.trust import PRIVATE, Claim, TrustRecord, claim_of_plan, forbidden, uncovered
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
@@ -124,20 +124,33 @@ def check_foreign(routes: Iterable[Route], observed: ObservedNetwork) -> None:
         )
 
 
-def check_others(desired: Desired, others: Iterable[tuple[Desired, int]]) -> None:
-    """Raise ConflictError where another session, given with its uid, has a destination or a zone of this one."""
+def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int]]) -> None:
+    """Raise ConflictError where another session, given with its uid, has what this one of user `uid` wants.
+
+    Among one user's sessions the longest prefix and the longest suffix win, so only equal ones collide. Nobody takes a
+    part of what is another user's.
+    """
     destinations = {route.destination for route in desired.routes}
     suffixes = {zone.suffix for zone in desired.zones}
-    for other, uid in others:
-        taken = [str(route.destination) for route in other.routes if route.destination in destinations]
-        taken += [str(reverse_prefix(zone.suffix) or zone.suffix) for zone in other.zones if zone.suffix in suffixes]
+    for other, other_uid in others:
+        theirs = {route.destination for route in other.routes}
+        their_suffixes = {zone.suffix for zone in other.zones}
+        taken = [str(prefix) for prefix in theirs & destinations]
+        taken += [str(reverse_prefix(suffix) or suffix) for suffix in their_suffixes & suffixes]
+        if other_uid != uid:
+            # a few prefixes each, once neighbours are put together
+            wide, their_wide = collapse(destinations), collapse(theirs)
+            taken += [str(b) for a in wide for b in their_wide if overlap(a, b)]
+            taken += [str(b) for a in suffixes for b in their_suffixes if a.is_within(b) or b.is_within(a)]
         if taken:
             raise ConflictError(
-                f"Session {other.session} of user {user_name(uid)} has {_listed(tuple(dict.fromkeys(taken)))} already.",
-                why=f"Session {desired.session} wants the same, and only one of them can have it.",
-                next_step=f"Run: devlink down {other.session}, or: devlink up {desired.session} --replace",
+                f"Session {other.session} of user {user_name(other_uid)} has {_listed(sorted(set(taken)))} already.",
+                why=f"Session {desired.session} wants the same, or a part of it, and only one of them can have it.",
+                next_step=f"Run: devlink down {other.session}, or: devlink up PROFILE --replace"
+                if other_uid == uid
+                else "Ask that user to take it down.",
             )
 
 
-def _listed(items: tuple[str, ...]) -> str:
+def _listed(items: Sequence[str]) -> str:
     return ", ".join(items[:6]) + (f" and {len(items) - 6} more" if len(items) > 6 else "")

@@ -37,6 +37,8 @@ POINTS.update(
     }
 )
 
+LOOP_PARENT = DomainName.parse("example.com")
+"""Of the name that shows a loop: nobody's (RFC 2606), yet passed on by every resolver, which .invalid is not."""
 PROOF_LIMIT = 3.0
 """Seconds for libc to find the proof name."""
 
@@ -59,16 +61,14 @@ class Machine:
         self._resolver = Direct(FilesClient(lambda: parts.connect("files")), own=[policy.nameserver])
         self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
         self._installed = Installed()
+        self._loop_probe: ProofRecord | None = None
         self.lock = asyncio.Lock()
 
-    @property
-    def installed(self) -> Installed:
-        return self._installed
-
-    @property
-    def resolver(self) -> str:
-        """The resolver mode in force, or empty."""
-        return self._resolver.name if self._journal.read() is not None else ""
+    async def resolver(self) -> str:
+        """The resolver mode in force; `overwritten` where another program has written over it; empty where none is."""
+        if await asyncio.to_thread(self._resolver.is_ours):
+            return self._resolver.name
+        return "overwritten" if self._journal.is_there else ""
 
     @property
     def forwarder(self) -> str:
@@ -77,9 +77,20 @@ class Machine:
             return "idle"
         return "serving" if self._feed.is_serving else "restarting"
 
-    def upstream_addresses(self) -> tuple[IPAddress, ...]:
-        """The ordinary upstreams, whose way must not be taken over."""
-        return tuple(upstream.address for upstream in self._resolver.read_upstreams())
+    async def missing_routes(self) -> tuple[Route, ...]:
+        """What is installed by our account, and not there by the kernel's. Raises DevlinkError."""
+        observed = await asyncio.to_thread(observe)
+        left = diff_routes(self._installed.routes, observed.ours)
+        return left.add + left.replace
+
+    async def upstreams(self) -> tuple[IPAddress, ...]:
+        """The servers on which ordinary names depend: their way must not be taken over."""
+        return await asyncio.to_thread(self._resolver.read_ways)
+
+    @property
+    def loop_probe(self) -> ProofRecord | None:
+        """What an upstream answers only if it asks us back; None while the forwarder serves nothing."""
+        return self._loop_probe
 
     async def undo(self) -> None:
         """Take back whatever an earlier helper left, by the journal and the kernel's marks. Raises DevlinkError."""
@@ -87,73 +98,103 @@ class Machine:
             await self._resolver_off()
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
             await self._feed.stop()
-            self._change_routes(())
+            await self._delete_routes_but(())
             self._installed = Installed()
 
-    async def converge(self, target: Installed) -> None:
-        """Make it so. On failure everything is as it was, and the DevlinkError says why."""
+    async def converge(self, target: Installed, *, wanted: Installed) -> None:
+        """Make it so. On failure everything is as it was, and the error says why.
+
+        `wanted` is the part of the target that somebody asks for now, and that must hold. The rest is what others have
+        already: it is kept, and where the kernel has dropped a part of it (a link went down), that is not this one's
+        affair. Nothing is wanted by who only takes something down.
+        """
         previous = self._installed
+        present = set((await asyncio.to_thread(observe)).ours)
         try:
-            await self._install(target)
-        except DevlinkError as error:
+            await self._install(target, wanted)
+        except Exception as error:
             log.warning("rolling back: %s", error)
+            before = Installed(routes=tuple(r for r in previous.routes if r in present), zones=previous.zones)
             try:
-                await self._install(previous)
+                await self._install(previous, before)
             except DevlinkError as second:
                 log.error("the rollback failed too: %s", second)
                 await self._resolver_off_if_nobody_serves()
+                what = error.what if isinstance(error, DevlinkError) else f"{error!r}."
                 raise HelperError(
-                    f"{error.what} Taking it back failed too: {second.what}",
-                    why=f"{error.why} {second.why}".strip(),
-                    next_step="Run `devlink down --all`; if that fails too, `devlink helper restore` as root.",
+                    f"{what} Taking it back failed too: {second.what}",
+                    why=second.why,
+                    next_step="Run `devlink down --all`; if that fails, `devlink helper restore` undoes everything.",
                 ) from error
             raise
 
-    async def _install(self, target: Installed) -> None:
+    async def _install(self, target: Installed, wanted: Installed) -> None:
         """Going up, the resolver comes last; going down, first: it never points where nobody answers."""
         if not target.zones:
             await self._resolver_off()
             fault_point("helper.resolver-off")
             await self._feed.stop()
             fault_point("helper.forwarder-stopped")
-        additions = self._change_routes(target.routes, keep_others=True)
-        if additions:
+        if await self._add_routes(wanted.routes):
             fault_point("helper.routes-added")
-        if target.zones:
+        if wanted.zones:
             proof = _new_proof(target.zones[0].suffix, self._policy)
             await self._feed_zones(target.zones, proof)
             fault_point("helper.forwarder-fed")
             await self._resolver_on(proof)
-        if self._change_routes(target.routes):
+        elif target.zones and target.zones != self._installed.zones:
+            await self._feed_what_is_left(target.zones)
+        if await self._delete_routes_but(target.routes):
             fault_point("helper.routes-deleted")
         self._installed = target
         fault_point("helper.installed")
 
-    def _change_routes(self, desired: tuple[Route, ...], *, keep_others: bool = False) -> bool:
-        """Make the routes of our protocol number the desired ones, or at least add them. Raises DevlinkError."""
-        try:
-            diff = diff_routes(desired, observe().ours)
-            if keep_others:
-                diff = RouteDiff(add=diff.add, replace=diff.replace)
-            if not diff:
+    async def _add_routes(self, wanted: tuple[Route, ...]) -> bool:
+        """Have these routes in the kernel; whether something was to do. Raises DevlinkError."""
+
+        def change() -> bool:
+            diff = diff_routes(wanted, observe().ours)
+            if not diff.add and not diff.replace:
                 return False
-            apply(diff)
-            left = diff_routes(desired, observe().ours)
-        except OSError as error:
-            raise HelperError("The kernel's routes cannot be read.", why=f"{error.strerror}.") from error
-        missing = left.add + left.replace + (() if keep_others else left.delete)
-        if missing:
-            raise HelperError(
-                "The kernel's routes are not what was just written.",
-                why="Differing: " + "; ".join(str(route) for route in missing[:4]) + ".",
-                next_step="Another program may be changing routes at this moment: try again.",
-            )
-        return True
+            apply(RouteDiff(add=diff.add, replace=diff.replace))
+            left = diff_routes(wanted, observe().ours)
+            if left.add or left.replace:
+                raise HelperError(
+                    "The kernel's routes are not what was just written.",
+                    why="Differing: " + "; ".join(str(route) for route in (left.add + left.replace)[:4]) + ".",
+                    next_step="Another program may be changing routes at this moment: try again.",
+                )
+            return True
+
+        return await asyncio.to_thread(change)
+
+    async def _delete_routes_but(self, kept: tuple[Route, ...]) -> bool:
+        """Delete every other route of our protocol number; whether there was one. Raises DevlinkError."""
+
+        def change() -> bool:
+            diff = diff_routes(kept, observe().ours)
+            apply(RouteDiff(delete=diff.delete))
+            return bool(diff.delete)
+
+        return await asyncio.to_thread(change)
+
+    async def _feed_what_is_left(self, zones: tuple[Zone, ...]) -> None:
+        """The rules without those of a session that goes: no trouble with them may keep it from going."""
+        try:
+            await self._feed_zones(zones, _new_proof(zones[0].suffix, self._policy))
+        except DevlinkError as error:
+            log.error("the forwarder does not take what is left: %s", error)
+            await self._resolver_off_if_nobody_serves()
 
     async def _feed_zones(self, zones: tuple[Zone, ...], proof: ProofRecord) -> None:
         upstreams = await asyncio.to_thread(self._resolver.read_upstreams)
         own = self._policy.nameserver
-        config = ForwarderConfig(zones=zones, upstreams=tuple(u for u in upstreams if u.address != own), proof=proof)
+        self._loop_probe = ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)
+        config = ForwarderConfig(
+            zones=zones,
+            upstreams=tuple(u for u in upstreams if u.address != own),
+            proofs=(proof, self._loop_probe),
+        )
         await self._feed.serve(config, own)
 
     async def _resolver_on(self, proof: ProofRecord) -> None:
@@ -181,7 +222,10 @@ class Machine:
         await asyncio.to_thread(self._resolver.restore)
         log.info("resolver %s: restored", self._resolver.name)
         fault_point("helper.resolver-restored")
-        self._journal.clear()
+        try:
+            self._journal.clear()
+        except OSError as error:  # the next undo finds nothing to do; routes must not stay for it
+            log.error("the journal cannot be cleared: %s", error)
 
     async def _give_resolver_back(self) -> None:
         """The forwarder did not come back: ordinary names must not wait for it."""

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 
 from devlink.errors import ConflictError, DevlinkError, HelperError
 from devlink.helper.journal import Journal
@@ -69,7 +68,7 @@ def restore(paths: Paths) -> None:
     _make_folders(paths)
     lock = _lock(paths)
     try:
-        parts = Parts(paths.run, private=not Path("/run/systemd/system").is_dir())
+        parts = Parts(paths.run, private=not (paths.run / "files").exists())
         machine = Machine(policy=_policy_for_undoing(paths), journal=Journal(paths.journal), parts=parts)
         asyncio.run(machine.undo())
         parts.end()

@@ -15,6 +15,8 @@ NAME = "resolv.conf"
 MAX_SIZE = 1 << 16
 RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
 """Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
+RESOLVED_UPLINKS = Path("/run/systemd/resolve/resolv.conf")
+"""The servers behind the stub, as systemd-resolved writes them for those who go round it."""
 DEFAULT_NAMESERVER = ipaddress.ip_address("127.0.0.1")
 """What libc asks where no nameserver is named (resolv.conf(5))."""
 
@@ -43,6 +45,13 @@ class Direct:
             present = self._read(BACKUP_NAME) if present.header.had_file else ResolvConf()
         servers = present.nameservers[:MAX_NAMESERVERS] or (DEFAULT_NAMESERVER,)
         return tuple(Upstream(address=server) for server in dict.fromkeys(servers) if server not in own)
+
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        """The servers that are asked in the end, also those behind systemd-resolved's stub. Raises HelperError."""
+        addresses = [upstream.address for upstream in self.read_upstreams()]
+        if RESOLVED_STUBS.intersection(addresses):
+            addresses += _parsed(RESOLVED_UPLINKS).nameservers
+        return tuple(dict.fromkeys(addresses))
 
     def apply(self, address: IPAddress) -> None:
         """Have `address` written as the only nameserver. Raises HelperError; the file is then as it was."""
@@ -74,15 +83,19 @@ class Direct:
         return not (self._folder / NAME).is_symlink() and self._read(NAME).is_ours
 
     def _read(self, name: str) -> ResolvConf:
-        path = self._folder / name
-        try:
-            with path.open("rb") as file:
-                return parse(file.read(MAX_SIZE).decode(errors="surrogateescape"))
-        except FileNotFoundError:  # a symlink that leads nowhere too
-            return ResolvConf()
-        except OSError as error:
-            raise HelperError(
-                f"{path} could not be read.",
-                why=f"The system said: {error.strerror or error}.",
-                next_step=f"See `ls -l {path}`.",
-            ) from error
+        return _parsed(self._folder / name)
+
+
+def _parsed(path: Path) -> ResolvConf:
+    """A resolv.conf(5), empty where there is none. Raises HelperError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return parse(file.read(MAX_SIZE).decode(errors="surrogateescape"))
+    except FileNotFoundError:  # a symlink that leads nowhere too
+        return ResolvConf()
+    except OSError as error:
+        raise HelperError(
+            f"{path} could not be read.",
+            why=f"The system said: {error.strerror or error}.",
+            next_step=f"See `ls -l {path}`.",
+        ) from error

@@ -20,6 +20,9 @@ class ResolverMode(Protocol):
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The servers that the OS asks without us, in order of preference; never an address of ours."""
 
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        """The servers that are asked in the end, those behind a stub of the OS included: their way must stay."""
+
     def apply(self, address: IPAddress) -> None:
         """Make the forwarder at `address`, port 53, the OS's nameserver. May be repeated."""
 
