@@ -3,6 +3,14 @@
 from typing import ClassVar
 
 
+def reason(error: BaseException) -> str:
+    """What an exception says, in whole sentences: the system's words for an OSError, what and why of one of ours."""
+    if isinstance(error, DevlinkError):
+        return " ".join(part for part in (error.what, error.why) if part)
+    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 class DevlinkError(Exception):
     """The base of all errors that devlink raises on purpose. Never raised itself.
 

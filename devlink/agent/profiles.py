@@ -10,7 +10,7 @@ import platformdirs
 
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import MAX_BYTES, decode_profile
-from devlink.errors import DevlinkError, ProfileError, UsageError
+from devlink.errors import DevlinkError, ProfileError, UsageError, reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def configured_default() -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise UsageError(f"{path} cannot be read.", why=f"{error}.", next_step="Correct the file.") from error
+        raise UsageError(f"{path} cannot be read.", why=reason(error), next_step="Correct the file.") from error
     name = config.get("default")
     if name is not None and not isinstance(name, str):
         raise UsageError(f"{path}: default is no text.", next_step='Write it as in default = "qa".')

@@ -1,6 +1,7 @@
 """How a command reaches the helper: one blocking connection, or the reason why there is none."""
 
-from devlink.errors import HelperError
+from devlink.errors import HelperError, reason
+from devlink.hints import start_helper
 from devlink.rpc.client import Client
 
 SOCKET = "/run/devlink/helper"
@@ -16,6 +17,6 @@ def connect() -> Client:
     except OSError as error:
         raise HelperError(
             f"The devlink helper cannot be reached at {SOCKET}.",
-            why=f"{error.strerror or error}.",
-            next_step="Is it installed and running? As root, for a try: devlink helper run",
+            why=reason(error),
+            next_step=start_helper(),
         ) from error

@@ -4,7 +4,8 @@ import socket
 from collections.abc import Callable
 
 from devlink.core.prefixes import IPAddress
-from devlink.errors import HelperError, ProtocolError
+from devlink.errors import HelperError, ProtocolError, reason
+from devlink.hints import log_of
 from devlink.resolvers.files import INTERFACE
 from devlink.rpc.client import Client
 
@@ -38,7 +39,7 @@ class FilesClient:
         except ProtocolError as error:
             raise HelperError(
                 "The process that writes /etc/resolv.conf gave no answer, twice.",
-                why=str(error),
+                why=reason(error),
                 next_step=error.next_step or "See the log of `devlink files`.",
             ) from error
         except TimeoutError as error:
@@ -50,8 +51,8 @@ class FilesClient:
         except OSError as error:
             raise HelperError(
                 "The process that writes /etc/resolv.conf cannot be reached.",
-                why=f"{error.strerror or error}.",
-                next_step="See whether its socket unit runs: `systemctl status devlink-files.socket`.",
+                why=reason(error),
+                next_step=log_of("devlink-files.socket", "The helper's log says more."),
             ) from error
 
     def _once(self, verb: str, parameters: dict[str, str]) -> None:
