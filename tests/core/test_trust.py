@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from devlink.core.codec import decode, encode
 from devlink.core.names import DomainName, reverse_zones
-from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute, Path
+from devlink.core.network import PROTOCOL, Link, ObservedNetwork, ObservedRoute, Path
 from devlink.core.plan import Upstream, Zone, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPNetwork, covered
 from devlink.core.profile import BridgeProfile, RoutingMode
@@ -94,6 +94,36 @@ def test_next_hops_are_remembered_by_the_narrowest_link_that_holds_them_else_one
     claim = Claim(name="qa", next_hops=(ip_address("172.16.0.13"), ip_address("192.0.2.7")))
     observed = ObservedNetwork(routes=(LAN, narrow, ours, behind, anywhere, hole))
     assert record_of(claim, observed).next_hops == (ip_network("172.16.0.0/28"), ip_network("192.0.2.7/32"))
+
+
+def on_link(hop: str, *routes: ObservedRoute, links: tuple[Link, ...] = ()) -> str:
+    """What a record remembers of one next hop."""
+    claim = Claim(name="qa", next_hops=(ip_address(hop),))
+    (prefix,) = record_of(claim, ObservedNetwork(routes=routes, links=links)).next_hops
+    return str(prefix)
+
+
+ETH0 = Link(index=2, name="eth0", mtu=1500, up=True, addresses=((ip_address("10.7.0.5"), 24),))
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 16])
+def test_what_a_vpn_routes_into_its_link_is_not_the_next_hops_network(protocol: int) -> None:
+    vpn = ObservedRoute(destination=ip_network("10.0.0.0/8"), oif="wg0", protocol=protocol)
+    wg0 = Link(index=7, name="wg0", mtu=1420, up=True, addresses=((ip_address("10.99.0.2"), 32),))
+    assert on_link("10.7.0.13", vpn, links=(wg0,)) == "10.7.0.13/32"
+    assert on_link("10.7.0.13", vpn, links=(wg0, ETH0)) == "10.7.0.0/24"
+
+
+def test_the_network_of_the_links_own_address_comes_before_a_connected_route() -> None:
+    wide = ObservedRoute(destination=ip_network("10.0.0.0/8"), oif="eth1", protocol=2)
+    narrow = ObservedRoute(destination=ip_network("10.7.0.0/28"), oif="eth1", protocol=2)
+    assert on_link("10.7.0.13", wide, narrow, links=(ETH0,)) == "10.7.0.0/24"
+    assert on_link("10.7.0.13", wide, links=(replace(ETH0, up=False),)) == "10.0.0.0/8"
+
+
+def test_a_connected_route_counts_only_in_the_main_table_and_advertised_ones_do_too() -> None:
+    assert on_link("172.16.0.13", replace(LAN, table=100)) == "172.16.0.13/32"
+    assert on_link("fd00:16::13", replace(LAN6, protocol=9)) == "fd00:16::/64"
 
 
 def test_dns_servers_outside_the_prefixes_are_remembered_one_by_one() -> None:
