@@ -1,13 +1,17 @@
 """The helper's own processes, forwarder and files: reached by their sockets, started by whoever manages services."""
 
+import itertools
 import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from devlink.errors import HelperError
+from devlink.errors import HelperError, reason
+from devlink.hints import log_of
+from devlink.rpc.listening import bind_private
 
 log = logging.getLogger(__name__)
 
@@ -17,58 +21,64 @@ CONNECT_LIMIT = 2.0
 
 
 class Parts:
-    """Connects to a part. Under systemd its socket unit starts it; in a private world, we do, for each connection."""
+    """Connects to a part. Under systemd its socket unit starts it; in a private world, we do, for each connection.
+
+    Any thread may connect: a call that was given up goes on in its own.
+    """
 
     def __init__(self, run: Path, *, private: bool) -> None:
         self._run = run
         self._private = private
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._numbers = itertools.count()
+        self._reapers: dict[subprocess.Popen[bytes], threading.Thread] = {}
 
     def connect(self, part: str) -> socket.socket:
         """A connected socket to `forwarder` or `files`. Raises HelperError."""
-        path = self._run / part
+        # A name of its own for each start: two at once must not take each other's away.
+        path = self._run / (f"{part}.{os.getpid()}.{next(self._numbers)}" if self._private else part)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         sock.settimeout(CONNECT_LIMIT)
         try:
             if self._private:
-                self._start(part, path)
-            sock.connect(str(path))
-            if self._private:
-                path.unlink()  # the line is made, and nobody else needs the name
+                self._start(part, path, sock)
+            else:
+                sock.connect(str(path))
         except OSError as error:
             sock.close()
             raise HelperError(
                 f"The devlink {part} process cannot be reached at {path}.",
-                why=f"{error.strerror or error}.",
-                next_step=f"`systemctl status devlink-{part}.socket` shows why." if not self._private else "",
+                why=reason(error),
+                next_step=log_of(f"devlink-{part}.socket", "The helper's log says more."),
             ) from error
         return sock
 
-    def _start(self, part: str, path: Path) -> None:
-        """Start a part with a listening socket as fd 3, as sd_listen_fds(3) has it."""
-        self._children = [child for child in self._children if child.poll() is None]
-        path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
-            listener.bind(str(path))
-            path.chmod(0o600)
-            listener.listen(8)
+    def _start(self, part: str, path: Path, sock: socket.socket) -> None:
+        """Start a part with a listening socket as fd 3, as sd_listen_fds(3) has it, and `sock` connected to that."""
+        with bind_private(path) as listener:
+            try:
+                sock.connect(str(path))  # it waits in the backlog, so a part that dies at once is an EOF, no race
+            finally:
+                path.unlink()  # nobody else needs the name
             # only the child knows its pid, so a shell fills it in and becomes the program
             script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null'
-            self._children.append(
-                subprocess.Popen(
-                    ["/bin/sh", "-c", script, "sh", sys.executable, "-P", "-m", MODULES[part]],
-                    stdin=listener.fileno(),
-                    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-                    start_new_session=True,
-                )
+            child = subprocess.Popen(
+                ["/bin/sh", "-c", script, "sh", sys.executable, "-P", "-m", MODULES[part]],
+                stdin=listener.fileno(),
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                start_new_session=True,
             )
+        self._reapers[child] = reaper = threading.Thread(target=self._reap, args=(child,), name=f"reap {part}")
+        reaper.daemon = True
+        reaper.start()
+
+    def _reap(self, child: subprocess.Popen[bytes]) -> None:
+        child.wait()
+        self._reapers.pop(child, None)
 
     def end(self) -> None:
         """Wait for what we started: each part ends by itself when its connection does."""
-        for child in self._children:
-            try:
-                child.wait(timeout=CONNECT_LIMIT)
-            except subprocess.TimeoutExpired:
+        for child, reaper in list(self._reapers.items()):
+            reaper.join(CONNECT_LIMIT)
+            if reaper.is_alive():
                 child.kill()
-                child.wait()
-        self._children = []
+                reaper.join()
