@@ -12,9 +12,11 @@ from devlink.dns.rules import BUDGET, Destination, Rules, Server, Step, Verdict
 from devlink.dns.wire import Ede, Query, Rcode
 
 MAX_IN_FLIGHT = 4096
-"""Questions that wait for a server at one time; each costs about 2 KB and up to a handful of sockets."""
-MAX_PER_CLIENT = 1024
-"""Of these, how many one client address may have."""
+"""Questions that wait for a server at one time; each costs about 2 KB and up to a handful of sockets.
+
+Each group of servers has an equal share of them, and no more: were they first come, first served, the questions that
+wait for a dead server would soon be all of them. Clients have none, for they cannot be told apart: all are 127.0.0.1.
+"""
 SLACK = 1024
 """Outdated timers that are kept for nothing, besides three for each question in flight."""
 PREFER_TCP = 300.0
@@ -127,16 +129,15 @@ class Engine:
         entropy: Callable[[int], bytes],
         *,
         max_in_flight: int = MAX_IN_FLIGHT,
-        max_per_client: int = MAX_PER_CLIENT,
     ) -> None:
         """`entropy(n)` gives n unpredictable octets: the ids of questions are the first line against forged replies."""
         self._entropy = entropy
         self._max_in_flight = max_in_flight
-        self._max_per_client = max_per_client
         self._rules = Rules(ForwarderConfig())
         self._own_hosts: frozenset[str] = frozenset()
         self._transactions: dict[int, _Transaction] = {}
-        self._per_client: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
+        """Questions in flight by the group of servers that they wait for."""
         self._attempts: dict[int, _Attempt] = {}
         self._last_serial = 0
         """Of transactions and attempts alike; never used twice."""
@@ -168,6 +169,8 @@ class Engine:
                 self._answer_locally(transaction.client, transaction.packet, transaction.query, decision, effects)
                 self._remove(transaction)
             else:
+                self._leave(transaction.destination)
+                self._waiting[decision.group] += 1
                 transaction.destination = decision
                 transaction.steps = self._order(decision, now)
                 transaction.tried.clear()
@@ -187,9 +190,7 @@ class Engine:
             return [Answer(client, wire.local_reply(packet, None, query))]
         effects: list[Effect] = []
         decision = self._rules.decide(query)
-        if isinstance(decision, Destination) and (
-            len(self._transactions) >= self._max_in_flight or self._per_client[client.host] >= self._max_per_client
-        ):
+        if isinstance(decision, Destination) and not self._has_room_for(decision):
             self.stats.overloads += 1
             # An answer at once also ends a loop through another resolver, which silence would keep alive.
             decision = Verdict(Rcode.SERVFAIL, ede=Ede.OTHER, text="too many questions wait for an answer")
@@ -201,7 +202,7 @@ class Engine:
         steps = self._order(decision, now)
         transaction = _Transaction(self._last_serial, client, packet, query, now, decision, steps)
         self._transactions[transaction.serial] = transaction
-        self._per_client[client.host] += 1
+        self._waiting[decision.group] += 1
         self._take_next_step(transaction, now, effects)
         return effects
 
@@ -358,7 +359,13 @@ class Engine:
 
     def _remove(self, transaction: _Transaction) -> None:
         del self._transactions[transaction.serial]
-        host = transaction.client.host
-        self._per_client[host] -= 1
-        if not self._per_client[host]:
-            del self._per_client[host]
+        self._leave(transaction.destination)
+
+    def _has_room_for(self, destination: Destination) -> bool:
+        share = max(1, self._max_in_flight // self._rules.groups)
+        return len(self._transactions) < self._max_in_flight and self._waiting[destination.group] < share
+
+    def _leave(self, destination: Destination) -> None:
+        self._waiting[destination.group] -= 1
+        if not self._waiting[destination.group]:
+            del self._waiting[destination.group]

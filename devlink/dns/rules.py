@@ -89,6 +89,9 @@ class Rules:
         self.zones = SuffixTable(zones)
         self.claimed = ClaimedDomains(zone.suffix for zone in config.zones)
         self.ordinary = Destination(name=ORDINARY, steps=steps_for(config.upstreams, own))
+        groups = {destination.group for destination in (self.ordinary, *(d for _, d in zones)) if destination.steps}
+        self.groups = len(groups)
+        """How many sets of servers there are, each of which may fail by itself."""
         self._proofs = {proof.name.wire: proof.address.packed for proof in config.proofs}
 
     def decide(self, query: Query) -> Destination | Verdict:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from devlink.dns.control import INTERFACE, ControlConnection, SocketKind, parse_configuration, stats_tree
 from devlink.dns.engine import MAX_IN_FLIGHT, Answer, Ask, Client, Drop, Effect, Engine
-from devlink.dns.rules import Server
+from devlink.dns.rules import MAX_SERVERS, Server
 from devlink.dns.sockets import Exchange, TcpClient, TcpExchange, UdpExchange
 from devlink.errors import ProtocolError
 from devlink.rpc.activation import listen_sockets, notify
@@ -38,8 +38,9 @@ BATCH = 64
 """Datagrams that are read from one socket before the others get their turn."""
 MAX_QUERY = 4096
 """Octets of a question over UDP; a longer one is cut, and then malformed."""
-SOCKETS_PER_QUESTION = 4
-"""Descriptors that a question in flight takes at most in the ordinary run of things."""
+SOCKETS_PER_QUESTION = 2 * MAX_SERVERS
+"""Descriptors that a question in flight takes at most: each server over UDP and TCP. Were there fewer, the questions
+for one dead destination could take them from all others."""
 RESERVED_FDS = MAX_TCP_CLIENTS + 64
 MAX_DEFECTS = 100
 """Packets on which our own code may fail. A fresh process is then better than this one."""
