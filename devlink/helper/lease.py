@@ -105,8 +105,10 @@ class Leases:
 
 def together(leases: list[Lease]) -> Installed:
     """What several sessions want of the machine. Where a pin and a route meet, the route wins."""
-    routes = {route.key: route for lease in leases for route in lease.pinned}
-    routes |= {route.key: route for lease in leases for route in lease.desired.routes}
+    routes = {route.key: route for lease in leases for route in lease.desired.routes}
+    for lease in leases:
+        for pin in lease.pinned:
+            routes.setdefault(pin.key, pin)
     return Installed(
         routes=tuple(routes.values()), zones=tuple(zone for lease in leases for zone in lease.desired.zones)
     )

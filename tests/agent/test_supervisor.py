@@ -29,6 +29,7 @@ from devlink.errors import (
 from tests.core.profiles import SAMPLE
 
 LIMIT = 10.0
+AWAY = HelperError("The helper is away.")
 QA = decode_profile(SAMPLE)
 PROD = dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, name="prod"))
 
@@ -36,11 +37,13 @@ PROD = dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, name="p
 class FakeLink:
     """The line to a helper that has what was applied."""
 
-    def __init__(self, *, lost: Callable[[], None], returned: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, *, lost: Callable[[HelperError], None], returned: Callable[[], Awaitable[None]]) -> None:
         self.lost, self.returned = lost, returned
         self.is_connected, self.version = True, "1"
         self.calls: list[str] = []
         self.held: dict[str, str] = {}
+        self.missing: list[str] = []
+        self.resolver, self.forwarder = "direct", "serving"
         self.failures: dict[str, DevlinkError] = {}
         self.slow: asyncio.Event | None = None
 
@@ -56,7 +59,7 @@ class FakeLink:
         for name in replace:
             self.held.pop(name, None)
         self.held[desired.session] = "applied"
-        return {"routes": [str(route) for route in desired.routes], "resolver": "direct", "notes": []}
+        return {"routes": [str(route) for route in desired.routes], "resolver": "direct", "upstreams": []}
 
     async def confirm(self, session: str) -> None:
         self._note(f"confirm {session}")
@@ -67,9 +70,13 @@ class FakeLink:
         if self.held.pop(session, None) is None:
             raise NotUpError(f"Session {session} is not up.")
 
-    async def sessions(self) -> tuple[Mapping[str, Any], ...]:
+    async def state(self) -> Mapping[str, Any]:
         self._note("list")
-        return tuple({"name": name, "state": state} for name, state in self.held.items())
+        sessions = [
+            {"name": name, "state": state, "held": state != "orphaned", "missing": self.missing}
+            for name, state in self.held.items()
+        ]
+        return {"sessions": sessions, "resolver": self.resolver, "forwarder": self.forwarder}
 
     def close(self) -> None:
         self.calls.append("close")
@@ -156,13 +163,74 @@ def test_a_session_is_applied_verified_confirmed_and_kept_in_that_order(run: Run
     run(body)
 
 
-def test_up_of_what_is_up_changes_nothing(run: Run) -> None:
+def test_up_of_what_is_up_is_applied_and_verified_again_whatever_is_left_of_it(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)
         await world.up(QA)
-        assert world.link.calls == ["apply qa", "confirm qa"]
-        await world.up(QA, dns=False)
-        assert world.link.calls[2:] == ["apply qa", "confirm qa"], "asked for otherwise, it is brought up anew"
+        assert world.link.calls == ["apply qa", "confirm qa", "apply qa", "confirm qa"]
+        world.verification = [DEAD]
+        with pytest.raises(VerificationError):
+            await world.up(QA)
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"missing": ["10.20.0.0/16 via 172.16.0.13 dev eth0"]}, "DL-ROUTES-GONE"),
+        ({"resolver": "overwritten"}, "DL-RESOLVER-GONE"),
+        ({"forwarder": "restarting"}, "DL-FORWARDER-AWAY"),
+    ],
+)
+def test_a_look_shows_what_is_no_longer_there_and_up_mends_it(run: Run, change: dict[str, Any], code: str) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.supervisor.look()
+        assert world.states == {"qa": "up"}
+        for key, value in change.items():
+            setattr(world.link, key, value)
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        assert code in {f["code"] for f in world.supervisor.status()["sessions"][0]["findings"]}
+        world.link.missing, world.link.resolver, world.link.forwarder = [], "direct", "serving"
+        await world.up(QA)
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_what_another_hand_took_down_is_not_shown_as_up(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.held.clear()
+        await world.supervisor.look()
+        assert (world.states, world.kept) == ({}, [])
+
+    run(body)
+
+
+@pytest.mark.parametrize("refusal", [NotTrustedError("No."), ConflictError("It is another agent's.")])
+def test_an_up_that_was_refused_takes_nothing_down(run: Run, refusal: DevlinkError) -> None:
+    async def body(world: World) -> None:
+        world.link.held["qa"] = "up"  # another agent's
+        world.link.failures["apply qa"] = refusal
+        with pytest.raises(type(refusal)):
+            await world.up(QA)
+        assert world.link.held == {"qa": "up"}
+        assert "release qa" not in world.link.calls
+
+    run(body)
+
+
+def test_down_of_all_tries_each_though_one_fails(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        world.link.failures["release qa"] = HelperError("It cannot.")
+        with pytest.raises(HelperError, match="It cannot"):
+            await world.supervisor.down(None, everything=True)
+        assert world.states == {"qa": "up"}
 
     run(body)
 
@@ -345,7 +413,7 @@ def test_a_helper_that_goes_and_comes_back_gets_everything_again(run: Run) -> No
         await world.up(PROD)
         changed = asyncio.get_running_loop().create_task(world.supervisor.changed())
         await asyncio.sleep(0)
-        world.link.lost()
+        world.link.lost(AWAY)
         await changed  # whoever watches is told
         assert world.states == {"qa": "degraded", "prod": "degraded"}
         world.link.held.clear()
@@ -361,7 +429,7 @@ def test_what_the_new_helper_refuses_is_shown_as_degraded_and_the_rest_comes_up(
     async def body(world: World) -> None:
         await world.up(QA)
         await world.up(PROD)
-        world.link.lost()
+        world.link.lost(AWAY)
         world.link.held.clear()
         world.link.failures["apply qa"] = NotTrustedError("It is not trusted.")
         await world.link.returned()
@@ -465,6 +533,6 @@ def test_what_is_kept_is_for_its_user_alone(run: Run) -> None:
 def test_ups_at_once_come_one_after_the_other(run: Run) -> None:
     async def body(world: World) -> None:
         await asyncio.gather(world.up(QA), world.up(PROD), world.up(QA))
-        assert world.link.calls == ["apply qa", "confirm qa", "apply prod", "confirm prod"]
+        assert world.link.calls == ["apply qa", "confirm qa", "apply prod", "confirm prod", "apply qa", "confirm qa"]
 
     run(body)

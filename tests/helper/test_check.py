@@ -218,14 +218,17 @@ OTHER = replace(PLAN, session="other", routes=(replace(ROUTE, destination=ip_net
 def test_what_another_session_has_is_a_conflict_that_names_its_user(other: Desired, taken: str) -> None:
     mine = replace(PLAN, zones=(ZONE, replace(ZONE, suffix=DomainName.parse("20.10.in-addr.arpa"))))
     with pytest.raises(ConflictError, match=r"Session other of user 4711 has ") as error:
-        check.check_others(mine, [(other, 4711)])
+        check.check_others(mine, 1000, [(other, 4711)])
     assert taken in error.value.what
-    assert "--replace" in error.value.next_step
+    assert "Ask that user" in error.value.next_step
+    with pytest.raises(ConflictError) as error:
+        check.check_others(mine, 4711, [(other, 4711)])
+    assert "--replace" in error.value.next_step, "of one's own, one may replace it"
 
 
 def test_sessions_beside_each_other_are_no_conflict() -> None:
     apart = replace(OTHER, zones=(replace(ZONE, suffix=DomainName.parse("other.example")),))
-    check.check_others(PLAN, [(apart, 4711)])
+    check.check_others(PLAN, 1000, [(apart, 4711)])
 
 
 def test_a_long_list_of_claims_is_cut_short() -> None:

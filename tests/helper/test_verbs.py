@@ -15,7 +15,7 @@ import pytest
 from devlink.core.codec import encode
 from devlink.core.names import DomainName
 from devlink.core.network import ObservedNetwork, ObservedRoute, Path, Route
-from devlink.core.plan import Desired, Upstream, Zone
+from devlink.core.plan import Desired, ProofRecord, Upstream, Zone
 from devlink.core.prefixes import IPAddress
 from devlink.core.trust import TrustRecord
 from devlink.errors import (
@@ -58,13 +58,22 @@ class FakeMachine:
         self.undone = 0
         self.failure: HelperError | None = None
         self.slow: asyncio.Event | None = None
-        self.resolver, self.forwarder = "direct", "serving"
+        self.forwarder = "serving"
+        self.loop_probe: ProofRecord | None = None
+        self.wanted = Installed()
 
-    def upstream_addresses(self) -> tuple[IPAddress, ...]:
+    async def resolver(self) -> str:
+        return "direct"
+
+    async def missing_routes(self) -> tuple[Route, ...]:
+        return ()
+
+    async def upstreams(self) -> tuple[IPAddress, ...]:
         return (UPSTREAM,)
 
-    async def converge(self, target: Installed) -> None:
+    async def converge(self, target: Installed, *, wanted: Installed) -> None:
         assert self.lock.locked()
+        self.wanted = wanted
         if self.slow is not None:
             await self.slow.wait()
         if self.failure is not None:
@@ -177,7 +186,8 @@ def test_a_session_is_installed_with_its_pins_and_told(run: Run) -> None:
             assert pins == {"10.20.9.9/32": "172.16.0.1", "10.20.8.8/32": "172.16.0.1"}
             assert said["routes"][0] == str(ROUTE)
             assert len(said["routes"]) == 3
-            assert any("10.20.8.8/32 keeps its way" in note for note in said["notes"])
+            assert any(route.startswith("10.20.8.8/32 via 172.16.0.1") for route in said["routes"])
+            assert said["upstreams"] == [str(UPSTREAM)]
             assert world.machine.targets[-1].zones == (ZONE,)
             assert await alice.sessions() == {"qa": "applied"}
             await alice.call("Confirm", session="qa")
@@ -279,25 +289,62 @@ def test_two_agents_of_one_user_do_not_take_a_session_from_each_other(run: Run) 
                 await second.apply(QA)
             with pytest.raises(NotUpError):
                 await second.call("Confirm", session="qa")
-            await second.call("Release", session="qa")  # but `down` from anywhere works
+            with pytest.raises(NotUpError, match="another agent"):
+                await second.call("Release", session="qa")  # as the way back of an `up` that was refused
+            assert await first.sessions() == {"qa": "up"}
+            await second.call("Release", session="qa", take=True)  # but `down` from anywhere works
             assert await first.sessions() == {}
 
     run(body)
 
 
 @pytest.mark.parametrize("verb", ["Release", "Apply"])
-def test_nobody_but_root_takes_another_users_session_down(run: Run, verb: str) -> None:
+@pytest.mark.parametrize("uid", [4712, 0])
+def test_nobody_takes_another_users_session_down_root_only_by_restoring_everything(
+    run: Run, verb: str, uid: int
+) -> None:
     async def body(world: World) -> None:
-        async with world.caller(4711) as other, world.caller(4712) as alice, world.caller(0) as root:
+        async with world.caller(4711) as other, world.caller(uid) as stranger:
             await other.up(QA)
             with pytest.raises(NotPermittedError, match="belongs to user 4711"):
-                await (alice.call("Release", session="qa") if verb == "Release" else alice.apply(PROD, "qa"))
+                await (
+                    stranger.call("Release", session="qa", take=True)
+                    if verb == "Release"
+                    else stranger.apply(PROD, "qa")
+                )
             assert world.machine.destinations == {"10.20.0.0/16"}
-            if verb == "Release":
-                await root.call("Release", session="qa")
-            else:
-                await root.apply(PROD, "qa")
-            assert "10.20.0.0/16" not in world.machine.destinations
+            assert await other.sessions() == {"qa": "up"}
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        replace(PROD, routes=(replace(ROUTE, destination=ip_network("10.20.4.0/24")),)),
+        replace(PROD, routes=(replace(ROUTE, destination=ip_network("10.16.0.0/12")),)),
+        replace(PROD, zones=(replace(ZONE, suffix=DomainName.parse("svc.cluster.local")),)),
+    ],
+)
+def test_no_part_of_another_users_prefixes_or_names_can_be_taken(run: Run, plan: Desired) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(4711) as other, world.caller(4712) as stranger:
+            await other.up(QA)
+            with pytest.raises(ConflictError, match="user 4711"):
+                await stranger.apply(plan)
+            await other.apply(plan)  # among one's own, the longest wins
+
+    run(body)
+
+
+def test_what_is_taken_down_wants_nothing_and_what_comes_up_wants_only_its_own(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            await alice.up(PROD)
+            assert {str(r.destination) for r in world.machine.wanted.routes} == {"10.30.0.0/16"}
+            await alice.call("Release", session="prod")
+            assert world.machine.wanted == Installed()
 
     run(body)
 
@@ -400,22 +447,6 @@ def test_a_route_of_another_program_is_a_conflict_before_anything_changes(
             with pytest.raises(ConflictError, match=r"10\.20\.0\.0/16 is routed already"):
                 await alice.apply(QA)
             assert world.machine.targets == []
-
-    run(body)
-
-
-def test_a_kernel_that_cannot_be_read_is_an_error_with_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: object) -> ObservedNetwork:
-        raise OSError(105, "No buffer space available")
-
-    monkeypatch.setattr(verbs, "observe", fail)
-
-    async def body(world: World) -> None:
-        async with world.caller(0) as root:
-            for call in (root.apply(QA), root.call("Trust", profile=SAMPLE)):
-                with pytest.raises(HelperError, match="cannot be read") as error:
-                    await call
-                assert "No buffer space" in error.value.why
 
     run(body)
 
