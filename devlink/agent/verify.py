@@ -10,7 +10,7 @@ from typing import Literal
 from devlink.core.names import DomainName
 from devlink.core.network import MAIN_TABLE, ObservedNetwork, Path, Route
 from devlink.core.plan import Plan, Upstream, Zone
-from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.prefixes import IPAddress, PrefixTable, span
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.dns.client import Answer, ask
 from devlink.errors import VerificationError
@@ -43,10 +43,10 @@ async def verify(profile: BridgeProfile, plan: Plan) -> None:
 
 def check_paths(samples: dict[Route, IPAddress], routes: Iterable[Route], observed: ObservedNetwork) -> None:
     """Raise VerificationError where the kernel would send a sample address another way than our routes say."""
-    ours = list(routes)
+    table = PrefixTable((route.destination, route) for route in routes)
     for route, address in samples.items():
-        fitting = [r for r in ours if address in r.destination]
-        wanted = max(fitting, key=lambda r: r.destination.prefixlen)
+        wanted = table.longest(address)
+        assert wanted is not None  # the sample is of a route of ours
         path = observed.paths.get(address, Path())
         if (path.oif, path.next_hop) != (wanted.oif, wanted.next_hop):
             taken = f"via {path.next_hop} dev {path.oif}" if path.next_hop else f"dev {path.oif}"
@@ -64,26 +64,22 @@ def choose_samples(routes: tuple[Route, ...], observed: ObservedNetwork) -> dict
     Narrower routes of others are kept and reported (DESIGN.md, overlaps), and pinned addresses keep their way, so
     neither says anything of ours. A route that is wholly taken out has no sample.
     """
-    others = sorted(
-        {r.destination for r in observed.routes if r.table == MAIN_TABLE and r.kind == "unicast"}, key=_order
-    )
-    starts = [_order(prefix)[:2] for prefix in others]
+    taken = sorted({span(r.destination) for r in observed.routes if r.table == MAIN_TABLE and r.kind == "unicast"})
     samples = {}
     for route in routes:
         prefix = route.destination
-        number = int(prefix.network_address) + (prefix.num_addresses > 2)
-        for taken in others[bisect_left(starts, _order(prefix)[:2]) :]:  # wider ones before those inside them
-            if taken.version != prefix.version or int(taken.network_address) > number:
+        version, first, last = span(prefix)
+        number = first + (last - first > 1)
+        # A prefix lies in at most as many others as an address has bits, so these walks are short in sum.
+        for index in range(bisect_left(taken, (version, first, first)), len(taken)):
+            other_version, other_first, other_last = taken[index]
+            if other_version != version or other_first > number:
                 break
-            if taken.prefixlen > prefix.prefixlen:
-                number = max(number, int(taken.broadcast_address) + 1)
-        if number <= int(prefix.broadcast_address):
+            if other_last - other_first < last - first:
+                number = max(number, other_last + 1)
+        if number <= last:
             samples[route] = type(prefix.network_address)(number)
     return samples
-
-
-def _order(prefix: IPNetwork) -> tuple[int, int, int]:
-    return (prefix.version, int(prefix.network_address), prefix.prefixlen)
 
 
 async def _ask_any(servers: tuple[Upstream, ...], name: DomainName, plan: Plan) -> Answer:

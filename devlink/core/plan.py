@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName, reverse_zones
-from devlink.core.network import MAIN_TABLE, ObservedNetwork, ObservedRoute, Route, lookup
-from devlink.core.prefixes import IPAddress, IPNetwork, host_prefix, is_within
+from devlink.core.network import MAIN_TABLE, ObservedNetwork, ObservedRoute, Route, forwarding_table
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, host_prefix
 from devlink.core.profile import BridgeProfile, ClusterDns, RoutingMode, Spec, Transport
 from devlink.errors import VerificationError
 
@@ -94,10 +94,12 @@ def make_plan(
     Raises VerificationError where the profile insists on next hops that are not on-link (facts: R1).
     """
     spec = profile.spec
-    mode, reason = _choose_mode(spec, observed)
-    routes = _routes(spec, mode, observed) if with_routes else ()
-    findings = list(_findings(routes, observed))
-    findings.append(_unauthenticated(spec))
+    if with_routes:
+        mode, reason = _choose_mode(spec, observed)
+    else:
+        mode, reason = RoutingMode.ROUTER, "routes were not asked for"
+    routes = _routes(spec, mode, observed)
+    findings = [*_missing(spec, mode, routes), *_overlaps(routes, observed), _unauthenticated(spec)]
     return Plan(
         desired=Desired(
             session=profile.metadata.name,
@@ -106,7 +108,7 @@ def make_plan(
             ca=spec.identity.ca_hash if spec.identity else "",
         ),
         mode=mode,
-        reason=reason if with_routes else "routes were not asked for",
+        reason=reason,
         findings=tuple(findings),
     )
 
@@ -190,26 +192,62 @@ def _gateways_on_link(spec: Spec, observed: ObservedNetwork) -> list[IPAddress]:
 def _routes(spec: Spec, mode: RoutingMode, observed: ObservedNetwork) -> tuple[Route, ...]:
     if mode is RoutingMode.ROUTER:
         return ()
+    gateways = _gateways_on_link(spec, observed)
+    nodes = [n for n in spec.nodes or () if _on_link(n.address, observed)]
+    for_pods = _first_of_each_family(gateways)
+    # Any node takes services, and the gateways may be all of the other family.
+    for_services = _first_of_each_family(gateways + [n.address for n in nodes])
+    ways = [(prefix, for_pods.get(prefix.version)) for prefix in spec.pods or ()]
+    ways += [(prefix, for_services.get(prefix.version)) for prefix in spec.services or ()]
+    if mode is RoutingMode.PER_NODE:
+        ways += [(block, node.address) for node in nodes for block in node.pods]
     routes: dict[IPNetwork, Route] = {}
-
-    def via(destination: IPNetwork, hops: list[IPAddress]) -> None:
-        hop = next((h for h in hops if h.version == destination.version), None)
+    for destination, hop in ways:
         if hop is not None:
             oif = observed.paths[hop].oif
             assert oif is not None
             routes[destination] = Route(destination=destination, next_hop=hop, oif=oif, mtu=spec.mtu)
-
-    gateways = _gateways_on_link(spec, observed)
-    nodes = [n for n in spec.nodes or () if _on_link(n.address, observed)]
-    for prefix in spec.pods or ():
-        via(prefix, gateways)
-    for prefix in spec.services or ():  # any node takes them, and the gateways may be all of the other family
-        via(prefix, gateways + [n.address for n in nodes])
-    if mode is RoutingMode.PER_NODE:
-        for node in nodes:
-            for block in node.pods:
-                via(block, [node.address])
     return tuple(routes.values())
+
+
+def _first_of_each_family(hops: Iterable[IPAddress]) -> dict[int, IPAddress]:
+    first: dict[int, IPAddress] = {}
+    for hop in hops:
+        first.setdefault(hop.version, hop)
+    return first
+
+
+def _missing(spec: Spec, mode: RoutingMode, routes: Iterable[Route]) -> Iterable[Finding]:
+    """The parts of the cluster that get no route although others do.
+
+    Pods whose blocks are all there need none of their own: each block is looked at by itself.
+    """
+    if mode is RoutingMode.ROUTER:
+        return
+    cover = Cover(route.destination for route in routes)
+    blocks = [block for node in spec.nodes or () for block in node.pods]
+    holding = PrefixTable((prefix, prefix) for prefix in spec.pods or ())
+    with_blocks = {holding.longest(block.network_address) for block in blocks}
+    pods = [prefix for prefix in spec.pods or () if prefix not in with_blocks]
+    for what, prefixes in (("services", spec.services or ()), ("pods", pods), ("pod blocks", blocks)):
+        for version in (4, 6):
+            left = collapse(p for p in prefixes if p.version == version and cover.find(p) is None)
+            if left:
+                lacking = (
+                    f"no IPv{version} gateway is on this link"
+                    + {
+                        "services": ", nor any node",
+                        "pods": "",
+                        "pod blocks": ", nor are the nodes that own them",
+                    }[what]
+                )
+                yield Finding(
+                    code="DL-ROUTE-MISSING",
+                    severity=Severity.WARNING,
+                    title=f"Some of the cluster's {what} (IPv{version}) have no route.",
+                    evidence=f"{listed(left)}: {lacking}",
+                    fix=f"name a gateway in the profile that has an IPv{version} address on this link",
+                )
 
 
 def _zones(spec: Spec, dns: ClusterDns) -> tuple[Zone, ...]:
@@ -226,44 +264,67 @@ def conflicts(routes: Iterable[Route], observed: ObservedNetwork) -> tuple[tuple
     return tuple((route, foreign[route.destination]) for route in routes if route.destination in foreign)
 
 
+def protect(desired: Desired, upstreams: Iterable[IPAddress], observed: ObservedNetwork) -> tuple[Route, ...]:
+    """Host routes that keep the ways which no session may take over (DESIGN.md, promise 5).
+
+    Those of the default gateways, the plan's next hops and its pins, and the ordinary `upstreams`.
+    """
+    hops = (route.next_hop for route in desired.routes if route.next_hop is not None)
+    return pins(desired.routes, (*observed.default_gateways, *desired.pins, *upstreams, *hops), observed)
+
+
 def pins(routes: Iterable[Route], protected: Iterable[IPAddress], observed: ObservedNetwork) -> tuple[Route, ...]:
     """Host routes that keep the present way of each protected address that `routes` would take over."""
-    destinations = [route.destination for route in routes]
+    ours = PrefixTable((route.destination, route.destination.prefixlen) for route in routes)
+    theirs = forwarding_table(observed.foreign)
     made: dict[IPAddress, Route] = {}
-    for address in protected:
-        ours = max((d.prefixlen for d in destinations if address in d), default=None)
-        if ours is None or ours == address.max_prefixlen:
+    for address in dict.fromkeys(protected):
+        length = ours.longest(address)
+        if length is None or length == address.max_prefixlen:
             continue
-        present = lookup(observed.foreign, address)
-        if present is None or present.oif is None or present.destination.prefixlen > ours:
+        present = theirs.longest(address)
+        if present is None or present.oif is None or present.destination.prefixlen > length:
             continue  # unreachable anyway, or its own more specific route keeps it
         made[address] = Route(destination=host_prefix(address), next_hop=present.next_hop, oif=present.oif)
     return tuple(made.values())
 
 
-def _findings(routes: Iterable[Route], observed: ObservedNetwork) -> Iterable[Finding]:
+def _overlaps(routes: tuple[Route, ...], observed: ObservedNetwork) -> Iterable[Finding]:
     """More specific routes of others inside ours, and wider ones around ours: legal, but worth knowing."""
     others = [r for r in observed.foreign if r.table == MAIN_TABLE and r.kind == "unicast" and r.destination.prefixlen]
+    ours = PrefixTable((route.destination, route.destination) for route in routes)
+    kept = []
+    for other in others:
+        around = next((d for d in ours.around(other.destination) if d != other.destination), None)
+        if around is not None:
+            kept.append(f"{other.destination} dev {other.oif} in {around}")
+    if kept:
+        yield Finding(
+            code="DL-ROUTE-KEPT",
+            severity=Severity.WARNING,
+            title="A part of the cluster's networks does not reach the cluster.",
+            evidence=f"more specific, and kept: {listed(kept)}",
+            fix="remove these routes if their addresses should be the cluster's",
+        )
+    table = PrefixTable((r.destination, r) for r in others)
+    inside: dict[str, list[IPNetwork]] = {}
     for route in routes:
-        for other in others:
-            if other.destination == route.destination:
-                continue
-            shown = f"{other.destination} dev {other.oif}"
-            if is_within(other.destination, route.destination):
-                yield Finding(
-                    code="DL-ROUTE-KEPT",
-                    severity=Severity.WARNING,
-                    title=f"A part of {route.destination} does not reach the cluster.",
-                    evidence=f"{shown} is more specific and was kept",
-                    fix="remove that route if those addresses should be the cluster's",
-                )
-            elif is_within(route.destination, other.destination):
-                yield Finding(
-                    code="DL-ROUTE-INSIDE",
-                    severity=Severity.INFO,
-                    title=f"{route.destination} is taken out of a wider network.",
-                    evidence=f"{shown} is around it",
-                )
+        wider = next((r for r in table.around(route.destination) if r.destination != route.destination), None)
+        if wider is not None:
+            inside.setdefault(f"{wider.destination} dev {wider.oif}", []).append(route.destination)
+    if inside:
+        yield Finding(
+            code="DL-ROUTE-INSIDE",
+            severity=Severity.INFO,
+            title="Networks of the cluster are taken out of wider ones.",
+            evidence=listed(f"{wider} is around {listed(collapse(taken))}" for wider, taken in inside.items()),
+        )
+
+
+def listed(items: Iterable[object]) -> str:
+    """The first six of `items`, and how many there are besides."""
+    texts = list(dict.fromkeys(map(str, items)))
+    return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
 
 
 def proof_address(family: int) -> IPAddress:

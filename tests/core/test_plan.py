@@ -1,6 +1,7 @@
 """From a profile and an observed network to a plan: the mode, its next hops, the pins, and who else routes there."""
 
 import ipaddress
+import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -13,16 +14,19 @@ from devlink.core.findings import Severity
 from devlink.core.names import reverse_prefix
 from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route, lookup
 from devlink.core.plan import (
+    Desired,
     Plan,
     addresses_of_interest,
     conflicts,
     make_plan,
     pins,
     proof_address,
+    protect,
 )
-from devlink.core.prefixes import IPAddress, IPNetwork, collapse, is_within
-from devlink.core.profile import BridgeProfile, Identity, RoutingMode
+from devlink.core.prefixes import IPAddress, IPNetwork, collapse, covered, is_within
+from devlink.core.profile import BridgeProfile, Identity, Node, RoutingMode
 from devlink.core.profile_document import decode_profile
+from devlink.core.trust import claim_of_plan, claim_of_profile, record_of, uncovered
 from devlink.errors import VerificationError
 from tests.core.profiles import SAMPLE, pem, profiles
 
@@ -94,6 +98,26 @@ def test_every_planned_next_hop_is_on_link_and_of_its_routes_family(
         assert (route.metric, route.mtu) == (METRIC, profile.spec.mtu)
     keys = [route.key for route in plan.desired.routes]
     assert len(set(keys)) == len(keys)
+
+
+@given(data=st.data(), profile=profiles())
+def test_whatever_part_of_the_cluster_gets_no_route_is_told_in_a_few_findings(
+    data: st.DataObject, profile: BridgeProfile
+) -> None:
+    observed = data.draw(networks(profile))
+    try:
+        plan = make_plan(profile, observed)
+    except VerificationError:
+        return
+    told = [f for f in plan.findings if f.code == "DL-ROUTE-MISSING"]
+    blocks = [block for node in profile.spec.nodes or () for block in node.pods]
+    parts = [p for p in profile.spec.prefixes if not any(is_within(b, p) for b in blocks)] + blocks
+    routed = [route.destination for route in plan.desired.routes]
+    if plan.mode is not RoutingMode.ROUTER and not all(covered(part, routed) for part in parts):
+        assert 1 <= len(told) <= 6
+        assert all(f.severity is Severity.WARNING and f.fix for f in told)
+    else:
+        assert told == []
 
 
 @given(data=st.data(), profile=profiles())
@@ -239,6 +263,42 @@ def test_what_is_not_asked_for_is_not_planned(routes: bool, dns: bool) -> None:
     assert bool(plan.desired.zones) is dns
 
 
+def missing(plan: Plan) -> list[str]:
+    return [f"{f.title} {f.evidence}" for f in plan.findings if f.code == "DL-ROUTE-MISSING"]
+
+
+def test_a_block_of_a_node_off_link_without_a_gateway_is_told() -> None:
+    assert PROFILE.spec.nodes is not None
+    lost = replace(PROFILE.spec.nodes[0], address=ip_address("192.0.2.9"), pods=(ip_network("10.20.9.0/26"),))
+    profile = altered(nodes=(*PROFILE.spec.nodes, lost), gateways=None)
+    (words,) = missing(make_plan(profile, seen(GATEWAY, GATEWAY6)))
+    assert "pod blocks (IPv4) have no route" in words
+    assert "10.20.9.0/26: no IPv4 gateway" in words
+    assert "10.20.73.64/26" not in words
+
+
+def test_prefixes_of_a_family_that_no_next_hop_has_are_told_apart() -> None:
+    assert PROFILE.spec.gateways is not None
+    profile = altered(gateways=PROFILE.spec.gateways[:1], nodes=None)
+    services, pods = missing(make_plan(profile, seen(GATEWAY)))
+    assert "services (IPv6) have no route. fd00:254::/112" in services
+    assert "pods (IPv6) have no route. fd00:20::/48" in pods
+
+
+def test_where_all_is_routed_or_the_router_carries_it_nothing_is_missing() -> None:
+    assert missing(make_plan(PROFILE, seen(GATEWAY, GATEWAY6))) == []
+    assert missing(make_plan(altered(gateways=None), seen(GATEWAY, GATEWAY6))) == [], "each block has its node"
+    assert missing(make_plan(PROFILE, seen())) == []
+    assert missing(make_plan(altered(gateways=None), seen(GATEWAY), with_routes=False)) == []
+
+
+@pytest.mark.parametrize("mode", list(RoutingMode))
+def test_where_routes_are_not_asked_for_no_mode_is_chosen_and_none_can_fail(mode: RoutingMode) -> None:
+    plan = make_plan(altered(routing=mode), seen(), with_routes=False)
+    assert (plan.mode, plan.reason) == (RoutingMode.ROUTER, "routes were not asked for")
+    assert plan.desired.zones
+
+
 # Who else routes there
 
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
@@ -272,8 +332,17 @@ def test_narrower_routes_of_others_are_reported_as_kept_and_wider_ones_as_around
     assert "10.20.5.0/24 dev docker0" in findings["DL-ROUTE-KEPT"].evidence
     assert findings["DL-ROUTE-KEPT"].fix
     assert "10.0.0.0/8 dev tun0" in findings["DL-ROUTE-INSIDE"].evidence
+    assert "10.20.0.0/16" in findings["DL-ROUTE-INSIDE"].evidence
     clean = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(theirs("0.0.0.0/0"),))).findings
     assert not [f for f in clean if f.code.startswith("DL-ROUTE")]
+
+
+def test_a_thousand_routes_of_others_are_one_finding_that_counts_them() -> None:
+    inside = tuple(theirs(str(block)) for block in list(ip_network("10.20.0.0/16").subnets(new_prefix=26))[:1000])
+    findings = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=inside)).findings
+    (kept,) = [f for f in findings if f.code == "DL-ROUTE-KEPT"]
+    assert "10.20.0.0/26 dev eth0" in kept.evidence
+    assert "and 994 more" in kept.evidence
 
 
 # Pins
@@ -328,6 +397,44 @@ def test_an_address_that_keeps_its_way_anyway_needs_no_pin(
 def test_a_route_to_exactly_that_address_is_meant_and_not_pinned_away() -> None:
     host = replace(ROUTE, destination=ip_network("10.20.0.1/32"))
     assert pins([ROUTE, host], [ROUTER], observed_with_default()) == ()
+
+
+def test_gateways_pins_upstreams_and_next_hops_are_all_protected() -> None:
+    observed = observed_with_default()
+    inside = [ip_address(f"10.20.0.{number}") for number in (1, 13, 53, 80)]
+    desired = Desired(session="qa", routes=(replace(ROUTE, next_hop=inside[1]),), pins=(inside[3],))
+    made = protect(desired, [inside[2], inside[2]], observed)
+    assert sorted(str(route.destination) for route in made) == [f"{address}/32" for address in inside]
+
+
+def large(count: int) -> tuple[BridgeProfile, ObservedNetwork]:
+    """A cluster of that many nodes, each with a block, and as many routes of others inside and around them."""
+    blocks = list(ipaddress.IPv4Network("10.0.0.0/11").subnets(new_prefix=26))[:count]
+    first = ip_address("172.16.0.1")
+    nodes = tuple(Node(address=first + number, pods=(block,)) for number, block in enumerate(blocks))
+    observed = ObservedNetwork(
+        routes=(theirs("10.0.0.0/8"), *(theirs(f"{block.network_address + 32}/28") for block in blocks)),
+        paths={node.address: ON_LINK for node in nodes},
+    )
+    return altered(pods=(ip_network("10.0.0.0/11"),), nodes=nodes), observed
+
+
+def test_ten_times_the_nodes_cost_about_ten_times_the_work() -> None:
+    def cost(count: int) -> float:
+        profile, observed = large(count)
+        began = time.process_time()
+        plan = make_plan(profile, observed)
+        nodes = [node.address for node in profile.spec.nodes or ()]
+        protect(plan.desired, [*nodes, *(route.destination[1] for route in plan.desired.routes)], observed)
+        record = record_of(claim_of_profile(profile), observed)
+        claim = claim_of_plan(
+            "qa", [route.destination for route in plan.desired.routes], nodes, plan.desired.zones, plan.desired.ca
+        )
+        assert uncovered(record, claim) == ()
+        return time.process_time() - began
+
+    # Quadratic work in any of them would make it a hundred times.
+    assert cost(20_000) < 20 * min(cost(2_000) for _ in range(3))
 
 
 @st.composite
