@@ -1,8 +1,6 @@
 """The JSON Schema of a profile, made from the same dataclasses that decode it."""
 
-import ast
 import dataclasses
-import inspect
 import types
 from collections.abc import Mapping
 from enum import Enum
@@ -12,7 +10,17 @@ from devlink.core import codec
 from devlink.core.checks import key_of
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress, IPNetwork
-from devlink.core.profile import API_VERSION, BridgeProfile
+from devlink.core.profile import (
+    API_VERSION,
+    BridgeProfile,
+    ClusterDns,
+    DnsServer,
+    Gateway,
+    Identity,
+    Metadata,
+    Node,
+    Spec,
+)
 
 _V4 = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
 _V6 = r"[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
@@ -24,6 +32,50 @@ _LEAVES: tuple[tuple[Any, dict[str, Any]], ...] = (
     (IPNetwork, {"type": "string", "pattern": f"^({_V4}/[0-9]{{1,2}}|{_V6}/[0-9]{{1,3}})$"}),
     (DomainName, {"type": "string", "pattern": r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$", "maxLength": 254}),
 )
+DESCRIPTIONS: dict[type, dict[str, str]] = {
+    BridgeProfile: {
+        "api_version": "`devlink/v1alpha1`.",
+        "kind": "`BridgeProfile`.",
+        "provenance": "Where each fact came from, by the path in `spec`.",
+    },
+    Metadata: {
+        "name": "A DNS label (RFC 1123): trust records match by it.",
+        "revision": "When it was made, RFC 3339; only shown and compared for equality.",
+    },
+    Spec: {
+        "pods": "The networks of the cluster's pods; left out where pods need no route.",
+        "services": "The ClusterIP ranges. The first address of the first one is the `kubernetes` service.",
+        "routing": "Who carries the packets; `auto` chooses by what the laptop sees.",
+        "gateways": "Nodes that forward for all pods and services.",
+        "nodes": "Pod blocks by owner, for per-node routing. Kept in the order of their addresses.",
+        "mtu": "Of routes to pods and services, in octets: IPIP takes 20, VXLAN 50.",
+        "dns": "Left out: no names.",
+        "identity": "Left out: the cluster is not told from one that poses as it.",
+    },
+    Gateway: {
+        "address": "On a link of the laptop's, or devlink cannot use it (the kernel asks that of a next hop).",
+        "role": "For people: `route-reflector`, `gateway`.",
+        "priority": "The lowest that is healthy carries the traffic.",
+    },
+    Node: {
+        "address": "The node's own, where the laptop reaches it.",
+        "pods": "The blocks, each within the pod networks.",
+    },
+    ClusterDns: {
+        "domain": "`cluster.local` nearly everywhere; kubelet's `clusterDomain`.",
+        "servers": "In order of preference.",
+        "namespaces": "Only services of these are asked for; None for all.",
+        "reverse": "Whether PTR questions for pods and services go to the cluster too.",
+    },
+    DnsServer: {
+        "address": "A ClusterIP, a pod's or a node's address.",
+        "transport": "`tcp` where a firewall stops UDP.",
+    },
+    Identity: {
+        "ca": "The cluster's CA certificates, PEM: what `kubernetes.default.svc` is checked with. Never a key.",
+    },
+}
+"""What the schema says of each field: the text under the attribute itself, which a program without its source lacks."""
 
 
 def schema() -> dict[str, Any]:
@@ -40,7 +92,7 @@ def schema() -> dict[str, Any]:
 
 
 def _of_class(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
-    described = _descriptions(cls)
+    described = DESCRIPTIONS[cls]
     hints = codec.field_types(cls)
     properties, required = {}, []
     for field in dataclasses.fields(cls):
@@ -86,20 +138,3 @@ def _of_type(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         definitions[kind.__name__] = {}
         definitions[kind.__name__] = _of_class(kind, definitions)
     return {"$ref": f"#/$defs/{kind.__name__}"}
-
-
-def _descriptions(cls: type) -> dict[str, str]:
-    """The text under each attribute; none where the source is not at hand (a frozen program)."""
-    try:
-        body = ast.parse(inspect.getsource(cls)).body[0]
-    except (OSError, SyntaxError):
-        return {}
-    assert isinstance(body, ast.ClassDef)
-    return {
-        target.target.id: " ".join(str(text.value.value).split())
-        for target, text in zip(body.body, body.body[1:], strict=False)
-        if isinstance(target, ast.AnnAssign)
-        and isinstance(target.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-    }

@@ -1,9 +1,13 @@
 """The published schema allows every valid profile, and forbids nothing else than wrong ones."""
 
+import ast
 import dataclasses
+import inspect
 import json
 import operator
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from devlink.core import codec
 from devlink.core.checks import key_of
 from devlink.core.profile import BridgeProfile, ClusterDns, DnsServer, Gateway, Identity, Metadata, Node, Spec
 from devlink.core.profile_document import decode_profile
-from devlink.core.profile_schema import schema
+from devlink.core.profile_schema import DESCRIPTIONS, schema
 from devlink.errors import ProfileError
 from tests.core.profiles import SAMPLE, profiles
 
@@ -116,7 +120,30 @@ def test_a_spoilt_profile_that_the_schema_forbids_is_refused(data: st.DataObject
             decode_profile(json.dumps(tree))
 
 
-@pytest.mark.parametrize("cls", [BridgeProfile, Metadata, Spec, Gateway, Node, ClusterDns, DnsServer, Identity])
+CLASSES = [BridgeProfile, Metadata, Spec, Gateway, Node, ClusterDns, DnsServer, Identity]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_key_is_described_in_the_words_that_stand_under_its_attribute(cls: type) -> None:
+    (definition,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(definition, ast.ClassDef)
+    written = {
+        attribute.target.id: " ".join(text.value.value.split())
+        for attribute, text in zip(definition.body, definition.body[1:], strict=False)
+        if isinstance(attribute, ast.AnnAssign) and isinstance(attribute.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+    assert written == DESCRIPTIONS[cls]
+
+
+def test_the_schema_needs_no_source_of_the_program(tmp_path: Path) -> None:
+    script = "import json, linecache; linecache.getlines = linecache.updatecache = lambda *_: []\n"
+    script += "from devlink.core.profile_schema import schema; print(json.dumps(schema()))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert json.loads(done.stdout) == SCHEMA
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_the_schema_has_every_key_with_a_description(cls: type) -> None:
     entry = SCHEMA if cls is BridgeProfile else SCHEMA["$defs"][cls.__name__]
     assert list(entry["properties"]) == [key_of(field) for field in dataclasses.fields(cls)]
