@@ -7,10 +7,11 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal
 
+from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
 from devlink.core.network import MAIN_TABLE, ObservedNetwork, Path, Route
 from devlink.core.plan import Plan, Upstream, Zone
-from devlink.core.prefixes import IPAddress, PrefixTable, span
+from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, span
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.dns.client import Answer, ask
 from devlink.errors import VerificationError
@@ -24,8 +25,11 @@ LIBC_LIMIT = 5.0
 """Seconds for a look-up through libc."""
 
 
-async def verify(profile: BridgeProfile, plan: Plan) -> None:
-    """Raise VerificationError, with evidence, unless the session carries what it promises."""
+async def verify(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
+    """What is worth telling of a session that carries what it promises; else VerificationError, with evidence.
+
+    A session without zones promises no names: trouble with the cluster's DNS is then a finding.
+    """
     desired = plan.desired
     if desired.routes:
         samples = choose_samples(desired.routes, await asyncio.to_thread(observe))
@@ -33,12 +37,45 @@ async def verify(profile: BridgeProfile, plan: Plan) -> None:
         check_paths(samples, desired.routes, observed)
     dns = profile.spec.dns
     if dns is None:
-        return
+        return ()
     name = dns.domain.child("kubernetes.default.svc")
     servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
-    answer = await _ask_any(servers, name, plan)
+    code = "DL-DNS-SILENT"
+    try:
+        answers = await _ask_any(servers, name, _types(profile.spec.services), plan)
+        code = "DL-DNS-DOMAIN"
+        check_known(name, answers)
+    except VerificationError as error:
+        if desired.zones:
+            raise
+        return (
+            Finding(code=code, severity=Severity.WARNING, title=error.what, evidence=error.why, fix=error.next_step),
+        )
     if desired.zones and _is_allowed(desired.zones[0], "default"):
-        await _check_libc(str(name), answer)
+        await _check_libc(str(name), answers)
+    return ()
+
+
+def check_known(name: DomainName, answers: Iterable[Answer]) -> None:
+    """Raise VerificationError unless one of `answers` has an address for `name`, a service that every cluster has."""
+    answers = tuple(answers)
+    if not any(answer.rcode == "NOERROR" and answer.addresses for answer in answers):
+        said = " and ".join(dict.fromkeys(_NO_ADDRESS.get(answer.rcode, answer.rcode) for answer in answers))
+        raise VerificationError(
+            f"The cluster's DNS does not know {name}.",
+            why=f"It says {said}, and every cluster has this service: the profile's dns.domain is probably wrong "
+            "(kubelet's clusterDomain).",
+            next_step="Correct dns.domain in the profile; a pod's /etc/resolv.conf shows it behind `search`.",
+        )
+
+
+_NO_ADDRESS = {"NOERROR": "that it has no address (NOERROR)", "NXDOMAIN": "that there is no such name (NXDOMAIN)"}
+
+
+def _types(services: tuple[IPNetwork, ...] | None) -> tuple[str, ...]:
+    """The types of the addresses that the service may have: a dual-stack cluster gives it one of either family."""
+    families = {prefix.version for prefix in services or ()} or {4, 6}
+    return tuple({4: "A", 6: "AAAA"}[family] for family in sorted(families))
 
 
 def check_paths(samples: dict[Route, IPAddress], routes: Iterable[Route], observed: ObservedNetwork) -> None:
@@ -82,13 +119,17 @@ def choose_samples(routes: tuple[Route, ...], observed: ObservedNetwork) -> dict
     return samples
 
 
-async def _ask_any(servers: tuple[Upstream, ...], name: DomainName, plan: Plan) -> Answer:
-    """The first server's answer, whichever transport brings it first: a firewall may swallow one of them."""
+async def _ask_any(
+    servers: tuple[Upstream, ...], name: DomainName, types: tuple[str, ...], plan: Plan
+) -> tuple[Answer, ...]:
+    """The first server's answers, whichever transport brings them first: a firewall may swallow one of them."""
     evidence: list[str] = []
     for server in servers:
-        answer = await _first_answer(server, name, evidence)
-        if answer is not None:
-            return answer
+        found = await asyncio.gather(*(_first_answer(server, name, qtype, evidence) for qtype in types))
+        answers = tuple(answer for answer in found if answer is not None)
+        # One type may be lost on the way, but then the other one must have brought an address.
+        if len(answers) == len(types) or any(answer.addresses for answer in answers):
+            return answers
     if plan.mode is RoutingMode.ROUTER:
         asked = (
             "Does the network's router have routes to the pod and service networks, and does a firewall let DNS pass?"
@@ -97,15 +138,17 @@ async def _ask_any(servers: tuple[Upstream, ...], name: DomainName, plan: Plan) 
         asked = "Does the gateway forward to the service network, and does a firewall let DNS pass?"
     raise VerificationError(
         f"The cluster's DNS does not answer for {name}.",
-        why=f"{'; '.join(evidence)}. Routing is {plan.mode.value}: {plan.reason}.",
+        why=f"{'; '.join(dict.fromkeys(evidence))}. Routing is {plan.mode.value}: {plan.reason}.",
         next_step=asked,
     )
 
 
-async def _first_answer(server: Upstream, name: DomainName, evidence: list[str]) -> Answer | None:
+async def _first_answer(server: Upstream, name: DomainName, qtype: str, evidence: list[str]) -> Answer | None:
     async def one(transport: Literal["udp", "tcp"]) -> Answer | None:
         try:
-            answer = await asyncio.to_thread(ask, server.address, name, "A", transport=transport, timeout=DNS_TRY_LIMIT)
+            answer = await asyncio.to_thread(
+                ask, server.address, name, qtype, port=server.port, transport=transport, timeout=DNS_TRY_LIMIT
+            )
         except OSError as error:
             evidence.append(f"{server.address} over {transport.upper()}: {_words(error)}")
             return None
@@ -128,11 +171,11 @@ _TRANSPORTS: dict[Transport, tuple[Literal["udp", "tcp"], ...]] = {
 }
 
 
-async def _check_libc(name: str, expected: Answer) -> None:
+async def _check_libc(name: str, expected: tuple[Answer, ...]) -> None:
     """What any program gets: getent uses libc's resolver exactly as they do."""
     found = await asyncio.to_thread(_getent, name)
-    wanted = {str(address) for address in expected.addresses}
-    if wanted and not wanted & found:
+    wanted = {str(address) for answer in expected for address in answer.addresses}
+    if not wanted & found:
         raise VerificationError(
             f"Programs on this laptop do not find {name}, although the cluster's DNS knows it.",
             why=f"libc says {', '.join(sorted(found)) or 'that there is no such name'}, the cluster says "

@@ -1,16 +1,26 @@
 """What must be true before a session counts as up, in its parts that need no network."""
 
+import asyncio
 import ipaddress
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.agent.verify import check_paths, choose_samples
+from devlink.agent.verify import check_paths, choose_samples, verify
+from devlink.core.findings import Finding, Severity
+from devlink.core.names import DomainName
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route
-from devlink.core.prefixes import IPNetwork
+from devlink.core.plan import make_plan
+from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.profile_document import decode_profile
+from devlink.dns.client import Answer
 from devlink.errors import VerificationError
+from tests.core.profiles import SAMPLE
 
 GATEWAY = ip_address("172.16.0.13")
 
@@ -103,13 +113,164 @@ def test_a_block_of_ours_inside_the_pod_network_is_expected_to_win_there() -> No
         check_paths({pods: address}, (pods,), observed)
 
 
-def test_twenty_thousand_blocks_are_sampled_in_a_moment() -> None:
-    blocks = tuple(
-        Route(destination=block, next_hop=GATEWAY, oif="eth0")
-        for block in list(ipaddress.IPv4Network("10.0.0.0/11").subnets(new_prefix=26))[:20_000]
-    )
-    pods = route("10.0.0.0/8")
-    # Quadratic work would pass the test's time limit many times over.
-    samples = choose_samples((pods, *blocks), kernel(pods, *blocks))
-    assert len(samples) == 20_001
-    assert samples[pods] == ip_address("10.19.136.0")
+def test_ten_times_the_blocks_cost_about_ten_times_the_work_to_sample_and_check() -> None:
+    def cost(count: int) -> float:
+        blocks = list(ipaddress.IPv4Network("10.0.0.0/11").subnets(new_prefix=26))[:count]
+        pods, ours = route("10.0.0.0/8"), tuple(replace(route("10.0.0.0/8"), destination=block) for block in blocks)
+        observed = kernel(pods, *ours)
+        paths = {pods.destination[1]: Path(oif="eth0", next_hop=GATEWAY)}
+        began = time.process_time()
+        samples = choose_samples((pods, *ours), observed)
+        paths |= {address: Path(oif="eth0", next_hop=GATEWAY) for address in samples.values()}
+        check_paths(samples, (pods, *ours), ObservedNetwork(paths=paths))
+        spent = time.process_time() - began
+        assert len(samples) == count + 1
+        assert samples[pods] == blocks[-1].broadcast_address + 1
+        return spent
+
+    # Quadratic work in either would make it a hundred times.
+    assert cost(20_000) < 20 * min(cost(2_000) for _ in range(3))
+
+
+# The cluster's DNS
+
+KUBERNETES = "kubernetes.default.svc.cluster.local"
+A, AAAA = ip_address("10.254.0.1"), ip_address("fd00:254::1")
+NXDOMAIN, EMPTY = Answer(rcode="NXDOMAIN"), Answer(rcode="NOERROR")
+KNOWN, KNOWN6 = Answer(rcode="NOERROR", addresses=(A,)), Answer(rcode="NOERROR", addresses=(AAAA,))
+SILENT = TimeoutError()
+
+
+class Cluster:
+    """A cluster's DNS that answers by the type of the question, and a libc that finds what it is told."""
+
+    def __init__(self, answers: Mapping[str, Answer | OSError], libc: set[str]) -> None:
+        self._answers = answers
+        self._libc = libc
+        self.asked: set[str] = set()
+        self.looked_up: list[str] = []
+
+    def ask(self, _: IPAddress, name: DomainName, qtype: str, *, port: int, transport: str, timeout: float) -> Answer:
+        assert (str(name), port) == (KUBERNETES, 53)
+        assert transport in ("udp", "tcp")
+        assert timeout > 0
+        self.asked.add(qtype)
+        answer = self._answers[qtype]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def getent(self, name: str) -> set[str]:
+        self.looked_up.append(name)
+        return self._libc
+
+
+Verified = tuple[tuple[Finding, ...], Cluster]
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
+    """Verifies the sample, with services of one or both families, where no routes are asked for."""
+
+    def run(
+        *services: str,
+        names: bool = True,
+        namespaces: tuple[str, ...] | None = None,
+        libc: tuple[str, ...] = (str(A), str(AAAA)),
+        **answers: Answer | OSError,
+    ) -> Verified:
+        cluster = Cluster(answers, set(libc))
+        monkeypatch.setattr("devlink.agent.verify.ask", cluster.ask)
+        monkeypatch.setattr("devlink.agent.verify._getent", cluster.getent)
+        sample = decode_profile(SAMPLE)
+        assert sample.spec.dns is not None
+        dns = replace(sample.spec.dns, namespaces=namespaces)
+        ranges = tuple(map(ip_network, services)) or None
+        profile = replace(sample, spec=replace(sample.spec, services=ranges, dns=dns))
+        plan = make_plan(profile, ObservedNetwork(), with_routes=False, with_dns=names)
+        return asyncio.run(verify(profile, plan)), cluster
+
+    return run
+
+
+V4, V6 = "10.254.0.0/16", "fd00:254::/112"
+
+
+@pytest.mark.parametrize(
+    ("services", "answers"),
+    [
+        ((V4,), {"A": KNOWN}),
+        ((V6,), {"AAAA": KNOWN6}),
+        ((V4, V6), {"A": KNOWN, "AAAA": EMPTY}),
+        ((V4, V6), {"A": EMPTY, "AAAA": KNOWN6}),
+        ((V4, V6), {"A": KNOWN, "AAAA": SILENT}),
+        ((), {"A": KNOWN, "AAAA": EMPTY}),
+    ],
+    ids=["IPv4", "IPv6", "dual, first IPv4", "dual, first IPv6", "dual, one type lost", "services unknown"],
+)
+def test_a_cluster_that_knows_its_own_service_is_verified_by_the_services_families(
+    verified: Callable[..., Verified], services: tuple[str, ...], answers: dict[str, Answer]
+) -> None:
+    findings, cluster = verified(*services, **answers)
+    assert findings == ()
+    assert cluster.asked == set(answers)
+    assert cluster.looked_up == [KUBERNETES]
+
+
+@pytest.mark.parametrize(
+    ("services", "answers", "words"),
+    [
+        ((V4,), {"A": NXDOMAIN}, "NXDOMAIN"),
+        ((V4,), {"A": EMPTY}, "NOERROR"),
+        ((V6,), {"AAAA": EMPTY}, "NOERROR"),
+        ((V4, V6), {"A": NXDOMAIN, "AAAA": NXDOMAIN}, "NXDOMAIN"),
+        ((V4, V6), {"A": EMPTY, "AAAA": EMPTY}, "NOERROR"),
+    ],
+)
+@pytest.mark.parametrize("namespaces", [None, ("qa",)])
+def test_a_cluster_that_does_not_know_its_own_service_has_another_domain(
+    verified: Callable[..., Verified],
+    services: tuple[str, ...],
+    answers: dict[str, Answer],
+    words: str,
+    namespaces: tuple[str, ...] | None,
+) -> None:
+    with pytest.raises(VerificationError) as failure:
+        verified(*services, namespaces=namespaces, **answers)
+    assert failure.value.what == f"The cluster's DNS does not know {KUBERNETES}."
+    assert words in failure.value.why
+    assert "dns.domain is probably wrong (kubelet's clusterDomain)" in failure.value.why
+
+
+@pytest.mark.parametrize("answer", [SILENT, Answer(rcode="SERVFAIL")])
+def test_a_cluster_whose_dns_gives_no_answer_is_not_verified(
+    verified: Callable[..., Verified], answer: Answer | OSError
+) -> None:
+    with pytest.raises(VerificationError, match="does not answer"):
+        verified(V4, A=answer)
+    with pytest.raises(VerificationError, match="does not answer"):
+        verified(V4, V6, A=EMPTY, AAAA=answer)
+
+
+def test_names_of_a_namespace_that_is_left_out_are_not_asked_of_libc(verified: Callable[..., Verified]) -> None:
+    assert verified(V4, namespaces=("qa",), A=KNOWN)[1].looked_up == []
+
+
+def test_a_libc_that_does_not_find_it_fails_the_verification(verified: Callable[..., Verified]) -> None:
+    with pytest.raises(VerificationError, match="Programs on this laptop do not find"):
+        verified(V4, A=KNOWN, libc=("192.0.2.1",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(SILENT, "DL-DNS-SILENT"), (Answer(rcode="SERVFAIL"), "DL-DNS-SILENT"), (NXDOMAIN, "DL-DNS-DOMAIN")],
+)
+def test_where_no_names_are_asked_for_trouble_with_them_is_a_warning(
+    verified: Callable[..., Verified], answer: Answer | OSError, code: str
+) -> None:
+    (finding,), cluster = verified(V4, names=False, A=answer)
+    assert (finding.code, finding.severity) == (code, Severity.WARNING)
+    assert KUBERNETES in finding.title
+    assert finding.evidence
+    assert finding.fix
+    assert cluster.looked_up == []
