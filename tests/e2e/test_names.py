@@ -1,5 +1,6 @@
 """The names rule, seen on the wire: cluster names go to the cluster alone, ordinary names never."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -122,6 +123,38 @@ def test_while_the_ordinary_upstream_is_silent_cluster_names_go_on(searching: Li
         assert "SERVFAIL" in dig(searching, "example.com", "MX")
         assert getent(searching, name) == str(searching.world.spec.service("web").address)
     assert not {each for each in cluster.names if not is_clusters(each)}
+
+
+FLOOD = """
+import os, select, socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.connect(("127.0.0.231", 53))
+    for number in range(6000):
+        name = b"".join(bytes([len(label)]) + label for label in {labels!r}.split(b"."))
+        header = number.to_bytes(2, "big") + b"\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0"
+        sock.send(header + b"\\7n%06d" % number + name + b"\\0\\0\\1\\0\\1")
+    readable, _, _ = select.select([sock], [], [], 3)
+    print(sock.recv(512)[3] & 15 if readable else "silence")
+"""
+"""A program that asks 6000 names below a domain at once, and says what became of the first that was answered."""
+
+
+@pytest.mark.parametrize("dead", [lab.UPSTREAM, "coredns"])
+def test_programs_that_wait_for_a_dead_server_do_not_keep_others_from_a_living_one(searching: Link, dead: str) -> None:
+    cluster_name, address = searching.world.spec.service_name("web"), searching.world.spec.service("web").address
+    domain, name, expected = (
+        (b"example.org", cluster_name, str(address))
+        if dead == lab.UPSTREAM
+        else (b"default.svc.cluster.local", lab.ORDINARY_NAME, "192.0.2.80")
+    )
+    with silenced(searching.world, dead):
+        said = searching.run(sys.executable, "-c", FLOOD.format(labels=domain))
+        assert said.strip() == "2", "the dead server's share was used up: the flood was enough"
+        assert getent(searching, name) == expected
+        assert expected in dig(searching, "+tcp", name)
+    # What still waits is answered in a few seconds; until then the next test would see its share taken.
+    searching.wait_until(lambda: bool(getent(searching, cluster_name)), "the cluster's names are back")
+    searching.wait_until(lambda: bool(getent(searching, lab.ORDINARY_NAME)), "ordinary names are back")
 
 
 def test_a_killed_forwarder_leaks_nothing_when_it_comes_back(searching: Link) -> None:
