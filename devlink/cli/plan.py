@@ -1,24 +1,55 @@
 """`up --dry-run`: the plan in words that a network engineer can type."""
 
+import socket
+from collections.abc import Iterable
+
 import click
 
 from devlink.agent.profiles import choose
-from devlink.core.plan import addresses_of_interest, make_plan, pins
+from devlink.core.plan import addresses_of_interest, make_plan, protect
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.helper.check import check_foreign
+from devlink.helper.policy import Paths, read_policy
 from devlink.kernel.observe import observe
+from devlink.resolvers.direct import Direct
+from devlink.resolvers.files.client import FilesClient
 
 
 def show_plan(profile: str, *, with_dns: bool, with_routes: bool) -> int:
-    """Print what `up` would install. Needs neither agent nor helper, and changes nothing."""
+    """Print what `up` would install. Needs neither agent nor helper, and changes nothing.
+
+    Raises ConflictError where the helper would refuse the plan for the routes of others.
+    """
     wanted = choose(profile)
     observed = observe(addresses_of_interest(wanted))
     plan = make_plan(wanted, observed, with_dns=with_dns, with_routes=with_routes)
+    desired = plan.desired
+    check_foreign(desired.routes, observed)
     click.echo(f"# routing {plan.mode.value}: {plan.reason}")
-    hops = tuple(r.next_hop for r in plan.desired.routes if r.next_hop is not None)
-    for route in plan.desired.routes + pins(plan.desired.routes, observed.default_gateways + hops, observed):
+    for route in desired.routes:
         click.echo(f"ip route add {route}")
-    for zone in plan.desired.zones:
+    if desired.routes:
+        for pin in protect(desired, _upstreams(), observed):
+            click.echo(f"ip route add {pin}  # keeps the way that it has")
+    for zone in desired.zones:
         servers = ", ".join(f"{s.address} ({s.transport.value})" for s in zone.servers)
         click.echo(f"# names in {zone.suffix} to {servers}")
     for finding in plan.findings:
         click.echo(f"# {finding.severity.value} {finding.code}: {finding.title} {finding.evidence}".rstrip())
+        if finding.fix:
+            click.echo(f"#   {finding.fix}")
     return 0
+
+
+def _upstreams() -> Iterable[IPAddress]:
+    """The servers on which ordinary names depend, as the helper reads them; said where this user may not read them."""
+    try:
+        return Direct(FilesClient(_no_process), own=[read_policy(Paths().policy).nameserver]).read_ways()
+    except HelperError as error:
+        click.echo(f"# the ordinary DNS servers cannot be read, so what keeps their ways is not shown: {error.what}")
+        return ()
+
+
+def _no_process() -> socket.socket:
+    raise AssertionError("reading needs no process")
