@@ -51,7 +51,7 @@ contracts:
 	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
 
 unit:
-	@$(BIN)/pytest -q -n 2 -m "$(UNIT)"
+	@$(BIN)/pytest -q -n 2 --dist worksteal --hypothesis-profile=check -m "$(UNIT)"
 
 .PHONY: fix
 fix: setup ## repair format and lint where a program can

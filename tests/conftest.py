@@ -4,9 +4,13 @@ import functools
 import os
 
 import pytest
+from hypothesis import settings
 
 from devlink import lab
 from devlink.lab import kit
+
+settings.register_profile("check", settings.get_profile("ci"), max_examples=20)
+"""For `make check`, which runs before every commit; `make test` draws the full number."""
 
 
 @functools.cache

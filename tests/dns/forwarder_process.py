@@ -1,6 +1,7 @@
 """The real forwarder as a child process, and a server for it to ask, on loopback."""
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -82,6 +83,13 @@ class FakeServer:
                 for reply in self.respond(packet):
                     self._udp.sendto(reply, source)
 
+    def _received(self, connection: socket.socket) -> bytes:
+        """The next octets; none at the end of the connection or of the server."""
+        while not self._stopping:
+            if select.select([connection], [], [], 0.05)[0]:
+                return connection.recv(65535)
+        return b""
+
     def _serve_tcp(self) -> None:
         while not self._stopping:
             try:
@@ -92,7 +100,7 @@ class FakeServer:
             with connection:
                 connection.settimeout(PATIENCE)
                 reader = StreamReader()
-                while data := connection.recv(65535):
+                while data := self._received(connection):
                     reader.feed(data)
                     while (packet := reader.take()) is not None:
                         self.asked.append(("tcp", packet, source[1]))

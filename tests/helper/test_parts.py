@@ -71,8 +71,8 @@ def test_two_starts_of_one_part_at_once_each_reach_their_own(
 ) -> None:
     starts = Starts(monkeypatch)
     inner: list[socket.socket] = []
-    starts.before_next = lambda: inner.append(parts.connect("files"))
-    outer = parts.connect("files")
+    starts.before_next = lambda: inner.append(parts.connect("forwarder"))
+    outer = parts.connect("forwarder")
     assert len(starts.pids) == 2
     assert version_at(outer) == version_at(inner[0])
     assert list(tmp_path.iterdir()) == [], "no name is left behind"

@@ -30,7 +30,15 @@ def defect(_: Mapping[str, Any]) -> Mapping[str, Any]:
     raise ZeroDivisionError("a defect")
 
 
-METHODS = {"Echo": echo, "Conflict": conflict, "Defect": defect}
+class EndError(BaseException):
+    """Ends the server, as no failing method does."""
+
+
+def end(_: Mapping[str, Any]) -> Mapping[str, Any]:
+    raise EndError
+
+
+METHODS = {"Echo": echo, "Conflict": conflict, "Defect": defect, "End": end}
 
 
 class Serving:
@@ -46,14 +54,26 @@ class Serving:
 
     def _serve(self, idle: float) -> None:
         with self._listener:
-            service.serve(self._listener, NAME, METHODS, idle=idle, call_limit=0.3)
+            try:
+                service.serve(self._listener, NAME, METHODS, idle=idle, call_limit=0.3)
+            except EndError:
+                pass
+
+    def close(self) -> None:
+        """End it without waiting until it finds itself idle."""
+        try:
+            with Client.connect(self.path) as client:
+                client.call(f"{NAME}.End")
+        except (OSError, ProtocolError):
+            pass  # gone before, or at this
+        self.thread.join()
 
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     running = Serving(tmp_path / "socket", idle=0.5)
     yield running
-    running.thread.join()
+    running.close()
 
 
 def test_calls_of_a_connection_are_answered_and_the_process_ends_when_nobody_comes(serving: Serving) -> None:
