@@ -5,12 +5,16 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from devlink.cli.output import emit, output_option
 from devlink.errors import NotPermittedError, UsageError
 from devlink.helper.client import connect
+
+if TYPE_CHECKING:  # its imports are for the one command that gives trust
+    from devlink.core.trust import TrustRecord
 
 
 class ProfileOrCommand(click.Group):
@@ -44,8 +48,9 @@ def trust(ctx: click.Context) -> int:
 def give(profile: str | None, yes: bool, sha256: str) -> int:
     """Trust PROFILE."""
     from devlink.agent.profiles import choose
+    from devlink.core.codec import decode
     from devlink.core.profile_document import encode_profile
-    from devlink.core.trust import claim_of_profile, record_of, remarks
+    from devlink.core.trust import TrustRecord, claim_of_profile, record_of, remarks
     from devlink.kernel.observe import observe
 
     loaded = choose(profile or "")
@@ -59,11 +64,7 @@ def give(profile: str | None, yes: bool, sha256: str) -> int:
     claim = claim_of_profile(loaded)
     record = record_of(claim, observe())
     click.echo(f"Profile {record.name} claims:", err=True)
-    click.echo(f"  addresses    {', '.join(map(str, record.prefixes)) or 'none'}", err=True)
-    click.echo(f"  names below  {', '.join(map(str, record.domains)) or 'none'}", err=True)
-    click.echo(f"  next hops    {', '.join(map(str, record.next_hops)) or 'none'}", err=True)
-    if record.dns_servers:
-        click.echo(f"  DNS servers  {', '.join(map(str, record.dns_servers))}", err=True)
+    _show(record)
     for remark in remarks(claim):
         click.echo(f"  ! {remark}", err=True)
     if os.geteuid() != 0:
@@ -73,9 +74,22 @@ def give(profile: str | None, yes: bool, sha256: str) -> int:
     if not (yes or sha256) and not (sys.stdin.isatty() and click.confirm("Trust it on this machine?", err=True)):
         raise NotPermittedError("Not trusted.", next_step="Answer yes, or give --yes.")
     with connect() as client:
-        client.call("io.devlink.Helper.Trust", {"profile": text})
+        recorded = decode(TrustRecord, client.call("io.devlink.Helper.Trust", {"profile": text})["record"])
+    if recorded != record:  # the network may have changed meanwhile, or the helper be another one
+        click.echo("The record is not what was shown: the helper looks at the network itself. It says:", err=True)
+        _show(recorded)
+        click.echo(f"If that is not right, take it back: devlink trust revoke {record.name}", err=True)
     click.echo(f"Profile {record.name} is trusted.", err=True)
     return 0
+
+
+def _show(record: "TrustRecord") -> None:
+    click.echo(f"  addresses    {', '.join(map(str, record.prefixes)) or 'none'}", err=True)
+    click.echo(f"  names below  {', '.join(map(str, record.domains)) or 'none'}", err=True)
+    click.echo(f"  next hops    {', '.join(map(str, record.next_hops)) or 'none'}", err=True)
+    if record.dns_servers:
+        click.echo(f"  DNS servers  {', '.join(map(str, record.dns_servers))}", err=True)
+    click.echo(f"  cluster CA   {record.ca or 'none'}", err=True)
 
 
 def _needs_root(text: str, name: str) -> NotPermittedError:

@@ -4,20 +4,25 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 import yaml
 
 from devlink.cli import root
+from devlink.core.codec import encode
 from devlink.core.network import ObservedNetwork
 from devlink.core.profile_document import decode_profile
+from devlink.core.trust import claim_of_profile, record_of
 from devlink.errors import NotPermittedError
 from devlink.rpc import varlink
 from tests.cli.fakes import FakePeer
 from tests.core.profiles import SAMPLE
 
 Command = Callable[..., tuple[int, str, str]]
+RECORD = record_of(claim_of_profile(decode_profile(SAMPLE)), ObservedNetwork())
 
 
 @pytest.fixture
@@ -61,15 +66,27 @@ def test_what_the_profile_claims_is_shown_before_anything_is_asked(devlink: Comm
 
 
 def test_root_with_yes_has_the_helper_write_the_record(devlink: Command, profile: Path, helper: Path) -> None:
-    with FakePeer(helper, {"Trust": [varlink.reply({"record": {}})]}) as peer:
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": encode(RECORD)})]}) as peer:
         code, _, err = devlink("trust", str(profile), "--yes")
     assert code == 0
     assert "Profile qa is trusted." in err
     assert decode_profile(peer.calls[0]["parameters"]["profile"]) == decode_profile(SAMPLE)
 
 
+def test_a_record_that_is_not_what_was_shown_is_shown(devlink: Command, profile: Path, helper: Path) -> None:
+    wider = replace(RECORD, next_hops=(ip_network("172.16.0.0/12"),))
+    for recorded, differs in ((RECORD, False), (wider, True)):
+        with FakePeer(helper, {"Trust": [varlink.reply({"record": encode(recorded)})]}):
+            code, _, err = devlink("trust", str(profile), "--yes")
+        helper.unlink()
+        assert code == 0
+        assert ("not what was shown" in err) is differs
+        assert ("172.16.0.0/12" in err) is differs
+        assert ("devlink trust revoke qa" in err) is differs
+
+
 def test_without_an_answer_nothing_is_asked_of_the_helper(devlink: Command, profile: Path, helper: Path) -> None:
-    with FakePeer(helper, {"Trust": [varlink.reply({"record": {}})]}) as peer:
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": encode(RECORD)})]}) as peer:
         code, _, err = devlink("trust", str(profile))
     assert code == 6
     assert "Not trusted." in err
@@ -79,7 +96,7 @@ def test_without_an_answer_nothing_is_asked_of_the_helper(devlink: Command, prof
 def test_an_ordinary_user_is_given_one_line_that_holds_for_what_was_shown(
     devlink: Command, profile: Path, helper: Path, tmp_path: Path
 ) -> None:
-    with FakePeer(helper, {"Trust": [varlink.reply({"record": {}})]}) as peer:
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": encode(RECORD)})]}) as peer:
         code, _, err = devlink("trust", str(profile), uid=1000)
         assert code == 6
         assert peer.calls == []
