@@ -1,6 +1,8 @@
 """The user's profiles: the files in the configuration folder, found by name or by path."""
 
 import difflib
+import os
+import stat
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,9 +10,21 @@ from pathlib import Path
 
 import platformdirs
 
+from devlink.core.codec import DecodeError, decode
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import MAX_BYTES, decode_profile
 from devlink.errors import DevlinkError, ProfileError, UsageError, reason
+
+MAX_SHOWN = 120
+"""Characters of a name that a message repeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What `config.toml` may say."""
+
+    default: str | None = None
+    """The profile that a bare `devlink up` means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +47,30 @@ def config_folder() -> Path:
 def read_profile(path: Path) -> BridgeProfile:
     """The profile in one file. Raises UsageError where it cannot be read, ProfileError where it is invalid."""
     try:
-        with path.open("rb") as file:
+        # A pipe without a writer would hang us, here or in the agent.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _unreadable(path, "It is not a regular file.")
             text = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read.",
-            why=f"{error.strerror or error}.",
-            next_step="`devlink profile list` shows the known profiles.",
-        ) from error
-    return decode_profile(text, name=str(path))
+    except IsADirectoryError:
+        raise _unreadable(path, "It is not a regular file: it is a folder.") from None
+    except (OSError, ValueError) as error:  # ValueError: an octet 0 in the name
+        raise _unreadable(path, reason(error)) from error
+    return decode_profile(text, name=shown(str(path)))
+
+
+def _unreadable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{shown(str(path))} cannot be read.",
+        why=why,
+        next_step="`devlink profile list` shows the known profiles.",
+    )
+
+
+def shown(text: str) -> str:
+    """What a user typed, in a length and in characters that a message can carry."""
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable if len(printable) <= MAX_SHOWN else f"{printable[:MAX_SHOWN]}…"
 
 
 def known_profiles() -> tuple[KnownProfile, ...]:
@@ -49,7 +78,7 @@ def known_profiles() -> tuple[KnownProfile, ...]:
     folder = config_folder() / "profiles"
     found = []
     for path in (*folder.glob("*.yaml"), *folder.glob("*.yml")):
-        if not path.is_file():  # a pipe of that name would hang us
+        if not path.is_file():
             continue
         try:
             profile = read_profile(path)
@@ -65,6 +94,7 @@ def load(name_or_path: str) -> BridgeProfile:
 
     Raises UsageError where there is none or there are two, ProfileError where it is invalid.
     """
+    check_argument(name_or_path)
     if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
         return read_profile(Path(name_or_path))
     return _named(name_or_path, known_profiles())
@@ -96,6 +126,26 @@ def choose(name_or_path: str) -> BridgeProfile:
     return load(name_or_path) if name_or_path else default_profile()
 
 
+def check_argument(name_or_path: str | None) -> None:
+    """Raise UsageError where an argument can mean neither a profile's name nor its file."""
+    if name_or_path is None:
+        return
+    if not name_or_path.strip():
+        raise UsageError(
+            "The profile's name is empty.", next_step="Name a profile or a file, or leave it out for the default one."
+        )
+    if name_or_path in (".", "..", "-"):
+        what = "The standard input" if name_or_path == "-" else f"The folder {name_or_path}"
+        raise UsageError(
+            f"{what} is no profile.", next_step="Name one that `devlink profile list` shows, or a file: ./FILE.yaml"
+        )
+    if len(name_or_path) > MAX_SHOWN and "/" not in name_or_path:
+        raise UsageError(
+            f"No profile has a name of {len(name_or_path)} characters: {shown(name_or_path)}",
+            next_step="`devlink profile list` shows the known profiles.",
+        )
+
+
 def absolute(name_or_path: str | None) -> str:
     """An argument in a form that means the same to a process with another working directory; empty for none."""
     text = name_or_path or ""
@@ -106,15 +156,14 @@ def configured_default() -> str | None:
     """`default` of config.toml, if there is such a file and it says so. Raises UsageError where it cannot be used."""
     path = config_folder() / "config.toml"
     try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
+        return decode(Config, tomllib.loads(path.read_text(encoding="utf-8"))).default
     except FileNotFoundError:
         return None
+    except DecodeError as error:
+        faults = "; ".join(map(str, error.faults))
+        raise UsageError(f"{path} cannot be used.", why=f"{faults}.", next_step="Correct the file.") from error
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise UsageError(f"{path} cannot be read.", why=reason(error), next_step="Correct the file.") from error
-    name = config.get("default")
-    if name is not None and not isinstance(name, str):
-        raise UsageError(f"{path}: default is no text.", next_step='Write it as in default = "qa".')
-    return name
 
 
 def _named(name: str, known: tuple[KnownProfile, ...], why: str = "") -> BridgeProfile:
@@ -126,11 +175,11 @@ def _named(name: str, known: tuple[KnownProfile, ...], why: str = "") -> BridgeP
         raise UsageError(
             f"Two profiles are named {name}.", why=f"They are in {files}.", next_step="Rename one, or give the path."
         )
-    near = difflib.get_close_matches(name, [candidate.name for candidate in known], 1)
+    near = difflib.get_close_matches(name[:MAX_SHOWN], [candidate.name for candidate in known], 1)
     raise UsageError(
-        f"There is no profile {name}.",
+        f"There is no profile {shown(name)}.",
         why=" ".join(part for part in (why, f"Known: {_names(known)}." if known else "None is known.") if part),
-        next_step=f"Did you mean {near[0]}?" if near else f"A file is named by its path, as in ./{name}.yaml.",
+        next_step=f"Did you mean {near[0]}?" if near else f"A file is named by its path, as in ./{shown(name)}.yaml.",
     )
 
 

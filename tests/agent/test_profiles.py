@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devlink.agent.profiles import default_profile, known_profiles, load
+from devlink.agent.profiles import check_argument, default_profile, known_profiles, load
 from devlink.core.profile_document import MAX_BYTES
 from devlink.errors import ProfileError, UsageError
 from tests.core.profiles import SAMPLE
@@ -110,7 +110,7 @@ def test_of_several_the_configured_one_is_the_default(folder: Path) -> None:
     assert "dev, qa" in caught.value.why
     (folder / "config.toml").write_text('default = "qa"\n')
     assert default_profile().metadata.name == "qa"
-    (folder / "config.toml").write_text("other = 1\n")
+    (folder / "config.toml").write_text("")
     with pytest.raises(UsageError, match="Which profile"):
         default_profile()
 
@@ -119,7 +119,8 @@ def test_of_several_the_configured_one_is_the_default(folder: Path) -> None:
     ("text", "match"),
     [
         ('default = "nope"', r"no profile nope.*default in .*config\.toml.*Known: qa"),
-        ("default = 7", "default is no text"),
+        ("default = 7", r"config\.toml cannot be used. default: 7 is not a text"),
+        ('defualt = "qa"', r"defualt: unknown key \(did you mean default\?\)"),
         ("default = ", r"config\.toml cannot be read"),
         ("\xff", r"config\.toml cannot be read"),
     ],
@@ -129,3 +130,28 @@ def test_a_default_that_cannot_be_used_is_an_error_even_with_one_profile(folder:
     (folder / "config.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match=match):
         default_profile()
+
+
+def test_what_is_no_regular_file_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "device.yaml").symlink_to("/dev/zero")
+    for name in ("pipe", "folder", "device"):
+        with pytest.raises(UsageError, match=rf"{name}\.yaml cannot be read.*not a regular file"):
+            load(str(tmp_path / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("", "is empty"), (" ", "is empty"), (".", "folder . is no"), ("-", "standard input is no"), ("x" * 5000, "5000")],
+)
+def test_an_argument_that_can_mean_no_profile_is_told_in_a_line_of_sane_length(given: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        check_argument(given)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_path_that_is_too_long_is_not_repeated_whole(folder: Path) -> None:
+    with pytest.raises(UsageError, match="too long") as caught:
+        load("./" + "x" * 5000)
+    assert len(str(caught.value)) < 300
