@@ -1,0 +1,181 @@
+"""What status says is what is there; and nobody's command takes away what is another's."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from devlink import lab
+from tests.e2e.link import PROFILE, RESOLV_CONF, Link
+
+pytestmark = pytest.mark.lab
+
+OTHER_AGENT = {"XDG_RUNTIME_DIR": "/run/user/other"}
+CACHE = """
+import re, socket
+# A local cache as dnsmasq is by default: its servers are those of /etc/resolv.conf, whoever wrote it, less itself.
+listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+listener.bind(("127.0.0.1", 53))
+print("ready", flush=True)
+while True:
+    question, client = listener.recvfrom(4096)
+    named = re.findall(r"^nameserver (\\S+)", open("/etc/resolv.conf").read(), re.M)
+    server = next((s for s in named if s != "127.0.0.1"), None)
+    if server is None:
+        continue
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upstream:
+        upstream.settimeout(0.5)
+        try:
+            upstream.sendto(question, (server, 53))
+            listener.sendto(upstream.recv(4096), client)
+        except OSError:
+            pass
+"""
+
+
+def codes(link: Link) -> set[str]:
+    """Of the findings that status shows."""
+    return {finding["code"] for session in link.status()["sessions"] for finding in session["findings"]}
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (["ip", "route", "flush", "proto", "231"], "DL-ROUTES-GONE"),
+        (["ip", "route", "del", "10.254.0.0/16"], "DL-ROUTES-GONE"),
+        (
+            ["sh", "-c", f"echo nameserver 192.0.2.53 > /tmp/r && cp /tmp/r {RESOLV_CONF} && rm /tmp/r"],
+            "DL-RESOLVER-GONE",
+        ),
+    ],
+)
+def test_status_sees_what_is_gone_and_up_brings_it_back(link: Link, damage: list[str], code: str) -> None:
+    link.up()
+    link.run(*damage)
+    assert link.devlink("status").returncode == 4
+    assert link.states() == {"calico-rr": "degraded"}
+    assert code in codes(link)
+    link.up()
+    assert link.devlink("status").returncode == 0
+    assert code not in codes(link)
+    assert link.run("getent", "hosts", link.world.spec.service_name("web")).split()
+    link.down()
+
+
+def test_what_root_restored_is_not_shown_as_up(link: Link) -> None:
+    before = link.world.snapshot()
+    link.up()
+    link.run("devlink", "helper", "restore")
+    link.assert_equal(before)
+    assert link.devlink("status").returncode == 3
+    link.up()
+    assert link.devlink("status").returncode == 0
+    link.down()
+
+
+def test_an_up_that_is_refused_leaves_the_session_of_another_agent_and_down_ends_it(link: Link) -> None:
+    link.run("mkdir", "-p", "-m", "700", OTHER_AGENT["XDG_RUNTIME_DIR"])
+    try:
+        link.up()
+        during = link.world.snapshot().routes
+        refused = link.devlink("up", PROFILE, env=OTHER_AGENT)
+        assert refused.returncode == 5, refused.stderr
+        assert link.world.snapshot().routes == during
+        assert link.devlink("status").returncode == 0
+        ended = link.devlink("down", "calico-rr", env=OTHER_AGENT)  # as the error's next step says
+        assert ended.returncode == 0, ended.stderr
+        assert link.devlink("status").returncode == 3
+    finally:
+        link.wait_until(lambda: not link.pids("agent"), "the agents end")
+        link.run("rm", "-r", OTHER_AGENT["XDG_RUNTIME_DIR"])
+
+
+def test_two_sessions_go_down_one_by_one_though_the_link_is_down(link: Link) -> None:
+    def only(*prefixes: str) -> "object":
+        def change(spec: dict[str, object]) -> None:
+            spec.update(services=list(prefixes), routing="gateway")
+            for key in ("pods", "nodes", "dns"):
+                spec.pop(key, None)
+
+        return change
+
+    first = link.write_profile("first", only("10.100.0.0/16"))  # type: ignore[arg-type]
+    second = link.write_profile("second", only("10.101.0.0/16"))  # type: ignore[arg-type]
+    kept = link.run("ip", "route", "show", "default").strip()
+    link.up(first)
+    link.up(second)
+    try:
+        link.run("ip", "link", "set", "eth0", "down")
+        link.down("first")
+        assert list(link.states()) == ["second"]
+        link.down("--all")
+        assert link.states() == {}
+    finally:
+        link.run("ip", "link", "set", "eth0", "up")
+        link.run("ip", "route", "replace", *kept.split())
+    for name in ("first", "second"):
+        link.run("devlink", "trust", "revoke", name)
+        link.run("rm", f"/root/{name}.yaml")
+
+
+def test_a_local_cache_that_would_ask_us_back_is_found_and_everything_taken_back(link: Link) -> None:
+    before = link.world.snapshot()
+    text = link.world.read_file(lab.LAPTOP, RESOLV_CONF)
+    link.world.write_file(lab.LAPTOP, RESOLV_CONF, "nameserver 127.0.0.1\nnameserver 192.0.2.53\n")
+    with link.world.popen(lab.LAPTOP, [sys.executable, "-c", CACHE]) as cache:
+        try:
+            assert cache.stdout is not None
+            assert cache.stdout.readline() == "ready\n"
+            assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+            said = link.up(expect=4)
+            assert "a loop" in said
+            assert "127.0.0.1" in said
+            assert link.run("getent", "hosts", lab.ORDINARY_NAME), "ordinary names go on"
+        finally:
+            cache.kill()
+    link.world.write_file(lab.LAPTOP, RESOLV_CONF, text)
+    link.await_equal(before)
+
+
+def test_a_state_folder_that_turns_read_only_keeps_no_route(link: Link) -> None:
+    before = link.world.snapshot()
+    link.up()
+    link.run("mount", "--bind", "/var/lib/devlink", "/var/lib/devlink")
+    link.run("mount", "-o", "remount,ro,bind", "/var/lib/devlink")
+    try:
+        link.down()
+        assert "231" not in link.run("ip", "route", "show")
+        assert link.world.read_file(lab.LAPTOP, RESOLV_CONF).startswith("nameserver 192.0.2.53")
+        link.restart_helper()  # it must start
+    finally:
+        link.run("umount", "/var/lib/devlink")
+    link.restart_helper()
+    link.await_equal(before)
+
+
+def test_an_up_without_a_helper_leaves_no_agent(link: Link) -> None:
+    link.stop_helper()
+    try:
+        link.up(expect=6)
+        link.wait_until(lambda: not link.pids("agent"), "the agent ends")
+    finally:
+        link.start_helper()
+
+
+def test_a_watched_status_tells_of_what_happens_while_nothing_is_asked_of_devlink(link: Link) -> None:
+    link.up()
+    with link.world.popen(
+        lab.LAPTOP, ["devlink", "status", "--watch", "-o", "json"], stderr=subprocess.DEVNULL
+    ) as watching:
+        assert watching.stdout is not None
+        try:
+            while '"state": "up"' not in watching.stdout.readline():
+                pass
+            link.run("ip", "route", "flush", "proto", "231")
+            deadline = time.monotonic() + 15
+            while '"state": "degraded"' not in watching.stdout.readline():
+                assert time.monotonic() < deadline
+        finally:
+            watching.kill()
+    link.down()
