@@ -180,6 +180,7 @@ class Server:
             for task in (reading, working):
                 task.cancel()
             await asyncio.gather(reading, working, return_exceptions=True)
+            session._reading = None  # else a circle keeps the half message that it read until the collector comes
             del self._connections[session]
             sock.close()
             self._closed(session)

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -455,6 +457,35 @@ def test_one_who_sends_messages_without_end_is_closed_and_nobody_else(
             await running.until(lambda: running.server.connections == 3)
 
     run(body)
+
+
+def test_what_a_closed_connection_had_sent_is_not_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch, become: Become
+) -> None:
+    monkeypatch.setattr(server, "MAX_UNANSWERED_PER_UID", 2 << 18)
+    readers: list[weakref.ref[FrameReader]] = []
+
+    class Watched(FrameReader):
+        def __init__(self) -> None:
+            super().__init__()
+            readers.append(weakref.ref(self))
+
+    monkeypatch.setattr(server, "FrameReader", Watched)
+
+    async def body(running: Running) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for flooder in await connect(running, stack, 6):
+                with contextlib.suppress(ConnectionError):
+                    await flooder.raw(b"x" * ((1 << 18) - 1))
+            await running.until(lambda: running.server.connections == 2)
+            await asyncio.sleep(0)
+            assert sum(reader() is not None for reader in readers) == 2
+
+    gc.disable()  # it would come in the end, and the memory would have grown until then
+    try:
+        run(body)
+    finally:
+        gc.enable()
 
 
 def test_of_many_users_the_one_who_owes_most_makes_room_and_root_is_never_among_them(
