@@ -220,7 +220,7 @@ def _first_of_each_family(hops: Iterable[IPAddress]) -> dict[int, IPAddress]:
 def _missing(spec: Spec, mode: RoutingMode, routes: Iterable[Route]) -> Iterable[Finding]:
     """The parts of the cluster that get no route although others do.
 
-    Pods whose blocks are all there need none of their own: each block is looked at by itself.
+    A pod network with listed blocks needs no route of its own: its blocks are looked at one by one.
     """
     if mode is RoutingMode.ROUTER:
         return
@@ -229,18 +229,15 @@ def _missing(spec: Spec, mode: RoutingMode, routes: Iterable[Route]) -> Iterable
     holding = PrefixTable((prefix, prefix) for prefix in spec.pods or ())
     with_blocks = {holding.longest(block.network_address) for block in blocks}
     pods = [prefix for prefix in spec.pods or () if prefix not in with_blocks]
-    for what, prefixes in (("services", spec.services or ()), ("pods", pods), ("pod blocks", blocks)):
+    for what, prefixes, besides in (
+        ("services", spec.services or (), ", nor any node"),
+        ("pods", pods, ""),
+        ("pod blocks", blocks, ", nor are the nodes that own them"),
+    ):
         for version in (4, 6):
             left = collapse(p for p in prefixes if p.version == version and cover.find(p) is None)
             if left:
-                lacking = (
-                    f"no IPv{version} gateway is on this link"
-                    + {
-                        "services": ", nor any node",
-                        "pods": "",
-                        "pod blocks": ", nor are the nodes that own them",
-                    }[what]
-                )
+                lacking = f"no IPv{version} gateway is on this link{besides}"
                 yield Finding(
                     code="DL-ROUTE-MISSING",
                     severity=Severity.WARNING,
