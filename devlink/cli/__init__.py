@@ -1,10 +1,19 @@
 """The command line: one file for each group of commands, loaded when it is used."""
 
+import signal
 import sys
 
 
 def main() -> None:
     """The `devlink` command. Ends the process with the exit code of DESIGN.md's user's surface."""
+    # Until a command runs there is nothing to take back: Ctrl-C ends us as it ends any program, without a traceback
+    # from within an import. Where it is ignored (nohup, a background job) it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from devlink.cli.root import run
+    from devlink.cli.streams import make_safe
 
-    sys.exit(run())
+    make_safe()
+    # The exit code is decided when run() returns, and the interpreter's end must not change it; of all handlers only
+    # SIG_IGN is left in place by it.
+    sys.exit(run(afterwards=signal.SIG_IGN))

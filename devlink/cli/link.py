@@ -24,15 +24,16 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 @click.option("--replace", is_flag=True, help="Take down your other sessions in the same step.")
 @click.option("--no-dns", is_flag=True, help="Leave the resolver alone: routes only.")
 @click.option("--no-routes", is_flag=True, help="Install no routes: names only.")
-@click.option("--foreground", is_flag=True, help="Stay, and take it down on Ctrl-C.")
+@click.option("--foreground", is_flag=True, help="Stay, and take it down on Ctrl-C (exit code 0).")
 def up(profile: str | None, dry_run: bool, replace: bool, no_dns: bool, no_routes: bool, foreground: bool) -> int:
     """Bring PROFILE up: its routes and names, verified, or nothing at all.
 
     PROFILE is a name that `devlink profile list` shows, or a file. Without it: the default of config.toml, or the only
     profile there is.
     """
-    from devlink.agent.profiles import absolute
+    from devlink.agent.profiles import absolute, check_argument
 
+    check_argument(profile)
     chosen = absolute(profile)
     if no_dns and no_routes:
         raise UsageError("With neither routes nor names there is nothing to bring up.")
@@ -151,6 +152,12 @@ def _stay(name: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Take down all your sessions.")
 def down(profile: str | None, everything: bool) -> int:
     """Take PROFILE down, or the one that is up: everything is as it was before."""
+    if profile is not None:
+        if everything:
+            raise UsageError("--all takes down all your sessions: name none, or leave --all out.")
+        from devlink.agent.profiles import check_argument
+
+        check_argument(profile)
     return _down(profile, everything=everything)
 
 
@@ -162,10 +169,25 @@ def _down(name: str | None, *, everything: bool) -> int:
         names = release(name, everything=everything)
     else:
         with agent:
-            names = agent.call("io.devlink.Agent.Down", {"session": name or "", "all": everything})["sessions"]
+            try:
+                names = agent.call("io.devlink.Agent.Down", {"session": name or "", "all": everything})["sessions"]
+            except NotUpError as error:
+                if not name:
+                    raise
+                names = _released_elsewhere(name, error)
     for each in names:
         click.echo(f"{each} is down.", err=True)
     return 0
+
+
+def _released_elsewhere(name: str, error: NotUpError) -> tuple[str, ...]:
+    """A session of this user that this agent does not have: another agent of theirs does, or lost it."""
+    from devlink.cli.orphans import release
+
+    try:
+        return release(name, everything=False)
+    except NotUpError:
+        raise error from None
 
 
 @click.command()
@@ -175,9 +197,13 @@ def status(watch: bool, output: str) -> int:
     """Show what is up. Exit code: 0 up, 3 nothing is up, 4 degraded."""
     agent = connect(timeout=None if watch else 10.0)
     if agent is None:
+        from devlink.cli.remains import check_nothing_left
+
         nothing = {"version": "", "helper": "", "helper_version": "", "sessions": []}
-        _show_status(nothing, output)
-        return EXIT_NOT_UP
+        if output != "text":
+            emit(nothing, output)
+        check_nothing_left()
+        return _show_status(nothing, output) if output == "text" else EXIT_NOT_UP
     with agent:
         if not watch:
             return _show_status(agent.call("io.devlink.Agent.Status")["status"], output)
@@ -211,22 +237,43 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
     colour = {"up": "green", "degraded": "red"}.get(session["state"], "yellow")
     state = click.style(session["state"], fg=colour, bold=True)
     click.echo(f"{session['name']}  {state}  for {duration(session['since'])}", err=err)
-    click.echo(f"  routing   {session['mode']}: {session['reason']}", err=err)
+    tell = _Lines(err=err)
+    tell.line("  routing   ", f"{session['mode']}: {session['reason']}")
     routes = session["routes"]
     for index, route in enumerate(routes[:8]):
-        click.echo(f"  {'routes' if index == 0 else '':<9} {route}", err=err)
+        tell.line(f"  {'routes' if index == 0 else '':<9} ", route)
     if len(routes) > 8:
-        click.echo(f"            and {len(routes) - 8} more (devlink status -o json)", err=err)
+        tell.line("            ", f"and {len(routes) - 8} more (devlink status -o json)")
     if session["zones"]:
         forward = [zone for zone in session["zones"] if not zone.endswith(".arpa")]
         reverse = len(session["zones"]) - len(forward)
         also = f" and {reverse} reverse zone{'s' if reverse != 1 else ''}" if reverse else ""
-        click.echo(f"  names     {', '.join(forward)}{also} to the cluster (resolver: {session['resolver']})", err=err)
+        tell.line("  names     ", f"{', '.join(forward)}{also} to the cluster (resolver: {session['resolver']})")
     for finding in session["findings"]:
-        mark = {"error": click.style("✗", fg="red"), "warning": click.style("!", fg="yellow")}.get(
-            finding["severity"], "·"
-        )
-        click.echo(f"  {mark} {finding['title']} [{finding['code']}]", err=err)
+        mark, paint = {"error": ("✗", "red"), "warning": ("!", "yellow")}.get(finding["severity"], ("·", None))
+        tell.line(f"  {mark} ", f"{finding['title']} [{finding['code']}]", colour=paint)
         for text in (finding.get("evidence"), finding.get("fix")):
             if text:
-                click.echo(f"      {text}", err=err)
+                tell.line("      ", text)
+
+
+class _Lines:
+    """Lines that a terminal shows whole: wrapped between words, under their own beginning. Elsewhere as they are."""
+
+    def __init__(self, *, err: bool) -> None:
+        self._err = err
+        stream = sys.stderr if err else sys.stdout
+        self._width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+
+    def line(self, label: str, text: str, *, colour: str | None = None) -> None:
+        """One line with its label; `colour` is the label's."""
+        lines = [text]
+        if self._width > len(label):
+            import textwrap
+
+            # A word that is longer than a line, such as a long name, is not cut: it would not be one to copy.
+            lines = textwrap.wrap(
+                text, max(self._width - len(label), 16), break_long_words=False, break_on_hyphens=False
+            )
+        for index, each in enumerate(lines):
+            click.echo((click.style(label, fg=colour) if index == 0 else " " * len(label)) + each, err=self._err)

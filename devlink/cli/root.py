@@ -1,13 +1,16 @@
 """The root command: finds the others when they are asked for, and turns errors into words and exit codes."""
 
+import errno
 import importlib
 import os
 import signal
+from typing import Any
 
 import click
 
 from devlink import __version__
-from devlink.errors import DevlinkError, HelperError, ProfileError
+from devlink.cli.streams import flush
+from devlink.errors import DevlinkError, HelperError, ProfileError, UnexpectedError, reason
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("devlink.cli.link:up", "Bring a profile up: routes, names, verified."),
@@ -70,8 +73,31 @@ def devlink() -> None:
     """Pod IPs, ClusterIPs and service names of a Kubernetes cluster, in every program on this laptop."""
 
 
-def run() -> int:
-    """Run the command of this process's arguments and give its exit code."""
+def run(*, afterwards: Any = None) -> int:
+    """Run the command of this process's arguments and give its exit code.
+
+    `afterwards`: how SIGINT is handled from then on; as before where it is None.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    interrupted = False
+    try:
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = _run()
+        unwritten = flush()
+        if unwritten is not None:
+            code = _show_unwritten(unwritten)
+    except KeyboardInterrupt:  # a second one, over the telling of the first
+        code, interrupted = 128 + signal.SIGINT, True
+    try:
+        signal.signal(signal.SIGINT, before if afterwards is None else afterwards)
+    except KeyboardInterrupt:  # it came before this call, which then did nothing
+        signal.signal(signal.SIGINT, before if afterwards is None else afterwards)
+        interrupted = True
+    return 128 + signal.SIGINT if interrupted else code
+
+
+def _run() -> int:
     try:
         result = devlink.main(prog_name="devlink", standalone_mode=False)
     except click.ClickException as error:
@@ -98,12 +124,22 @@ def run() -> int:
         )
         return HelperError.exit_code
     except Exception as error:
+        unwritten = flush() if isinstance(error, OSError) else None
+        if unwritten is not None:
+            return _show_unwritten(unwritten)
         if os.environ.get("DEVLINK_DEBUG"):
             raise
         click.echo(f"Error: devlink failed in a way that nobody foresaw: {error!r}", err=True)
         click.echo("  Next: run it again with DEVLINK_DEBUG=1 and report what it prints.", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _show_unwritten(error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        return 128 + signal.SIGPIPE
+    show_error(UnexpectedError("The output cannot be written.", why=reason(error)))
+    return UnexpectedError.exit_code
 
 
 def show_error(error: DevlinkError) -> None:

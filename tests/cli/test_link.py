@@ -1,9 +1,14 @@
 """`up`, `down` and `status` against an agent that answers as the test says."""
 
+import fcntl
 import json
+import os
 import re
+import struct
 import sys
+import termios
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +16,12 @@ import pytest
 import yaml
 
 from devlink.agent.session import Session, State, Wish
-from devlink.cli import root
-from devlink.core.network import ObservedNetwork
+from devlink.cli import link, remains, root
+from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
 from devlink.core.profile_document import decode_profile
 from devlink.errors import DevlinkError, NotTrustedError, NotUpError, VerificationError
+from devlink.resolvers.resolvconf_text import ResolvConf, render
 from devlink.rpc import varlink
 from tests.cli.fakes import HANG_UP, FakePeer
 from tests.core.profiles import SAMPLE
@@ -54,6 +60,8 @@ def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(key, str(tmp_path / name))
     monkeypatch.setattr("devlink.cli.orphans.SOCKET", str(tmp_path / "no-helper"), raising=False)
     monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "no-helper"))
+    monkeypatch.setattr(remains, "RESOLV_CONF", tmp_path / "no-resolver")
+    monkeypatch.setattr(remains, "TRACES", ())
     return tmp_path / "run" / "devlink" / "agent"
 
 
@@ -282,10 +290,146 @@ def test_down_without_an_agent_releases_at_the_helper_what_a_lost_agent_left(
     path = tmp_path / "helper"
     monkeypatch.setattr("devlink.cli.orphans.SOCKET", str(path), raising=False)
     monkeypatch.setattr("devlink.helper.client.SOCKET", str(path))
-    replies = {"List": [varlink.reply({"sessions": [{"name": name} for name in held]})], "Release": [varlink.reply()]}
-    with FakePeer(path, replies) as helper:
+    with FakePeer(path, helper_with(*held)) as helper:
         assert devlink("down", *arguments)[0] == code
-    assert [call["parameters"]["session"] for call in helper.calls if "Release" in call["method"]] == released
+    assert [call["parameters"] for call in helper.calls if "Release" in call["method"]] == [
+        {"session": name, "take": True} for name in released
+    ]
+
+
+def helper_with(*names: str) -> dict[str, list[dict[str, Any]]]:
+    """The replies of a helper that has these sessions of ours, and one of another user, as root sees them."""
+    sessions = [{"name": name, "uid": os.getuid()} for name in names] + [{"name": "other", "uid": os.getuid() + 1}]
+    return {"List": [varlink.reply({"sessions": sessions})], "Release": [varlink.reply()]}
+
+
+@pytest.mark.parametrize(("held", "code"), [(["qa"], 0), (["prod"], 3), ([], 3)])
+def test_down_of_what_another_agent_of_mine_holds_goes_through_the_helper(
+    devlink: Command, socket_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: list[str], code: int
+) -> None:
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
+    not_up = {"Down": [failed(NotUpError("qa is not up."))]}
+    with FakePeer(socket_path, not_up), FakePeer(tmp_path / "helper", helper_with(*held)) as helper:
+        done = devlink("down", "qa")
+    assert done[0] == code
+    assert ("Release" in helper.methods) is (code == 0)
+    assert ("qa is down." if code == 0 else "Error: qa is not up.") in done[2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("up", "."),
+        ("up", "-"),
+        ("up", ""),
+        ("up", "x" * 5000),
+        ("down", ""),
+        ("down", "x" * 5000),
+        ("down", "--all", "qa"),
+    ],
+)
+def test_what_can_be_no_profile_is_refused_before_an_agent_is_asked(
+    devlink: Command, socket_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with FakePeer(socket_path, {}) as agent:
+        code, out, err = devlink(*arguments)
+    assert (code, out, agent.methods) == (2, "", [])
+    assert err.startswith("Error: ")
+    assert len(err) < 400
+
+
+def test_the_help_says_what_ctrl_c_in_the_foreground_exits_with(devlink: Command) -> None:
+    assert "exit code 0" in " ".join(devlink("up", "--help")[1].split())
+
+
+def test_on_a_narrow_terminal_status_wraps_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with os.fdopen(slave, "w") as terminal, os.fdopen(master, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        link._show_session({**SESSION, "reason": "the gateway 172.16.0.13 is on this link and " * 3})
+        terminal.flush()
+        shown = screen.read(1 << 16).decode()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= 40
+    words = " ".join(lines).split()
+    assert words.count("172.16.0.13") == 4, "no word is cut"
+    assert "10.20.0.0/16" in words
+
+
+MADE_BY_US = "# Written by devlink: the names\n# devlink: nameserver=127.0.0.231 before=file\nnameserver 127.0.0.231\n"
+
+
+@pytest.fixture
+def resolv_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine on which no helper ever ran."""
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 192.0.2.1\n")
+    monkeypatch.setattr(remains, "RESOLV_CONF", path)
+    monkeypatch.setattr(remains, "TRACES", (tmp_path / "lock",))
+    return path
+
+
+OURS = ObservedRoute(destination=ip_network("10.20.0.0/16"), oif="eth0", protocol=PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("status", "-o", "json"), ("down",), ("down", "--all"), ("down", "qa")]
+)
+@pytest.mark.parametrize(("resolver", "routes"), [(True, True), (True, False), (False, True)])
+def test_what_a_dead_helper_left_behind_is_told_with_the_line_that_mends_it(
+    devlink: Command,
+    socket_path: Path,
+    resolv_conf: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    resolver: bool,
+    routes: bool,
+) -> None:
+    (resolv_conf.parent / "lock").touch()
+    if resolver:
+        resolv_conf.write_text(MADE_BY_US)
+    network = ObservedNetwork(routes=(OURS,) if routes else ())
+    monkeypatch.setattr("devlink.kernel.observe.observe", lambda: network)
+    code, out, err = devlink(*arguments)
+    assert code == 4
+    assert "Nothing is up" not in out + err
+    assert ("resolv.conf names devlink" in err) is resolver
+    assert ("10.20.0.0/16" in err) is routes
+    assert re.search(r"Next: .*/\S+ .*helper restore$", err.strip())
+    if "json" in arguments:
+        assert json.loads(out)["sessions"] == []
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("down",)])
+def test_where_nothing_was_left_behind_nothing_is_up(
+    devlink: Command, socket_path: Path, resolv_conf: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    looked: list[str] = []
+
+    def look() -> ObservedNetwork:
+        looked.append("kernel")
+        return ObservedNetwork()
+
+    monkeypatch.setattr("devlink.kernel.observe.observe", look)
+    assert devlink(*arguments)[0] == 3
+    assert looked == [], "without a trace the kernel is not asked"
+    (resolv_conf.parent / "lock").touch()
+    assert devlink(*arguments)[0] == 3
+    assert looked == ["kernel"]
+
+
+def test_a_living_helper_sees_to_what_is_left_by_itself(
+    devlink: Command, socket_path: Path, resolv_conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolv_conf.write_text(MADE_BY_US)
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
+    with FakePeer(tmp_path / "helper", helper_with()):
+        assert devlink("status")[:2] == (3, "Nothing is up.\n")
+
+
+def test_our_resolver_file_is_known_by_how_it_begins() -> None:
+    assert render(ip_address("127.0.0.231"), ResolvConf(), had_file=True).encode().startswith(remains.MARK)
 
 
 def test_a_dry_run_needs_neither_agent_nor_helper_and_prints_the_plan(

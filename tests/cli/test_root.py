@@ -238,3 +238,65 @@ def test_json_is_what_a_program_reads(runtime: Path) -> None:
         done = devlink("status", "-o", "json", runtime=runtime)
     assert json.loads(done.stdout) == STATUS
     assert done.returncode == 3, "nothing is up"
+
+
+SCRIPT = "import sys\nfrom devlink.cli import main\nsys.argv[0] = 'devlink'\nmain()"
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("profile", "schema"), ("status",), ("status", "-o", "json")])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_full_stdout_is_one_clear_line_also_where_stderr_is_full_too(
+    runtime: Path, arguments: tuple[str, ...], broken: bool
+) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *arguments],
+            env=os.environ | {"XDG_RUNTIME_DIR": str(runtime)},
+            stdout=full,
+            stderr=full if broken else subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    if not broken:
+        assert done.stderr == b"Error: The output cannot be written.\n  Why:  No space left on device.\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("down",), 3), (("nope",), 2), (("profile", "list"), 0)])
+@pytest.mark.parametrize("way", ["2>/dev/full", "2>&-", "2>&- <&- >&-"])
+def test_a_stderr_that_takes_nothing_leaves_the_exit_code_alone(
+    runtime: Path, arguments: tuple[str, ...], code: int, way: str
+) -> None:
+    line = f'exec "$0" "$@" {way}'
+    argv = ["sh", "-c", line, sys.executable, "-c", SCRIPT, *arguments]
+    env = os.environ | {"XDG_RUNTIME_DIR": str(runtime), "XDG_CONFIG_HOME": str(runtime)}
+    assert subprocess.run(argv, env=env, timeout=30, check=False, capture_output=True).returncode == code
+
+
+@pytest.mark.parametrize("module", ["devlink.cli.root", "click", "devlink.cli.link", "devlink.agent.client"])
+def test_ctrl_c_during_an_import_is_no_traceback(runtime: Path, module: str) -> None:
+    done = devlink("status", runtime=runtime, python=INTERRUPT_AT.format(module=module))
+    assert done.returncode in (-2, 130)
+    assert done.stderr.strip() in ("", "Cancelled.")
+    assert done.stdout == ""
+
+
+INTERRUPT_AT = """
+import os, signal, sys, importlib.abc
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_ctrl_c_while_the_interpreter_ends_changes_no_exit_code(runtime: Path) -> None:
+    late = "import atexit, os, signal\natexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))"
+    done = devlink("status", runtime=runtime, python=late)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "Nothing is up.\n", "")
+
+
+def test_ctrl_c_that_was_ignored_when_we_were_started_stays_ignored(runtime: Path) -> None:
+    nohup = "import os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPT_AT.format(module="click")
+    assert devlink("status", runtime=runtime, python=nohup).returncode == 3
