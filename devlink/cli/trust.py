@@ -27,6 +27,25 @@ class ProfileOrCommand(click.Group):
             args = ["give", *args]
         return super().resolve_command(ctx, args)
 
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[PROFILE] [--yes] [--sha256 HASH]")
+        formatter.write_usage(ctx.command_path, "COMMAND", prefix="   or: ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Options, after PROFILE"):
+            options = (each for each in self.commands["give"].params if isinstance(each, click.Option))
+            records = [option.get_help_record(ctx) for option in options]
+            formatter.write_dl([record for record in records if record is not None])
+        super().format_options(ctx, formatter)
+
+
+class Give(click.Command):
+    """The command that is never typed: its own help names the one that is."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        typed = ctx.parent.command_path if ctx.parent is not None else ctx.command_path
+        formatter.write_usage(typed, "[PROFILE] [--yes] [--sha256 HASH]")
+
 
 @click.group(cls=ProfileOrCommand, invoke_without_command=True)
 @click.pass_context
@@ -41,10 +60,10 @@ def trust(ctx: click.Context) -> int:
     return 0
 
 
-@trust.command(hidden=True)
+@trust.command(cls=Give, hidden=True)
 @click.argument("profile", required=False)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--sha256", default="", help="Refuse if the file is not the one with this hash.")
+@click.option("--sha256", default="", metavar="HASH", help="Refuse if the file is not the one with this hash.")
 def give(profile: str | None, yes: bool, sha256: str) -> int:
     """Trust PROFILE."""
     from devlink.agent.profiles import choose
