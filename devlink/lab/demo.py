@@ -10,6 +10,7 @@ from typing import Protocol
 
 from devlink.errors import VerificationError
 from devlink.lab import kit
+from devlink.lab.rootfs import HOME
 from devlink.lab.snapshot import RESOLVER, Snapshot
 from devlink.lab.spec import LAPTOP, UPSTREAM, WorldSpec
 from devlink.lab.world import Entered, World
@@ -20,7 +21,7 @@ HELPER_LOG = "/run/lab/helper.log"
 HELPER_PATIENCE = 10.0
 """Seconds that the helper has to open its socket, and to end."""
 NOT_UP = 3
-"""What `devlink down` ends with where nothing is up."""
+"""What `devlink status` ends with where nothing is up."""
 SAY = ("curl", "-sS", "--max-time", "2")
 Check = Callable[[int, str], bool]
 """Whether a program's exit status and output are what the step promises."""
@@ -132,6 +133,12 @@ class Demo:
         self.tell.heading("The main job")
         self.step(("devlink", "up", self._profile), _succeeds, "up, and verified")
 
+    def know_profile(self) -> None:
+        """Put the profile where `devlink profile list` finds it: a bare `devlink up` then means it."""
+        folder = f"{HOME}/.config/devlink/profiles"
+        self.world.run(LAPTOP, ["mkdir", "-p", folder], check=True)
+        self.world.write_file(LAPTOP, f"{folder}/{self._profile}", self.world.profile())
+
     def use(self) -> None:
         """Unmodified programs reach what they could not reach before."""
         spec = self.world.spec
@@ -162,6 +169,13 @@ class Demo:
         """`devlink down`."""
         self.tell.heading("And back")
         self.step(("devlink", "down"), _succeeds, "down")
+
+    def down_if_up(self) -> None:
+        """`devlink down`, if the person has not done it."""
+        if self.world.run(LAPTOP, ["devlink", "status"]).returncode == NOT_UP:
+            self.tell.proven("down already")
+        else:
+            self.step(("devlink", "down"), _succeeds, "down")
 
     def same(self, before: Snapshot) -> None:
         """The laptop is exactly as `before`. The agent that `up` started may run on: it holds nothing."""
@@ -241,16 +255,20 @@ def shell(tell: Teller) -> None:
     What the person did meanwhile is theirs: they may have taken it down, or changed the laptop.
     """
     with _story(tell) as demo:
+        demo.know_profile()
         before = demo.world.snapshot()
         demo.up()
         name = demo.world.spec.service_name("web")
         tell.heading("A shell on the laptop; exit or Ctrl-D ends the world")
-        tell.note(f"Try: curl http://{name}   devlink status   ip route   cat /etc/resolv.conf")
+        tell.note(f"Try: curl http://{name}   devlink status   devlink down   devlink up   ip route")
         _interactive(demo.world)
         tell.heading("And back")
-        demo.step(("devlink", "down"), lambda code, _: code in (0, NOT_UP), "down")
+        demo.down_if_up()
         changes = before.diff(demo.world.snapshot())
-        tell.note("\n".join(("different from before:", *changes)) if changes else "exactly as before")
+        if changes:
+            tell.note("\n".join(("different from before:", *changes)))
+        else:
+            demo.same(before)
 
 
 def _interactive(world: World) -> None:

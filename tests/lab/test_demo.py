@@ -77,6 +77,28 @@ def test_every_step_of_the_demo_is_true() -> None:
     check_transcript(subprocess.run([program, "demo"], capture_output=True, text=True, timeout=60, check=False))
 
 
+@pytest.mark.parametrize(
+    ("typed", "proven"),
+    [
+        ("devlink down\n", "✓ down already"),
+        ("devlink profile list; devlink down; devlink up\n", "✓ down"),
+        ("", "✓ down"),
+    ],
+)
+def test_the_shell_of_the_demo_ends_as_before_whatever_was_typed(typed: str, proven: str) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("devlink"), "demo", "--shell"],
+        input=typed, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert f"{proven}\n" in done.stdout
+    assert "✓ exactly as before" in done.stdout
+    assert "Error" not in said
+    if "devlink up" in typed:
+        assert said.count(" is up (") == 2, "a bare `devlink up` means the world's profile"
+
+
 @pytest.mark.system
 def test_every_step_of_the_demo_is_true_for_an_ordinary_user(ordinary_devlink: Path) -> None:
     check_transcript(_as_nobody(ordinary_devlink, "demo"))
