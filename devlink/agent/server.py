@@ -5,7 +5,6 @@ import fcntl
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
 from devlink.errors import DevlinkError, NotPermittedError, UsageError
 from devlink.rpc.activation import listen_sockets, notify
+from devlink.rpc.listening import bind_private
 from devlink.rpc.peer import Peer
 from devlink.rpc.server import Server, Session
 from devlink.rpc.tasks import spawn
@@ -121,12 +121,7 @@ async def serve(*, linger: bool) -> None:
     listeners = listen_sockets()
     activated = bool(listeners)
     if not activated:
-        agent_socket().unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        listener.bind(str(agent_socket()))
-        agent_socket().chmod(0o600)
-        listener.listen(64)
-        listeners = [listener]
+        listeners = [bind_private(agent_socket())]
     supervisor = Supervisor(sessions_folder())
     agent = Agent(supervisor)
     loop = asyncio.get_running_loop()

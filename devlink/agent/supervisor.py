@@ -10,7 +10,7 @@ from typing import Any
 
 from devlink import __version__
 from devlink.agent import verify
-from devlink.agent.link import HelperLink
+from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
 from devlink.agent.session import Session, State, Wish
 from devlink.core.codec import decode, encode
@@ -194,7 +194,7 @@ class Supervisor:
         )
         await progress("verify: the kernel's way, cluster DNS, libc", False)
         await check_loops(applied)
-        session.remarks = tuple(await verify.verify(session.wish.profile, session.plan) or ())
+        session.remarks = await verify.verify(session.wish.profile, session.plan)
         fault_point("agent.verified")
         await self._link.confirm(desired.session)
         fault_point("agent.confirmed")

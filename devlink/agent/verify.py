@@ -14,7 +14,7 @@ from devlink.core.plan import Plan, Upstream, Zone
 from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, span
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.dns.client import Answer, ask
-from devlink.errors import VerificationError
+from devlink.errors import VerificationError, reason
 from devlink.kernel.observe import observe
 
 log = logging.getLogger(__name__)
@@ -189,9 +189,15 @@ def _getent(name: str) -> set[str]:
         done = subprocess.run(
             ["getent", "ahosts", name], capture_output=True, text=True, timeout=LIBC_LIMIT, check=False
         )
-    except (subprocess.TimeoutExpired, OSError) as error:
-        log.warning("getent ahosts %s: %s", name, error)
+    except subprocess.TimeoutExpired:
+        log.warning("getent ahosts %s: no answer in %g s", name, LIBC_LIMIT)
         return set()
+    except OSError as error:
+        raise VerificationError(
+            "It could not be seen whether programs find the cluster's names.",
+            why=f"The program getent did not start: {reason(error)}",
+            next_step="Install getent (package libc-bin), then try again.",
+        ) from error
     return {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
 
 

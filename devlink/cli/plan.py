@@ -9,7 +9,7 @@ from devlink.agent.profiles import choose
 from devlink.core.plan import addresses_of_interest, make_plan, protect
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.helper.check import check_foreign
+from devlink.helper.admission import check_foreign
 from devlink.helper.policy import Paths, read_policy
 from devlink.kernel.observe import observe
 from devlink.resolvers.direct import Direct

@@ -13,9 +13,9 @@ from devlink.cli.streams import flush
 from devlink.errors import DevlinkError, HelperError, ProfileError, UnexpectedError, reason
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "up": ("devlink.cli.link:up", "Bring a profile up: routes, names, verified."),
-    "down": ("devlink.cli.link:down", "Take a profile down: everything as it was before."),
-    "status": ("devlink.cli.link:status", "Show what is up, how, and what is wrong."),
+    "up": ("devlink.cli.session:up", "Bring a profile up: routes, names, verified."),
+    "down": ("devlink.cli.session:down", "Take a profile down: everything as it was before."),
+    "status": ("devlink.cli.session:status", "Show what is up, how, and what is wrong."),
     "profile": ("devlink.cli.profile:profile", "Look at profiles and check them."),
     "trust": ("devlink.cli.trust:trust", "Let a profile change this machine's network."),
     "helper": ("devlink.cli.helper:helper", "The privileged part: run, status, restore."),

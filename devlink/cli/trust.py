@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from devlink.cli.output import emit, output_option
 from devlink.errors import NotPermittedError, UsageError
 from devlink.helper.client import connect
+from devlink.hints import as_root
 
 if TYPE_CHECKING:  # its imports are for the one command that gives trust
     from devlink.core.trust import TrustRecord
@@ -127,8 +127,9 @@ def _needs_root(text: str, name: str) -> NotPermittedError:
             next_step="Mend that folder's permissions, or set XDG_CACHE_HOME.",
         ) from error
     digest = hashlib.sha256(text.encode()).hexdigest()
-    argv = ["sudo", str(Path(sys.argv[0]).resolve()), "trust", str(path), "--sha256", digest]
-    return NotPermittedError("Giving trust is for the machine's owner.", next_step=shlex.join(argv))
+    return NotPermittedError(
+        "Giving trust is for the machine's owner.", next_step=as_root("trust", str(path), "--sha256", digest)
+    )
 
 
 @trust.command("list")

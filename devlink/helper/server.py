@@ -14,11 +14,15 @@ from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Paths, Policy, read_policy
 from devlink.helper.truststore import TrustStore
-from devlink.helper.verbs import Helper
+from devlink.helper.verbs import RETRY_PAUSE, Helper
 from devlink.rpc.activation import listen_sockets, notify
+from devlink.rpc.listening import bind_public
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
+
+FIRST_UNDO_LIMIT = 10.0
+"""Seconds after which callers are served though an earlier helper's changes resist being taken back."""
 
 
 def run(paths: Paths) -> None:
@@ -33,7 +37,8 @@ def run(paths: Paths) -> None:
         machine = Machine(policy=policy, journal=Journal(paths.journal), parts=parts)
         helper = Helper(policy=policy, machine=machine, trust=TrustStore(paths.trust, paths.trust_config))
         if private:
-            listeners = [_listen(paths)]
+            # Anyone may connect; the verbs decide.
+            listeners = [bind_public(paths.socket)]
         asyncio.run(_serve(helper, listeners))
         if private:
             paths.socket.unlink(missing_ok=True)
@@ -47,20 +52,30 @@ async def _serve(helper: Helper, listeners: list[socket.socket]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    try:
-        await helper.release_all()  # what an earlier helper left; the agents apply again
-    except DevlinkError as error:
-        log.error("what an earlier helper left could not be taken back: %s", error)
+    undoing = spawn(_undo_what_was_left(helper), name="undo what an earlier helper left")
+    await asyncio.wait({undoing}, timeout=FIRST_UNDO_LIMIT)
     notify("READY=1")
     accepting = [spawn(helper.server.serve(listener), name="accept") for listener in listeners]
     await stop.wait()
     notify("STOPPING=1")
+    undoing.cancel()
     for task in accepting:
         task.cancel()
     await helper.server.close()
     await helper.release_all()
     for listener in listeners:
         listener.close()
+
+
+async def _undo_what_was_left(helper: Helper) -> None:
+    """An earlier helper's changes go before anything else; the agents apply again. Tried until it is done."""
+    while True:
+        try:
+            await helper.undo_leftovers()
+            return
+        except DevlinkError as error:
+            log.error("what an earlier helper left could not be taken back, trying again: %s", error)
+        await asyncio.sleep(RETRY_PAUSE)
 
 
 def restore(paths: Paths) -> None:
@@ -114,16 +129,6 @@ def _lock(paths: Paths) -> int:
             "A devlink helper is running on this machine already.", next_step="`devlink status` shows what it does."
         ) from None
     return fd
-
-
-def _listen(paths: Paths) -> socket.socket:
-    """The helper's socket, made by itself where no service manager does. Anyone may connect; the verbs decide."""
-    paths.socket.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    listener.bind(str(paths.socket))
-    paths.socket.chmod(0o666)
-    listener.listen(socket.SOMAXCONN)  # as systemd does: a crowd at the door must not turn others away (EAGAIN)
-    return listener
 
 
 def log_to_stderr() -> None:

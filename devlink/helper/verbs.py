@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devlink.core.codec import DecodeError, decode, encode
-from devlink.core.plan import Desired, pins
+from devlink.core.plan import Desired, protect
 from devlink.core.trust import claim_of_profile, forbidden, record_of
 from devlink.errors import (
     NotPermittedError,
@@ -14,7 +14,7 @@ from devlink.errors import (
     NotUpError,
     UsageError,
 )
-from devlink.helper import check
+from devlink.helper import admission
 from devlink.helper.access import refusal, user_name
 from devlink.helper.lease import Lease, Leases, together
 from devlink.helper.machine import Installed, Machine
@@ -71,19 +71,18 @@ class Helper:
                     self._leases.check_owned(replaced, caller)
                     released.add(name)
             others = self._leases.others(released)
-            check.check_form(desired)
-            check.check_trust(desired, self._trust.get(desired.session), self._policy.trust)
-            check.check_others(desired, caller.peer.uid, ((lease.desired, lease.uid) for lease in others))
+            admission.check_form(desired)
+            admission.check_trust(desired, self._trust.get(desired.session), self._policy.trust)
+            admission.check_others(desired, caller.peer.uid, ((lease.desired, lease.uid) for lease in others))
             hops = {route.next_hop for route in desired.routes if route.next_hop is not None}
             observed = await asyncio.to_thread(observe, hops)
-            check.check_next_hops(desired.routes, observed)
-            check.check_foreign(desired.routes, observed)
+            admission.check_next_hops(desired.routes, observed)
+            admission.check_foreign(desired.routes, observed)
             upstreams = await self._machine.upstreams()
-            protected = dict.fromkeys((*observed.default_gateways, *desired.pins, *upstreams, *hops))
             old = self._leases.get(desired.session)
             lease = Lease(
                 desired=desired,
-                pinned=pins(desired.routes, protected, observed),
+                pinned=protect(desired, upstreams, observed),
                 uid=caller.peer.uid,
                 holder=caller,
                 confirmed=old is not None and old.confirmed and old.desired == desired,
@@ -160,6 +159,12 @@ class Helper:
                 self._leases.forget(lease.name)
             await self._machine.undo()
 
+    async def undo_leftovers(self) -> None:
+        """Take back what nobody here has installed: an earlier helper's. Raises DevlinkError."""
+        async with self._machine.lock:
+            if not any(True for _ in self._leases):
+                await self._machine.undo()
+
     async def _trust_profile(self, caller: Session, call: Call) -> Mapping[str, Any]:
         _only_root(caller, "Trusting a profile")
         from devlink.core.profile_document import decode_profile
@@ -181,7 +186,7 @@ class Helper:
     async def _revoke(self, caller: Session, call: Call) -> Mapping[str, Any]:
         _only_root(caller, "Revoking trust")
         name = _decode(str, call, "name")
-        check.check_name(name)
+        admission.check_name(name)
         self._trust.revoke(name)
         log.info("revoked %s", name)
         return {}

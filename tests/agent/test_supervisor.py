@@ -13,6 +13,7 @@ from devlink.agent import supervisor as module
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
 from devlink.core.codec import encode
+from devlink.core.findings import Finding
 from devlink.core.network import ObservedNetwork, Path
 from devlink.core.plan import Desired, Plan
 from devlink.core.prefixes import IPAddress
@@ -106,13 +107,14 @@ class World:
     def _observe(self, addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
         return ObservedNetwork(paths={a: Path(oif="eth0") for a in addresses} if self.on_link else {})
 
-    async def _verify(self, profile: BridgeProfile, plan: Plan) -> None:
+    async def _verify(self, profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
         assert self.link.held[profile.metadata.name] == "applied", "what is verified is installed"
         if self.verification:
             outcome = self.verification.pop(0)
             if isinstance(outcome, BaseException):
                 raise outcome
             await outcome.wait()
+        return ()
 
     async def progress(self, step: str, done: bool) -> None:
         self.steps.append((step, done))

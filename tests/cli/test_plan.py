@@ -13,7 +13,7 @@ from devlink.cli import root
 from devlink.core.network import ObservedNetwork, ObservedRoute
 from devlink.core.network import Path as Way
 from devlink.errors import ConflictError, HelperError
-from devlink.helper.check import check_foreign
+from devlink.helper.admission import check_foreign
 from tests.core.profiles import SAMPLE
 
 DryRun = Callable[..., tuple[int, str, str]]

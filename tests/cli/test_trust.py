@@ -96,6 +96,9 @@ def test_without_an_answer_nothing_is_asked_of_the_helper(devlink: Command, prof
 def test_an_ordinary_user_is_given_one_line_that_holds_for_what_was_shown(
     devlink: Command, profile: Path, helper: Path, tmp_path: Path
 ) -> None:
+    program_file = tmp_path / "bin" / "devlink"
+    program_file.parent.mkdir(exist_ok=True)
+    program_file.touch(0o755)
     with FakePeer(helper, {"Trust": [varlink.reply({"record": encode(RECORD)})]}) as peer:
         code, _, err = devlink("trust", str(profile), uid=1000)
         assert code == 6

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from devlink.agent.session import Session, State, Wish
-from devlink.cli import link, remains, root
+from devlink.cli import remains, root, session
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
 from devlink.core.profile_document import decode_profile
@@ -347,7 +347,7 @@ def test_on_a_narrow_terminal_status_wraps_between_words(monkeypatch: pytest.Mon
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     with os.fdopen(slave, "w") as terminal, os.fdopen(master, "rb", buffering=0) as screen:
         monkeypatch.setattr(sys, "stdout", terminal)
-        link._show_session({**SESSION, "reason": "the gateway 172.16.0.13 is on this link and " * 3})
+        session._show_session({**SESSION, "reason": "the gateway 172.16.0.13 is on this link and " * 3})
         terminal.flush()
         shown = screen.read(1 << 16).decode()
     lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()

@@ -1,12 +1,12 @@
 """What the helper asks of a plan before it touches anything: trusted, allowed, possible, nobody else's."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from devlink.core.checks import show
 from devlink.core.names import reverse_prefix
 from devlink.core.network import MAIN_TABLE, METRIC, ObservedNetwork, Route
-from devlink.core.plan import Desired, conflicts
+from devlink.core.plan import Desired, conflicts, listed
 from devlink.core.prefixes import collapse, contains, is_within, overlap
 from devlink.core.profile import LABEL
 from devlink.core.trust import PRIVATE, Claim, TrustRecord, claim_of_plan, forbidden, uncovered
@@ -34,7 +34,7 @@ def check_trust(desired: Desired, record: TrustRecord | None, policy: TrustPolic
     refused = forbidden(claim)
     if refused:
         raise NotTrustedError(
-            f"Profile {desired.session} claims what no profile may have: {_listed(refused)}.",
+            f"Profile {desired.session} claims what no profile may have: {listed(refused)}.",
             why="devlink never takes these over, whatever is trusted.",
             next_step="Tell the profile's publisher.",
         )
@@ -49,7 +49,7 @@ def check_trust(desired: Desired, record: TrustRecord | None, policy: TrustPolic
     wants = uncovered(record, claim)
     if wants:
         raise NotTrustedError(
-            f"Profile {desired.session} claims more than was trusted: {_listed(wants)}.",
+            f"Profile {desired.session} claims more than was trusted: {listed(wants)}.",
             why="Nothing was changed: a profile that grew must be looked at again.",
             next_step="If that is right, run: devlink trust PROFILE",
         )
@@ -144,13 +144,9 @@ def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int
             taken += [str(b) for a in suffixes for b in their_suffixes if a.is_within(b) or b.is_within(a)]
         if taken:
             raise ConflictError(
-                f"Session {other.session} of user {user_name(other_uid)} has {_listed(sorted(set(taken)))} already.",
+                f"Session {other.session} of user {user_name(other_uid)} has {listed(sorted(set(taken)))} already.",
                 why=f"Session {desired.session} wants the same, or a part of it, and only one of them can have it.",
                 next_step=f"Run: devlink down {other.session}, or: devlink up PROFILE --replace"
                 if other_uid == uid
                 else "Ask that user to take it down.",
             )
-
-
-def _listed(items: Sequence[str]) -> str:
-    return ", ".join(items[:6]) + (f" and {len(items) - 6} more" if len(items) > 6 else "")

@@ -7,8 +7,9 @@ from typing import Any
 
 from devlink.core.codec import encode
 from devlink.core.plan import Desired
-from devlink.errors import HelperError, ProtocolError
+from devlink.errors import HelperError, ProtocolError, reason
 from devlink.helper.policy import Paths
+from devlink.hints import HELPER_UNIT, log_of, restart_helper, start_helper
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
 
@@ -65,13 +66,13 @@ class HelperLink:
             raise HelperError(
                 "The devlink helper went away in the middle of the work.",
                 why="It was stopped or it failed; when it starts again it takes back what it had done.",
-                next_step="Try again; `systemctl status devlink-helper` and its log say more.",
+                next_step=f"Try again. {log_of(HELPER_UNIT, 'The log of the helper says more.')}",
             ) from error
         except TimeoutError as error:
             connection.close()  # what was asked may still be done; only the end of the line takes it back for sure
             raise HelperError(
                 f"The devlink helper does not answer within {CALL_LIMIT:g} s.",
-                next_step="`systemctl status devlink-helper` and its log say more.",
+                next_step=log_of(HELPER_UNIT, "The log of the helper says more."),
             ) from error
 
     async def _connected(self) -> Connection:
@@ -88,8 +89,8 @@ class HelperLink:
                 except (OSError, ProtocolError) as error:
                     raise HelperError(
                         f"The devlink helper cannot be reached at {path}.",
-                        why=f"{getattr(error, 'strerror', None) or error}.",
-                        next_step="Is it installed and running? As root, for a try: devlink helper run",
+                        why=reason(error),
+                        next_step=start_helper(),
                     ) from error
                 self.version = str(info.get("version", ""))
                 try:
@@ -129,5 +130,5 @@ def _check_version(helper: str) -> None:
     if helper != __version__:
         raise HelperError(
             f"The running helper is version {helper or 'unknown'}, this agent is {__version__}.",
-            next_step="Restart the helper, as root: systemctl restart devlink-helper",
+            next_step=restart_helper(),
         )

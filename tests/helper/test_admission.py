@@ -1,6 +1,5 @@
 """What the helper asks of a plan before it touches anything."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -11,7 +10,7 @@ from devlink.core.network import ObservedNetwork, ObservedRoute, Path, Route
 from devlink.core.plan import Desired, Upstream, Zone
 from devlink.core.trust import TrustRecord
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
-from devlink.helper import check
+from devlink.helper import admission
 from devlink.helper.policy import TrustPolicy
 
 GATEWAY = ip_address("172.16.0.13")
@@ -39,8 +38,8 @@ def zone(**changes: object) -> Desired:
 
 
 def test_a_plan_as_our_agents_make_it_passes() -> None:
-    check.check_form(PLAN)
-    check.check_form(Desired(session="qa"))
+    admission.check_form(PLAN)
+    admission.check_form(Desired(session="qa"))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +58,14 @@ def test_a_plan_as_our_agents_make_it_passes() -> None:
         zone(servers=(replace(SERVER, port=5353),)),
         replace(PLAN, routes=(ROUTE, replace(ROUTE, oif="eth1"))),
         replace(PLAN, zones=(ZONE, ZONE)),
-        replace(PLAN, routes=(ROUTE,) * (check.MAX_ROUTES + 1)),
-        replace(PLAN, zones=(ZONE,) * (check.MAX_ZONES + 1)),
-        replace(PLAN, pins=(GATEWAY,) * (check.MAX_PINS + 1)),
+        replace(PLAN, routes=(ROUTE,) * (admission.MAX_ROUTES + 1)),
+        replace(PLAN, zones=(ZONE,) * (admission.MAX_ZONES + 1)),
+        replace(PLAN, pins=(GATEWAY,) * (admission.MAX_PINS + 1)),
     ],
 )
 def test_a_plan_that_no_agent_of_ours_makes_is_refused(plan: Desired) -> None:
     with pytest.raises(UsageError):
-        check.check_form(plan)
+        admission.check_form(plan)
 
 
 @pytest.mark.parametrize(
@@ -74,19 +73,19 @@ def test_a_plan_that_no_agent_of_ours_makes_is_refused(plan: Desired) -> None:
 )
 def test_a_name_that_is_no_label_is_refused_wherever_it_comes_from(name: str) -> None:
     with pytest.raises(UsageError, match="is not the name of a profile"):
-        check.check_form(replace(PLAN, session=name))
+        admission.check_form(replace(PLAN, session=name))
 
 
 @pytest.mark.parametrize("name", ["a", "qa", "calico-rr", "0", "a" * 63])
 def test_every_label_is_a_name(name: str) -> None:
-    check.check_name(name)
+    admission.check_name(name)
 
 
 # Trust
 
 
 def test_what_the_record_covers_passes() -> None:
-    check.check_trust(PLAN, RECORD, TrustPolicy.RECORDS)
+    admission.check_trust(PLAN, RECORD, TrustPolicy.RECORDS)
 
 
 @pytest.mark.parametrize("policy", list(TrustPolicy))
@@ -104,7 +103,7 @@ def test_more_than_the_record_is_refused_with_what_it_is_whatever_the_policy(
     plan: Desired, policy: TrustPolicy
 ) -> None:
     with pytest.raises(NotTrustedError, match="claims more than was trusted") as error:
-        check.check_trust(plan, RECORD, policy)
+        admission.check_trust(plan, RECORD, policy)
     assert "devlink trust PROFILE" in error.value.next_step
 
 
@@ -126,13 +125,13 @@ def test_what_none_may_have_is_refused_with_a_record_for_everything(plan: Desire
         name="qa", prefixes=everything, domains=(DomainName(()),), next_hops=everything, dns_servers=everything
     )
     with pytest.raises(NotTrustedError, match="no profile may have"):
-        check.check_trust(plan, record, policy)
+        admission.check_trust(plan, record, policy)
 
 
 def test_without_a_record_only_the_policy_can_let_it_pass() -> None:
     with pytest.raises(NotTrustedError, match="is not trusted on this machine"):
-        check.check_trust(PLAN, None, TrustPolicy.RECORDS)
-    check.check_trust(PLAN, None, TrustPolicy.GROUP)
+        admission.check_trust(PLAN, None, TrustPolicy.RECORDS)
+    admission.check_trust(PLAN, None, TrustPolicy.GROUP)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +155,10 @@ def test_without_a_record_only_the_policy_can_let_it_pass() -> None:
 )
 def test_policy_group_holds_within_private_space_and_cluster_local(plan: Desired, within: bool) -> None:
     if within:
-        check.check_trust(plan, None, TrustPolicy.GROUP)
+        admission.check_trust(plan, None, TrustPolicy.GROUP)
     else:
         with pytest.raises(NotTrustedError):
-            check.check_trust(plan, None, TrustPolicy.GROUP)
+            admission.check_trust(plan, None, TrustPolicy.GROUP)
 
 
 # What is possible, and what is somebody else's
@@ -178,12 +177,12 @@ def test_policy_group_holds_within_private_space_and_cluster_local(plan: Desired
 def test_a_next_hop_off_its_link_is_refused_with_the_reason(path: Path | None) -> None:
     observed = ObservedNetwork(paths={} if path is None else {GATEWAY: path})
     with pytest.raises(VerificationError, match=r"172\.16\.0\.13 cannot be a next hop") as error:
-        check.check_next_hops([ROUTE], observed)
+        admission.check_next_hops([ROUTE], observed)
     assert "never through another router" in error.value.why
 
 
 def test_a_next_hop_on_its_link_passes() -> None:
-    check.check_next_hops([ROUTE], ObservedNetwork(paths={GATEWAY: Path(oif="eth0")}))
+    admission.check_next_hops([ROUTE], ObservedNetwork(paths={GATEWAY: Path(oif="eth0")}))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +198,7 @@ def test_a_destination_that_somebody_else_routes_is_a_conflict_that_names_them(
 ) -> None:
     route_ = ObservedRoute(**{"destination": ROUTE.destination, "oif": "tun0", **theirs})  # type: ignore[arg-type]  # see above
     with pytest.raises(ConflictError) as error:
-        check.check_foreign([ROUTE], ObservedNetwork(routes=(route_,)))
+        admission.check_foreign([ROUTE], ObservedNetwork(routes=(route_,)))
     assert shown in error.value.why
     assert "ip route del 10.20.0.0/16" in error.value.next_step
 
@@ -218,26 +217,26 @@ OTHER = replace(PLAN, session="other", routes=(replace(ROUTE, destination=ip_net
 def test_what_another_session_has_is_a_conflict_that_names_its_user(other: Desired, taken: str) -> None:
     mine = replace(PLAN, zones=(ZONE, replace(ZONE, suffix=DomainName.parse("20.10.in-addr.arpa"))))
     with pytest.raises(ConflictError, match=r"Session other of user 4711 has ") as error:
-        check.check_others(mine, 1000, [(other, 4711)])
+        admission.check_others(mine, 1000, [(other, 4711)])
     assert taken in error.value.what
     assert "Ask that user" in error.value.next_step
     with pytest.raises(ConflictError) as error:
-        check.check_others(mine, 4711, [(other, 4711)])
+        admission.check_others(mine, 4711, [(other, 4711)])
     assert "--replace" in error.value.next_step, "of one's own, one may replace it"
 
 
 def test_sessions_beside_each_other_are_no_conflict() -> None:
     apart = replace(OTHER, zones=(replace(ZONE, suffix=DomainName.parse("other.example")),))
-    check.check_others(PLAN, 1000, [(apart, 4711)])
+    admission.check_others(PLAN, 1000, [(apart, 4711)])
 
 
 def test_a_long_list_of_claims_is_cut_short() -> None:
     routes = tuple(replace(ROUTE, destination=ip_network(f"10.{n}.0.0/24")) for n in range(100, 140))
     with pytest.raises(NotTrustedError) as error:
-        check.check_trust(replace(PLAN, routes=routes), RECORD, TrustPolicy.RECORDS)
+        admission.check_trust(replace(PLAN, routes=routes), RECORD, TrustPolicy.RECORDS)
     assert "and 34 more" in error.value.what
 
 
 def test_the_checks_are_those_that_the_tests_here_know() -> None:
-    found = {name for name, value in vars(check).items() if name.startswith("check_") and isinstance(value, Callable)}  # type: ignore[arg-type]  # a Callable at run time
+    found = {name for name in vars(admission) if name.startswith("check_")}
     assert found == {"check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others"}
