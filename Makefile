@@ -62,7 +62,7 @@ fix: setup ## repair format and lint where a program can
 test: static ## everything: static checks, then all tests in one run
 	@# Without the kit the tests of the real programs are skipped; under CI=true a skip is a failure.
 	@tests/kit/build.sh || [[ $${CI:-} != true ]]
-	@$(BIN)/pytest
+	@$(BIN)/pytest -q -n 2 --dist worksteal
 
 .PHONY: demo
 demo: setup ## devlink in a private world, from up to down, without root
