@@ -38,6 +38,8 @@ QUIET = {
     "ipv6.conf.default.accept_ra": "0",
     "ipv6.conf.default.router_solicitations": "0",
 }
+NODAD = 0x02
+"""IFA_F_NODAD (linux/if_addr.h): an IPv6 address that can be bound from its first moment, however busy the machine."""
 CARRIER_PATIENCE = 3.0
 """Seconds; the kernel may hold back the news of a carrier for one."""
 
@@ -204,7 +206,7 @@ def _configure_host(ip: IPRoute, host: Host) -> None:
         index = _index(ip, f"eth{number}")
         ip.link("set", index=index, state="up")
         for address in interface.addresses:
-            ip.addr("add", index=index, address=str(address.address), prefixlen=address.length)
+            ip.addr("add", index=index, address=str(address.address), prefixlen=address.length, flags=NODAD)
     for route in host.routes:
         _add_route(ip, route)
     write_sysctls(host.sysctls)
@@ -229,7 +231,7 @@ def _configure_node_end(ip: IPRoute, pod: Pod) -> None:
     ip.link("set", index=index, state="up")
     write_sysctls({f"ipv4.conf.{name}.proxy_arp": "1", f"ipv4.neigh.{name}.proxy_delay": "0"})
     if any(address.version == 6 for address in pod.addresses):
-        ip.addr("add", index=index, address=POD_GATEWAY_6, prefixlen=64)
+        ip.addr("add", index=index, address=POD_GATEWAY_6, prefixlen=64, flags=NODAD)
     for address in pod.addresses:
         _add_route(ip, HostRoute(destination=host_prefix(address), dev=name))
 
@@ -238,7 +240,7 @@ def _configure_pod(ip: IPRoute, pod: Pod) -> None:
     index = _index(ip, "eth0")
     ip.link("set", index=index, state="up")
     for address in pod.addresses:
-        ip.addr("add", index=index, address=str(address), prefixlen=address.max_prefixlen)
+        ip.addr("add", index=index, address=str(address), prefixlen=address.max_prefixlen, flags=NODAD)
         _add_pod_default(ip, index, address)
 
 
