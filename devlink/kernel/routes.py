@@ -114,6 +114,9 @@ def _check_ours(netlink: NetlinkSocket, routes: Sequence[Route]) -> None:
             raise _conflict(wanted[place])
 
 
+_IN_IPROUTE2 = {"added": "add", "replaced": "replace", "deleted": "del"}
+
+
 def _change(
     netlink: NetlinkSocket, verb: str, routes: Sequence[Route], encode: Callable[[Route], Request | None]
 ) -> None:
@@ -126,7 +129,7 @@ def _change(
         for place, (route, _) in enumerate(chunk):
             refusal = refusals.get(place)
             if refusal is None:
-                log.info("%s %s", verb, route)
+                log.info("ip route %s %s", _IN_IPROUTE2[verb], route)
             elif verb != "deleted" or refusal.errno not in _GONE:
                 failures.append((route, refusal))
         if failures:

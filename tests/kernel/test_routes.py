@@ -210,7 +210,7 @@ def test_each_change_is_logged_as_ip_route_writes_it(caplog: pytest.LogCaptureFi
         make_links()
         with caplog.at_level(logging.INFO):
             reach((route("10.1.0.0/16", "192.0.2.9"),))
-        assert "added 10.1.0.0/16 via 192.0.2.9 dev v0 proto 231 metric 50" in caplog.messages
+        assert "ip route add 10.1.0.0/16 via 192.0.2.9 dev v0 proto 231 metric 50" in caplog.messages
 
     in_private_network(body)
 
