@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 CALL_LIMIT = 60.0
 """Seconds for one call. Each of the helper's own steps ends within a few seconds, and its way back repeats them."""
+LOOK_LIMIT = 5.0
+"""Seconds for the helper's account of what there is: somebody waits at a terminal."""
 GREETING_LIMIT = 5.0
 """Seconds for the helper to say its version."""
 LONGEST_PAUSE = 2.0
@@ -51,17 +53,19 @@ class HelperLink:
 
     async def state(self) -> Mapping[str, Any]:
         """The helper's own account of this user's sessions, as `io.devlink.Helper.List` gives it."""
-        return await self._call("List")
+        return await self._call("List", limit=LOOK_LIMIT)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    async def _call(self, method: str, parameters: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    async def _call(
+        self, method: str, parameters: Mapping[str, Any] | None = None, *, limit: float = CALL_LIMIT
+    ) -> Mapping[str, Any]:
         connection = await self._connected()
         try:
-            return await connection.call(f"io.devlink.Helper.{method}", parameters, limit=CALL_LIMIT)
+            return await connection.call(f"io.devlink.Helper.{method}", parameters, limit=limit)
         except ProtocolError as error:
             raise HelperError(
                 "The devlink helper went away in the middle of the work.",
@@ -69,9 +73,10 @@ class HelperLink:
                 next_step=f"Try again. {log_of(HELPER_UNIT, 'The log of the helper says more.')}",
             ) from error
         except TimeoutError as error:
-            connection.close()  # what was asked may still be done; only the end of the line takes it back for sure
+            if limit == CALL_LIMIT:
+                connection.close()  # what was asked may still be done; only the end of the line takes it back for sure
             raise HelperError(
-                f"The devlink helper does not answer within {CALL_LIMIT:g} s.",
+                f"The devlink helper does not answer within {limit:g} s.",
                 next_step=log_of(HELPER_UNIT, "The log of the helper says more."),
             ) from error
 

@@ -132,7 +132,11 @@ class Supervisor:
             try:
                 state = await self._link.state()
             except DevlinkError as error:
-                self._helper_lost(error)
+                if not self._link.is_connected:
+                    self._helper_lost(error)
+                    return
+                for session in self._sessions.values():  # it is there, and slow: what it has is not known
+                    session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
                 return
             theirs = {session["name"]: session for session in state["sessions"] if session["held"]}
             for session in list(self._sessions.values()):

@@ -202,6 +202,18 @@ def test_a_look_shows_what_is_no_longer_there_and_up_mends_it(run: Run, change: 
     run(body)
 
 
+def test_a_helper_that_is_slow_to_say_what_it_has_is_asked_again_by_the_next_look(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.failures["list"] = HelperError("It does not answer within 5 s.")
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        await world.supervisor.look()
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
 def test_what_another_hand_took_down_is_not_shown_as_up(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)
