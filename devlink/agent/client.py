@@ -7,50 +7,72 @@ import time
 from pathlib import Path
 
 from devlink.agent.places import agent_socket, log_file, runtime_folder
-from devlink.errors import HelperError, UnexpectedError, UsageError
+from devlink.errors import HelperError, ProtocolError, UnexpectedError, UsageError
 from devlink.rpc.client import Client
 
 START_LIMIT = 10.0
 """Seconds for a new agent to answer."""
+GREETING_LIMIT = 10.0
+"""Seconds for an agent to say its version: one that starts takes over first what it finds."""
 
 
 def connect(*, timeout: float | None = 60.0) -> Client | None:
-    """A connection to the running agent, or None where none runs. `timeout` (seconds) bounds each wait on it."""
-    try:
-        return Client.connect(agent_socket(), timeout=timeout)
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
-    except OSError as error:
-        raise UnexpectedError(f"The agent's socket cannot be used: {error.strerror}: {agent_socket()}.") from error
+    """A connection to the running agent, or None where none runs. `timeout` (seconds) bounds each wait on it.
+
+    Raises TimeoutError for one that is there and does not answer.
+    """
+    client, _ = _greet()
+    if client is not None:
+        client.bound(timeout)
+    return client
 
 
 def connect_or_start(*, timeout: float | None = 60.0) -> Client:
-    """A connection to the running agent, else to a new one, checked for its version. Raises DevlinkError."""
-    client = connect(timeout=timeout)
+    """A connection to the running agent, else to a new one, checked for its version. Raises as `connect` does."""
+    client, version = _greet()
     if client is None:
         path = log_file()
         child = _start(path)
         deadline = time.monotonic() + START_LIMIT
         while client is None:
-            client = connect(timeout=timeout)
+            client, version = _greet()
             if client is None and (child.poll() not in (None, 0) or time.monotonic() > deadline):
                 raise UnexpectedError("The agent does not start.", why=_last_line(path), next_step=f"Its log: {path}")
             if client is None and child.poll() == 0:  # it met one that was about to end
                 child = _start(path)
             time.sleep(0.005)
     try:
-        check_version(client)
+        _check_version(version)
     except BaseException:
         client.close()
         raise
+    client.bound(timeout)
     return client
 
 
-def check_version(client: Client) -> None:
-    """Raise HelperError where the running agent is of another version than this command."""
+def _greet() -> tuple[Client | None, str]:
+    """A connection to the running agent, with its version."""
+    try:
+        client = Client.connect(agent_socket(), timeout=GREETING_LIMIT)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None, ""
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise UnexpectedError(f"The agent's socket cannot be used: {error.strerror}: {agent_socket()}.") from error
+    try:
+        return client, str(client.call("org.varlink.service.GetInfo").get("version", ""))
+    except ProtocolError:  # it was about to end
+        client.close()
+        return None, ""
+    except BaseException:
+        client.close()
+        raise
+
+
+def _check_version(running: str) -> None:
     from devlink import __version__
 
-    running = client.call("org.varlink.service.GetInfo").get("version")
     if running != __version__:
         raise HelperError(
             f"The running agent is version {running}, this command is {__version__}.",

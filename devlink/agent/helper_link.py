@@ -91,6 +91,12 @@ class HelperLink:
                     except BaseException:
                         connection.close()
                         raise
+                except TimeoutError as error:
+                    raise HelperError(
+                        "The devlink helper runs, but does not answer yet.",
+                        why=f"It had {GREETING_LIMIT:g} s. One that starts takes back first what an earlier one left.",
+                        next_step=f"Try again in a moment. {log_of(HELPER_UNIT, 'The log of the helper says more.')}",
+                    ) from error
                 except (OSError, ProtocolError) as error:
                     raise HelperError(
                         f"The devlink helper cannot be reached at {path}.",

@@ -50,6 +50,8 @@ class Session:
     """What verification noticed, and what does not keep it from being up."""
     applied: bool = False
     """Whether the helper has it, as far as this agent knows."""
+    ending: bool = False
+    """Its user has taken it down while the helper was away: that one's successor shall not get it again."""
 
     @property
     def name(self) -> str:
@@ -60,6 +62,11 @@ class Session:
         if state is not self.state:
             self.since = now
         self.state, self.trouble = state, trouble
+
+    def lose(self, now: float, trouble: Finding) -> None:
+        """Nothing of it is installed any more, and that was not its user's wish."""
+        self.applied, self.installed, self.resolver = False, (), ""
+        self.enter(State.DEGRADED, now, trouble)
 
     def shown(self, now: float) -> Mapping[str, Any]:
         """As `io.devlink.Agent.Status` gives it."""

@@ -16,7 +16,7 @@ from devlink.agent.session import Session, State, Wish
 from devlink.core.codec import decode, encode
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
-from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError
+from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError, reason
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe
 from devlink.rpc.tasks import spawn
@@ -47,6 +47,7 @@ class Supervisor:
         self._lock = asyncio.Lock()
         self._link = HelperLink(lost=self._helper_lost, returned=self._helper_returned)
         self._changed = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -84,6 +85,8 @@ class Supervisor:
             except BaseException as error:
                 left = await asyncio.shield(spawn(self._take_back(session, present, others), name=f"roll back {name}"))
                 if not isinstance(error, asyncio.CancelledError):
+                    if left is not None and isinstance(error, DevlinkError):
+                        error.why = f"{error.why} And what was up before cannot be brought back: {reason(left)}".strip()
                     raise
                 if left is not None:
                     raise NotUpError(f"Bringing {name} up was cancelled.", why=str(left)) from None
@@ -115,9 +118,14 @@ class Supervisor:
                     await self._release(each)
                 except DevlinkError as error:
                     failure = error  # the others shall not wait for it
-                    if self._link.is_connected:
-                        continue
-                    # The helper died over it. Its successor takes everything back, and must not be asked for it again.
+                    if not self._link.is_connected:
+                        # The helper died over it, or hangs. Whoever comes back takes it back, and is not asked again.
+                        session = self._sessions[each]
+                        session.ending = True
+                        session.enter(State.DEGRADED, time.monotonic(), _still_there(error))
+                        self._keep(each, None)
+                        self._tell()
+                    continue
                 fault_point("agent.released")
                 self._forget(each)
             if failure is not None:
@@ -126,8 +134,15 @@ class Supervisor:
 
     async def look(self) -> None:
         """Hold the sessions against what is there: a helper restored by root, a flushed table, an overwritten file."""
-        if not self._sessions or self._lock.locked():
-            return  # there is nothing to look at, or it is changing at this moment
+        if not self._sessions:
+            return
+        if self._looking is None or self._looking.done():
+            if self._lock.locked():
+                return  # it is being changed at this moment
+            self._looking = spawn(self._look(), name="look")
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
         async with self._lock:
             try:
                 state = await self._link.state()
@@ -212,26 +227,28 @@ class Supervisor:
         """
         del self._sessions[session.name]
         before = ([present] if present is not None else []) + others
-        try:
-            for index, old in enumerate(before):
-                self._sessions[old.name] = old
-                replaces = (session.name,) if index == 0 and old.name != session.name else ()
-                await self._link.apply(old.plan.desired, replaces)
+        self._sessions.update({old.name: old for old in before})
+        failure: DevlinkError | None = None
+        is_gone = not session.applied  # then it was refused, and all is as it was
+        for old in before if session.applied else ():
+            if old.ending:
+                continue
+            try:
+                await self._link.apply(old.plan.desired, () if is_gone or old is present else (session.name,))
                 await self._link.confirm(old.name)
-                old.applied = True
-            if not before and session.applied:
+                is_gone = True
+            except DevlinkError as error:
+                log.error("%s cannot be brought back: %s", old.name, error)
+                failure = error
+                old.lose(time.monotonic(), _trouble(error))  # a helper that returns is asked for it again
+        if not is_gone:
+            try:
                 await self._release(session.name)
-        except DevlinkError as error:
-            log.error("taking back %s failed: %s", session.name, error)
-            for old in before:  # a helper that returns is asked for them again
-                self._sessions[old.name] = old
-                old.enter(State.DEGRADED, time.monotonic(), _trouble(error))
-            if session.name not in self._sessions and session.applied:  # nothing else would end it
-                await self._release_quietly(session.name)
-            return error
-        finally:
-            self._tell()
-        return None
+            except DevlinkError as error:
+                log.error("taking back %s failed: %s", session.name, error)
+                failure = failure or error
+        self._tell()
+        return failure
 
     async def _release(self, name: str) -> None:
         try:
@@ -246,7 +263,7 @@ class Supervisor:
 
     def _helper_lost(self, error: DevlinkError) -> None:
         for session in self._sessions.values():
-            if session.state is not State.CONNECTING:
+            if session.state is not State.CONNECTING and not session.ending:
                 session.applied = False
                 session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
         self._tell()
@@ -254,7 +271,10 @@ class Supervisor:
     async def _helper_returned(self) -> None:
         async with self._lock:
             for session in list(self._sessions.values()):
-                if session.state is State.DEGRADED:
+                if session.ending:
+                    await self._release_quietly(session.name)  # one that only hung may still have it
+                    self._forget(session.name)
+                elif session.state is State.DEGRADED:
                     await self._establish_again(session)
 
     async def _establish_again(self, session: Session) -> None:
@@ -264,10 +284,9 @@ class Supervisor:
             self._keep(session.name, session.wish)
         except DevlinkError as error:
             log.error("%s cannot be brought up again: %s", session.name, error)
-            session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
             if session.applied:
                 await self._release_quietly(session.name)
-                session.applied = False
+            session.lose(time.monotonic(), _trouble(error))
         self._tell()
 
     async def _release_quietly(self, name: str) -> None:
@@ -310,11 +329,22 @@ def _trouble(error: DevlinkError) -> Finding:
     )
 
 
+def _still_there(error: DevlinkError) -> Finding:
+    return Finding(
+        code="DL-STILL-THERE",
+        severity=Severity.ERROR,
+        title="It was taken down, but the helper has not said that it is gone. It goes when the helper is back.",
+        evidence=error.what,
+        fix=error.next_step,
+    )
+
+
 def _differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Finding, ...]:
     """What the helper says of a session, and of what all share, that is not as it was installed."""
     again = f"`devlink up` with {session.name} puts it back"
     found = []
-    if missing := theirs["missing"]:
+    # The helper misses what the kernel has dropped; we miss also what the helper no longer wants.
+    if missing := [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]:
         shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
     if session.plan.desired.zones and state["resolver"] != session.resolver:

@@ -1,7 +1,9 @@
 """What must be true before a session counts as up: the kernel's choice of way, the cluster's DNS, and libc."""
 
 import asyncio
+import errno
 import logging
+import os
 import subprocess
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -130,7 +132,9 @@ async def _ask_any(
         # One type may be lost on the way, but then the other one must have brought an address.
         if len(answers) == len(types) or any(answer.addresses for answer in answers):
             return answers
-    if plan.mode is RoutingMode.ROUTER:
+    if evidence and all(line.endswith(os.strerror(errno.ENETUNREACH)) for line in evidence):
+        asked = "This laptop has no way there at all. Is it on a network now? See: ip route; ip -br link"
+    elif plan.mode is RoutingMode.ROUTER:
         asked = (
             "Does the network's router have routes to the pod and service networks, and does a firewall let DNS pass?"
         )

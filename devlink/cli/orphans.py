@@ -2,7 +2,7 @@
 
 import os
 
-from devlink.cli.remains import check_nothing_left
+from devlink.cli.remains import check_nothing_left, check_state
 from devlink.errors import ConflictError, HelperError, NotUpError
 from devlink.helper.client import connect
 
@@ -10,7 +10,7 @@ from devlink.helper.client import connect
 def release(name: str | None, *, everything: bool) -> tuple[str, ...]:
     """Release the caller's own sessions at the helper, whoever holds them.
 
-    Raises NotUpError where there is none, VerificationError where there is no helper and something was left behind.
+    Raises NotUpError where there is none, VerificationError where something was left behind.
     """
     try:
         client = connect()
@@ -18,11 +18,13 @@ def release(name: str | None, *, everything: bool) -> tuple[str, ...]:
         check_nothing_left()
         raise NotUpError("Nothing is up.", next_step="See: devlink status") from None
     with client:
-        listed = client.call("io.devlink.Helper.List")["sessions"]
+        state = client.call("io.devlink.Helper.List")
         # root is shown those of all users, and means its own here too.
-        names = [session["name"] for session in listed if session["uid"] == os.getuid()]
+        names = [session["name"] for session in state["sessions"] if session["uid"] == os.getuid()]
         wanted = names if everything else [n for n in names if name in (None, n)]
         if not wanted:
+            if name is None:
+                check_state(state)
             raise NotUpError(f"{name} is not up." if name else "Nothing is up.", next_step="See: devlink status")
         if len(wanted) > 1 and not everything:
             raise ConflictError(

@@ -1,30 +1,38 @@
-"""What is left where helper and agent both died: for `status` and `down`, which would else say that nothing is up."""
+"""What is left though no agent has it: for `status` and `down`, which would else say that nothing is up."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from devlink.errors import DevlinkError, HelperError, VerificationError
+from devlink.errors import DevlinkError, HelperError, NotPermittedError, VerificationError
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 TRACES = (Path("/run/devlink/helper"), Path("/run/devlink/lock"))
 """What a helper leaves that was killed; after a power cut they are gone, and the boot unit has restored."""
+HELPER_LIMIT = 5.0
+"""Seconds for a helper's account."""
 MARK = b"# Written by devlink:"
 """How `resolvers.resolvconf_text.render` begins; a test holds both together. Importing it would cost every `status`."""
 
 
 def check_nothing_left() -> None:
-    """Raise VerificationError with what devlink left behind on this machine, if no helper lives to see to it."""
+    """Raise VerificationError with what is there of devlink though no agent has it."""
     ours = _resolver_is_ours()
     if not ours and not any(os.path.lexists(trace) for trace in TRACES):
         return
     from devlink.helper.client import connect
 
     try:
-        connect().close()
+        with connect(timeout=HELPER_LIMIT) as client:
+            state = client.call("io.devlink.Helper.List")
+    except NotPermittedError:
+        return  # who may not use the helper has nothing there
     except HelperError:
         pass
     else:
-        return  # it has the journal, and undoes it when it starts
+        check_state(state)
+        return
     left = [f"{RESOLV_CONF} names devlink's forwarder, which is not there: names may not resolve"] if ours else []
     left += _routes()
     if left:
@@ -34,6 +42,28 @@ def check_nothing_left() -> None:
             "devlink's helper and agent are gone, and what they had installed is still there.",
             why=f"{'; '.join(left)}.",
             next_step=as_root("helper", "restore"),
+        )
+
+
+def check_state(state: Mapping[str, Any]) -> None:
+    """Raise VerificationError where a helper's account has sessions whose agent is gone, or what resists its undoing.
+
+    `state` is `io.devlink.Helper.List`'s reply.
+    """
+    orphaned = [s["name"] for s in state["sessions"] if s["state"] == "orphaned" and s["uid"] == os.getuid()]
+    if orphaned:
+        raise VerificationError(
+            f"{', '.join(orphaned)}: the agent is gone, its routes and names are still there.",
+            why="The helper gives an agent time to come back, and then takes everything back.",
+            next_step="`devlink up` goes on with it, `devlink down` takes it back now.",
+        )
+    if state["undoing"]:
+        from devlink.hints import HELPER_UNIT, log_of
+
+        raise VerificationError(
+            "Nothing is up, but the helper has not yet taken everything back that was.",
+            why="Something keeps it from that, and it goes on trying: names may not resolve meanwhile.",
+            next_step=log_of(HELPER_UNIT, "The helper's log says what it is."),
         )
 
 

@@ -4,17 +4,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 from devlink.agent.client import connect, connect_or_start
 from devlink.cli.output import duration, emit, output_option
-from devlink.errors import DevlinkError, NotUpError, UsageError
+from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
+from devlink.rpc.client import Client
 
 EXIT_NOT_UP = 3
 EXIT_DEGRADED = 4
+STATUS_LIMIT = 10.0
+"""Seconds for the agent to look at what there is."""
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -142,8 +145,8 @@ def _stay(name: str) -> None:
     """Watch a session until Ctrl-C, or raise NotUpError when another command takes it down."""
     click.echo("Ctrl-C takes it down.", err=True)
     with connect_or_start(timeout=None) as agent:
-        for reply in agent.stream("io.devlink.Agent.Status"):
-            if name not in (session["name"] for session in reply["status"]["sessions"]):
+        for state in _watch(agent):
+            if name not in (session["name"] for session in state["sessions"]):
                 raise NotUpError(f"{name} was taken down by another command.")
 
 
@@ -195,41 +198,54 @@ def _released_elsewhere(name: str, error: NotUpError) -> tuple[str, ...]:
 @output_option("json", "yaml")
 def status(watch: bool, output: str) -> int:
     """Show what is up. Exit code: 0 up, 3 nothing is up, 4 degraded."""
-    agent = connect(timeout=None if watch else 10.0)
+    agent = connect(timeout=None if watch else STATUS_LIMIT)
     if agent is None:
-        from devlink.cli.remains import check_nothing_left
-
         nothing = {"version": "", "helper": "", "helper_version": "", "sessions": []}
-        if output != "text":
-            emit(nothing, output)
-        check_nothing_left()
-        return _show_status(nothing, output) if output == "text" else EXIT_NOT_UP
+        return _show_status(nothing, output, is_all=True)
     with agent:
         if not watch:
-            return _show_status(agent.call("io.devlink.Agent.Status")["status"], output)
+            return _show_status(agent.call("io.devlink.Agent.Status")["status"], output, is_all=True)
         code = EXIT_NOT_UP
         try:
-            for reply in agent.stream("io.devlink.Agent.Status"):
+            for state in _watch(agent):
                 if sys.stdout.isatty() and output == "text":
                     click.clear()
-                code = _show_status(reply["status"], output)
+                code = _show_status(state, output)
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pass
         return code
 
 
-def _show_status(data: Mapping[str, Any], output: str) -> int:
+def _watch(agent: Client) -> Iterator[Mapping[str, Any]]:
+    """Each state that the agent tells. Raises VerificationError when it ends."""
+    try:
+        for reply in agent.stream("io.devlink.Agent.Status"):
+            yield reply["status"]
+    except ProtocolError as error:
+        raise VerificationError(
+            "The agent has ended, and not by a command.",
+            why="It was stopped or killed. What it had up, the helper takes back after a while.",
+            next_step="`devlink up` goes on with it, `devlink down` takes it back now.",
+        ) from error
+
+
+def _show_status(data: Mapping[str, Any], output: str, *, is_all: bool = False) -> int:
+    """`is_all`: nothing more will be said, so that nothing is up must be true of what no agent has, too."""
     sessions = data["sessions"]
     if output != "text":
         emit(data, output)
-    elif not sessions:
-        click.echo("Nothing is up.")
-    else:
+    if not sessions:
+        if is_all:
+            from devlink.cli.remains import check_nothing_left
+
+            check_nothing_left()
+        if output == "text":
+            click.echo("Nothing is up.")
+        return EXIT_NOT_UP
+    if output == "text":
         for session in sessions:
             _show_session(session)
-    if not sessions:
-        return EXIT_NOT_UP
     return 0 if all(session["state"] == "up" for session in sessions) else EXIT_DEGRADED
 
 

@@ -10,10 +10,10 @@ LIMIT = 20.0
 """Seconds for one answer: above all of the helper's own limits together."""
 
 
-def connect() -> Client:
-    """A connection to the running helper. Raises HelperError."""
+def connect(*, timeout: float = LIMIT) -> Client:
+    """A connection to the running helper; `timeout` (seconds) bounds each wait on it. Raises HelperError."""
     try:
-        return Client.connect(SOCKET, timeout=LIMIT)
+        return Client.connect(SOCKET, timeout=timeout)
     except OSError as error:
         raise HelperError(
             f"The devlink helper cannot be reached at {SOCKET}.",

@@ -22,6 +22,8 @@ BIND_LIMIT = 1.0
 REVIVE_LIMIT = 1.0
 """Seconds that queries may wait in the sockets for a new forwarder; then clients are refused at once."""
 CONFIGURE_LIMIT = 3.0
+ANSWER_LIMIT = 2.0
+"""Seconds after which a forwarder that says nothing hangs."""
 
 
 class Feed:
@@ -51,6 +53,19 @@ class Feed:
     def is_serving(self) -> bool:
         return self._connection is not None and not self._connection.closed.done()
 
+    async def answers(self) -> bool:
+        """Whether the forwarder is there and answers us. One that hangs is ended, and another started."""
+        connection = self._connection
+        if connection is None or connection.closed.done():
+            return False
+        try:
+            await connection.call("org.varlink.service.GetInfo", limit=ANSWER_LIMIT)
+        except (DevlinkError, TimeoutError) as error:
+            log.warning("the forwarder does not answer: %s", error or f"it had {ANSWER_LIMIT:g} s")
+            connection.close()
+            return False
+        return True
+
     async def serve(self, config: ForwarderConfig, address: IPAddress) -> None:
         """Have the forwarder serve `config` on port 53 of `address`. Raises HelperError; then nothing is served."""
         self._config, self._address = config, address
@@ -71,14 +86,14 @@ class Feed:
             ) from error
 
     async def _configured_again(self) -> bool:
-        """Whether the present forwarder took the new rules; one that died over them is no reason to fail."""
+        """Whether the present forwarder took the new rules; one that died or hangs is no reason to fail."""
         if not self.is_serving:
             return False
         connection, self._connection = self._connection, None
         assert connection is not None
         try:
             await self._configure(connection, with_sockets=False)
-        except ProtocolError:
+        except (ProtocolError, TimeoutError):
             connection.close()
             return False
         except BaseException:
@@ -97,6 +112,7 @@ class Feed:
             connection, self._connection = self._connection, None
             connection.close()
         self._close_sockets()
+        await asyncio.to_thread(self._parts.dismiss, "forwarder")
 
     def _stop_reviving(self) -> None:
         if self._reviving is not None and self._reviving is not asyncio.current_task():
@@ -109,6 +125,7 @@ class Feed:
         self._sockets = []
 
     async def _connect(self) -> None:
+        await asyncio.to_thread(self._parts.dismiss, "forwarder")  # one that hangs would take a part of the questions
         connection = Connection(await asyncio.to_thread(self._parts.connect, "forwarder"))
         try:
             await self._configure(connection, with_sockets=True)

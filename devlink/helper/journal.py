@@ -29,27 +29,27 @@ class Journal:
     """One entry on disk, or none."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def read(self) -> Entry | None:
         """The entry. One that cannot be read is as good as none, and is logged: the resolver's own file still tells."""
         try:
-            return decode(Entry, json.loads(self._path.read_text("utf-8")))
+            return decode(Entry, json.loads(self.path.read_text("utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            log.error("the journal %s cannot be read: %s", self._path, error)
+            log.error("the journal %s cannot be read: %s", self.path, error)
             return None
 
     @property
     def is_there(self) -> bool:
         """Whether there is something to clear: an entry, or what cannot be read as one."""
-        return is_there(self._path)
+        return is_there(self.path)
 
     def write(self, entry: Entry) -> None:
         """Before the change. Raises OSError: then nothing must be changed."""
-        write_atomically(self._path, json.dumps(encode(entry)) + "\n", mode=0o600)
+        write_atomically(self.path, json.dumps(encode(entry)) + "\n", mode=0o600)
 
     def clear(self) -> None:
         """After the undo."""
-        remove(self._path)
+        remove(self.path)

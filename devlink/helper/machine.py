@@ -43,6 +43,10 @@ PROOF_LIMIT = 3.0
 """Seconds for libc to find the proof name."""
 
 
+TAKE_AGAIN_PAUSE = 5.0
+"""Seconds until the resolver is pointed at the forwarder again, where that failed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
     """All that shall be there, of all sessions together."""
@@ -70,12 +74,11 @@ class Machine:
             return self._resolver.name
         return "overwritten" if self._journal.is_there else ""
 
-    @property
-    def forwarder(self) -> str:
+    async def forwarder(self) -> str:
         """`serving`, `restarting` or `idle`."""
         if not self._installed.zones:
             return "idle"
-        return "serving" if self._feed.is_serving else "restarting"
+        return "serving" if await self._feed.answers() else "restarting"
 
     async def missing_routes(self) -> tuple[Route, ...]:
         """What is installed by our account, and not there by the kernel's. Raises DevlinkError."""
@@ -96,10 +99,10 @@ class Machine:
         """Take back whatever an earlier helper left, by the journal and the kernel's marks. Raises DevlinkError."""
         try:
             await self._resolver_off()
+            await self._feed.stop()  # not where the resolver still names it: ordinary names go on through it
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
-            await self._feed.stop()
-            await self._delete_routes_but(())
             self._installed = Installed()
+            await self._delete_routes_but(())
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
         """Make it so. On failure everything is as it was, and the error says why.
@@ -212,7 +215,7 @@ class Machine:
         except OSError as error:
             raise HelperError(
                 "The undo journal cannot be written, so nothing was changed.",
-                why=f"{error.filename}: {error.strerror}.",
+                why=f"{self._journal.path}: {error.strerror}.",
                 next_step="Make room on that disk, or mend its permissions.",
             ) from error
 
@@ -241,15 +244,17 @@ class Machine:
             log.error("the forwarder is gone and the resolver cannot be restored: %s", error)
 
     async def _take_resolver_again(self) -> None:
-        try:
-            async with self.lock:
-                if not self._installed.zones:
-                    return
-                proof = _new_proof(self._installed.zones[0].suffix, self._policy)
-                await self._feed_zones(self._installed.zones, proof)
-                await self._resolver_on(proof)
-        except DevlinkError as error:
-            log.error("the forwarder is back, but the resolver cannot be set: %s", error)
+        while True:
+            try:
+                async with self.lock:
+                    if self._installed.zones:
+                        proof = _new_proof(self._installed.zones[0].suffix, self._policy)
+                        await self._feed_zones(self._installed.zones, proof)
+                        await self._resolver_on(proof)
+                return
+            except DevlinkError as error:
+                log.error("the forwarder is back, but the resolver cannot be set, trying again: %s", error)
+            await asyncio.sleep(TAKE_AGAIN_PAUSE)
 
 
 def _new_proof(suffix: DomainName, policy: Policy) -> ProofRecord:

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 MODULES = {"forwarder": "devlink.dns", "files": "devlink.resolvers.files"}
 CONNECT_LIMIT = 2.0
 """Seconds."""
+END_LIMIT = 0.5
+"""Seconds for a part whose line was closed to end by itself."""
 
 
 class Parts:
@@ -30,7 +32,7 @@ class Parts:
         self._run = run
         self._private = private
         self._numbers = itertools.count()
-        self._reapers: dict[subprocess.Popen[bytes], threading.Thread] = {}
+        self._reapers: dict[subprocess.Popen[bytes], tuple[str, threading.Thread]] = {}
 
     def connect(self, part: str) -> socket.socket:
         """A connected socket to `forwarder` or `files`. Raises HelperError."""
@@ -67,18 +69,32 @@ class Parts:
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
                 start_new_session=True,
             )
-        self._reapers[child] = reaper = threading.Thread(target=self._reap, args=(child,), name=f"reap {part}")
-        reaper.daemon = True
+        reaper = threading.Thread(target=self._reap, args=(child,), name=f"reap {part}", daemon=True)
+        self._reapers[child] = part, reaper
         reaper.start()
 
     def _reap(self, child: subprocess.Popen[bytes]) -> None:
         child.wait()
         self._reapers.pop(child, None)
 
+    def dismiss(self, part: str) -> None:
+        """Wait for every process of a part whose line was closed, and kill one that hangs: it has sockets of ours.
+
+        What a service manager started is for its watchdog to kill.
+        """
+        for child, (name, reaper) in list(self._reapers.items()):
+            if name == part:
+                _end(child, reaper, END_LIMIT)
+
     def end(self) -> None:
         """Wait for what we started: each part ends by itself when its connection does."""
-        for child, reaper in list(self._reapers.items()):
-            reaper.join(CONNECT_LIMIT)
-            if reaper.is_alive():
-                child.kill()
-                reaper.join()
+        for child, (_, reaper) in list(self._reapers.items()):
+            _end(child, reaper, CONNECT_LIMIT)
+
+
+def _end(child: "subprocess.Popen[bytes]", reaper: threading.Thread, limit: float) -> None:
+    reaper.join(limit)
+    if reaper.is_alive():
+        log.warning("process %d does not end, and is killed", child.pid)
+        child.kill()
+        reaper.join()

@@ -8,13 +8,13 @@ import signal
 import socket
 import sys
 
-from devlink.errors import ConflictError, DevlinkError, HelperError
+from devlink.errors import ConflictError, HelperError
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Paths, Policy, read_policy
 from devlink.helper.truststore import TrustStore
-from devlink.helper.verbs import RETRY_PAUSE, Helper
+from devlink.helper.verbs import Helper
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_public
 from devlink.rpc.tasks import spawn
@@ -39,10 +39,12 @@ def run(paths: Paths) -> None:
         if private:
             # Anyone may connect; the verbs decide.
             listeners = [bind_public(paths.socket)]
-        asyncio.run(_serve(helper, listeners))
-        if private:
-            paths.socket.unlink(missing_ok=True)
-        parts.end()
+        try:
+            asyncio.run(_serve(helper, listeners))
+        finally:
+            if private:
+                paths.socket.unlink(missing_ok=True)
+            parts.end()
     finally:
         os.close(lock)
 
@@ -52,30 +54,18 @@ async def _serve(helper: Helper, listeners: list[socket.socket]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    undoing = spawn(_undo_what_was_left(helper), name="undo what an earlier helper left")
-    await asyncio.wait({undoing}, timeout=FIRST_UNDO_LIMIT)
+    # An earlier helper's changes go before anything else; the agents apply again.
+    await asyncio.wait({helper.undo_leftovers()}, timeout=FIRST_UNDO_LIMIT)
     notify("READY=1")
     accepting = [spawn(helper.server.serve(listener), name="accept") for listener in listeners]
     await stop.wait()
     notify("STOPPING=1")
-    undoing.cancel()
     for task in accepting:
         task.cancel()
     await helper.server.close()
-    await helper.release_all()
+    await helper.end()
     for listener in listeners:
         listener.close()
-
-
-async def _undo_what_was_left(helper: Helper) -> None:
-    """An earlier helper's changes go before anything else; the agents apply again. Tried until it is done."""
-    while True:
-        try:
-            await helper.undo_leftovers()
-            return
-        except DevlinkError as error:
-            log.error("what an earlier helper left could not be taken back, trying again: %s", error)
-        await asyncio.sleep(RETRY_PAUSE)
 
 
 def restore(paths: Paths) -> None:
@@ -85,8 +75,10 @@ def restore(paths: Paths) -> None:
     try:
         parts = Parts(paths.run, private=not (paths.run / "files").exists())
         machine = Machine(policy=_policy_for_undoing(paths), journal=Journal(paths.journal), parts=parts)
-        asyncio.run(machine.undo())
-        parts.end()
+        try:
+            asyncio.run(machine.undo())
+        finally:
+            parts.end()
     finally:
         os.close(lock)
 

@@ -9,6 +9,7 @@ from devlink.core.codec import DecodeError, decode, encode
 from devlink.core.plan import Desired, protect
 from devlink.core.trust import claim_of_profile, forbidden, record_of
 from devlink.errors import (
+    DevlinkError,
     NotPermittedError,
     NotTrustedError,
     NotUpError,
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 INTERFACE = "io.devlink.Helper"
 RETRY_PAUSE = 5.0
-"""Seconds until a session whose lease has run out, and that could not be taken back, is tried again."""
+"""Seconds until what could not be taken back is tried again."""
 
 
 class Helper:
@@ -40,6 +41,7 @@ class Helper:
         self._machine = machine
         self._trust = trust
         self._leases = Leases()
+        self._undoing: asyncio.Task[None] | None = None
         self.server = Server(
             INTERFACE,
             {
@@ -144,7 +146,8 @@ class Helper:
                 if caller.peer.uid in (0, lease.uid)
             ],
             "resolver": await self._machine.resolver(),
-            "forwarder": self._machine.forwarder,
+            "forwarder": await self._machine.forwarder(),
+            "undoing": self._undoing is not None and not self._undoing.done(),
         }
 
     async def _restore(self, caller: Session, _: Call) -> Mapping[str, Any]:
@@ -153,17 +156,43 @@ class Helper:
         return {}
 
     async def release_all(self) -> None:
-        """Take back every session's and every leftover. Raises DevlinkError."""
+        """Take back every session's and every leftover. Raises DevlinkError, and then goes on trying."""
         async with self._machine.lock:
-            for lease in self._leases:
-                self._leases.forget(lease.name)
+            self._forget_all()
+            try:
+                await self._machine.undo()
+            except DevlinkError:
+                self.undo_leftovers()
+                raise
+
+    def undo_leftovers(self) -> "asyncio.Task[None]":
+        """Take back what no session here has installed, such as an earlier helper's: tried until it is done."""
+        if self._undoing is None or self._undoing.done():
+            self._undoing = spawn(self._undo_until_done(), name="undo what was left")
+        return self._undoing
+
+    async def _undo_until_done(self) -> None:
+        while True:
+            try:
+                async with self._machine.lock:
+                    if not any(True for _ in self._leases):
+                        await self._machine.undo()
+                return
+            except DevlinkError as error:
+                log.error("what was left could not be taken back, trying again in %g s: %s", RETRY_PAUSE, error)
+            await asyncio.sleep(RETRY_PAUSE)
+
+    async def end(self) -> None:
+        """Take everything back for good, once. Raises DevlinkError."""
+        async with self._machine.lock:
+            if self._undoing is not None:
+                self._undoing.cancel()  # it waits: for its next try, or for the lock
+            self._forget_all()
             await self._machine.undo()
 
-    async def undo_leftovers(self) -> None:
-        """Take back what nobody here has installed: an earlier helper's. Raises DevlinkError."""
-        async with self._machine.lock:
-            if not any(True for _ in self._leases):
-                await self._machine.undo()
+    def _forget_all(self) -> None:
+        for lease in self._leases:
+            self._leases.forget(lease.name)
 
     async def _trust_profile(self, caller: Session, call: Call) -> Mapping[str, Any]:
         _only_root(caller, "Trusting a profile")

@@ -260,7 +260,7 @@ def shell(tell: Teller) -> None:
         demo.up()
         name = demo.world.spec.service_name("web")
         tell.heading("A shell on the laptop; exit or Ctrl-D ends the world")
-        tell.note(f"Try: curl http://{name}   devlink status   devlink down   devlink up   ip route")
+        tell.note(f"Try: curl http://{name}\n     devlink status   devlink down   devlink up   ip route")
         _interactive(demo.world)
         tell.heading("And back")
         demo.down_if_up()

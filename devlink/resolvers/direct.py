@@ -42,8 +42,12 @@ class Direct:
         own = set(self._own)
         if present.is_ours and present.header is not None:
             own.add(present.header.address)
-            present = self._read(BACKUP_NAME) if present.header.had_file else ResolvConf()
-        servers = present.nameservers[:MAX_NAMESERVERS] or (DEFAULT_NAMESERVER,)
+            # The file itself rather than what we noted of it: it may lead to one that changes.
+            is_kept = os.path.lexists(self._folder / BACKUP_NAME)
+            named = self._read(BACKUP_NAME).nameservers if is_kept else present.header.servers
+        else:
+            named = present.nameservers
+        servers = named[:MAX_NAMESERVERS] or (DEFAULT_NAMESERVER,)
         return tuple(Upstream(address=server) for server in dict.fromkeys(servers) if server not in own)
 
     def read_ways(self) -> tuple[IPAddress, ...]:

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devlink.core.prefixes import IPAddress
 
@@ -17,6 +17,8 @@ process out; the kernel frees the lock of a killed one, and the next comer remov
 
 _KEPT = ("search", "domain", "options", "sortlist")
 _MARK = re.compile(r"# devlink: nameserver=(\S+) before=(file|none)")
+_BEFORE = "# nameserver "
+"""How a nameserver from before stands in ours: out of force, and there should the file from before get lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class Header:
     """The forwarder's address, as we wrote it."""
     had_file: bool
     """Whether there was a file before ours, which the backup then is."""
+    servers: tuple[IPAddress, ...] = ()
+    """The nameservers of the file from before, when ours was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,9 @@ def parse(text: str) -> ResolvConf:
         if line.startswith(("#", ";")):
             if header is None and number < 10:
                 header = _parse_mark(line)
+            elif header is not None and line.startswith(_BEFORE):
+                server = _parse_nameserver(line.removeprefix(_BEFORE))
+                header = replace(header, servers=(*header.servers, *([server] if server is not None else [])))
             continue
         keyword, _, value = line.replace("\t", " ").partition(" ")
         if keyword == "nameserver":
@@ -90,13 +97,28 @@ def _parse_mark(line: str) -> Header | None:
 
 
 def render(address: IPAddress, before: ResolvConf, *, had_file: bool) -> str:
-    """Our resolv.conf: `address` alone as nameserver, everything else of `before` that libc heeds."""
+    """Our resolv.conf: `address` alone as nameserver, everything else of `before` that libc heeds.
+
+    Where `before` is ours already, what it says of the file from before stays.
+    """
+    servers = before.header.servers if before.is_ours and before.header is not None else before.nameservers
     place = f" The file from before is {BACKUP_NAME}." if had_file else " There was no file before."
     lines = [
         f"# Written by devlink: the names of Kubernetes clusters are answered at {address}, all others as before.",
         "# `devlink down` undoes this; after a crash, `devlink helper restore` does." + place,
         f"# devlink: nameserver={address} before={'file' if had_file else 'none'}",
+        *(f"{_BEFORE}{server}" for server in servers),
         f"nameserver {address}",
         *before.kept,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_before(ours: ResolvConf) -> str:
+    """In place of a file from before that is lost: the same for libc, by what our own text says of it."""
+    lines = [
+        f"# Written again by devlink: somebody had removed {BACKUP_NAME}, the file from before.",
+        *(f"nameserver {server}" for server in (ours.header.servers if ours.header is not None else ())),
+        *ours.kept,
     ]
     return "\n".join(lines) + "\n"

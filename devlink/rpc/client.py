@@ -31,6 +31,10 @@ class Client:
             raise
         return cls(sock, timeout=timeout)
 
+    def bound(self, timeout: float | None) -> None:
+        """From now on, every wait is bounded by `timeout` seconds."""
+        self._socket.settimeout(timeout)
+
     def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call and take the one reply.
 

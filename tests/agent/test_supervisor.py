@@ -43,6 +43,7 @@ class FakeLink:
         self.is_connected, self.version = True, "1"
         self.calls: list[str] = []
         self.held: dict[str, str] = {}
+        self.routes: dict[str, list[str]] = {}
         self.missing: list[str] = []
         self.resolver, self.forwarder = "direct", "serving"
         self.failures: dict[str, DevlinkError] = {}
@@ -60,7 +61,8 @@ class FakeLink:
         for name in replace:
             self.held.pop(name, None)
         self.held[desired.session] = "applied"
-        return {"routes": [str(route) for route in desired.routes], "resolver": "direct", "upstreams": []}
+        self.routes[desired.session] = [str(route) for route in desired.routes]
+        return {"routes": self.routes[desired.session], "resolver": "direct", "upstreams": []}
 
     async def confirm(self, session: str) -> None:
         self._note(f"confirm {session}")
@@ -73,8 +75,16 @@ class FakeLink:
 
     async def state(self) -> Mapping[str, Any]:
         self._note("list")
+        if self.slow is not None:
+            await self.slow.wait()
         sessions = [
-            {"name": name, "state": state, "held": state != "orphaned", "missing": self.missing}
+            {
+                "name": name,
+                "state": state,
+                "held": state != "orphaned",
+                "routes": self.routes.get(name, []),
+                "missing": self.missing,
+            }
             for name, state in self.held.items()
         ]
         return {"sessions": sessions, "resolver": self.resolver, "forwarder": self.forwarder}
@@ -183,6 +193,7 @@ def test_up_of_what_is_up_is_applied_and_verified_again_whatever_is_left_of_it(r
         ({"missing": ["10.20.0.0/16 via 172.16.0.13 dev eth0"]}, "DL-ROUTES-GONE"),
         ({"resolver": "overwritten"}, "DL-RESOLVER-GONE"),
         ({"forwarder": "restarting"}, "DL-FORWARDER-AWAY"),
+        ({"routes": {"qa": []}}, "DL-ROUTES-GONE"),
     ],
 )
 def test_a_look_shows_what_is_no_longer_there_and_up_mends_it(run: Run, change: dict[str, Any], code: str) -> None:
@@ -210,6 +221,23 @@ def test_a_helper_that_is_slow_to_say_what_it_has_is_asked_again_by_the_next_loo
         assert world.states == {"qa": "degraded"}
         await world.supervisor.look()
         assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_all_who_ask_at_once_are_told_of_the_same_look(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.slow = asyncio.Event()
+        world.link.missing = ["10.20.0.0/16 via 172.16.0.13 dev eth0"]
+        looks = [asyncio.get_running_loop().create_task(world.supervisor.look()) for _ in range(2)]
+        await world.until(lambda: "list" in world.link.calls)
+        await asyncio.sleep(0.01)
+        assert not any(look.done() for look in looks), "nobody is told what is not known yet"
+        world.link.slow.set()
+        await asyncio.gather(*looks)
+        assert world.states == {"qa": "degraded"}
+        assert world.link.calls.count("list") == 1
 
     run(body)
 
@@ -336,12 +364,43 @@ def test_a_replacement_that_fails_and_whose_way_back_fails_leaves_nothing_of_the
         await world.up(QA)
         world.verification.append(DEAD)
         world.link.failures["apply qa for prod"] = ConflictError("Somebody took it meanwhile.")
-        with pytest.raises(VerificationError):
+        with pytest.raises(VerificationError) as error:
             await world.up(PROD, replace=True)
+        assert "no answer" in error.value.why
+        assert "Somebody took it meanwhile." in error.value.why
+        await world.supervisor.look()
         assert world.states == {"qa": "degraded"}
         (session,) = world.supervisor.status()["sessions"]
         assert session["findings"][0]["title"] == "Somebody took it meanwhile."
-        assert "prod" not in world.link.held, "a session that was never up must not stay installed"
+        assert session["routes"] == []
+        assert world.link.held == {}, "a session that was never up must not stay installed"
+        await world.up(QA)
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_a_repair_that_fails_and_whose_way_back_fails_is_no_session_that_is_up(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.verification.append(DEAD)
+        apply = world.link.apply
+
+        async def once(desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
+            said = await apply(desired, replace)
+            world.link.failures["apply qa"] = HelperError("The link is down.")
+            return said
+
+        world.link.apply = once  # type: ignore[method-assign]
+        with pytest.raises(VerificationError, match="The link is down"):
+            await world.up(QA)
+        assert world.link.held == {}, "what was never verified does not stay"
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        world.link.apply = apply  # type: ignore[method-assign]
+        world.link.failures.clear()
+        await world.up(QA)
+        assert world.states == {"qa": "up"}
 
     run(body)
 
@@ -406,17 +465,50 @@ def test_down_of_what_the_helper_has_lost_already_is_no_error(run: Run) -> None:
     run(body)
 
 
-@pytest.mark.parametrize(("connected", "left"), [(False, {}), (True, {"qa": "up"})])
-def test_down_over_which_the_helper_dies_is_not_undone_by_its_successor(
-    run: Run, connected: bool, left: dict[str, str]
-) -> None:
+def test_what_a_down_could_not_take_back_stays_and_is_shown(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)
-        world.link.failures["release qa"] = HelperError("It went away, or could not.")
-        world.link.is_connected = connected
+        world.link.failures["release qa"] = HelperError("It could not.")
         with pytest.raises(HelperError):
             await world.supervisor.down("qa", everything=False)
-        assert world.states == left
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_down_over_which_the_helper_dies_or_hangs_is_not_undone_by_its_successor(run: Run, still: bool) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.failures["release qa"] = HelperError("It went away, or does not answer.")
+        world.link.is_connected = False
+        with pytest.raises(HelperError):
+            await world.supervisor.down("qa", everything=False)
+        world.link.lost(AWAY)
+        assert world.states == {"qa": "degraded"}, "nobody knows that it is gone"
+        (session,) = world.supervisor.status()["sessions"]
+        assert session["findings"][0]["code"] == "DL-STILL-THERE"
+        assert world.kept == []
+        world.link.is_connected = True
+        if not still:
+            world.link.held.clear()
+        await world.link.returned()
+        assert (world.states, world.link.held) == ({}, {})
+
+    run(body)
+
+
+def test_what_is_to_end_can_be_brought_up_again(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.failures["release qa"] = HelperError("It went away.")
+        world.link.is_connected = False
+        with pytest.raises(HelperError):
+            await world.supervisor.down("qa", everything=False)
+        world.link.is_connected = True
+        await world.up(QA)
+        await world.link.returned()
+        assert (world.states, world.kept) == ({"qa": "up"}, ["qa.json"])
 
     run(body)
 

@@ -46,9 +46,9 @@ class FakePeer:
                 self.calls.append(call)
                 replies = self._replies.get(call["method"].rpartition(".")[2], ())
                 for reply in replies:
+                    if reply is HANG_UP:
+                        return
                     connection.sendall(pack(dict(reply)))
-                if replies and replies[-1] is HANG_UP:
-                    return
 
     @property
     def methods(self) -> list[str]:
@@ -64,5 +64,5 @@ class FakePeer:
         self._thread.join()
 
 
-HANG_UP: Mapping[str, Any] = {"parameters": {}, "continues": True}
-"""A reply after which the peer dies."""
+HANG_UP: Mapping[str, Any] = {}
+"""In place of a reply: the peer dies."""

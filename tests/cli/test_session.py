@@ -8,6 +8,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from devlink.cli import remains, root, session
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
 from devlink.core.profile_document import decode_profile
-from devlink.errors import DevlinkError, NotTrustedError, NotUpError, VerificationError
+from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, VerificationError
 from devlink.resolvers.resolvconf_text import ResolvConf, render
 from devlink.rpc import varlink
 from tests.cli.fakes import HANG_UP, FakePeer
@@ -177,7 +178,7 @@ def test_watch_shows_each_change_until_the_agent_ends(devlink: Command, socket_p
     replies = [{**status(SESSION), "continues": True}, status()]
     with FakePeer(socket_path, {"Status": replies}) as agent:
         code, out, _ = devlink("status", "--watch")
-    assert agent.calls[0]["more"] is True
+    assert agent.calls[1]["more"] is True
     assert out.index("qa  up") < out.index("Nothing is up.")
     assert code == 3
 
@@ -257,7 +258,7 @@ def test_down_asks_the_agent_and_names_what_is_down(devlink: Command, socket_pat
     with FakePeer(socket_path, {"Down": [varlink.reply({"sessions": ["qa", "prod"]})]}) as agent:
         code, out, err = devlink("down", "--all")
     assert (code, out, err) == (0, "", "qa is down.\nprod is down.\n")
-    assert agent.calls[0]["parameters"] == {"session": "", "all": True}
+    assert agent.calls[-1]["parameters"] == {"session": "", "all": True}
 
 
 def test_down_of_what_is_not_up_exits_3(devlink: Command, socket_path: Path) -> None:
@@ -299,8 +300,85 @@ def test_down_without_an_agent_releases_at_the_helper_what_a_lost_agent_left(
 
 def helper_with(*names: str) -> dict[str, list[dict[str, Any]]]:
     """The replies of a helper that has these sessions of ours, and one of another user, as root sees them."""
-    sessions = [{"name": name, "uid": os.getuid()} for name in names] + [{"name": "other", "uid": os.getuid() + 1}]
-    return {"List": [varlink.reply({"sessions": sessions})], "Release": [varlink.reply()]}
+    sessions = [{"name": name, "uid": os.getuid(), "state": "up"} for name in names]
+    sessions.append({"name": "other", "uid": os.getuid() + 1, "state": "orphaned"})
+    return {"List": [varlink.reply({"sessions": sessions, "undoing": False})], "Release": [varlink.reply()]}
+
+
+@pytest.mark.parametrize(
+    ("has", "words"),
+    [
+        (
+            {"sessions": [{"name": "qa", "uid": os.getuid(), "state": "orphaned"}], "undoing": False},
+            "the agent is gone",
+        ),
+        ({"sessions": [], "undoing": True}, "not yet taken everything back"),
+    ],
+)
+@pytest.mark.parametrize("agent", [True, False])
+def test_what_no_agent_has_and_the_helper_still_has_is_not_nothing(
+    devlink: Command,
+    socket_path: Path,
+    resolv_conf: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has: dict[str, Any],
+    words: str,
+    agent: bool,
+) -> None:
+    resolv_conf.write_text(MADE_BY_US)
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
+    has = {"undoing": False, **has}
+    with FakePeer(tmp_path / "helper", {"List": [varlink.reply(has)]}), ExitStack() as stack:
+        if agent:
+            stack.enter_context(FakePeer(socket_path, {"Status": [status()]}))
+        code, out, err = devlink("status")
+    assert (code, out) == (4, "")
+    assert words in err
+
+
+def test_down_without_an_agent_says_what_resists_being_taken_back(
+    devlink: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
+    with FakePeer(tmp_path / "helper", {"List": [varlink.reply({"sessions": [], "undoing": True})]}):
+        assert devlink("down")[0] == 4
+
+
+@pytest.mark.parametrize("replies", [{}, {"List": [failed(NotPermittedError("No."))]}])
+def test_who_may_not_ask_the_helper_has_nothing_up(
+    devlink: Command,
+    socket_path: Path,
+    resolv_conf: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    replies: dict[str, list[dict[str, Any]]],
+) -> None:
+    resolv_conf.write_text(MADE_BY_US)
+    monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
+    monkeypatch.setattr(remains, "HELPER_LIMIT", 0.1)
+    with FakePeer(tmp_path / "helper", replies):
+        code, out, err = devlink("status")
+    assert (code, out) == ((3, "Nothing is up.\n") if replies else (6, ""))
+    assert replies or "does not answer" in err, "one that hangs says nothing of what there is"
+
+
+def test_a_watched_status_says_that_the_agent_was_killed(devlink: Command, socket_path: Path) -> None:
+    with FakePeer(socket_path, {"Status": [{**status(SESSION), "continues": True}, HANG_UP]}):
+        code, out, err = devlink("status", "--watch")
+    assert code == 4
+    assert "qa  up" in out
+    assert "The agent has ended" in err
+
+
+def test_an_agent_that_hangs_is_told_in_bounded_time(
+    devlink: Command, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devlink.agent.client.GREETING_LIMIT", 0.1)
+    with FakePeer(socket_path, {"GetInfo": []}):
+        for command in ("up", "down", "status"):
+            code, _, err = devlink(command)
+            assert (code, "does not answer" in err) == (6, True), command
 
 
 @pytest.mark.parametrize(("held", "code"), [(["qa"], 0), (["prod"], 3), ([], 3)])

@@ -1,5 +1,6 @@
 """What status says is what is there; and nobody's command takes away what is another's."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from devlink import lab
-from tests.e2e.link import PROFILE, RESOLV_CONF, Link
+from tests.e2e.link import BACKUP, PROFILE, RESOLV_CONF, Link
 
 pytestmark = pytest.mark.lab
 
@@ -179,3 +180,146 @@ def test_a_watched_status_tells_of_what_happens_while_nothing_is_asked_of_devlin
         finally:
             watching.kill()
     link.down()
+
+
+def test_after_a_repair_that_failed_status_claims_nothing_and_the_next_up_brings_it_back(link: Link) -> None:
+    kept = link.run("ip", "route", "show", "default").strip()
+    link.up()
+    link.run("ip", "link", "set", "eth0", "down")
+    try:
+        said = link.up(expect=4)
+        assert "no way there at all" in said
+        assert link.devlink("status").returncode == 4
+        assert link.status()["sessions"][0]["routes"] == []
+    finally:
+        link.run("ip", "link", "set", "eth0", "up")
+        link.run("ip", "route", "replace", *kept.split())
+    assert link.devlink("status").returncode == 4, "the link is back, the routes are not"
+    link.up()
+    assert link.devlink("status").returncode == 0
+    link.run("getent", "hosts", link.world.spec.service_name("web"))
+    link.down()
+
+
+def test_a_replacement_that_fails_and_cannot_be_taken_back_does_not_lose_the_other(link: Link) -> None:
+    kept = link.run("ip", "route", "show", "default").strip()
+    second = link.write_profile("second")
+    link.up()
+    link.run("ip", "link", "set", "eth0", "down")
+    try:
+        said = link.up(second, "--replace", expect=4)
+        assert "cannot be brought back" in said
+        assert link.states() == {"calico-rr": "degraded"}
+    finally:
+        link.run("ip", "link", "set", "eth0", "up")
+        link.run("ip", "route", "replace", *kept.split())
+    link.up()
+    assert link.states() == {"calico-rr": "up"}
+    link.down()
+    link.run("devlink", "trust", "revoke", "second")
+    link.run("rm", second)
+
+
+def test_a_forwarder_that_hangs_is_found_and_replaced(link: Link) -> None:
+    link.up()
+    (frozen,) = link.pids("forwarder")
+    link.kill("forwarder", number=signal.SIGSTOP)
+    assert link.devlink("status").returncode == 4
+    link.wait_until(lambda: link.devlink("status").returncode == 0, "another forwarder serves")
+    assert frozen not in link.pids("forwarder")
+    assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+    link.kill("forwarder", number=signal.SIGSTOP)
+    link.up()  # at once, without a look
+    assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+    link.kill("forwarder", number=signal.SIGSTOP)
+    link.down()
+    assert not link.pids("forwarder")
+    link.up()
+    link.down()
+
+
+def test_a_helper_that_hangs_makes_nobody_say_that_all_is_well(link: Link) -> None:
+    link.up()
+    link.kill("helper", number=signal.SIGSTOP)
+    try:
+        first = link.start("status")
+        second = link.devlink("status")
+        assert second.returncode == 4, second.stdout
+        assert link.await_end(first, thaw=False)[0] == 4
+    finally:
+        link.thaw()
+    link.wait_until(lambda: link.devlink("status").returncode == 0, "it is known again that all is well")
+    link.down()
+
+
+def test_a_down_over_which_the_helper_dies_is_shown_until_a_helper_is_there_to_do_it(link: Link) -> None:
+    before = link.world.snapshot()
+    link.up()
+    link.kill("helper", number=signal.SIGSTOP)
+    ending = link.start("down")
+    link.wait_until(lambda: link.pids("agent") and ending.poll() is None, "it asks")
+    time.sleep(0.5)
+    link.stop_helper(signal.SIGKILL)
+    code, said = link.await_end(ending)
+    assert code == 6, said
+    assert link.devlink("status").returncode == 4
+    link.start_helper()
+    link.await_equal(before)
+    link.wait_until(lambda: link.devlink("status").returncode == 3, "it is gone, and said so")
+
+
+def test_a_lost_agents_session_is_not_nothing(link: Link) -> None:
+    link.set_grace(30)
+    link.restart_helper()
+    before = link.world.snapshot()
+    try:
+        link.up()
+        link.kill("agent")
+        link.wait_until(lambda: not link.pids("agent"), "the agent is gone")
+        done = link.devlink("status")
+        assert done.returncode == 4, done.stdout
+        assert "the agent is gone" in done.stderr
+        link.up()
+        assert link.devlink("status").returncode == 0
+        link.kill("agent")
+        link.wait_until(lambda: not link.pids("agent"), "the agent is gone")
+        link.down()
+        assert link.devlink("status").returncode == 3
+        link.assert_equal(before)
+    finally:
+        link.set_grace(0.3)
+        link.restart_helper()
+
+
+def test_a_restore_that_cannot_give_the_resolver_back_leaves_ordinary_names_and_goes_on_trying(link: Link) -> None:
+    before = link.world.snapshot()
+    link.up()
+    link.run("mount", "--bind", "/etc", "/etc")
+    link.run("mount", "-o", "remount,ro,bind", "/etc")
+    try:
+        done = link.devlink("helper", "restore")
+        assert done.returncode == 6
+        assert "read-only" in done.stderr
+        assert "231" not in link.run("ip", "route", "show")
+        assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+        done = link.devlink("status")
+        assert done.returncode == 4, done.stdout
+        assert "not yet taken everything back" in done.stderr
+    finally:
+        link.run("umount", "/etc")
+    link.await_equal(before)
+    assert link.devlink("status").returncode == 3
+
+
+def test_a_lost_backup_of_resolv_conf_costs_no_name_and_keeps_nothing_from_going_down(link: Link) -> None:
+    text = link.world.read_file(lab.LAPTOP, RESOLV_CONF)
+    before = link.world.snapshot()
+    link.up()
+    link.run("rm", BACKUP)
+    link.up()
+    assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+    link.down()
+    assert "nameserver 192.0.2.53" in link.world.read_file(lab.LAPTOP, RESOLV_CONF)
+    assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+    link.world.write_file(lab.LAPTOP, RESOLV_CONF, text)
+    link.await_equal(before)

@@ -112,6 +112,19 @@ def test_a_part_that_does_not_end_is_killed_in_the_end(
     assert not is_there(starts.pids[0])
 
 
+def test_of_one_part_all_that_hang_can_be_ended(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "END_LIMIT", 0.1)
+    starts = Starts(monkeypatch)
+    socks = [parts.connect(part) for part in ("forwarder", "forwarder", "files")]
+    for pid in starts.pids:
+        os.kill(pid, signal.SIGSTOP)
+    parts.dismiss("forwarder")
+    assert [is_there(pid) for pid in starts.pids] == [False, False, True]
+    for sock in socks:
+        sock.close()
+    os.kill(starts.pids[2], signal.SIGCONT)
+
+
 def test_under_a_service_manager_the_socket_is_connected_to_and_nothing_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,12 +58,14 @@ class FakeMachine:
         self.undone = 0
         self.failure: HelperError | None = None
         self.slow: asyncio.Event | None = None
-        self.forwarder = "serving"
         self.loop_probe: ProofRecord | None = None
         self.wanted = Installed()
 
     async def resolver(self) -> str:
         return "direct"
+
+    async def forwarder(self) -> str:
+        return "serving"
 
     async def missing_routes(self) -> tuple[Route, ...]:
         return ()
@@ -82,6 +84,8 @@ class FakeMachine:
 
     async def undo(self) -> None:
         assert self.lock.locked()
+        if self.failure is not None:
+            raise self.failure
         self.undone += 1
 
     @property
@@ -471,6 +475,30 @@ def test_trust_and_revoke_and_restore_are_for_root(run: Run) -> None:
             await root.call("Restore")
             assert world.machine.undone == 1
             assert await root.sessions() == {}
+
+    run(body)
+
+
+def test_a_restore_that_fails_is_told_and_tried_until_it_is_done_or_the_helper_ends(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "RETRY_PAUSE", 0.02)
+
+    async def body(world: World) -> None:
+        async with world.caller(0) as root:
+            for ending in (False, True):
+                world.machine.failure, world.machine.undone = HelperError("The folder is read-only."), 0
+                with pytest.raises(HelperError, match="read-only"):
+                    await root.call("Restore")
+                await asyncio.sleep(0.05)
+                world.machine.failure = None
+                if ending:
+                    await world.helper.end()
+                    await asyncio.sleep(0.05)
+                await world.until(lambda: world.machine.undone == 1)
+            await root.up(QA)
+            await world.helper.undo_leftovers()
+            assert world.machine.undone == 1, "what a session has is no leftover"
 
     run(body)
 

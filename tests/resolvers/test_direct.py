@@ -11,6 +11,7 @@ from devlink.resolvers.direct import Direct
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.worker import Worker
 from devlink.resolvers.mode import ResolverMode
+from devlink.resolvers.resolvconf_text import BACKUP_NAME
 
 OURS = ipaddress.ip_address("169.254.53.53")
 
@@ -62,6 +63,14 @@ def test_the_upstreams_are_those_from_before_however_often_they_are_asked_for(fo
     resolver.restore()
     assert not resolver.is_ours()
     assert upstreams(resolver) == expected
+
+
+def test_the_upstreams_outlive_the_backup(folder: Path) -> None:
+    (folder / "resolv.conf").write_text("nameserver 192.0.2.1\nnameserver 192.0.2.2\n")
+    resolver = direct(folder)
+    resolver.apply(OURS)
+    (folder / BACKUP_NAME).unlink()
+    assert upstreams(resolver) == ["192.0.2.1", "192.0.2.2"]
 
 
 def test_no_address_of_ours_is_ever_an_upstream(folder: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.core.prefixes import IPAddress
-from devlink.resolvers.resolvconf_text import MAX_LINES, ResolvConf, parse, render
+from devlink.resolvers.resolvconf_text import MAX_LINES, ResolvConf, parse, render, render_before
 
 OURS = ipaddress.ip_address("169.254.53.53")
 LINES = st.sampled_from(
@@ -75,6 +75,10 @@ def test_our_text_names_us_alone_keeps_the_rest_and_is_known_as_ours(
     assert (ours.header.address, ours.header.had_file) == (address, had_file)
     assert ours.nameservers == (address,)
     assert (ours.kept, ours.search) == (before.kept, before.search)
+    if not before.is_ours:
+        assert ours.header.servers == before.nameservers
+        again = parse(render_before(ours))
+        assert (again.nameservers, again.kept, again.header) == (before.nameservers, before.kept, None)
 
 
 @given(TEXTS, st.booleans())

@@ -9,6 +9,7 @@ one rename. At every moment there is a whole file, and whoever comes next can te
     foreign       the same   Write, not finished            drop the backup
     foreign       another    another program wrote          drop the backup, which is older
     ours          any        Write                          rename the backup over ours (or remove ours: none before)
+    ours          lost       another program removed it     write one with the nameservers that ours noted
     none          any        another program removed ours   rename the backup back
 """
 
@@ -24,7 +25,7 @@ from contextlib import contextmanager
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, STAGE_NAME, ResolvConf, parse, render
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, STAGE_NAME, ResolvConf, parse, render, render_before
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,9 @@ class Worker:
                 present = _read_ours(folder)
                 if present is None or not present.is_ours:
                     return  # nothing to do, and a folder that is read-only need not know
-            with self._stage(folder):
+            with self._stage(folder) as stage:
                 fault_point("files.restore.locked")
-                self._restore(folder, address)
+                self._restore(folder, stage, address)
             os.fsync(folder)
 
     @property
@@ -155,7 +156,7 @@ class Worker:
         os.fchmod(stage, mode)
         os.fsync(stage)
 
-    def _restore(self, folder: int, address: IPAddress | None) -> None:
+    def _restore(self, folder: int, stage: int, address: IPAddress | None) -> None:
         present = _read_ours(folder)
         has_backup = self._is_present(folder, BACKUP_NAME)
         if present is not None and present.is_ours and present.header is not None:
@@ -166,11 +167,9 @@ class Worker:
             elif has_backup:
                 os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             else:
-                raise HelperError(
-                    f"{self._path} could not be restored.",
-                    why=f"The file from before, {BACKUP_NAME} beside it, was removed by another program.",
-                    next_step=f"Reconnect the network, or write a nameserver line into {self._path}.",
-                )
+                log.warning("%s: the file from before is gone, and is written again", self._path)
+                self._fill(folder, stage, render_before(present))
+                os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             log.info("restored %s", self._path)
         elif has_backup and not self._is_present(folder, NAME):
             os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
