@@ -99,10 +99,21 @@ class Machine:
         """Take back whatever an earlier helper left, by the journal and the kernel's marks. Raises DevlinkError."""
         try:
             await self._resolver_off()
-            await self._feed.stop()  # not where the resolver still names it: ordinary names go on through it
+            await self._feed.stop()
+        except DevlinkError:
+            await self._serve_ordinary_names()
+            raise
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
             self._installed = Installed()
             await self._delete_routes_but(())
+
+    async def _serve_ordinary_names(self) -> None:
+        """The resolver names the forwarder and cannot be given back: nobody's ordinary names shall end for that."""
+        try:
+            if await asyncio.to_thread(self._resolver.is_ours):
+                await self._feed_zones((), ())
+        except DevlinkError as error:
+            log.error("ordinary names cannot be served either: %s", error)
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
         """Make it so. On failure everything is as it was, and the error says why.
@@ -142,7 +153,7 @@ class Machine:
             fault_point("helper.routes-added")
         if wanted.zones:
             proof = _new_proof(target.zones[0].suffix, self._policy)
-            await self._feed_zones(target.zones, proof)
+            await self._feed_zones(target.zones, self._proofs(proof))
             fault_point("helper.forwarder-fed")
             await self._resolver_on(proof)
         elif target.zones and target.zones != self._installed.zones:
@@ -184,21 +195,21 @@ class Machine:
     async def _feed_what_is_left(self, zones: tuple[Zone, ...]) -> None:
         """The rules without those of a session that goes: no trouble with them may keep it from going."""
         try:
-            await self._feed_zones(zones, _new_proof(zones[0].suffix, self._policy))
+            await self._feed_zones(zones, self._proofs(_new_proof(zones[0].suffix, self._policy)))
         except DevlinkError as error:
             log.error("the forwarder does not take what is left: %s", error)
             await self._resolver_off_if_nobody_serves()
 
-    async def _feed_zones(self, zones: tuple[Zone, ...], proof: ProofRecord) -> None:
+    async def _feed_zones(self, zones: tuple[Zone, ...], proofs: tuple[ProofRecord, ...]) -> None:
         upstreams = await asyncio.to_thread(self._resolver.read_upstreams)
         own = self._policy.nameserver
-        self._loop_probe = ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)
-        config = ForwarderConfig(
-            zones=zones,
-            upstreams=tuple(u for u in upstreams if u.address != own),
-            proofs=(proof, self._loop_probe),
-        )
+        config = ForwarderConfig(zones=zones, upstreams=tuple(u for u in upstreams if u.address != own), proofs=proofs)
         await self._feed.serve(config, own)
+
+    def _proofs(self, proof: ProofRecord) -> tuple[ProofRecord, ...]:
+        """What the forwarder answers itself: for libc's proof, and a new name for the loop's."""
+        self._loop_probe = ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)
+        return proof, self._loop_probe
 
     async def _resolver_on(self, proof: ProofRecord) -> None:
         if not await asyncio.to_thread(self._resolver.is_ours):
@@ -249,7 +260,7 @@ class Machine:
                 async with self.lock:
                     if self._installed.zones:
                         proof = _new_proof(self._installed.zones[0].suffix, self._policy)
-                        await self._feed_zones(self._installed.zones, proof)
+                        await self._feed_zones(self._installed.zones, self._proofs(proof))
                         await self._resolver_on(proof)
                 return
             except DevlinkError as error:

@@ -22,7 +22,7 @@ from devlink.rpc.tasks import spawn
 log = logging.getLogger(__name__)
 
 FIRST_UNDO_LIMIT = 10.0
-"""Seconds after which callers are served though an earlier helper's changes resist being taken back."""
+"""Seconds after which callers are served though an earlier helper's changes are not taken back yet."""
 
 
 def run(paths: Paths) -> None:
@@ -55,7 +55,8 @@ async def _serve(helper: Helper, listeners: list[socket.socket]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     # An earlier helper's changes go before anything else; the agents apply again.
-    await asyncio.wait({helper.undo_leftovers()}, timeout=FIRST_UNDO_LIMIT)
+    undoing = spawn(helper.release_all(), name="undo what an earlier helper left")
+    await asyncio.wait({undoing}, timeout=FIRST_UNDO_LIMIT)
     notify("READY=1")
     accepting = [spawn(helper.server.serve(listener), name="accept") for listener in listeners]
     await stop.wait()

@@ -156,31 +156,29 @@ class Helper:
         return {}
 
     async def release_all(self) -> None:
-        """Take back every session's and every leftover. Raises DevlinkError, and then goes on trying."""
+        """Take back every session's and every leftover, such as an earlier helper's.
+
+        Raises DevlinkError where something resists; from then on it is tried again and again.
+        """
         async with self._machine.lock:
             self._forget_all()
             try:
                 await self._machine.undo()
             except DevlinkError:
-                self.undo_leftovers()
+                if self._undoing is None or self._undoing.done():
+                    self._undoing = spawn(self._undo_until_done(), name="undo what was left")
                 raise
-
-    def undo_leftovers(self) -> "asyncio.Task[None]":
-        """Take back what no session here has installed, such as an earlier helper's: tried until it is done."""
-        if self._undoing is None or self._undoing.done():
-            self._undoing = spawn(self._undo_until_done(), name="undo what was left")
-        return self._undoing
 
     async def _undo_until_done(self) -> None:
         while True:
+            await asyncio.sleep(RETRY_PAUSE)
             try:
                 async with self._machine.lock:
-                    if not any(True for _ in self._leases):
+                    if not any(True for _ in self._leases):  # what a session has meanwhile is no leftover
                         await self._machine.undo()
                 return
             except DevlinkError as error:
                 log.error("what was left could not be taken back, trying again in %g s: %s", RETRY_PAUSE, error)
-            await asyncio.sleep(RETRY_PAUSE)
 
     async def end(self) -> None:
         """Take everything back for good, once. Raises DevlinkError."""

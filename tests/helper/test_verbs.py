@@ -496,9 +496,15 @@ def test_a_restore_that_fails_is_told_and_tried_until_it_is_done_or_the_helper_e
                     await world.helper.end()
                     await asyncio.sleep(0.05)
                 await world.until(lambda: world.machine.undone == 1)
+            world.machine.failure, world.machine.undone = HelperError("The folder is read-only."), 0
+            with pytest.raises(HelperError, match="read-only"):
+                await root.call("Restore")
+            assert (await root.call("List"))["undoing"]
+            world.machine.failure = None
             await root.up(QA)
-            await world.helper.undo_leftovers()
-            assert world.machine.undone == 1, "what a session has is no leftover"
+            while (await root.call("List"))["undoing"]:
+                pass
+            assert world.machine.undone == 0, "what a session has is no leftover"
 
     run(body)
 
