@@ -41,6 +41,20 @@ class HelperLink:
     def is_connected(self) -> bool:
         return self._connection is not None and not self._connection.closed.done()
 
+    async def ready(self) -> None:
+        """Raise HelperError unless there is a helper that answers. The line to one that hangs is given up.
+
+        To be asked before it gets something to do of which nobody would hear the end.
+        """
+        try:
+            # On another line: ours may still wait for what a caller has given up.
+            connection, _ = await _greet()
+        except HelperError:
+            if self._connection is not None:
+                self._connection.close()
+            raise
+        connection.close()
+
     async def apply(self, desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
         """Have the helper install a plan. Raises the helper's DevlinkError."""
         return await self._call("Apply", {"plan": encode(desired), "replace": list(replace)})
@@ -83,27 +97,7 @@ class HelperLink:
     async def _connected(self) -> Connection:
         async with self._connecting:
             if self._connection is None or self._connection.closed.done():
-                path = Paths().socket
-                try:
-                    connection = await Connection.connect(str(path))
-                    try:
-                        info = await connection.call("org.varlink.service.GetInfo", limit=GREETING_LIMIT)
-                    except BaseException:
-                        connection.close()
-                        raise
-                except TimeoutError as error:
-                    raise HelperError(
-                        "The devlink helper runs, but does not answer yet.",
-                        why=f"It had {GREETING_LIMIT:g} s. One that starts takes back first what an earlier one left.",
-                        next_step=f"Try again in a moment. {log_of(HELPER_UNIT, 'The log of the helper says more.')}",
-                    ) from error
-                except (OSError, ProtocolError) as error:
-                    raise HelperError(
-                        f"The devlink helper cannot be reached at {path}.",
-                        why=reason(error),
-                        next_step=start_helper(),
-                    ) from error
-                self.version = str(info.get("version", ""))
+                connection, self.version = await _greet()
                 try:
                     _check_version(self.version)
                 except HelperError:
@@ -133,6 +127,31 @@ class HelperLink:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         await self._returned()
+
+
+async def _greet() -> tuple[Connection, str]:
+    """A new line to the helper, with its version. Raises HelperError."""
+    path = Paths().socket
+    try:
+        connection = await Connection.connect(str(path))
+        try:
+            info = await connection.call("org.varlink.service.GetInfo", limit=GREETING_LIMIT)
+        except BaseException:
+            connection.close()
+            raise
+    except TimeoutError as error:
+        raise HelperError(
+            "The devlink helper runs, but does not answer.",
+            why=f"It had {GREETING_LIMIT:g} s. It hangs; or it starts, and takes back first what an earlier one left.",
+            next_step=f"Try again in a moment. {log_of(HELPER_UNIT, 'The log of the helper says more.')}",
+        ) from error
+    except (OSError, ProtocolError) as error:
+        raise HelperError(
+            f"The devlink helper cannot be reached at {path}.",
+            why=reason(error),
+            next_step=start_helper(),
+        ) from error
+    return connection, str(info.get("version", ""))
 
 
 def _check_version(helper: str) -> None:

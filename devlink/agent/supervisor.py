@@ -75,6 +75,7 @@ class Supervisor:
             present = self._sessions.get(name)
             others = [session for other, session in self._sessions.items() if other != name] if replace else []
             await progress("look at the laptop's network", False)
+            await self._link.ready()
             plan = await self._plan(wish)
             await progress(f"routing {plan.mode.value}: {plan.reason}", True)
             session = Session(wish=wish, plan=plan, since=time.monotonic())
@@ -108,29 +109,31 @@ class Supervisor:
                         next_step="Name one, or: devlink down --all",
                     )
                 name = next(iter(self._sessions), None)
-            names = list(self._sessions) if everything else [name] if name in self._sessions else []
+            names = (
+                list(self._sessions) if everything else [name] if name is not None and name in self._sessions else []
+            )
             if not names:
                 raise NotUpError(f"{name} is not up." if name else "Nothing is up.", next_step="See: devlink status")
+            try:
+                await self._link.ready()
+            except HelperError as error:
+                for each in names:
+                    self._end_later(each, error)
+                raise
             failure: DevlinkError | None = None
             for each in names:
-                assert each is not None
                 try:
                     await self._release(each)
                 except DevlinkError as error:
                     failure = error  # the others shall not wait for it
                     if not self._link.is_connected:
-                        # The helper died over it, or hangs. Whoever comes back takes it back, and is not asked again.
-                        session = self._sessions[each]
-                        session.ending = True
-                        session.enter(State.DEGRADED, time.monotonic(), _still_there(error))
-                        self._keep(each, None)
-                        self._tell()
+                        self._end_later(each, error)
                     continue
                 fault_point("agent.released")
                 self._forget(each)
             if failure is not None:
                 raise failure
-            return tuple(str(each) for each in names)
+            return tuple(names)
 
     async def look(self) -> None:
         """Hold the sessions against what is there: a helper restored by root, a flushed table, an overwritten file."""
@@ -255,6 +258,14 @@ class Supervisor:
             await self._link.release(name)
         except NotUpError:
             pass  # the helper has nothing of it: it never got there, or its lease ran out
+
+    def _end_later(self, name: str, error: DevlinkError) -> None:
+        """The helper died over it, or hangs. Whoever comes back takes it back, and is not asked for it again."""
+        session = self._sessions[name]
+        session.ending = True
+        session.enter(State.DEGRADED, time.monotonic(), _still_there(error))
+        self._keep(name, None)
+        self._tell()
 
     def _forget(self, name: str) -> None:
         del self._sessions[name]

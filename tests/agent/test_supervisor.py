@@ -54,6 +54,10 @@ class FakeLink:
         if call in self.failures:
             raise self.failures.pop(call)
 
+    async def ready(self) -> None:
+        if "ready" in self.failures:
+            raise self.failures.pop("ready")
+
     async def apply(self, desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
         if self.slow is not None:
             await self.slow.wait()
@@ -476,11 +480,26 @@ def test_what_a_down_could_not_take_back_stays_and_is_shown(run: Run) -> None:
     run(body)
 
 
-@pytest.mark.parametrize("still", [True, False])
-def test_down_over_which_the_helper_dies_or_hangs_is_not_undone_by_its_successor(run: Run, still: bool) -> None:
+def test_an_up_beside_a_helper_that_hangs_changes_nothing(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)
-        world.link.failures["release qa"] = HelperError("It went away, or does not answer.")
+        world.link.calls.clear()
+        world.link.failures["ready"] = HelperError("It hangs.")
+        with pytest.raises(HelperError, match="It hangs"):
+            await world.up(QA)
+        assert (world.states, world.link.calls) == ({"qa": "up"}, [])
+
+    run(body)
+
+
+@pytest.mark.parametrize("still", [True, False])
+@pytest.mark.parametrize("where", ["ready", "release qa"])
+def test_down_over_which_the_helper_dies_or_hangs_is_not_undone_by_its_successor(
+    run: Run, where: str, still: bool
+) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.failures[where] = HelperError("It went away, or does not answer.")
         world.link.is_connected = False
         with pytest.raises(HelperError):
             await world.supervisor.down("qa", everything=False)

@@ -246,10 +246,17 @@ def test_a_helper_that_hangs_makes_nobody_say_that_all_is_well(link: Link) -> No
         second = link.devlink("status")
         assert second.returncode == 4, second.stdout
         assert link.await_end(first, thaw=False)[0] == 4
+        assert "does not answer" in link.up(expect=6)
     finally:
         link.thaw()
     link.wait_until(lambda: link.devlink("status").returncode == 0, "it is known again that all is well")
-    link.down()
+    link.kill("helper", number=signal.SIGSTOP)
+    try:
+        assert "does not answer" in link.down(expect=6)
+        assert link.devlink("status").returncode == 4
+    finally:
+        link.thaw()
+    link.wait_until(lambda: link.devlink("status").returncode == 3, "the down has come true")
 
 
 def test_a_down_over_which_the_helper_dies_is_shown_until_a_helper_is_there_to_do_it(link: Link) -> None:
