@@ -13,7 +13,7 @@ from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.profiles import choose
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
-from devlink.errors import DevlinkError, NotPermittedError, UsageError
+from devlink.errors import DevlinkError, NotPermittedError, NotUpError, UsageError
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private
 from devlink.rpc.peer import Peer
@@ -51,15 +51,18 @@ class Agent:
             if call.more and not caller.finished:
                 await caller.send({"step": step, "done": done})
 
-        await progress(f"read {profile or 'the default profile'}", False)
-        wish = Wish(
-            profile=await asyncio.to_thread(choose, profile),
-            dns=_parameter(call, "dns", bool, True),
-            routes=_parameter(call, "routes", bool, True),
-        )
-        await progress(f"profile {wish.profile.metadata.name}", True)
-        replace = _parameter(call, "replace", bool, False)
-        return {"session": await self._supervisor.up(wish, replace=replace, progress=progress)}
+        try:
+            await progress(f"read {profile or 'the default profile'}", False)
+            wish = Wish(
+                profile=await asyncio.to_thread(choose, profile),
+                dns=_parameter(call, "dns", bool, True),
+                routes=_parameter(call, "routes", bool, True),
+            )
+            await progress(f"profile {wish.profile.metadata.name}", True)
+            replace = _parameter(call, "replace", bool, False)
+            return {"session": await self._supervisor.up(wish, replace=replace, progress=progress)}
+        except asyncio.CancelledError:  # once something is changed, the supervisor says what came of it
+            raise NotUpError("It was cancelled before anything was changed.") from None
 
     async def _down(self, _: Session, call: Call) -> Mapping[str, Any]:
         name = _parameter(call, "session", str, "") or None

@@ -100,15 +100,12 @@ class Machine:
         try:
             await self._resolver_off()
             await self._feed.stop()
-        except DevlinkError:
-            await self._serve_ordinary_names()
-            raise
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
             self._installed = Installed()
             await self._delete_routes_but(())
 
-    async def _serve_ordinary_names(self) -> None:
-        """The resolver names the forwarder and cannot be given back: nobody's ordinary names shall end for that."""
+    async def serve_ordinary_names(self) -> None:
+        """After an `undo` that failed: ordinary names go on through the forwarder where the resolver still names it."""
         try:
             if await asyncio.to_thread(self._resolver.is_ours):
                 await self._feed_zones((), ())

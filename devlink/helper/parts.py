@@ -33,6 +33,8 @@ class Parts:
         self._private = private
         self._numbers = itertools.count()
         self._reapers: dict[subprocess.Popen[bytes], tuple[str, threading.Thread]] = {}
+        self._starting = threading.Lock()
+        """Held while a reaper is entered and started: only one that runs can be waited for."""
 
     def connect(self, part: str) -> socket.socket:
         """A connected socket to `forwarder` or `files`. Raises HelperError."""
@@ -70,8 +72,9 @@ class Parts:
                 start_new_session=True,
             )
         reaper = threading.Thread(target=self._reap, args=(child,), name=f"reap {part}", daemon=True)
-        self._reapers[child] = part, reaper
-        reaper.start()
+        with self._starting:
+            self._reapers[child] = part, reaper
+            reaper.start()
 
     def _reap(self, child: subprocess.Popen[bytes]) -> None:
         child.wait()
@@ -82,14 +85,18 @@ class Parts:
 
         What a service manager started is for its watchdog to kill.
         """
-        for child, (name, reaper) in list(self._reapers.items()):
+        for child, name, reaper in self._running():
             if name == part:
                 _end(child, reaper, END_LIMIT)
 
     def end(self) -> None:
         """Wait for what we started: each part ends by itself when its connection does."""
-        for child, (_, reaper) in list(self._reapers.items()):
+        for child, _, reaper in self._running():
             _end(child, reaper, CONNECT_LIMIT)
+
+    def _running(self) -> list[tuple["subprocess.Popen[bytes]", str, threading.Thread]]:
+        with self._starting:
+            return [(child, part, reaper) for child, (part, reaper) in list(self._reapers.items())]
 
 
 def _end(child: "subprocess.Popen[bytes]", reaper: threading.Thread, limit: float) -> None:

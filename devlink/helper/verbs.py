@@ -165,6 +165,7 @@ class Helper:
             try:
                 await self._machine.undo()
             except DevlinkError:
+                await self._machine.serve_ordinary_names()
                 if self._undoing is None or self._undoing.done():
                     self._undoing = spawn(self._undo_until_done(), name="undo what was left")
                 raise

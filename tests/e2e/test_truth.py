@@ -247,6 +247,11 @@ def test_a_helper_that_hangs_makes_nobody_say_that_all_is_well(link: Link) -> No
         assert second.returncode == 4, second.stdout
         assert link.await_end(first, thaw=False)[0] == 4
         assert "does not answer" in link.up(expect=6)
+        asking = link.start("up", PROFILE)
+        time.sleep(1)
+        link.run("pkill", "-INT", "-f", "devlink up")
+        code, said = link.await_end(asking, thaw=False)
+        assert (code, "cancelled before anything was changed" in said) == (130, True), said
     finally:
         link.thaw()
     link.wait_until(lambda: link.devlink("status").returncode == 0, "it is known again that all is well")

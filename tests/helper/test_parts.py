@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +124,32 @@ def test_of_one_part_all_that_hang_can_be_ended(parts: Parts, monkeypatch: pytes
     for sock in socks:
         sock.close()
     os.kill(starts.pids[2], signal.SIGCONT)
+
+
+def test_a_part_can_be_dismissed_in_the_middle_of_a_start(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[BaseException | None] = []
+
+    def dismiss() -> None:
+        try:
+            parts.dismiss("forwarder")
+            outcomes.append(None)
+        except RuntimeError as error:
+            outcomes.append(error)
+
+    dismissing = threading.Thread(target=dismiss)
+
+    class Late(threading.Thread):
+        """A reaper before whose start somebody else acts."""
+
+        def start(self) -> None:
+            dismissing.start()
+            dismissing.join(0.1)
+            super().start()
+
+    monkeypatch.setattr("devlink.helper.parts.threading.Thread", Late)
+    parts.connect("forwarder").close()
+    dismissing.join()
+    assert outcomes == [None]
 
 
 def test_under_a_service_manager_the_socket_is_connected_to_and_nothing_started(

@@ -88,6 +88,9 @@ class FakeMachine:
             raise self.failure
         self.undone += 1
 
+    async def serve_ordinary_names(self) -> None:
+        assert self.lock.locked()
+
     @property
     def destinations(self) -> set[str]:
         """Of the routes that are installed, pins left out."""
