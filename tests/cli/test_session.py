@@ -423,12 +423,15 @@ def test_the_help_says_what_ctrl_c_in_the_foreground_exits_with(devlink: Command
 def test_on_a_narrow_terminal_status_wraps_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    shown = b""
     with os.fdopen(slave, "w") as terminal, os.fdopen(master, "rb", buffering=0) as screen:
         monkeypatch.setattr(sys, "stdout", terminal)
         session._show_session({**SESSION, "reason": "the gateway 172.16.0.13 is on this link and " * 3})
+        terminal.write("THE END")
         terminal.flush()
-        shown = screen.read(1 << 16).decode()
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+        while not shown.endswith(b"THE END"):  # a terminal hands out what has reached it so far
+            shown += screen.read(1 << 16)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
     assert max(map(len, lines)) <= 40
     words = " ".join(lines).split()
     assert words.count("172.16.0.13") == 4, "no word is cut"
