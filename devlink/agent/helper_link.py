@@ -47,12 +47,15 @@ class HelperLink:
         To be asked before it gets something to do of which nobody would hear the end.
         """
         try:
-            # On another line: ours may still wait for what a caller has given up.
-            connection, _ = await _greet()
+            await self.greet()
         except HelperError:
             if self._connection is not None:
                 self._connection.close()
             raise
+
+    async def greet(self) -> None:
+        """Raise HelperError unless there is a helper that answers, also while our own line waits for a long answer."""
+        connection, _ = await _greet()
         connection.close()
 
     async def apply(self, desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:

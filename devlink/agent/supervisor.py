@@ -140,21 +140,24 @@ class Supervisor:
         if not self._sessions:
             return
         if self._looking is None or self._looking.done():
-            if self._lock.locked():
-                return  # it is being changed at this moment
             self._looking = spawn(self._look(), name="look")
         await asyncio.shield(self._looking)
 
     async def _look(self) -> None:
+        if self._lock.locked():  # what there is changes at this moment; whether the helper is well can be known
+            try:
+                await self._link.greet()
+            except DevlinkError as error:
+                self._not_known(error)
+            return
         async with self._lock:
             try:
                 state = await self._link.state()
             except DevlinkError as error:
                 if not self._link.is_connected:
                     self._helper_lost(error)
-                    return
-                for session in self._sessions.values():  # it is there, and slow: what it has is not known
-                    session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
+                else:
+                    self._not_known(error)
                 return
             theirs = {session["name"]: session for session in state["sessions"] if session["held"]}
             for session in list(self._sessions.values()):
@@ -164,6 +167,13 @@ class Supervisor:
                 elif session.applied:
                     trouble = _differences(session, theirs[session.name], state)
                     session.enter(State.DEGRADED if trouble else State.UP, time.monotonic(), *trouble)
+
+    def _not_known(self, error: DevlinkError) -> None:
+        """The helper is there, and slow or silent: nobody knows what it has."""
+        for session in self._sessions.values():
+            if session.applied and session.state is not State.CONNECTING and not session.ending:
+                session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
+        self._tell()
 
     async def resume(self) -> None:
         """Take over what an agent before this one had up, as far as the helper still has it."""
@@ -231,27 +241,40 @@ class Supervisor:
         del self._sessions[session.name]
         before = ([present] if present is not None else []) + others
         self._sessions.update({old.name: old for old in before})
-        failure: DevlinkError | None = None
+        failures: dict[str, DevlinkError] = {}
         is_gone = not session.applied  # then it was refused, and all is as it was
         for old in before if session.applied else ():
-            if old.ending:
-                continue
+            if old.ending or not old.applied:
+                continue  # it was not there before either
             try:
                 await self._link.apply(old.plan.desired, () if is_gone or old is present else (session.name,))
                 await self._link.confirm(old.name)
                 is_gone = True
             except DevlinkError as error:
                 log.error("%s cannot be brought back: %s", old.name, error)
-                failure = error
-                old.lose(time.monotonic(), _trouble(error))  # a helper that returns is asked for it again
-        if not is_gone:
+                failures[old.name] = error
+        theirs = await self._confirmed() if failures else set()
+        if not is_gone and session.name not in theirs:
             try:
                 await self._release(session.name)
             except DevlinkError as error:
                 log.error("taking back %s failed: %s", session.name, error)
-                failure = failure or error
+                failures.setdefault(session.name, error)
+        for old in before:
+            if old.name in failures and old.name in theirs:  # the helper has it as before, and the next look compares
+                old.enter(State.DEGRADED, time.monotonic(), _trouble(failures[old.name]))
+            elif old.name in failures:
+                old.lose(time.monotonic(), _trouble(failures[old.name]))
         self._tell()
-        return failure
+        return next(iter(failures.values()), None)
+
+    async def _confirmed(self) -> set[str]:
+        """The sessions that the helper has for us, and of which it was told that they are verified."""
+        try:
+            state = await self._link.state()
+        except DevlinkError:
+            return set()  # it is gone or hangs; what it has ends with this line or is asked for again
+        return {each["name"] for each in state["sessions"] if each["held"] and each["state"] == "up"}
 
     async def _release(self, name: str) -> None:
         try:
@@ -289,6 +312,7 @@ class Supervisor:
                     await self._establish_again(session)
 
     async def _establish_again(self, session: Session) -> None:
+        session.enter(State.CONNECTING, time.monotonic())
         try:
             session.plan = await self._plan(session.wish)
             await self._establish(session, progress=_no_progress)

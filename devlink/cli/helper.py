@@ -30,8 +30,8 @@ def status() -> int:
         state = client.call("io.devlink.Helper.List")
     click.echo(f"resolver   {state['resolver'] or 'untouched'}")
     click.echo(f"forwarder  {state['forwarder']}")
-    if state["undoing"]:
-        click.echo("undoing    what is left of before, and resists: the log says why")
+    if state["left"]:
+        click.echo("left       something that no session has: the log says what keeps it from being taken back")
     for session in state["sessions"]:
         click.echo(f"session    {session['name']}  {session['state']}  uid {session['uid']}")
         for route in session["routes"]:

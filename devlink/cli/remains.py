@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devlink.errors import DevlinkError, HelperError, NotPermittedError, VerificationError
+from devlink.errors import DevlinkError, HelperError, NotPermittedError, ProtocolError, VerificationError
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 TRACES = (Path("/run/devlink/helper"), Path("/run/devlink/lock"))
@@ -28,7 +28,7 @@ def check_nothing_left() -> None:
             state = client.call("io.devlink.Helper.List")
     except NotPermittedError:
         return  # who may not use the helper has nothing there
-    except HelperError:
+    except (HelperError, ProtocolError):  # there is none, or it dies at this moment
         pass
     else:
         check_state(state)
@@ -46,7 +46,7 @@ def check_nothing_left() -> None:
 
 
 def check_state(state: Mapping[str, Any]) -> None:
-    """Raise VerificationError where a helper's account has sessions whose agent is gone, or what resists its undoing.
+    """Raise VerificationError where a helper has sessions whose agent is gone, or something that no session has.
 
     `state` is `io.devlink.Helper.List`'s reply.
     """
@@ -57,13 +57,14 @@ def check_state(state: Mapping[str, Any]) -> None:
             why="The helper gives an agent time to come back, and then takes everything back.",
             next_step="`devlink up` goes on with it, `devlink down` takes it back now.",
         )
-    if state["undoing"]:
-        from devlink.hints import HELPER_UNIT, log_of
+    if state["left"]:
+        from devlink.hints import as_root
 
         raise VerificationError(
-            "Nothing is up, but the helper has not yet taken everything back that was.",
-            why="Something keeps it from that, and it goes on trying: names may not resolve meanwhile.",
-            next_step=log_of(HELPER_UNIT, "The helper's log says what it is."),
+            "Nothing is up, but not everything is taken back: names may not resolve.",
+            why="Something kept the helper from it, which its log tells and which it tries again; or another program "
+            "has put back a file of devlink's.",
+            next_step=as_root("helper", "restore"),
         )
 
 

@@ -176,6 +176,9 @@ def _down(name: str | None, *, everything: bool) -> int:
                 names = agent.call("io.devlink.Agent.Down", {"session": name or "", "all": everything})["sessions"]
             except NotUpError as error:
                 if not name:
+                    from devlink.cli.remains import check_nothing_left
+
+                    check_nothing_left()
                     raise
                 names = _released_elsewhere(name, error)
     for each in names:

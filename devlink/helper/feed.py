@@ -61,7 +61,7 @@ class Feed:
         try:
             await connection.call("org.varlink.service.GetInfo", limit=ANSWER_LIMIT)
         except (DevlinkError, TimeoutError) as error:
-            log.warning("the forwarder does not answer: %s", error or f"it had {ANSWER_LIMIT:g} s")
+            log.warning("the forwarder does not answer: %s", str(error) or f"it had {ANSWER_LIMIT:g} s")
             connection.close()
             return False
         return True
@@ -72,7 +72,7 @@ class Feed:
         self._stop_reviving()
         try:
             if not self._sockets:
-                self._sockets = await _bind(address)
+                await self._open(address)
             if not await self._configured_again():
                 await self._connect()
         except (DevlinkError, OSError) as error:
@@ -81,7 +81,7 @@ class Feed:
                 raise
             raise HelperError(
                 "The forwarder does not take its rules.",
-                why=f"{error or 'it does not answer'}.",
+                why=f"{str(error) or 'It does not answer'}.",
                 next_step="The helper's log says more.",
             ) from error
 
@@ -124,6 +124,10 @@ class Feed:
             sock.close()
         self._sockets = []
 
+    async def _open(self, address: IPAddress) -> None:
+        await asyncio.to_thread(self._parts.dismiss, "forwarder")  # one that hangs may have the port
+        self._sockets = await _bind(address)
+
     async def _connect(self) -> None:
         await asyncio.to_thread(self._parts.dismiss, "forwarder")  # one that hangs would take a part of the questions
         connection = Connection(await asyncio.to_thread(self._parts.connect, "forwarder"))
@@ -158,10 +162,10 @@ class Feed:
                 # One that starts and hangs is not back either.
                 async with asyncio.timeout(None if given_up else max(0.0, began + REVIVE_LIMIT - loop.time())):
                     if not self._sockets:
-                        self._sockets = await _bind(self._address)
+                        await self._open(self._address)
                     await self._connect()
             except (DevlinkError, OSError) as error:
-                log.warning("the forwarder is not back yet: %s", error or "it does not answer")
+                log.warning("the forwarder is not back yet: %s", str(error) or "it does not answer")
             else:
                 self.restarts += 1
                 log.warning("the forwarder is back after %.0f ms", (loop.time() - began) * 1000)

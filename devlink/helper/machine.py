@@ -62,7 +62,8 @@ class Machine:
         self._policy = policy
         self._journal = journal
         self._parts = parts
-        self._resolver = Direct(FilesClient(lambda: parts.connect("files")), own=[policy.nameserver])
+        files = FilesClient(lambda: parts.connect("files"), dismiss=lambda: parts.dismiss("files"))
+        self._resolver = Direct(files, own=[policy.nameserver])
         self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
         self._installed = Installed()
         self._loop_probe: ProofRecord | None = None
@@ -79,6 +80,16 @@ class Machine:
         if not self._installed.zones:
             return "idle"
         return "serving" if await self._feed.answers() else "restarting"
+
+    async def has_remains(self) -> bool:
+        """Whether something of ours is there that nobody here has installed. Not to be asked during a change."""
+        if not self._installed.zones and await asyncio.to_thread(self._is_resolver_left):
+            return True
+        observed = await asyncio.to_thread(observe)
+        return bool(diff_routes(self._installed.routes, observed.ours).delete)
+
+    def _is_resolver_left(self) -> bool:
+        return self._journal.is_there or self._resolver.has_remains()
 
     async def missing_routes(self) -> tuple[Route, ...]:
         """What is installed by our account, and not there by the kernel's. Raises DevlinkError."""
@@ -228,7 +239,7 @@ class Machine:
             ) from error
 
     async def _resolver_off(self) -> None:
-        if not self._journal.is_there and not await asyncio.to_thread(self._resolver.has_remains):
+        if not await asyncio.to_thread(self._is_resolver_left):
             return
         await asyncio.to_thread(self._resolver.restore)
         log.info("resolver %s: restored", self._resolver.name)

@@ -147,8 +147,13 @@ class Helper:
             ],
             "resolver": await self._machine.resolver(),
             "forwarder": await self._machine.forwarder(),
-            "undoing": self._undoing is not None and not self._undoing.done(),
+            "left": await self._has_remains(),
         }
+
+    async def _has_remains(self) -> bool:
+        if self._machine.lock.locked():  # half of a change is nobody's remains, unless it is a try to undo them
+            return self._undoing is not None and not self._undoing.done()
+        return await self._machine.has_remains()
 
     async def _restore(self, caller: Session, _: Call) -> Mapping[str, Any]:
         _only_root(caller, "Restoring everything")

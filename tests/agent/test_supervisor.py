@@ -58,6 +58,9 @@ class FakeLink:
         if "ready" in self.failures:
             raise self.failures.pop("ready")
 
+    async def greet(self) -> None:
+        await self.ready()
+
     async def apply(self, desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
         if self.slow is not None:
             await self.slow.wait()
@@ -242,6 +245,61 @@ def test_all_who_ask_at_once_are_told_of_the_same_look(run: Run) -> None:
         await asyncio.gather(*looks)
         assert world.states == {"qa": "degraded"}
         assert world.link.calls.count("list") == 1
+
+    run(body)
+
+
+def test_while_something_changes_a_look_says_only_whether_the_helper_is_well(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.slow = asyncio.Event()
+        coming = asyncio.get_running_loop().create_task(world.up(PROD))
+        await world.until(lambda: "prod" in world.states)
+        await world.supervisor.look()
+        assert world.states == {"qa": "up", "prod": "connecting"}
+        world.link.failures["ready"] = HelperError("It hangs.")
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded", "prod": "connecting"}
+        world.link.slow.set()
+        await coming
+        await world.supervisor.look()
+        assert world.states == {"qa": "up", "prod": "up"}
+
+    run(body)
+
+
+def test_what_was_lost_is_not_put_back_unseen_by_a_later_up_that_fails(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.verification.append(DEAD)
+        world.link.failures["apply qa for prod"] = HelperError("The link is down.")
+        with pytest.raises(VerificationError):
+            await world.up(PROD, replace=True)
+        assert world.states == {"qa": "degraded"}
+        for profile, replace in ((QA, False), (PROD, True)):
+            world.verification.append(DEAD)
+            with pytest.raises(VerificationError):
+                await world.up(profile, replace=replace)
+            assert (world.states, world.link.held) == ({"qa": "degraded"}, {})
+
+    run(body)
+
+
+def test_what_the_helper_kept_after_a_repair_that_failed_is_not_shown_as_gone(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+
+        async def refuse(desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
+            raise HelperError("The disk is read-only.")
+
+        apply, world.link.apply = world.link.apply, refuse  # type: ignore[method-assign]
+        with pytest.raises(HelperError, match="read-only"):
+            await world.up(QA)
+        assert world.states == {"qa": "degraded"}
+        assert world.link.held == {"qa": "up"}
+        world.link.apply = apply  # type: ignore[method-assign]
+        await world.supervisor.look()
+        assert world.states == {"qa": "up"}
 
     run(body)
 

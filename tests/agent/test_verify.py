@@ -170,11 +170,14 @@ Verified = tuple[tuple[Finding, ...], Cluster]
 
 @pytest.fixture
 def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
-    """Verifies the sample, with services of one or both families, where no routes are asked for."""
+    """Verifies the sample, with services of one or both families; what the kernel does with routes is not looked at."""
+    monkeypatch.setattr("devlink.agent.verify.observe", lambda _=(): ObservedNetwork())
+    monkeypatch.setattr("devlink.agent.verify.check_paths", lambda *_: None)
 
     def run(
         *services: str,
         names: bool = True,
+        routes: tuple[Route, ...] = (),
         namespaces: tuple[str, ...] | None = None,
         libc: tuple[str, ...] = (str(A), str(AAAA)),
         **answers: Answer | OSError,
@@ -188,6 +191,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
         ranges = tuple(map(ip_network, services)) or None
         profile = replace(sample, spec=replace(sample.spec, services=ranges, dns=dns))
         plan = make_plan(profile, ObservedNetwork(), with_routes=False, with_dns=names)
+        plan = replace(plan, desired=replace(plan.desired, routes=routes))
         return asyncio.run(verify(profile, plan)), cluster
 
     return run
@@ -261,6 +265,13 @@ def test_a_libc_that_does_not_find_it_fails_the_verification(verified: Callable[
         verified(V4, A=KNOWN, libc=("192.0.2.1",))
 
 
+def test_where_the_network_is_to_carry_everything_a_silent_cluster_is_not_up(
+    verified: Callable[..., Verified],
+) -> None:
+    with pytest.raises(VerificationError, match="does not answer"):
+        verified(V4, names=False, A=SILENT)
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [(SILENT, "DL-DNS-SILENT"), (Answer(rcode="SERVFAIL"), "DL-DNS-SILENT"), (NXDOMAIN, "DL-DNS-DOMAIN")],
@@ -268,7 +279,7 @@ def test_a_libc_that_does_not_find_it_fails_the_verification(verified: Callable[
 def test_where_no_names_are_asked_for_trouble_with_them_is_a_warning(
     verified: Callable[..., Verified], answer: Answer | OSError, code: str
 ) -> None:
-    (finding,), cluster = verified(V4, names=False, A=answer)
+    (finding,), cluster = verified(V4, names=False, routes=(route("10.254.0.0/16"),), A=answer)
     assert (finding.code, finding.severity) == (code, Severity.WARNING)
     assert KUBERNETES in finding.title
     assert finding.evidence

@@ -36,7 +36,7 @@ def devlink(socket_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_status_shows_what_the_helper_has(devlink: Command, socket_path: Path) -> None:
     session = {"name": "qa", "uid": 1000, "state": "up", "routes": ["10.20.0.0/16 dev eth0"], "zones": []}
-    state = {"sessions": [session], "resolver": "direct", "forwarder": "serving", "undoing": False}
+    state = {"sessions": [session], "resolver": "direct", "forwarder": "serving", "left": False}
     with FakePeer(socket_path, {"List": [varlink.reply(state)]}):
         code, out, _ = devlink("helper", "status")
     assert code == 0
@@ -49,12 +49,12 @@ def test_status_shows_what_the_helper_has(devlink: Command, socket_path: Path) -
 
 
 def test_status_of_a_helper_at_rest_says_that_the_resolver_is_untouched(devlink: Command, socket_path: Path) -> None:
-    state = {"sessions": [], "resolver": "", "forwarder": "idle", "undoing": False}
+    state = {"sessions": [], "resolver": "", "forwarder": "idle", "left": False}
     with FakePeer(socket_path, {"List": [varlink.reply(state)]}):
         assert devlink("helper", "status")[1] == "resolver   untouched\nforwarder  idle\n"
     socket_path.unlink()
-    with FakePeer(socket_path, {"List": [varlink.reply({**state, "undoing": True})]}):
-        assert "\nundoing    what is left" in devlink("helper", "status")[1]
+    with FakePeer(socket_path, {"List": [varlink.reply({**state, "left": True})]}):
+        assert "\nleft       something" in devlink("helper", "status")[1]
 
 
 def test_restore_asks_a_helper_that_runs(devlink: Command, socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -302,17 +302,17 @@ def helper_with(*names: str) -> dict[str, list[dict[str, Any]]]:
     """The replies of a helper that has these sessions of ours, and one of another user, as root sees them."""
     sessions = [{"name": name, "uid": os.getuid(), "state": "up"} for name in names]
     sessions.append({"name": "other", "uid": os.getuid() + 1, "state": "orphaned"})
-    return {"List": [varlink.reply({"sessions": sessions, "undoing": False})], "Release": [varlink.reply()]}
+    return {"List": [varlink.reply({"sessions": sessions, "left": False})], "Release": [varlink.reply()]}
 
 
 @pytest.mark.parametrize(
     ("has", "words"),
     [
         (
-            {"sessions": [{"name": "qa", "uid": os.getuid(), "state": "orphaned"}], "undoing": False},
+            {"sessions": [{"name": "qa", "uid": os.getuid(), "state": "orphaned"}], "left": False},
             "the agent is gone",
         ),
-        ({"sessions": [], "undoing": True}, "not yet taken everything back"),
+        ({"sessions": [], "left": True}, "not everything is taken back"),
     ],
 )
 @pytest.mark.parametrize("agent", [True, False])
@@ -328,7 +328,7 @@ def test_what_no_agent_has_and_the_helper_still_has_is_not_nothing(
 ) -> None:
     resolv_conf.write_text(MADE_BY_US)
     monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
-    has = {"undoing": False, **has}
+    has = {"left": False, **has}
     with FakePeer(tmp_path / "helper", {"List": [varlink.reply(has)]}), ExitStack() as stack:
         if agent:
             stack.enter_context(FakePeer(socket_path, {"Status": [status()]}))
@@ -341,7 +341,7 @@ def test_down_without_an_agent_says_what_resists_being_taken_back(
     devlink: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "helper"))
-    with FakePeer(tmp_path / "helper", {"List": [varlink.reply({"sessions": [], "undoing": True})]}):
+    with FakePeer(tmp_path / "helper", {"List": [varlink.reply({"sessions": [], "left": True})]}):
         assert devlink("down")[0] == 4
 
 

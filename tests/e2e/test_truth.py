@@ -320,7 +320,7 @@ def test_a_restore_that_cannot_give_the_resolver_back_leaves_ordinary_names_and_
             assert link.run("getent", "hosts", lab.ORDINARY_NAME)
             done = link.devlink("status")
             assert done.returncode == 4, done.stdout
-            assert "not yet taken everything back" in done.stderr
+            assert "not everything is taken back" in done.stderr
     finally:
         link.run("umount", "/etc")
     link.await_equal(before)
@@ -338,4 +338,72 @@ def test_a_lost_backup_of_resolv_conf_costs_no_name_and_keeps_nothing_from_going
     assert "nameserver 192.0.2.53" in link.world.read_file(lab.LAPTOP, RESOLV_CONF)
     assert link.run("getent", "hosts", lab.ORDINARY_NAME)
     link.world.write_file(lab.LAPTOP, RESOLV_CONF, text)
+    link.await_equal(before)
+
+
+def test_a_session_that_was_lost_stays_lost_when_a_later_up_fails_too(link: Link) -> None:
+    kept = link.run("ip", "route", "show", "default").strip()
+    block = ("nft", "add table inet broken; add chain inet broken out { type filter hook output priority 0; }; "
+             "add rule inet broken out ip daddr 10.254.0.0/16 drop")  # fmt: skip
+    before = link.world.snapshot()
+    link.up()
+    link.run("ip", "link", "set", "eth0", "down")
+    link.up(expect=4)
+    link.run("ip", "link", "set", "eth0", "up")
+    link.run("ip", "route", "replace", *kept.split())
+    link.run(*block)
+    try:
+        link.up(expect=4)
+        assert link.states() == {"calico-rr": "degraded"}
+        assert link.run("ip", "route", "show", "proto", "231") == ""
+        assert not link.world.read_file(lab.LAPTOP, RESOLV_CONF).startswith("# Written by devlink")
+    finally:
+        link.run("nft", "delete table inet broken")
+    link.up()
+    assert link.states() == {"calico-rr": "up"}
+    link.down()
+    link.await_equal(before)
+
+
+def test_our_file_put_back_by_another_program_is_seen_and_can_be_restored(link: Link) -> None:
+    link.up()
+    ours = link.world.read_file(lab.LAPTOP, RESOLV_CONF)
+    link.down()
+    before = link.world.snapshot()
+    text = link.world.read_file(lab.LAPTOP, RESOLV_CONF)
+    link.world.write_file(lab.LAPTOP, RESOLV_CONF, ours)
+    assert link.devlink("status").returncode == 4
+    link.down(expect=4)
+    link.run("devlink", "helper", "restore")
+    assert link.devlink("status").returncode == 3
+    assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+    link.world.write_file(lab.LAPTOP, RESOLV_CONF, text)
+    link.await_equal(before)
+
+
+def test_a_forwarder_that_hangs_as_it_starts_is_replaced_by_the_next_up(link: Link) -> None:
+    link.up()
+    (first,) = link.pids("forwarder")
+    link.kill("forwarder")
+    link.wait_until(lambda: link.pids("forwarder") not in ([], [first]), "a second one starts")
+    link.kill("forwarder", number=signal.SIGSTOP)
+    time.sleep(2)
+    link.up()
+    assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+    link.down()
+
+
+def test_a_process_of_the_files_that_hangs_is_ended_and_keeps_no_lock(link: Link) -> None:
+    before = link.world.snapshot()
+    link.up()
+    link.restart_helper("files.restore.locked")  # there, each one stops
+    link.wait_until(lambda: set(link.states().values()) == {"up"}, "it is up again")
+    code, said = link.await_end(link.start("down"), thaw=False)
+    assert (code, "does not answer" in said) == (6, True), said
+    link.wait_until(lambda: not link.pids("files"), "none is left")
+    assert link.run("getent", "hosts", lab.ORDINARY_NAME)
+    link.stop_helper(signal.SIGKILL)
+    link.start_helper()
+    link.wait_until(lambda: set(link.states().values()) == {"up"}, "it is up again")
+    link.down()
     link.await_equal(before)

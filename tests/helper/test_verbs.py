@@ -88,6 +88,9 @@ class FakeMachine:
             raise self.failure
         self.undone += 1
 
+    async def has_remains(self) -> bool:
+        return self.failure is not None
+
     async def serve_ordinary_names(self) -> None:
         assert self.lock.locked()
 
@@ -502,10 +505,10 @@ def test_a_restore_that_fails_is_told_and_tried_until_it_is_done_or_the_helper_e
             world.machine.failure, world.machine.undone = HelperError("The folder is read-only."), 0
             with pytest.raises(HelperError, match="read-only"):
                 await root.call("Restore")
-            assert (await root.call("List"))["undoing"]
+            assert (await root.call("List"))["left"]
             world.machine.failure = None
             await root.up(QA)
-            while (await root.call("List"))["undoing"]:
+            while (await root.call("List"))["left"]:
                 pass
             assert world.machine.undone == 0, "what a session has is no leftover"
 

@@ -16,9 +16,17 @@ TIMEOUT = 5.0
 class FilesClient:
     """A blocking client; each call is a connection of its own, since the process ends when it is idle."""
 
-    def __init__(self, connect: Callable[[], socket.socket], *, timeout: float = TIMEOUT) -> None:
-        """`connect` gives a connected socket, and starts the process where nobody else does."""
+    def __init__(
+        self,
+        connect: Callable[[], socket.socket],
+        *,
+        dismiss: Callable[[], None] = lambda: None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """`connect` gives a connected socket, and starts the process where nobody else does; `dismiss` ends those that
+        hang, where that is ours: their lock would keep every other one waiting."""
         self._connect = connect
+        self._dismiss = dismiss
         self._timeout = timeout
 
     def write(self, address: IPAddress) -> None:
@@ -43,6 +51,7 @@ class FilesClient:
                 next_step=error.next_step or "See the log of `devlink files`.",
             ) from error
         except TimeoutError as error:
+            self._dismiss()
             raise HelperError(
                 "The process that writes /etc/resolv.conf does not answer.",
                 why=f"It had {self._timeout:g} seconds.",
