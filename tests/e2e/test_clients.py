@@ -379,6 +379,9 @@ def test_a_user_added_to_the_group_need_not_log_in_again(people: Link, helper: i
         assert asking.stdin is not None
         assert asking.stdout is not None
         try:
+            asking.stdin.write("List\n")
+            asking.stdin.flush()
+            assert asking.stdout.readline()  # it runs: what started it has read the groups
             for members, expected in (
                 ("alice", "NotPermittedError"),
                 ("alice,mallory", "ok"),
