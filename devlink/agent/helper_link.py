@@ -48,8 +48,9 @@ class HelperLink:
         """
         try:
             await self.greet()
-        except HelperError:
-            if self._connection is not None:
+        except HelperError as error:
+            # Not where only a second line is refused: one that is gone shows it on ours.
+            if self._connection is not None and isinstance(error.__cause__, TimeoutError):
                 self._connection.close()
             raise
 

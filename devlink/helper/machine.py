@@ -20,6 +20,7 @@ from devlink.kernel.routes import apply
 from devlink.resolvers.direct import Direct
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.proof import prove
+from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +84,10 @@ class Machine:
 
     async def has_remains(self) -> bool:
         """Whether something of ours is there that nobody here has installed. Not to be asked during a change."""
-        if not self._installed.zones and await asyncio.to_thread(self._is_resolver_left):
+        if not self._installed.zones and await asyncio.to_thread(self._resolver.has_remains):
             return True
         observed = await asyncio.to_thread(observe)
         return bool(diff_routes(self._installed.routes, observed.ours).delete)
-
-    def _is_resolver_left(self) -> bool:
-        return self._journal.is_there or self._resolver.has_remains()
 
     async def missing_routes(self) -> tuple[Route, ...]:
         """What is installed by our account, and not there by the kernel's. Raises DevlinkError."""
@@ -142,6 +140,8 @@ class Machine:
             except DevlinkError as second:
                 log.error("the rollback failed too: %s", second)
                 await self._resolver_off_if_nobody_serves()
+                if self._installed.zones and not self._feed.is_serving:  # nothing else would start it again
+                    spawn(self._take_resolver_again(), name="serve again")
                 what = error.what if isinstance(error, DevlinkError) else f"{error!r}."
                 raise HelperError(
                     f"{what} Taking it back failed too: {second.what}",
@@ -239,7 +239,7 @@ class Machine:
             ) from error
 
     async def _resolver_off(self) -> None:
-        if not await asyncio.to_thread(self._is_resolver_left):
+        if not self._journal.is_there and not await asyncio.to_thread(self._resolver.has_remains):
             return
         await asyncio.to_thread(self._resolver.restore)
         log.info("resolver %s: restored", self._resolver.name)

@@ -168,12 +168,18 @@ class Helper:
         async with self._machine.lock:
             self._forget_all()
             try:
-                await self._machine.undo()
+                await self._undo()
             except DevlinkError:
-                await self._machine.serve_ordinary_names()
                 if self._undoing is None or self._undoing.done():
                     self._undoing = spawn(self._undo_until_done(), name="undo what was left")
                 raise
+
+    async def _undo(self) -> None:
+        try:
+            await self._machine.undo()
+        except DevlinkError:
+            await self._machine.serve_ordinary_names()
+            raise
 
     async def _undo_until_done(self) -> None:
         while True:
@@ -181,7 +187,7 @@ class Helper:
             try:
                 async with self._machine.lock:
                     if not any(True for _ in self._leases):  # what a session has meanwhile is no leftover
-                        await self._machine.undo()
+                        await self._undo()
                 return
             except DevlinkError as error:
                 log.error("what was left could not be taken back, trying again in %g s: %s", RETRY_PAUSE, error)
