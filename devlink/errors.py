@@ -83,6 +83,14 @@ class ClusterError(DevlinkError):
 
     exit_code = 7
 
+    def __init__(self, what: str, *, why: str = "", next_step: str = "", status: int | None = None) -> None:
+        super().__init__(what, why=why, next_step=next_step)
+        self.status = status
+        """The API's HTTP status: 401 who are you, 403 not allowed, 404 not there, 409 another's, 410 too old, 5xx.
+
+        None where no answer came: no connection, no name, another certificate, too late.
+        """
+
 
 class ProfileError(DevlinkError):
     """A profile is invalid; `faults` has one line for each fault. Its publisher acts."""

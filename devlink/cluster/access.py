@@ -1,4 +1,4 @@
-"""How a cluster's API is reached and as whom: what a context of a kubeconfig, a login or a pod's account come down to."""
+"""How a cluster's API is reached and as whom: what a kubeconfig's context, a login, a pod's account come down to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
