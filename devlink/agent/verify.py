@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal
 
+from devlink.agent.identity import check_identity
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
 from devlink.core.network import MAIN_TABLE, ObservedNetwork, Path, Route
@@ -18,6 +19,7 @@ from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.dns.client import Answer, ask
 from devlink.errors import VerificationError, reason
 from devlink.kernel.observe import observe
+from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +33,23 @@ async def verify(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
     """What is worth telling of a session that carries what it promises; else VerificationError, with evidence.
 
     A session without zones promises no names: trouble with the cluster's DNS is then a finding, unless its answer is
-    all that could show that the network carries the prefixes.
+    all that could show that the network carries the prefixes. Another cluster than the profile's is always an error.
     """
     desired = plan.desired
     if desired.routes:
         samples = choose_samples(desired.routes, await asyncio.to_thread(observe))
         observed = await asyncio.to_thread(observe, samples.values())
         check_paths(samples, desired.routes, observed)
+    names = spawn(_verify_names(profile, plan), name="verify names")
+    try:
+        # Whose network this is comes first: a stranger's DNS may be silent, and that would not be the reason to tell.
+        return (*await check_identity(profile, plan), *await names)
+    finally:
+        names.cancel()
+
+
+async def _verify_names(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
+    desired = plan.desired
     dns = profile.spec.dns
     if dns is None:
         return ()

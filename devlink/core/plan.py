@@ -87,9 +87,14 @@ def addresses_of_interest(profile: BridgeProfile) -> tuple[IPAddress, ...]:
 
 
 def make_plan(
-    profile: BridgeProfile, observed: ObservedNetwork, *, with_routes: bool = True, with_dns: bool = True
+    profile: BridgeProfile,
+    observed: ObservedNetwork,
+    *,
+    with_routes: bool = True,
+    with_dns: bool = True,
+    pins: Iterable[IPAddress] = (),
 ) -> Plan:
-    """What `profile` needs on a laptop whose network is `observed`.
+    """What `profile` needs on a laptop whose network is `observed`; `pins` keep the way they have.
 
     Raises VerificationError where the profile insists on next hops that are not on-link (facts: R1).
     """
@@ -99,12 +104,13 @@ def make_plan(
     else:
         mode, reason = RoutingMode.ROUTER, "routes were not asked for"
     routes = _routes(spec, mode, observed)
-    findings = [*_missing(spec, mode, routes), *_overlaps(routes, observed), _unauthenticated(spec)]
+    findings = [*_missing(spec, mode, routes), *_overlaps(routes, observed), *_without_identity(spec)]
     return Plan(
         desired=Desired(
             session=profile.metadata.name,
             routes=routes,
             zones=_zones(spec, spec.dns) if with_dns and spec.dns else (),
+            pins=tuple(pins),
             ca=spec.identity.ca_hash if spec.identity else "",
         ),
         mode=mode,
@@ -113,15 +119,17 @@ def make_plan(
     )
 
 
-def _unauthenticated(spec: Spec) -> Finding:
-    return Finding(
-        code="DL-UNAUTHENTICATED",
-        severity=Severity.INFO,
-        title="Nothing proves yet that this is the cluster that the profile means.",
-        evidence="this version does not check the cluster's certificate"
-        if spec.identity
-        else "the profile carries no cluster CA",
-    )
+def _without_identity(spec: Spec) -> Iterable[Finding]:
+    """A hostile LAN can number itself like the cluster; without a CA or a ClusterIP nothing tells them apart."""
+    lacking = "cluster CA (identity.ca)" if spec.identity is None else "service networks" if not spec.services else ""
+    if lacking:
+        yield Finding(
+            code="DL-UNAUTHENTICATED",
+            severity=Severity.INFO,
+            title="Nothing proves that this is the cluster that the profile means.",
+            evidence=f"the profile has no {lacking}",
+            fix="use a profile that the cluster publishes: devlink profile fetch",
+        )
 
 
 def _choose_mode(spec: Spec, observed: ObservedNetwork) -> tuple[RoutingMode, str]:

@@ -60,6 +60,16 @@ def dump_routes(netlink: NetlinkSocket, family: int) -> list[RouteMessage]:
     return [route for route in routes if route.family == family]
 
 
+def link_address(address: IPAddress, oif: str) -> str:
+    """The link address (MAC) of a neighbour on link `oif`, as hex; empty where the kernel does not know it."""
+    try:
+        with NetlinkSocket() as netlink:
+            body = rtnetlink.encode_neighbour_lookup(address, socket.if_nametoindex(oif))
+            return rtnetlink.decode_neighbour(netlink.get(rtnetlink.RTM_GETNEIGH, body).body).hex(":")
+    except OSError:  # ENOENT: nobody has asked for it yet
+        return ""
+
+
 def link_kind(name: str) -> str:
     """The kind of a link: `bridge`, `wireguard`, `tun`; nothing where it has none or is not there."""
     try:

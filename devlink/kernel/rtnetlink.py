@@ -1,6 +1,6 @@
-"""rtnetlink's messages for links, addresses, routes and nexthop objects, as octets and back; no I/O.
+"""rtnetlink's messages for links, addresses, neighbours, routes and nexthop objects, as octets and back; no I/O.
 
-Numbers and layouts are those of linux/rtnetlink.h, if_link.h, if_addr.h and nexthop.h.
+Numbers and layouts are those of linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h and nexthop.h.
 """
 
 import ipaddress
@@ -15,6 +15,7 @@ from devlink.kernel.netlink import attribute, attribute_u32, parse_attributes, u
 
 RTM_GETLINK, RTM_GETADDR = 18, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_GETNEIGH = 30
 RTM_GETNEXTHOP = 106
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 1, 4, 5, 6, 7, 8, 9
@@ -22,6 +23,7 @@ RTA_TABLE, RTA_VIA, RTA_NH_ID = 15, 18, 30
 RTAX_MTU = 2
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+NDA_DST, NDA_LLADDR = 1, 2
 NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 RT_TABLE_COMPAT = 252
@@ -38,6 +40,7 @@ KINDS = {
 _RTMSG = struct.Struct("=8BI")
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=4BI")
+_NDMSG = struct.Struct("=B3xiHBB")
 _NHMSG = struct.Struct("=4BI")
 _RTNEXTHOP = struct.Struct("=HBBi")
 _NEXTHOP_GROUP_ENTRY = struct.Struct("=IBBH")
@@ -145,6 +148,16 @@ def encode_link_lookup(name: str) -> bytes:
 def encode_address_dump() -> bytes:
     """The body that asks for all addresses of both families."""
     return _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+
+
+def encode_neighbour_lookup(address: IPAddress, oif: int) -> bytes:
+    """The body that asks for the link address of a neighbour out of the interface with index `oif`."""
+    return _NDMSG.pack(family_of(address), oif, 0, 0, 0) + attribute(NDA_DST, address.packed)
+
+
+def decode_neighbour(body: bytes) -> bytes:
+    """The link address of an RTM_NEWNEIGH; empty where the kernel has not learnt it."""
+    return parse_attributes(body, _NDMSG.size).get(NDA_LLADDR, b"")
 
 
 def encode_nexthop_dump() -> bytes:
