@@ -1,4 +1,4 @@
-"""The user's profiles: the files in the configuration folder, found by name or by path."""
+"""The user's profiles by name or by path: the files in the configuration folder, and what clusters gave."""
 
 import difflib
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import platformdirs
 
+from devlink.agent import cache
+from devlink.agent.cache import Origin
 from devlink.core.codec import DecodeError, decode
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import MAX_BYTES, decode_profile
@@ -29,7 +31,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownProfile:
-    """One file in the folder of profiles."""
+    """One file in the folder of profiles, or the copy of what a cluster gave."""
 
     path: Path
     name: str
@@ -37,6 +39,10 @@ class KnownProfile:
     profile: BridgeProfile | None = None
     error: DevlinkError | None = None
     """Why `profile` is None."""
+    origin: Origin | None = None
+    """The cluster that gave it; None for a file of the user's."""
+    fetched: float = 0.0
+    """When it did, Unix seconds."""
 
 
 def config_folder() -> Path:
@@ -74,6 +80,23 @@ def shown(text: str) -> str:
 
 
 def known_profiles() -> tuple[KnownProfile, ...]:
+    """Every profile that `up` knows by its name: the files in the user's folder, and what clusters gave.
+
+    A file goes before what a cluster gave under the same name.
+    """
+    files = in_folder()
+    names = {known.name for known in files}
+    given = {kept.name: kept for kept in sorted(cache.every(), key=lambda kept: kept.fetched) if kept.name not in names}
+    fetched = (
+        KnownProfile(
+            path=cache.path_of(kept), name=name, profile=kept.profile, origin=kept.origin, fetched=kept.fetched
+        )
+        for name, kept in given.items()
+    )
+    return tuple(sorted((*files, *fetched), key=lambda known: (known.name, known.path)))
+
+
+def in_folder() -> tuple[KnownProfile, ...]:
     """Every profile in the user's folder, by name; broken ones too."""
     folder = config_folder() / "profiles"
     found = []
@@ -95,24 +118,35 @@ def load(name_or_path: str) -> BridgeProfile:
     Raises UsageError where there is none or there are two, ProfileError where it is invalid.
     """
     check_argument(name_or_path)
-    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+    if is_path(name_or_path):
         return read_profile(Path(name_or_path))
     return _named(name_or_path, known_profiles())
 
 
+def is_path(argument: str) -> bool:
+    """Whether an argument means a file, not a profile's name."""
+    return "/" in argument or argument.endswith((".yaml", ".yml"))
+
+
 def default_profile() -> BridgeProfile:
-    """What a bare `devlink up` means: `default` of config.toml, else the only known profile. Raises UsageError."""
+    """What is meant where no profile is named and no cluster is asked. Raises UsageError.
+
+    `default` of config.toml, else the only file, else, without files, the only one that a cluster gave.
+    """
     known = known_profiles()
+    files = tuple(each for each in known if each.origin is None)
     name = configured_default()
     if name is not None:
         return _named(name, known, why=f"It is the default in {config_folder() / 'config.toml'}.")
-    if len(known) == 1:
-        return _opened(known[0])
+    for only in (files, known):
+        if len(only) == 1:
+            return _opened(only[0])
     if not known:
         raise UsageError(
             "There is no profile yet.",
-            why=f"{config_folder() / 'profiles'} holds none.",
-            next_step="Put the cluster's profile there, or name its file: `devlink up ./FILE.yaml`.",
+            why=f"{config_folder() / 'profiles'} holds none, and no cluster gave one.",
+            next_step="Fetch it from a cluster (`devlink profile fetch`), put a file there, or name one: "
+            "`devlink up ./FILE.yaml`.",
         )
     raise UsageError(
         "Which profile?",
@@ -149,7 +183,7 @@ def check_argument(name_or_path: str | None) -> None:
 def absolute(name_or_path: str | None) -> str:
     """An argument in a form that means the same to a process with another working directory; empty for none."""
     text = name_or_path or ""
-    return str(Path(text).absolute()) if "/" in text or text.endswith((".yaml", ".yml")) else text
+    return str(Path(text).absolute()) if is_path(text) else text
 
 
 def configured_default() -> str | None:

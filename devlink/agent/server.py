@@ -1,6 +1,7 @@
 """The agent's process: its socket and its verbs."""
 
 import asyncio
+import dataclasses
 import fcntl
 import logging
 import os
@@ -9,11 +10,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from devlink.agent import cache
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
-from devlink.agent.profiles import choose
+from devlink.agent.refresh import Refresher, held
 from devlink.agent.session import Wish
-from devlink.agent.supervisor import Supervisor
-from devlink.errors import DevlinkError, NotPermittedError, NotUpError, UsageError
+from devlink.agent.sources import Obtained, obtain
+from devlink.agent.supervisor import Progress, Supervisor
+from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, UsageError
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private
 from devlink.rpc.peer import Peer
@@ -33,8 +36,9 @@ IDLE_LIMIT = 1.0
 class Agent:
     """The verbs, for the user whose agent it is (and root)."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, refresher: Refresher) -> None:
         self._supervisor = supervisor
+        self._refresher = refresher
         self.stop = asyncio.Event()
         self.caller_gone = asyncio.Event()
         self.server = Server(
@@ -45,24 +49,47 @@ class Agent:
         )
 
     async def _up(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        profile = _parameter(call, "profile", str, "")
+        profile, context = _parameter(call, "profile", str, ""), _parameter(call, "context", str, "")
+        environ = {str(name): str(value) for name, value in _parameter(call, "environment", dict, os.environ).items()}
 
         async def progress(step: str, done: bool) -> None:
             if call.more and not caller.finished:
                 await caller.send({"step": step, "done": done})
 
         try:
-            await progress(f"read {profile or 'the default profile'}", False)
-            wish = Wish(
-                profile=await asyncio.to_thread(choose, profile),
-                dns=_parameter(call, "dns", bool, True),
-                routes=_parameter(call, "routes", bool, True),
-            )
-            await progress(f"profile {wish.profile.metadata.name}", True)
-            replace = _parameter(call, "replace", bool, False)
-            return {"session": await self._supervisor.up(wish, replace=replace, progress=progress)}
+            await progress(_reading(profile, context), False)
+            obtained = await obtain(profile, context, environ)
+            await progress(_source(obtained), True)
+            session = await self._bring_up(obtained, call, progress)
+            self._refresher.follow(str(session["name"]), environ, stale=bool(obtained.findings))
+            return {"session": session}
         except asyncio.CancelledError:  # once something is changed, the supervisor says what came of it
             raise NotUpError("It was cancelled before anything was changed.") from None
+
+    async def _bring_up(self, obtained: Obtained, call: Call, progress: Progress) -> Mapping[str, Any]:
+        """The newest edition, or the one that came up here last where the newest claims more than is trusted."""
+        replace = _parameter(call, "replace", bool, False)
+        wish = Wish(
+            profile=obtained.profile,
+            dns=_parameter(call, "dns", bool, True),
+            routes=_parameter(call, "routes", bool, True),
+            origin=obtained.origin,
+            fetched=obtained.fetched,
+            version=obtained.version,
+            pins=obtained.pins,
+        )
+        try:
+            session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=obtained.findings)
+        except NotTrustedError as error:
+            if obtained.good is None:
+                raise
+            await progress(f"the newest profile is not trusted: {error.what}", True)
+            notes = (*obtained.findings, held(obtained.good.metadata.name, error))
+            wish = dataclasses.replace(wish, profile=obtained.good)
+            session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=notes)
+        if wish.origin is not None:
+            await asyncio.to_thread(cache.note_good, wish.origin, wish.profile)
+        return session
 
     async def _down(self, _: Session, call: Call) -> Mapping[str, Any]:
         name = _parameter(call, "session", str, "") or None
@@ -92,8 +119,20 @@ class Agent:
         return {}
 
 
+def _reading(profile: str, context: str) -> str:
+    return f"ask the cluster of context {context}" if context else f"read {profile or 'the default profile'}"
+
+
+def _source(obtained: Obtained) -> str:
+    name = obtained.profile.metadata.name
+    if obtained.origin is None:
+        return f"profile {name}"
+    given = "the copy that is kept here" if obtained.findings else "as it is published now"
+    return f"profile {name} of context {obtained.origin.context}, {given}"
+
+
 def _without_times(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**status, "sessions": [{**session, "since": 0} for session in status.get("sessions", ())]}
+    return {**status, "sessions": [{**session, "since": 0, "age": 0} for session in status.get("sessions", ())]}
 
 
 def _admit(peer: Peer) -> DevlinkError | None:
@@ -126,11 +165,14 @@ async def serve(*, linger: bool) -> None:
     if not activated:
         listeners = [bind_private(agent_socket())]
     supervisor = Supervisor(sessions_folder())
-    agent = Agent(supervisor)
+    refresher = Refresher(supervisor)
+    agent = Agent(supervisor, refresher)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop.set)
     await supervisor.resume()
+    for name in supervisor.names:
+        refresher.follow(name, os.environ, stale=True)
     accepting = [spawn(agent.server.serve(each), name="accept") for each in listeners]
     notify("READY=1")
     while not agent.stop.is_set():
@@ -147,6 +189,7 @@ async def serve(*, linger: bool) -> None:
     if not activated:
         agent_socket().unlink(missing_ok=True)
     await agent.server.close()
+    refresher.close()
     supervisor.close()
     for each in listeners:
         each.close()

@@ -1,13 +1,16 @@
 """One session of the agent: what was asked for, where it stands, and how that is shown."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from devlink.agent.cache import Origin
 from devlink.core.codec import encode
 from devlink.core.findings import Finding
 from devlink.core.plan import Plan
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
 
 
@@ -29,6 +32,14 @@ class Wish:
     profile: BridgeProfile
     dns: bool = True
     routes: bool = True
+    origin: Origin | None = None
+    """The cluster that gave the profile; None for a file."""
+    fetched: float = 0.0
+    """When it gave it, Unix seconds; 0 for a file."""
+    version: str = ""
+    """The ConfigMap's resourceVersion then."""
+    pins: tuple[IPAddress, ...] = ()
+    """Addresses that keep their way besides those that the helper knows: the API server's, a proxy's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +59,8 @@ class Session:
     """What keeps it from being up."""
     remarks: tuple[Finding, ...] = ()
     """What verification noticed, and what does not keep it from being up."""
+    notes: tuple[Finding, ...] = ()
+    """What is to be said of the profile's source: an old copy is used, a newer one waits."""
     applied: bool = False
     """Whether the helper has it, as far as this agent knows."""
     ending: bool = False
@@ -77,8 +90,12 @@ class Session:
             "mode": self.plan.mode.value,
             "reason": self.plan.reason,
             "revision": self.wish.profile.metadata.revision,
+            "context": self.wish.origin.context if self.wish.origin else "",
+            "age": round(max(0.0, time.time() - self.wish.fetched)) if self.wish.origin else 0,
             "routes": list(self.installed),
             "zones": [str(zone.suffix) for zone in self.plan.desired.zones],
             "resolver": self.resolver,
-            "findings": [encode(finding) for finding in (*self.trouble, *self.remarks, *self.plan.findings)],
+            "findings": [
+                encode(finding) for finding in (*self.trouble, *self.notes, *self.remarks, *self.plan.findings)
+            ],
         }

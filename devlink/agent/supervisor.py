@@ -1,6 +1,7 @@
 """The sessions of one user: brought up whole or not at all, kept up while helpers come and go, taken down."""
 
 import asyncio
+import dataclasses
 import json
 import logging
 import time
@@ -13,8 +14,9 @@ from devlink.agent import verify
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
 from devlink.agent.session import Session, State, Wish
+from devlink.agent.trouble import differences, not_installed, still_there
 from devlink.core.codec import decode, encode
-from devlink.core.findings import Finding, Severity
+from devlink.core.findings import Finding
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError, reason
 from devlink.faults import POINTS, fault_point
@@ -68,8 +70,13 @@ class Supervisor:
             "sessions": [session.shown(now) for session in self._sessions.values()],
         }
 
-    async def up(self, wish: Wish, *, replace: bool, progress: Progress) -> Mapping[str, Any]:
-        """Bring a profile up: verified, or rolled back with the DevlinkError that says why. Cancelling rolls back."""
+    async def up(
+        self, wish: Wish, *, replace: bool, progress: Progress, notes: tuple[Finding, ...] = ()
+    ) -> Mapping[str, Any]:
+        """Bring a profile up: verified, or rolled back with the DevlinkError that says why. Cancelling rolls back.
+
+        `notes` are shown with it: what is to be said of the profile's source.
+        """
         name = wish.profile.metadata.name
         async with self._lock:
             present = self._sessions.get(name)
@@ -78,7 +85,7 @@ class Supervisor:
             await self._link.ready()
             plan = await self._plan(wish)
             await progress(f"routing {plan.mode.value}: {plan.reason}", True)
-            session = Session(wish=wish, plan=plan, since=time.monotonic())
+            session = Session(wish=wish, plan=plan, since=time.monotonic(), notes=notes)
             self._sessions[name] = session
             self._tell()
             try:
@@ -165,14 +172,14 @@ class Supervisor:
                     log.warning("%s was taken down by another hand", session.name)
                     self._forget(session.name)
                 elif session.applied:
-                    trouble = _differences(session, theirs[session.name], state)
+                    trouble = differences(session, theirs[session.name], state)
                     session.enter(State.DEGRADED if trouble else State.UP, time.monotonic(), *trouble)
 
     def _not_known(self, error: DevlinkError) -> None:
         """The helper is there, and slow or silent: nobody knows what it has."""
         for session in self._sessions.values():
             if session.applied and session.state is not State.CONNECTING and not session.ending:
-                session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
+                session.enter(State.DEGRADED, time.monotonic(), not_installed(error))
         self._tell()
 
     async def resume(self) -> None:
@@ -205,9 +212,67 @@ class Supervisor:
         """Let go of the helper; leases then run out."""
         self._link.close()
 
+    def wish(self, name: str) -> Wish | None:
+        """What is wanted of the session of that name; None where there is none, or where it is about to end."""
+        session = self._sessions.get(name)
+        return session.wish if session is not None and not session.ending else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all sessions."""
+        return tuple(self._sessions)
+
+    def note(self, name: str, *notes: Finding) -> None:
+        """What is to be said from now on of the source of a session's profile."""
+        session = self._sessions.get(name)
+        if session is not None and session.notes != notes:
+            session.notes = notes
+            self._tell()
+
+    def is_current(self, name: str, now: float) -> None:
+        """At Unix time `now` the cluster still published what that session has."""
+        session = self._sessions.get(name)
+        if session is not None:
+            session.wish = dataclasses.replace(session.wish, fetched=now)
+
+    async def renew(self, wish: Wish) -> None:
+        """Go over to a newer edition of a session's profile: only what differs is touched, and verified again.
+
+        Raises the DevlinkError that keeps it from that; the edition that was up stays up.
+        """
+        async with self._lock:
+            session = self._sessions.get(wish.profile.metadata.name)
+            if session is None or session.ending or session.state is not State.UP:
+                return  # what comes up again takes the newest edition by itself
+            before = (session.wish, session.plan)
+            plan = await self._plan(wish)
+            session.wish, session.plan = wish, plan
+            if plan.desired != before[1].desired:
+                try:
+                    await self._establish(session, progress=_no_progress)
+                except DevlinkError as error:
+                    session.wish, session.plan = before
+                    await self._stay_with(session, error)
+                    raise
+            self._keep(session.name, wish)
+            self._tell()
+
+    async def _stay_with(self, session: Session, error: DevlinkError) -> None:
+        """After a renewal that failed: what was up before it is up again."""
+        if not session.applied and not isinstance(error, HelperError):
+            session.applied = True  # the newer one was refused, and nothing was touched
+            return
+        try:
+            session.installed = tuple((await self._link.apply(session.plan.desired))["routes"])
+            await self._link.confirm(session.name)
+        except DevlinkError as failure:
+            log.error("%s cannot be brought back: %s", session.name, failure)
+            session.enter(State.DEGRADED, time.monotonic(), not_installed(failure))
+            self._tell()
+
     async def _plan(self, wish: Wish) -> Plan:
         observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
-        return make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns)
+        return make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins)
 
     async def _establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
         desired = session.plan.desired
@@ -262,9 +327,9 @@ class Supervisor:
                 failures.setdefault(session.name, error)
         for old in before:
             if old.name in failures and old.name in theirs:  # the helper has it as before, and the next look compares
-                old.enter(State.DEGRADED, time.monotonic(), _trouble(failures[old.name]))
+                old.enter(State.DEGRADED, time.monotonic(), not_installed(failures[old.name]))
             elif old.name in failures:
-                old.lose(time.monotonic(), _trouble(failures[old.name]))
+                old.lose(time.monotonic(), not_installed(failures[old.name]))
         self._tell()
         return next(iter(failures.values()), None)
 
@@ -286,7 +351,7 @@ class Supervisor:
         """The helper died over it, or hangs. Whoever comes back takes it back, and is not asked for it again."""
         session = self._sessions[name]
         session.ending = True
-        session.enter(State.DEGRADED, time.monotonic(), _still_there(error))
+        session.enter(State.DEGRADED, time.monotonic(), still_there(error))
         self._keep(name, None)
         self._tell()
 
@@ -299,7 +364,7 @@ class Supervisor:
         for session in self._sessions.values():
             if session.state is not State.CONNECTING and not session.ending:
                 session.applied = False
-                session.enter(State.DEGRADED, time.monotonic(), _trouble(error))
+                session.enter(State.DEGRADED, time.monotonic(), not_installed(error))
         self._tell()
 
     async def _helper_returned(self) -> None:
@@ -321,7 +386,7 @@ class Supervisor:
             log.error("%s cannot be brought up again: %s", session.name, error)
             if session.applied:
                 await self._release_quietly(session.name)
-            session.lose(time.monotonic(), _trouble(error))
+            session.lose(time.monotonic(), not_installed(error))
         self._tell()
 
     async def _release_quietly(self, name: str) -> None:
@@ -356,43 +421,6 @@ class Supervisor:
                 log.warning("%s cannot be read: %s", path, error)
                 path.unlink(missing_ok=True)
         return kept
-
-
-def _trouble(error: DevlinkError) -> Finding:
-    return Finding(
-        code="DL-NOT-INSTALLED", severity=Severity.ERROR, title=error.what, evidence=error.why, fix=error.next_step
-    )
-
-
-def _still_there(error: DevlinkError) -> Finding:
-    return Finding(
-        code="DL-STILL-THERE",
-        severity=Severity.ERROR,
-        title="It was taken down, but the helper has not said that it is gone. It goes when the helper is back.",
-        evidence=error.what,
-        fix=error.next_step,
-    )
-
-
-def _differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """What the helper says of a session, and of what all share, that is not as it was installed."""
-    again = f"`devlink up` with {session.name} puts it back"
-    found = []
-    # The helper misses what the kernel has dropped; we miss also what the helper no longer wants.
-    if missing := [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]:
-        shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
-    if session.plan.desired.zones and state["resolver"] != session.resolver:
-        shown = f"the resolver mode was {session.resolver}, and is {state['resolver'] or 'none'}"
-        found.append(("DL-RESOLVER-GONE", "Programs no longer ask devlink for names.", shown))
-    if session.plan.desired.zones and state["forwarder"] != "serving":
-        found.append(
-            ("DL-FORWARDER-AWAY", "The forwarder does not serve at this moment.", f"it is {state['forwarder']}")
-        )
-    return tuple(
-        Finding(code=code, severity=Severity.ERROR, title=title, evidence=shown, fix=again)
-        for code, title, shown in found
-    )
 
 
 async def _no_progress(_: str, __: bool) -> None:

@@ -1,11 +1,13 @@
 """`up --dry-run`: the plan in words that a network engineer can type."""
 
+import asyncio
+import os
 import socket
 from collections.abc import Iterable
 
 import click
 
-from devlink.agent.profiles import choose
+from devlink.agent.sources import obtain
 from devlink.core.plan import addresses_of_interest, make_plan, protect
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
@@ -16,14 +18,16 @@ from devlink.resolvers.direct import Direct
 from devlink.resolvers.files.client import FilesClient
 
 
-def show_plan(profile: str, *, with_dns: bool, with_routes: bool) -> int:
-    """Print what `up` would install. Needs neither agent nor helper, and changes nothing.
+def show_plan(profile: str, context: str, *, with_dns: bool, with_routes: bool) -> int:
+    """Print what `up` would install. Needs neither agent nor helper, and changes nothing of the machine's network.
 
     Raises ConflictError where the helper would refuse the plan for the routes of others.
     """
-    wanted = choose(profile)
-    observed = observe(addresses_of_interest(wanted))
-    plan = make_plan(wanted, observed, with_dns=with_dns, with_routes=with_routes)
+    obtained = asyncio.run(obtain(profile, context, os.environ))
+    observed = observe(addresses_of_interest(obtained.profile))
+    plan = make_plan(
+        obtained.profile, observed, with_dns=with_dns, with_routes=with_routes, pins=obtained.pins
+    )  # fmt: skip
     desired = plan.desired
     check_foreign(desired.routes, observed)
     click.echo(f"# routing {plan.mode.value}: {plan.reason}")
@@ -35,7 +39,7 @@ def show_plan(profile: str, *, with_dns: bool, with_routes: bool) -> int:
     for zone in desired.zones:
         servers = ", ".join(f"{s.address} ({s.transport.value})" for s in zone.servers)
         click.echo(f"# names in {zone.suffix} to {servers}")
-    for finding in plan.findings:
+    for finding in (*obtained.findings, *plan.findings):
         click.echo(f"# {finding.severity.value} {finding.code}: {finding.title} {finding.evidence}".rstrip())
         if finding.fix:
             click.echo(f"#   {finding.fix}")

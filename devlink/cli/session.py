@@ -23,29 +23,39 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 @click.command()
 @click.argument("profile", required=False)
+@click.option(
+    "--context", default="", metavar="C", help="The profile that the cluster of kubeconfig context C publishes."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be installed, and change nothing.")
 @click.option("--replace", is_flag=True, help="Take down your other sessions in the same step.")
 @click.option("--no-dns", is_flag=True, help="Leave the resolver alone: routes only.")
 @click.option("--no-routes", is_flag=True, help="Install no routes: names only.")
 @click.option("--foreground", is_flag=True, help="Stay, and take it down on Ctrl-C (exit code 0).")
-def up(profile: str | None, dry_run: bool, replace: bool, no_dns: bool, no_routes: bool, foreground: bool) -> int:
+def up(
+    profile: str | None, context: str, dry_run: bool, replace: bool, no_dns: bool, no_routes: bool, foreground: bool
+) -> int:
     """Bring PROFILE up: its routes and names, verified, or nothing at all.
 
-    PROFILE is a name that `devlink profile list` shows, or a file. Without it: the default of config.toml, or the only
-    profile there is.
+    PROFILE is a name that `devlink profile list` shows, or a file. Without it: the default of config.toml, else the
+    only file in the folder of profiles, else what the cluster of the current kubeconfig context publishes.
     """
     from devlink.agent.profiles import absolute, check_argument
 
     check_argument(profile)
     chosen = absolute(profile)
+    if chosen and context:
+        raise UsageError("PROFILE and --context both say which profile.", next_step="Leave one of them out.")
     if no_dns and no_routes:
         raise UsageError("With neither routes nor names there is nothing to bring up.")
     if dry_run:
         from devlink.cli.plan import show_plan
 
-        return show_plan(chosen, with_dns=not no_dns, with_routes=not no_routes)
+        return show_plan(chosen, context, with_dns=not no_dns, with_routes=not no_routes)
     began = time.monotonic()
-    wish = {"profile": chosen, "replace": replace, "dns": not no_dns, "routes": not no_routes}
+    wish = {
+        "profile": chosen, "context": context, "environment": dict(os.environ),
+        "replace": replace, "dns": not no_dns, "routes": not no_routes,
+    }  # fmt: skip
     # In the foreground, whatever ends this command ends what it brought up. Else SIGTERM and SIGHUP kill it, and the
     # agent takes back what nobody waits for.
     ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if foreground else (signal.SIGINT,)
@@ -257,6 +267,10 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
     state = click.style(session["state"], fg=colour, bold=True)
     click.echo(f"{session['name']}  {state}  for {duration(session['since'])}", err=err)
     tell = _Lines(err=err)
+    if session["context"]:
+        revision = f", revision {session['revision']}" if session["revision"] else ""
+        given = f"from the cluster of context {session['context']}, {duration(session['age'])} ago{revision}"
+        tell.line("  profile   ", given)
     tell.line("  routing   ", f"{session['mode']}: {session['reason']}")
     routes = session["routes"]
     for index, route in enumerate(routes[:8]):

@@ -1,0 +1,121 @@
+"""The profiles that clusters published, as they were fetched last: what `up` lives by while an API is away."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import platformdirs
+
+from devlink.core.codec import decode, encode
+from devlink.core.profile import BridgeProfile
+from devlink.errors import reason
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 16 * 1024 * 1024
+"""Octets of one file: two profiles of the greatest size as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whose words a profile is."""
+
+    context: str
+    """The kubeconfig's context, or the login."""
+    server: str
+    """The API's URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The last profile that one API gave."""
+
+    origin: Origin
+    fetched: float
+    """Unix seconds."""
+    version: str = ""
+    """The ConfigMap's resourceVersion."""
+    profile: BridgeProfile
+    good: BridgeProfile | None = None
+    """The last one that came up here and was verified, where that is another."""
+
+    @property
+    def name(self) -> str:
+        return self.profile.metadata.name
+
+    @property
+    def last_good(self) -> BridgeProfile:
+        return self.good or self.profile
+
+
+def keep(origin: Origin, profile: BridgeProfile, version: str, now: float) -> Kept:
+    """Note what an API gave at Unix time `now`. One that came up before stays beside it until this one has."""
+    before = of_server(origin.server)
+    good = None
+    if before is not None and before.name == profile.metadata.name and before.last_good != profile:
+        good = before.last_good
+    kept = Kept(origin=origin, fetched=now, version=version, profile=profile, good=good)
+    _write(kept)
+    return kept
+
+
+def note_good(origin: Origin, profile: BridgeProfile) -> None:
+    """`profile` came up and was verified."""
+    kept = of_server(origin.server)
+    if kept is not None and kept.profile == profile and kept.good is not None:
+        _write(replace(kept, good=None))
+
+
+def of_server(server: str) -> Kept | None:
+    """What that API gave last."""
+    return _read(_path(server))
+
+
+def named(name: str) -> Kept | None:
+    """The profile of that name; of several clusters', the one that was fetched last."""
+    return max((kept for kept in every() if kept.name == name), key=lambda kept: kept.fetched, default=None)
+
+
+def every() -> tuple[Kept, ...]:
+    """All that is kept, by name."""
+    found = (_read(path) for path in sorted(_folder().glob("*.json")))
+    return tuple(
+        sorted((kept for kept in found if kept is not None), key=lambda kept: (kept.name, kept.origin.context))
+    )
+
+
+def path_of(kept: Kept) -> Path:
+    """The file in which it is."""
+    return _path(kept.origin.server)
+
+
+def _folder() -> Path:
+    return Path(platformdirs.user_cache_dir("devlink")) / "profiles"
+
+
+def _path(server: str) -> Path:
+    return _folder() / f"{hashlib.sha256(server.encode()).hexdigest()[:16]}.json"
+
+
+def _read(path: Path) -> Kept | None:
+    try:
+        with path.open("rb") as file:
+            return decode(Kept, json.loads(file.read(MAX_BYTES)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:  # a DecodeError is a ValueError
+        log.warning("%s is damaged, and no help: %s", path, reason(error)[:300])
+        return None
+
+
+def _write(kept: Kept) -> None:
+    path = path_of(kept)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(encode(kept)), "utf-8")
+        temporary.replace(path)
+    except OSError as error:  # no reason to do without the profile now
+        log.warning("the profile of %s cannot be kept for when its API is away: %s", kept.origin.context, error)

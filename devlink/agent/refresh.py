@@ -1,0 +1,164 @@
+"""Keeps sessions at the newest edition of their profile: watches what their clusters publish, and goes over to it.
+
+Five thousand laptops must not hurt an API server. Each holds one watch on the metadata of one object, renewed after
+five to ten minutes: 5,000 / 450 s = 11 requests a second, of about 1 KB each. A change is told to all at once, in 1 KB;
+each then waits up to a minute by chance before it fetches the whole: 5,000 / 60 s = 83 requests a second, for a minute.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from devlink.agent.sources import Obtained, broken, fetch
+from devlink.agent.supervisor import Supervisor
+from devlink.cluster.access import Access
+from devlink.core.findings import Finding, Severity
+from devlink.errors import ClusterError, DevlinkError, NotTrustedError, ProfileError, reason
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+WATCH = (300.0, 600.0)
+"""Seconds that one watch lasts, and that pass between two looks where watching is not allowed."""
+SPREAD = 60.0
+"""Seconds over which laptops fetch what has changed."""
+PAUSES = (15.0, 600.0)
+"""Seconds after a first failure, and the longest; doubled in between, and halved to one and a half by chance."""
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""Accept header: what an API server sends of an object is then about 1 KB, however large the object is."""
+
+
+class Refresher:
+    """One task for each session whose profile came from a cluster."""
+
+    def __init__(self, supervisor: Supervisor, *, chance: random.Random | None = None) -> None:
+        """`chance` draws the jitter."""
+        self._supervisor = supervisor
+        self._chance = chance or random.Random()  # noqa: S311  # spreads load, keeps no secret
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def follow(self, name: str, environ: Mapping[str, str], *, stale: bool) -> None:
+        """From now on keep that session at what its cluster publishes; `stale`: it may have published another one."""
+        self._stop(name)
+        wish = self._supervisor.wish(name)
+        if wish is not None and wish.origin is not None:
+            self._tasks[name] = spawn(self._follow(name, environ, "" if stale else wish.version), name=f"follow {name}")
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        for name in list(self._tasks):
+            self._stop(name)
+
+    def _stop(self, name: str) -> None:
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.cancel()
+
+    async def _follow(self, name: str, environ: Mapping[str, str], version: str) -> None:
+        """`version`: the one that is up; empty where that is not known."""
+        pause, longest = PAUSES
+        while (wish := self._supervisor.wish(name)) is not None:
+            assert wish.origin is not None
+            try:
+                access = await _access(wish.origin.context, environ)
+                if version and not await self._has_changed(access, environ, version):
+                    self._supervisor.is_current(name, time.time())
+                    continue
+                if version:
+                    await asyncio.sleep(self._chance.uniform(0, SPREAD))
+                obtained = await fetch(access, environ)
+                version, pause = obtained.version, PAUSES[0]
+                await self._go_over(name, obtained)
+            except DevlinkError as error:
+                self._tell_failure(name, error)
+                await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
+                pause = min(2 * pause, longest)
+
+    async def _has_changed(self, access: Access, environ: Mapping[str, str], version: str) -> bool:
+        """Wait until what is published is not `version` any more: True; False when the watch's time is over."""
+        from devlink.cluster.api import Api
+        from devlink.cluster.publication import CONFIG_MAP, NAMESPACE
+
+        seconds = self._chance.uniform(*WATCH)
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+        async with Api(access, environ=environ) as api:
+            try:
+                field = {"fieldSelector": f"metadata.name={CONFIG_MAP}"}
+                events = api.watch(path, field, resource_version=version, seconds=seconds, accept=METADATA)
+                async for kind, found in events:
+                    if kind in ("ADDED", "MODIFIED") and found["metadata"].get("resourceVersion") != version:
+                        return True
+                return False
+            except ClusterError as error:
+                if error.status == 410:  # too long ago to say what has happened since
+                    return True
+                if error.status != 403:
+                    raise
+        await asyncio.sleep(seconds)  # it may be got, and not be watched
+        async with Api(access, environ=environ) as api:
+            found = await api.get(f"{path}/{CONFIG_MAP}", accept=METADATA)
+        return bool(found["metadata"].get("resourceVersion") != version)
+
+    async def _go_over(self, name: str, obtained: Obtained) -> None:
+        wish = self._supervisor.wish(name)
+        profile = obtained.profile
+        if wish is None:
+            return
+        if profile.metadata.name != name:
+            self._supervisor.note(name, renamed(name, profile.metadata.name))
+            return
+        newer = replace(
+            wish, profile=profile, origin=obtained.origin, fetched=obtained.fetched, version=obtained.version,
+            pins=obtained.pins,
+        )  # fmt: skip
+        try:
+            await self._supervisor.renew(newer)
+        except DevlinkError as error:
+            log.warning("the newer profile of %s is not used: %s", name, error)
+            self._supervisor.note(name, held(name, error))
+            return
+        if profile != wish.profile:
+            log.info("%s goes on with a newer profile, revision %s", name, profile.metadata.revision or "-")
+        self._supervisor.note(name, *obtained.findings)
+
+    def _tell_failure(self, name: str, error: DevlinkError) -> None:
+        if isinstance(error, ProfileError):
+            self._supervisor.note(name, broken(error))
+        else:  # its API is away: the session does not need it
+            log.info("what the cluster of %s publishes cannot be seen: %s", name, error)
+
+
+async def _access(context: str, environ: Mapping[str, str]) -> Access:
+    from devlink.cluster.contexts import choose_access
+
+    return await asyncio.to_thread(choose_access, context, environ)
+
+
+def held(name: str, error: DevlinkError) -> Finding:
+    """A newer profile that cannot be gone over to."""
+    trust = isinstance(error, NotTrustedError)
+    return Finding(
+        code="DL-PROFILE-HELD",
+        severity=Severity.WARNING,
+        title="A newer profile waits: it claims more than this machine trusts it with. The last good one is used."
+        if trust
+        else "The newer profile does not work here. The last good one is used.",
+        evidence=reason(error),
+        fix=f"look at it and trust it, then go over to it: devlink trust {name}; devlink up {name}"
+        if trust
+        else error.next_step,
+    )
+
+
+def renamed(name: str, other: str) -> Finding:
+    """The cluster publishes under another name now; trust goes by the name, so this is another profile."""
+    return Finding(
+        code="DL-PROFILE-HELD",
+        severity=Severity.WARNING,
+        title=f"The cluster publishes its profile under another name now: {other}.",
+        evidence=f"{name} stays as it is",
+        fix=f"devlink up {other} --replace",
+    )

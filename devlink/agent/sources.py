@@ -1,0 +1,201 @@
+"""Which profile `up` means, and its newest edition: a file, else what its cluster publishes, else what it gave last."""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from devlink.agent import cache, profiles
+from devlink.agent.cache import Kept, Origin
+from devlink.cluster.access import Access
+from devlink.core.findings import Finding, Severity
+from devlink.core.prefixes import IPAddress
+from devlink.core.profile import BridgeProfile
+from devlink.errors import ClusterError, DevlinkError, ProfileError, UsageError, reason
+
+PATIENCE = 15.0
+"""Seconds for a cluster to give a profile that we do not have yet: a program that signs in may take some of them."""
+PATIENCE_WITH_CACHE = 3.0
+"""Seconds where we could do without: somebody waits for `up`."""
+RESOLVE_LIMIT = 1.0
+"""Seconds to find the addresses that must keep their way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obtained:
+    """A profile to bring up, and what to say of where it comes from."""
+
+    profile: BridgeProfile
+    origin: Origin | None = None
+    """None for a file, which is as new as its user keeps it."""
+    fetched: float = 0.0
+    """Unix seconds; 0 for a file."""
+    version: str = ""
+    """The ConfigMap's resourceVersion: from where it is watched."""
+    good: BridgeProfile | None = None
+    """The edition that came up here last, where that is another one."""
+    pins: tuple[IPAddress, ...] = ()
+    """The API server's and the proxy's own addresses: they keep their way."""
+    findings: tuple[Finding, ...] = ()
+
+
+async def obtain(argument: str, context: str, environ: Mapping[str, str]) -> Obtained:
+    """The profile that `devlink up ARGUMENT` or `devlink up --context CONTEXT` means; both may be empty.
+
+    `environ` is the user's: KUBECONFIG, proxies, and what programs that sign in need. Raises UsageError, ProfileError,
+    ClusterError.
+    """
+    if context:
+        return await from_cluster(context, environ)
+    if argument:
+        if profiles.is_path(argument):
+            return await _from_file(argument)
+        return await _named(argument, environ)
+    default = await asyncio.to_thread(profiles.configured_default)
+    if default is not None:
+        return await _named(default, environ)
+    files = await asyncio.to_thread(profiles.in_folder)
+    if len(files) == 1:
+        return await _from_file("")
+    try:
+        return await from_cluster("", environ)
+    except DevlinkError as error:
+        if isinstance(error, ProfileError) or not (files or _is_unconfigured(error)):
+            raise
+        return await _from_file("", besides=reason(error))
+
+
+async def from_cluster(context: str, environ: Mapping[str, str], kept: Kept | None = None) -> Obtained:
+    """What the cluster of `context` publishes (empty: the current one), else the `kept` copy or its last one.
+
+    Raises DevlinkError where neither can be had.
+    """
+    from devlink.cluster.contexts import choose_access
+
+    try:
+        access = await asyncio.to_thread(choose_access, context or None, environ)
+        kept = cache.of_server(access.server) or kept
+        limit = PATIENCE if kept is None else PATIENCE_WITH_CACHE
+        try:
+            async with asyncio.timeout(limit):
+                return await fetch(access, environ)
+        except TimeoutError:
+            raise ClusterError(
+                f"The API of {access.name} gave no profile within {limit:g} s.",
+                why=f"{access.server} is slow or far away, or a program that signs in waits.",
+                next_step="Try again, or see: devlink profile fetch",
+            ) from None
+    except DevlinkError as error:
+        if kept is None:
+            raise
+        return _from_cache(kept, error)
+
+
+async def fetch(access: Access, environ: Mapping[str, str]) -> Obtained:
+    """What the cluster of an Access publishes at this moment, kept for later. Raises ClusterError, ProfileError."""
+    from devlink.cluster import publishing
+    from devlink.cluster.api import Api
+
+    async with Api(access, environ=environ) as api:
+        published = await publishing.fetch(api)
+    origin = Origin(context=access.name, server=access.server)
+    now = time.time()
+    pins = await _addresses(access.server, access.proxy)
+    if published.insecure:
+        return Obtained(
+            profile=published.profile, origin=origin, fetched=now, version=published.resource_version, pins=pins,
+            findings=(_insecure(access.name),),
+        )  # fmt: skip
+    kept = await asyncio.to_thread(cache.keep, origin, published.profile, published.resource_version, now)
+    return Obtained(
+        profile=kept.profile, origin=origin, fetched=now, version=kept.version, good=kept.good, pins=pins
+    )  # fmt: skip
+
+
+async def _named(name: str, environ: Mapping[str, str]) -> Obtained:
+    files = await asyncio.to_thread(profiles.in_folder)
+    kept = await asyncio.to_thread(cache.named, name)
+    if kept is None or any(known.name == name for known in files):
+        return await _from_file(name)
+    return await from_cluster(kept.origin.context, environ, kept)
+
+
+async def _from_file(name_or_path: str, besides: str = "") -> Obtained:
+    try:
+        return Obtained(profile=await asyncio.to_thread(profiles.choose, name_or_path))
+    except UsageError as error:
+        if besides:
+            error.why = f"{error.why} {besides}".strip()
+        raise
+
+
+def _is_unconfigured(error: DevlinkError) -> bool:
+    """There is no cluster to ask: then the lack of a file is what to speak of."""
+    return isinstance(error, UsageError)
+
+
+def _from_cache(kept: Kept, error: DevlinkError) -> Obtained:
+    return Obtained(
+        profile=kept.profile, origin=kept.origin, fetched=kept.fetched, version=kept.version, good=kept.good,
+        findings=(broken(error) if isinstance(error, ProfileError) else _cached(error),),
+        pins=_literal_addresses(kept.origin.server),
+    )  # fmt: skip
+
+
+def _cached(error: DevlinkError) -> Finding:
+    return Finding(
+        code="DL-PROFILE-CACHED",
+        severity=Severity.WARNING,
+        title="The cluster could not be asked for its profile; the last one that it gave is used.",
+        evidence=reason(error),
+        fix=error.next_step,
+    )
+
+
+def broken(error: ProfileError) -> Finding:
+    """What is published cannot be read as a profile."""
+    return Finding(
+        code="DL-PROFILE-BROKEN",
+        severity=Severity.WARNING,
+        title="The cluster publishes a broken profile; the last good one is used.",
+        evidence="; ".join((reason(error), *error.faults[:3])),
+        fix="tell its publisher: devlink profile fetch shows the faults",
+    )
+
+
+def _insecure(context: str) -> Finding:
+    return Finding(
+        code="DL-INSECURE",
+        severity=Severity.WARNING,
+        title="The profile came over a connection that anyone could have answered, and proves nothing.",
+        evidence=f"context {context} says insecure-skip-tls-verify; the profile is not kept, its CA not believed",
+        fix="put the cluster's CA into the kubeconfig (certificate-authority-data)",
+    )
+
+
+def _literal_addresses(*urls: str) -> tuple[IPAddress, ...]:
+    found = []
+    for url in urls:
+        try:
+            found.append(ipaddress.ip_address(urlsplit(url).hostname or ""))
+        except ValueError:
+            continue  # a name
+    return tuple(found)
+
+
+async def _addresses(*urls: str) -> tuple[IPAddress, ...]:
+    """The addresses behind these URLs' hosts; none for a name that does not resolve: then there is nothing to keep."""
+    found = list(_literal_addresses(*urls))
+    for url in urls:
+        host = urlsplit(url).hostname
+        if not host or _literal_addresses(url):
+            continue
+        try:
+            async with asyncio.timeout(RESOLVE_LIMIT):
+                answers = await asyncio.get_running_loop().getaddrinfo(host, None)
+        except (OSError, TimeoutError, UnicodeError):
+            continue
+        found += [ipaddress.ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in answers]
+    return tuple(dict.fromkeys(found))

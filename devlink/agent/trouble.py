@@ -1,0 +1,47 @@
+"""What is wrong with a session, as findings: not installed, still there, or not as it was installed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from devlink.agent.session import Session
+from devlink.core.findings import Finding, Severity
+from devlink.errors import DevlinkError
+
+
+def not_installed(error: DevlinkError) -> Finding:
+    """What kept it from being installed, or from being known to be."""
+    return Finding(
+        code="DL-NOT-INSTALLED", severity=Severity.ERROR, title=error.what, evidence=error.why, fix=error.next_step
+    )
+
+
+def still_there(error: DevlinkError) -> Finding:
+    """It was taken down while the helper could not say so."""
+    return Finding(
+        code="DL-STILL-THERE",
+        severity=Severity.ERROR,
+        title="It was taken down, but the helper has not said that it is gone. It goes when the helper is back.",
+        evidence=error.what,
+        fix=error.next_step,
+    )
+
+
+def differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """What the helper says of a session, and of what all share, that is not as it was installed."""
+    again = f"`devlink up` with {session.name} puts it back"
+    found = []
+    # The helper misses what the kernel has dropped; we miss also what the helper no longer wants.
+    if missing := [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]:
+        shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
+    if session.plan.desired.zones and state["resolver"] != session.resolver:
+        shown = f"the resolver mode was {session.resolver}, and is {state['resolver'] or 'none'}"
+        found.append(("DL-RESOLVER-GONE", "Programs no longer ask devlink for names.", shown))
+    if session.plan.desired.zones and state["forwarder"] != "serving":
+        found.append(
+            ("DL-FORWARDER-AWAY", "The forwarder does not serve at this moment.", f"it is {state['forwarder']}")
+        )
+    return tuple(
+        Finding(code=code, severity=Severity.ERROR, title=title, evidence=shown, fix=again)
+        for code, title, shown in found
+    )
