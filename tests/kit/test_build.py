@@ -28,7 +28,8 @@ def tools(folder: Path, go: str | None) -> str:
 
 
 GO = """echo "$PWD" >>"$XDG_CACHE_HOME/calls"; mkdir -p "$GOCACHE" "$GOMODCACHE"
-case $PWD in */coredns) tools=coredns ;; *) tools='server kube-apiserver kube-controller-manager kube-proxy kubectl' ;; esac
+tools='server kube-apiserver kube-controller-manager kube-proxy kubectl'
+case $PWD in */coredns) tools=coredns ;; esac
 for last; do :; done; [ "$last" = tool ] || exit 1
 for tool in $tools; do echo '#!/bin/sh' >"$GOCACHE/../bin/$tool"; /bin/chmod 755 "$GOCACHE/../bin/$tool"; done"""
 """Builds the tools of the module in which it is called, as `go build -o FOLDER tool` does."""

@@ -1,0 +1,177 @@
+"""API objects by kind, and their fields without surprises: what has an odd shape counts as absent."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from devlink.core.checks import DecodeError, show
+from devlink.core.codec import parse_address, parse_prefix
+from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.yaml_tree import parse_yaml
+
+Object = Mapping[str, Any]
+CORE = ""
+"""The API group of nodes, services, pods and ConfigMaps."""
+CALICO = ("projectcalico.org", "crd.projectcalico.org")
+"""Calico's groups, the served API (v3) before its storage (v1): their objects are alike."""
+MAX_NAME = 253
+"""Characters of a name that are kept (RFC 1123 subdomain, as Kubernetes has it)."""
+MAX_JSON = 1 << 20
+"""Characters of a JSON text inside an object, above which it is not read: more than etcd keeps in one object."""
+PLURALS = {"BlockAffinity": "blockaffinities"}
+"""Resource names that are not the kind's with an s."""
+
+
+class Refused(NamedTuple):
+    """A value that the API gave and that cannot be used."""
+
+    source: str
+    problem: str
+
+
+def dig(tree: object, *path: str) -> Any:
+    """What is below `path`; None where any step of it is missing."""
+    for key in path:
+        if not isinstance(tree, Mapping):
+            return None
+        tree = tree.get(key)
+    return tree
+
+
+def text(tree: object, *path: str) -> str:
+    """The text there, else an empty one."""
+    found = dig(tree, *path)
+    return found if isinstance(found, str) else ""
+
+
+def texts(tree: object, *path: str) -> tuple[str, ...]:
+    """The texts of the list there; anything else in it is passed over."""
+    found = dig(tree, *path)
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list | tuple) else ()
+
+
+def mappings(tree: object, *path: str) -> Iterator[Object]:
+    """The mappings of the list there."""
+    found = dig(tree, *path)
+    return (item for item in (found if isinstance(found, list | tuple) else ()) if isinstance(item, Mapping))
+
+
+def flag(tree: object, *path: str) -> bool | None:
+    """True or false, also as a text (ConfigMaps and Calico's CRDs have `"true"`); None for anything else."""
+    found = dig(tree, *path)
+    if isinstance(found, str):
+        return {"true": True, "false": False}.get(found.lower())
+    return found if isinstance(found, bool) else None
+
+
+def number(tree: object, *path: str) -> int | None:
+    """A whole number from 0, also as a text; None for anything else."""
+    found = dig(tree, *path)
+    if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 19:
+        return int(found)
+    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+
+def words(listed: str) -> tuple[str, ...]:
+    """The items of a list that stands in one text, with commas or spaces between them."""
+    return tuple(listed.replace(",", " ").split())
+
+
+def json_in(tree: object, *path: str) -> Any:
+    """What the JSON text there says; None where there is none."""
+    found = text(tree, *path)
+    try:
+        return json.loads(found) if found and len(found) <= MAX_JSON else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def name_of(item: Object) -> str:
+    """`metadata.name`, fit to be shown."""
+    return _shown(text(item, "metadata", "name"))
+
+
+def source_of(item: Object, detail: str = "") -> str:
+    """Where a fact came from: `ippools.crd.projectcalico.org/default-ipv4-ippool`, `nodes/n1 (k3s.io/node-args)`."""
+    kind, group = _shown(text(item, "kind")), _group(item) or CORE
+    resource = PLURALS.get(kind, kind.lower() + "s") + (f".{_shown(group)}" if group else "")
+    place = "/".join(part for part in (resource, _shown(text(item, "metadata", "namespace")), name_of(item)) if part)
+    return f"{place} ({detail})" if detail else place
+
+
+def resource_of(item: Object) -> str:
+    """The kind's resource with its group: `blockaffinities.crd.projectcalico.org`."""
+    return source_of({"kind": item.get("kind"), "apiVersion": item.get("apiVersion")})
+
+
+def _shown(name: str) -> str:
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MAX_NAME])
+
+
+def _group(item: Object) -> str | None:
+    """The API group; None where an object does not say."""
+    version = item.get("apiVersion")
+    return version.rpartition("/")[0] if isinstance(version, str) else None
+
+
+class Objects:
+    """All objects of a run, each once, in the order of their names; and what of them had to be refused."""
+
+    def __init__(self, objects: Iterable[object]) -> None:
+        self._kinds: dict[str, dict[tuple[str | None, str, str], Object]] = {}
+        self.refused: list[Refused] = []
+        for item in objects:
+            if isinstance(item, Mapping) and (kind := text(item, "kind")):
+                key = (_group(item), text(item, "metadata", "namespace"), text(item, "metadata", "name"))
+                self._kinds.setdefault(kind, {}).setdefault(key, item)
+
+    def of(self, kind: str, *groups: str) -> list[Object]:
+        """The objects of a kind, from the first of `groups` that has any. An object without apiVersion is of any."""
+        known = self._kinds.get(kind, {})
+        for group in groups:
+            found = [(key[1:], item) for key, item in known.items() if key[0] in (group, None)]
+            if found:
+                return [item for _, item in sorted(found, key=lambda pair: pair[0])]
+        return []
+
+    def config_map(self, *names: str) -> Object:
+        """The first ConfigMap of these names (`kube-system/coredns`) that is there; else an empty one."""
+        for wanted in names:
+            namespace, _, name = wanted.partition("/")
+            for item in self.of("ConfigMap", CORE):
+                if text(item, "metadata", "name") == name and text(item, "metadata", "namespace") in (namespace, ""):
+                    return item
+        return {}
+
+    def yaml_in(self, item: Object, key: str) -> Any:
+        """The tree of the YAML text in a ConfigMap's `data`; None where there is none that can be read."""
+        found = text(item, "data", key)
+        if not found:
+            return None
+        try:
+            return parse_yaml(found)[0]
+        except DecodeError as error:
+            self.refuse(source_of(item, key), str(error.faults[0]))
+            return None
+
+    def prefixes(self, source: str, found: Iterable[str]) -> tuple[IPNetwork, ...]:
+        """The prefixes among some texts, each once; what is none is noted in `refused`."""
+        parsed: dict[IPNetwork, None] = {}
+        for one in found:
+            try:
+                parsed[parse_prefix(one.strip() if len(one) < MAX_NAME else one)] = None
+            except ValueError as error:
+                self.refuse(source, "; ".join(map(str, error.args)))
+        return tuple(parsed)
+
+    def address(self, source: str, found: str) -> IPAddress | None:
+        """The address in a text, with or without a prefix length behind it; noted in `refused` where it is none."""
+        try:
+            return parse_address(found.partition("/")[0])
+        except ValueError as error:
+            self.refuse(source, "; ".join(map(str, error.args)))
+            return None
+
+    def refuse(self, source: str, problem: str) -> None:
+        """Note a value that cannot be used."""
+        self.refused.append(Refused(source, problem if len(problem) < 4 * MAX_NAME else show(problem)))

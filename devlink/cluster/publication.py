@@ -1,0 +1,113 @@
+"""How a profile lies in its cluster: the ConfigMap, and the right to read it, as objects of the API; and back. PURE."""
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from devlink.core.profile import BridgeProfile
+from devlink.core.profile_document import MAX_BYTES, decode_profile, encode_profile
+from devlink.errors import ProfileError
+
+NAMESPACE = "kube-public"
+CONFIG_MAP = "devlink-profile"
+KEY = "profile.yaml"
+PACKED_KEY = "profile.yaml.gz"
+MANAGER = "devlink"
+"""The field manager of what we write (server-side apply)."""
+PLAIN_LIMIT = 512 * 1024
+"""Octets up to which the profile lies in `data` as text; larger ones lie gzipped in `binaryData`."""
+STORED_LIMIT = 1000 * 1024
+"""Octets of base64 that an object may hold: etcd takes 1.5 MiB in all, the API 1 MiB of a ConfigMap's values."""
+LABELS = {"app.kubernetes.io/name": "devlink", "app.kubernetes.io/managed-by": "devlink"}
+
+
+def config_map(profile: BridgeProfile) -> dict[str, Any]:
+    """The ConfigMap that publishes a profile. Raises ProfileError for one that fits into none."""
+    import base64
+
+    text = encode_profile(profile).encode()
+    tree: dict[str, Any] = {
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": CONFIG_MAP, "namespace": NAMESPACE, "labels": dict(LABELS)},
+    }  # fmt: skip
+    if len(text) <= PLAIN_LIMIT:
+        return {**tree, "data": {KEY: text.decode()}}
+    packed = base64.b64encode(gzip.compress(text, mtime=0)).decode()
+    if len(packed) > STORED_LIMIT:
+        raise ProfileError(
+            f"The profile is too large to publish: {len(text)} octets, {len(packed)} as they would be stored.",
+            why=f"A ConfigMap holds {STORED_LIMIT} at most.",
+            next_step="Publish it without `nodes`: all pods then go through the gateways.",
+        )
+    return {**tree, "binaryData": {PACKED_KEY: packed}}
+
+
+def reader_rights() -> tuple[dict[str, Any], ...]:
+    """The Role and its binding by which everybody whom the cluster knows may read the profile, and nothing else."""
+    metadata = {"name": CONFIG_MAP, "namespace": NAMESPACE, "labels": dict(LABELS)}
+    return (
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
+            # watch is allowed for a single name where the request selects it: fieldSelector metadata.name.
+            "rules": [
+                {
+                    "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CONFIG_MAP],
+                    "verbs": ["get", "watch"],
+                }
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": CONFIG_MAP},
+            "subjects": [
+                {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}
+            ],
+        },
+    )  # fmt: skip
+
+
+def manifests(profile: BridgeProfile) -> tuple[dict[str, Any], ...]:
+    """All that `publish` applies, in this order."""
+    return (config_map(profile), *reader_rights())
+
+
+def published_profile(found: Mapping[str, Any]) -> BridgeProfile:
+    """The profile in a ConfigMap that the API gave. Raises ProfileError, whatever it holds."""
+    return decode_profile(_text(found), name=f"The profile in ConfigMap {NAMESPACE}/{CONFIG_MAP}")
+
+
+def _text(found: Mapping[str, Any]) -> str | bytes:
+    import base64
+    import binascii
+
+    plain, compressed = _value(found, "data", KEY), _value(found, "binaryData", PACKED_KEY)
+    if isinstance(plain, str) and compressed is None:
+        return plain
+    if not isinstance(compressed, str) or plain is not None:
+        what = "both" if plain is not None and compressed is not None else "neither"
+        raise _broken(f"it has {what} of data[{KEY!r}] and binaryData[{PACKED_KEY!r}]; one is wanted")
+    try:
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's own header (RFC 1952)
+        text = unpacker.decompress(base64.b64decode(compressed, validate=True), MAX_BYTES + 1)
+    except (binascii.Error, zlib.error, ValueError):
+        raise _broken(f"binaryData[{PACKED_KEY!r}] is no gzip") from None
+    if len(text) > MAX_BYTES:
+        raise _broken(f"binaryData[{PACKED_KEY!r}] holds more than {MAX_BYTES} octets once unpacked")
+    if not unpacker.eof:
+        raise _broken(f"binaryData[{PACKED_KEY!r}] is cut off")
+    return text
+
+
+def _value(found: Mapping[str, Any], place: str, key: str) -> Any:
+    values = found.get(place)
+    return values.get(key) if isinstance(values, dict) else None
+
+
+def _broken(fault: str) -> ProfileError:
+    return ProfileError(
+        f"The ConfigMap {NAMESPACE}/{CONFIG_MAP} holds no profile.",
+        why=f"{fault[0].upper()}{fault[1:]}.",
+        next_step="Tell its publisher: `devlink profile publish` writes it anew.",
+        faults=(fault,),
+    )
