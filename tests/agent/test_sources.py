@@ -1,0 +1,206 @@
+"""Which profile `up` means: a file, else what its cluster publishes, else what it gave last; and what is said of it."""
+
+import asyncio
+import dataclasses
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from devlink.agent import cache, sources
+from devlink.agent.cache import Origin
+from devlink.agent.sources import Obtained, obtain
+from devlink.cluster.access import Access
+from devlink.cluster.publishing import Published
+from devlink.core.profile import BridgeProfile
+from devlink.core.profile_document import decode_profile
+from devlink.errors import ClusterError, DevlinkError, ProfileError, UsageError
+from tests.core.profiles import SAMPLE
+
+QA = decode_profile(SAMPLE)
+AWAY = ClusterError("The API of office cannot be reached.", next_step="Look at the VPN.")
+BROKEN = ProfileError("The profile is invalid.", faults=("spec.pods: an empty list",))
+
+
+def edition(revision: str, name: str = "qa") -> BridgeProfile:
+    return dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, name=name, revision=revision))
+
+
+class Clusters:
+    """Clusters by context, each with what it answers, and the current one."""
+
+    def __init__(self) -> None:
+        self.published: dict[str, BridgeProfile | DevlinkError | None] = {}
+        self.current = ""
+        self.asked: list[str] = []
+        self.insecure = False
+        self.environ: list[Mapping[str, str]] = []
+
+    def choose(self, context: str | None, environ: Mapping[str, str]) -> Access:
+        self.environ.append(environ)
+        name = context or self.current
+        if name not in self.published:
+            raise UsageError("There is no kubeconfig.")
+        return Access(name=name, server=f"https://{name}.example.com:6443", insecure=self.insecure)
+
+    async def fetch(self, api: object) -> Published:
+        access: Access = api.access  # type: ignore[attr-defined]
+        self.asked.append(access.name)
+        found = self.published[access.name]
+        if found is None:
+            await asyncio.Event().wait()
+        if isinstance(found, DevlinkError):
+            raise found
+        assert found is not None
+        return Published(profile=found, resource_version=f"v{found.metadata.revision}", insecure=access.insecure)
+
+
+@pytest.fixture
+def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clusters:
+    """No file and no cluster yet."""
+    for name in ("CACHE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    made = Clusters()
+    monkeypatch.setattr("devlink.cluster.contexts.choose_access", made.choose)
+    monkeypatch.setattr("devlink.cluster.publishing.fetch", made.fetch)
+
+    async def resolve(*_: str) -> tuple[ipaddress.IPv4Address, ...]:
+        return (ipaddress.IPv4Address("192.0.2.6"),)
+
+    monkeypatch.setattr(sources, "_addresses", resolve)
+    return made
+
+
+def put(tmp_path: Path, *names: str) -> None:
+    folder = tmp_path / "CONFIG" / "devlink" / "profiles"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / f"{name}.yaml").write_text(SAMPLE.replace("name: qa", f"name: {name}"))
+
+
+def run(argument: str = "", context: str = "", environ: Mapping[str, str] | None = None) -> Obtained:
+    async def main() -> Obtained:
+        async with asyncio.timeout(10):
+            return await obtain(argument, context, environ or {})
+
+    return asyncio.run(main())
+
+
+def codes(obtained: Obtained) -> list[str]:
+    return [finding.code for finding in obtained.findings]
+
+
+def test_with_no_file_the_current_context_s_cluster_is_asked_and_its_profile_kept(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    obtained = run(environ={"KUBECONFIG": "/k"})
+    assert obtained.profile == edition("1")
+    assert obtained.origin == Origin(context="office", server="https://office.example.com:6443")
+    assert (obtained.version, codes(obtained), obtained.pins) == ("v1", [], (ipaddress.ip_address("192.0.2.6"),))
+    assert clusters.environ == [{"KUBECONFIG": "/k"}]
+    kept = cache.named("qa")
+    assert kept is not None
+    assert kept.profile == edition("1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (AWAY, "DL-PROFILE-CACHED"),
+        (ClusterError("Who are you?", status=401), "DL-PROFILE-CACHED"),
+        (ClusterError("Nobody publishes.", status=404), "DL-PROFILE-CACHED"),
+        (BROKEN, "DL-PROFILE-BROKEN"),
+        (None, "DL-PROFILE-CACHED"),
+    ],
+    ids=["away", "expired", "withdrawn", "broken", "silent"],
+)
+def test_what_a_cluster_cannot_say_now_it_has_said_before(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch, answer: DevlinkError | None, code: str
+) -> None:
+    monkeypatch.setattr(sources, "PATIENCE_WITH_CACHE", 0.05)
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    clusters.published["office"] = answer
+    for argument in ("", "qa"):
+        obtained = run(argument)
+        assert (obtained.profile, codes(obtained)) == (edition("1"), [code])
+        assert obtained.fetched > 0
+    if isinstance(answer, ProfileError):
+        assert "an empty list" in obtained.findings[0].evidence
+
+
+@pytest.mark.parametrize("answer", [AWAY, BROKEN])
+def test_without_a_copy_the_cluster_s_own_trouble_is_told(clusters: Clusters, answer: DevlinkError) -> None:
+    clusters.published, clusters.current = {"office": answer}, "office"
+    with pytest.raises(type(answer)) as caught:
+        run()
+    assert caught.value is answer
+
+
+def test_a_silent_cluster_costs_its_patience(clusters: Clusters, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PATIENCE", 0.05)
+    clusters.published, clusters.current = {"office": None}, "office"
+    with pytest.raises(ClusterError, match="no profile within"):
+        run()
+
+
+def test_a_name_asks_the_cluster_that_gave_it_whatever_is_current(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1"), "prod": edition("1", "prod")}, "office"
+    run()
+    clusters.current = "prod"
+    clusters.published["office"] = edition("2")
+    assert run("qa").profile == edition("2")
+    assert run().profile == edition("1", "prod"), "and nothing named means the current one"
+    assert run(context="office").profile == edition("2")
+
+
+def test_files_go_before_clusters(clusters: Clusters, tmp_path: Path) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    clusters.asked.clear()
+    put(tmp_path, "qa")
+    for argument in ("", "qa", str(tmp_path / "CONFIG/devlink/profiles/qa.yaml")):
+        obtained = run(argument)
+        assert (obtained.origin, obtained.profile) == (None, QA)
+    assert clusters.asked == []
+
+
+def test_of_several_files_none_is_meant_and_the_current_cluster_is(clusters: Clusters, tmp_path: Path) -> None:
+    put(tmp_path, "a", "b")
+    with pytest.raises(UsageError, match="Which profile") as caught:
+        run()
+    assert "no kubeconfig" in caught.value.why
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    assert run().profile == edition("1")
+
+
+def test_the_configured_default_goes_before_both(clusters: Clusters, tmp_path: Path) -> None:
+    clusters.published, clusters.current = {"office": edition("1"), "prod": edition("1", "prod")}, "prod"
+    run()
+    (tmp_path / "CONFIG" / "devlink").mkdir(parents=True)
+    (tmp_path / "CONFIG/devlink/config.toml").write_text('default = "prod"')
+    clusters.current = "office"
+    assert run().profile.metadata.name == "prod"
+
+
+def test_with_nothing_at_all_the_lack_is_told_with_the_ways_out(clusters: Clusters) -> None:
+    with pytest.raises(UsageError, match="no profile yet") as caught:
+        run()
+    assert "no kubeconfig" in caught.value.why
+    assert "devlink profile fetch" in caught.value.next_step
+
+
+def test_what_came_unchecked_is_used_and_never_kept(clusters: Clusters) -> None:
+    clusters.published, clusters.current, clusters.insecure = {"office": edition("1")}, "office", True
+    assert codes(run()) == ["DL-INSECURE"]
+    assert cache.every() == ()
+
+
+def test_the_edition_that_came_up_comes_with_a_newer_one(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    cache.note_good(Origin(context="office", server="https://office.example.com:6443"), edition("1"))
+    clusters.published["office"] = edition("2")
+    for _ in range(2):
+        obtained = run()
+        assert (obtained.profile, obtained.good) == (edition("2"), edition("1"))
