@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path as FilePath
@@ -13,7 +14,7 @@ from devlink.agent import supervisor as module
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
 from devlink.core.codec import encode
-from devlink.core.findings import Finding
+from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork, Path
 from devlink.core.plan import Desired, Plan
 from devlink.core.prefixes import IPAddress
@@ -136,7 +137,7 @@ class World:
     async def progress(self, step: str, done: bool) -> None:
         self.steps.append((step, done))
 
-    async def up(self, profile: BridgeProfile, *, replace: bool = False, **wish: bool) -> Mapping[str, Any]:
+    async def up(self, profile: BridgeProfile, *, replace: bool = False, **wish: Any) -> Mapping[str, Any]:
         return await self.supervisor.up(Wish(profile=profile, **wish), replace=replace, progress=self.progress)
 
     async def until(self, true: Callable[[], bool]) -> None:
@@ -717,5 +718,107 @@ def test_ups_at_once_come_one_after_the_other(run: Run) -> None:
     async def body(world: World) -> None:
         await asyncio.gather(world.up(QA), world.up(PROD), world.up(QA))
         assert world.link.calls == ["apply qa", "confirm qa", "apply prod", "confirm prod", "apply qa", "confirm qa"]
+
+    run(body)
+
+
+def with_pods(*pods: str) -> BridgeProfile:
+    """Another edition of qa."""
+    prefixes = tuple(ipaddress.ip_network(text) for text in pods)
+    return dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, pods=prefixes, nodes=None))
+
+
+def test_a_newer_edition_is_gone_over_to_and_never_shown_as_less_than_up(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.slow = asyncio.Event()
+        newer = Wish(profile=with_pods("10.20.0.0/16", "10.30.0.0/16"), version="2")
+        renewing = asyncio.get_running_loop().create_task(world.supervisor.renew(newer))
+        await asyncio.sleep(0.01)
+        assert world.states == {"qa": "up"}
+        world.link.slow.set()
+        await renewing
+        assert world.link.calls[-2:] == ["apply qa", "confirm qa"]
+        assert any("10.30.0.0/16" in route for route in world.supervisor.status()["sessions"][0]["routes"])
+        assert (world.supervisor.wish("qa"), world.states) == (newer, {"qa": "up"})
+
+    run(body)
+
+
+def test_an_edition_that_changes_nothing_here_touches_nothing(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        calls = list(world.link.calls)
+        newer = Wish(profile=dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, revision="2")))
+        await world.supervisor.renew(newer)
+        assert world.link.calls == calls
+        assert world.supervisor.status()["sessions"][0]["revision"] == "2"
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("apply qa", NotTrustedError("It claims more.")),
+        ("apply qa", ConflictError("Another has it.")),
+        ("verify", DEAD),
+        ("confirm qa", HelperError("It hangs.")),
+    ],
+)
+def test_an_edition_that_fails_leaves_the_one_before_it_up(run: Run, where: str, error: DevlinkError) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        routes = world.link.routes["qa"]
+        if where == "verify":
+            world.verification.append(error)
+        else:
+            world.link.failures[where] = error
+        with pytest.raises(type(error)):
+            await world.supervisor.renew(Wish(profile=with_pods("10.30.0.0/16")))
+        assert (world.states, world.link.routes["qa"], world.link.held) == ({"qa": "up"}, routes, {"qa": "up"})
+        kept = world.supervisor.wish("qa")
+        assert kept is not None
+        assert kept.profile == QA
+        assert await world.supervisor.down(None, everything=False) == ("qa",), "and it can be taken down"
+        assert world.link.held == {}
+
+    run(body)
+
+
+def test_an_edition_that_fails_and_cannot_be_undone_is_shown(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.verification.append(DEAD)
+
+        calls = 0
+        apply = world.link.apply
+
+        async def once(desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, Any]:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                raise HelperError("The link is down.")
+            return await apply(desired, replace)
+
+        world.link.apply = once  # type: ignore[method-assign]
+        with pytest.raises(VerificationError):
+            await world.supervisor.renew(Wish(profile=with_pods("10.30.0.0/16")))
+        assert world.states == {"qa": "degraded"}
+
+    run(body)
+
+
+def test_what_is_said_of_a_profiles_source_is_shown_until_something_else_is(run: Run) -> None:
+    async def body(world: World) -> None:
+        note = Finding(code="DL-PROFILE-CACHED", severity=Severity.WARNING, title="An old copy.")
+        await world.supervisor.up(Wish(profile=QA), replace=False, progress=world.progress, notes=(note,))
+
+        def codes() -> set[str]:
+            return {finding["code"] for finding in world.supervisor.status()["sessions"][0]["findings"]}
+
+        assert "DL-PROFILE-CACHED" in codes()
+        world.supervisor.note("qa")
+        assert "DL-PROFILE-CACHED" not in codes()
 
     run(body)

@@ -1,0 +1,247 @@
+"""Sessions that go over to what their cluster publishes, with clusters that answer on request."""
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Self
+
+import pytest
+
+from devlink.agent import refresh as module
+from devlink.agent.cache import Origin
+from devlink.agent.refresh import METADATA, Refresher
+from devlink.agent.session import Wish
+from devlink.agent.sources import Obtained
+from devlink.cluster.access import Access
+from devlink.core.findings import Finding
+from devlink.core.profile import BridgeProfile
+from devlink.core.profile_document import decode_profile
+from devlink.errors import ClusterError, DevlinkError, NotTrustedError, ProfileError, VerificationError
+from tests.core.profiles import SAMPLE
+
+QA = decode_profile(SAMPLE)
+OFFICE = Origin(context="office", server="https://172.16.0.1:6443")
+LIMIT = 10.0
+
+
+def edition(revision: str, name: str = "qa") -> BridgeProfile:
+    return dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, name=name, revision=revision))
+
+
+class FakeSupervisor:
+    """One session, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.wanted: Wish | None = Wish(profile=edition("1"), origin=OFFICE, fetched=1.0, version="1")
+        self.notes: list[tuple[str, ...]] = []
+        self.renewed: list[str] = []
+        self.refusal: DevlinkError | None = None
+        self.current_at: list[float] = []
+
+    def wish(self, name: str) -> Wish | None:
+        return self.wanted if name == "qa" else None
+
+    def note(self, name: str, *notes: Finding) -> None:
+        self.notes.append(tuple(note.code for note in notes))
+
+    def is_current(self, name: str, now: float) -> None:
+        self.current_at.append(now)
+
+    async def renew(self, wish: Wish) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.wanted = wish
+        self.renewed.append(wish.profile.metadata.revision)
+
+
+class Cluster:
+    """What one cluster publishes, its watches, and its troubles."""
+
+    def __init__(self) -> None:
+        self.version = "1"
+        self.answers: list[BridgeProfile | DevlinkError] = []
+        self.watched: list[tuple[str, Mapping[str, str], str]] = []
+        self.watch_error: DevlinkError | None = None
+        self.changed = asyncio.Event()
+        self.fetched = 0
+
+    def publish(self, answer: BridgeProfile | DevlinkError, version: str) -> None:
+        self.answers.append(answer)
+        self.version = version
+        self.changed.set()
+
+    async def fetch(self, access: Access, environ: Mapping[str, str]) -> Obtained:
+        self.fetched += 1
+        answer = self.answers.pop(0)
+        if isinstance(answer, DevlinkError):
+            raise answer
+        return Obtained(profile=answer, origin=OFFICE, fetched=2.0, version=self.version)
+
+
+class FakeApi:
+    """The line to `Cluster`."""
+
+    cluster: Cluster
+
+    def __init__(self, access: Access, *, environ: Mapping[str, str]) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def get(self, path: str, *, accept: str) -> dict[str, Any]:
+        assert (path, accept) == ("/api/v1/namespaces/kube-public/configmaps/devlink-profile", METADATA)
+        return {"metadata": {"resourceVersion": self.cluster.version}}
+
+    async def watch(
+        self, path: str, params: Mapping[str, str], *, resource_version: str, seconds: float, accept: str
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        self.cluster.watched.append((resource_version, params, accept))
+        if self.cluster.watch_error is not None:
+            raise self.cluster.watch_error
+        try:
+            async with asyncio.timeout(seconds):
+                await self.cluster.changed.wait()
+        except TimeoutError:
+            return
+        self.cluster.changed.clear()
+        yield "MODIFIED", {"metadata": {"resourceVersion": self.cluster.version}}
+
+
+class Scene:
+    """A refresher between a supervisor and a cluster."""
+
+    def __init__(self) -> None:
+        self.supervisor = FakeSupervisor()
+        self.cluster = FakeApi.cluster = Cluster()
+        self.refresher = Refresher(self.supervisor, chance=random.Random(1))  # type: ignore[arg-type]
+
+    async def until(self, true: Callable[[], object]) -> None:
+        while not true():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.001)
+
+
+Run = Callable[[Callable[[Scene], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    async def access(context: str, environ: Mapping[str, str]) -> Access:
+        return Access(name=context, server=OFFICE.server)
+
+    monkeypatch.setattr(module, "_access", access)
+    monkeypatch.setattr("devlink.cluster.api.Api", FakeApi)
+    for name, value in (("WATCH", (0.02, 0.04)), ("SPREAD", 0.001), ("PAUSES", (0.001, 0.004))):
+        monkeypatch.setattr(module, name, value)
+
+    def runner(body: Callable[[Scene], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with asyncio.timeout(LIMIT):
+                scene = Scene()
+                monkeypatch.setattr(module, "fetch", scene.cluster.fetch)
+                await body(scene)
+                scene.refresher.close()
+
+        asyncio.run(main())
+
+    return runner
+
+
+def test_a_change_is_seen_by_a_watch_of_one_objects_metadata_and_gone_over_to(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        scene.cluster.publish(edition("2"), "2")
+        await scene.until(lambda: scene.supervisor.notes)
+        assert scene.supervisor.renewed == ["2"]
+        assert scene.supervisor.notes == [()]
+        await scene.until(lambda: scene.cluster.watched[-1][0] == "2")
+        assert scene.cluster.watched[0] == ("1", {"fieldSelector": "metadata.name=devlink-profile"}, METADATA)
+
+    run(body)
+
+
+def test_while_nothing_changes_nothing_is_fetched_and_the_profile_counts_as_seen(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: len(scene.supervisor.current_at) >= 3)
+        assert scene.cluster.fetched == 0
+        assert {version for version, *_ in scene.cluster.watched} == {"1"}
+
+    run(body)
+
+
+def test_a_session_that_came_up_from_an_old_copy_asks_at_once(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.cluster.answers = [ClusterError("It is away."), edition("2")]
+        scene.refresher.follow("qa", {}, stale=True)
+        await scene.until(lambda: scene.supervisor.renewed == ["2"])
+        assert scene.cluster.fetched == 2
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal", "code"),
+    [
+        (ProfileError("Broken.", faults=("spec: no",)), None, "DL-PROFILE-BROKEN"),
+        (edition("2"), NotTrustedError("It claims more."), "DL-PROFILE-HELD"),
+        (edition("2"), VerificationError("It carries nothing."), "DL-PROFILE-HELD"),
+        (edition("2", name="other"), None, "DL-PROFILE-HELD"),
+    ],
+)
+def test_what_cannot_be_gone_over_to_is_told_and_the_last_good_one_stays(
+    run: Run, answer: BridgeProfile | DevlinkError, refusal: DevlinkError | None, code: str
+) -> None:
+    async def body(scene: Scene) -> None:
+        scene.supervisor.refusal = refusal
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        scene.cluster.publish(answer, "2")
+        await scene.until(lambda: scene.supervisor.notes)
+        assert scene.supervisor.notes == [(code,)]
+        assert scene.supervisor.renewed == []
+        scene.supervisor.refusal = None
+        scene.cluster.publish(edition("3"), "3")
+        await scene.until(lambda: scene.supervisor.renewed == ["3"])
+        assert scene.supervisor.notes[-1] == ()
+
+    run(body)
+
+
+@pytest.mark.parametrize("status", [403, 410])
+def test_where_a_watch_is_not_allowed_or_too_old_the_change_is_found_all_the_same(run: Run, status: int) -> None:
+    async def body(scene: Scene) -> None:
+        scene.cluster.watch_error = ClusterError("No.", status=status)
+        scene.cluster.version = "2"
+        scene.cluster.answers = [edition("2")] * 100
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.supervisor.renewed[:1] == ["2"])
+
+    run(body)
+
+
+def test_a_session_that_is_gone_is_followed_no_more(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        scene.supervisor.wanted = None
+        (task,) = scene.refresher._tasks.values()
+        await task
+        scene.refresher.follow("qa", {}, stale=True)
+        assert scene.refresher._tasks == {}
+
+    run(body)
+
+
+def test_a_session_from_a_file_is_not_followed(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.supervisor.wanted = Wish(profile=edition("1"))
+        scene.refresher.follow("qa", {}, stale=True)
+        assert scene.refresher._tasks == {}
+
+    run(body)
