@@ -81,6 +81,8 @@ class Agent:
         try:
             session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=obtained.findings)
         except NotTrustedError as error:
+            if obtained.origin is not None:  # a file is named by its path, which the command knows
+                error.next_step = error.next_step.replace("trust PROFILE", f"trust {obtained.profile.metadata.name}")
             if obtained.good is None:
                 raise
             await progress(f"the newest profile is not trusted: {error.what}", True)

@@ -36,6 +36,8 @@ SESSION: dict[str, Any] = {
     "mode": "per-node",
     "reason": "2 nodes on this link",
     "revision": "r1",
+    "context": "",
+    "age": 0,
     "routes": ["10.20.0.0/16 via 172.16.0.13 dev eth0 proto 231 metric 50"],
     "zones": ["cluster.local", "20.10.in-addr.arpa"],
     "resolver": "direct",
@@ -200,8 +202,11 @@ def test_up_tells_its_steps_on_stderr_and_what_came_of_it(
     assert "look at" not in err, "a step that has only begun is for terminals"
     assert re.search(r"qa is up \(\d+\.\d s\)\.", err)
     assert agent.methods == ["GetInfo", "Up"]
-    wish = {"profile": str(tmp_path / "qa.yaml"), "replace": True, "dns": False, "routes": True}
-    assert agent.calls[1]["parameters"] == wish, "a path means the same to the agent, wherever it runs"
+    wish = {"profile": str(tmp_path / "qa.yaml"), "context": "", "replace": True, "dns": False, "routes": True}
+    sent = agent.calls[1]["parameters"]
+    assert {key: value for key, value in sent.items() if key != "environment"} == wish, (
+        "a path means the same to the agent, wherever it runs"
+    )
 
 
 @pytest.mark.parametrize(("given", "sent"), [((), ""), (("qa",), "qa")])
@@ -209,6 +214,23 @@ def test_up_sends_names_as_they_are(devlink: Command, socket_path: Path, given: 
     with FakePeer(socket_path, {"Up": [varlink.reply({"session": SESSION})]}) as agent:
         assert devlink("up", *given)[0] == 0
     assert agent.calls[1]["parameters"]["profile"] == sent
+
+
+def test_up_sends_the_context_and_its_environment_for_a_cluster_to_be_asked_with(
+    devlink: Command, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/home/me/kc")
+    with FakePeer(socket_path, {"Up": [varlink.reply({"session": SESSION})]}) as agent:
+        assert devlink("up", "--context", "office")[0] == 0
+    sent = agent.calls[1]["parameters"]
+    assert (sent["profile"], sent["context"], sent["environment"]["KUBECONFIG"]) == ("", "office", "/home/me/kc")
+    assert devlink("up", "qa", "--context", "office")[0] == 2
+
+
+def test_a_profile_from_a_cluster_is_shown_with_its_context_and_age(devlink: Command, socket_path: Path) -> None:
+    session = {**SESSION, "context": "office", "age": 7500}
+    with FakePeer(socket_path, {"Up": [varlink.reply({"session": session})]}):
+        assert "from the cluster of context office, 2 h 5 min ago, revision r1" in devlink("up")[2]
 
 
 def test_a_failure_of_up_ends_with_its_words_and_code(devlink: Command, socket_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink import __version__
+from devlink.agent.refresh import Refresher
 from devlink.agent.server import Agent
 from devlink.agent.supervisor import Supervisor
 from devlink.dns.control import INTERFACE as FORWARDER
@@ -139,7 +140,8 @@ def test_the_helper_and_the_agent_serve_exactly_the_methods_that_their_files_dec
     machine = Machine(policy=policy, journal=Journal(tmp_path / "journal"), parts=parts)
     helper = Helper(policy=policy, machine=machine, trust=TrustStore(tmp_path, tmp_path))
     assert helper.server.methods == varlink.methods_of("io.devlink.Helper")
-    assert Agent(Supervisor(tmp_path)).server.methods == varlink.methods_of("io.devlink.Agent")
+    supervisor = Supervisor(tmp_path)
+    assert Agent(supervisor, Refresher(supervisor)).server.methods == varlink.methods_of("io.devlink.Agent")
 
 
 def test_every_interface_file_belongs_to_a_process() -> None:
