@@ -105,7 +105,8 @@ def resource_of(item: Object) -> str:
 
 
 def _shown(name: str) -> str:
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MAX_NAME])
+    """Harmless on a terminal, and in a command that a person copies."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in ".:-_") else "?" for c in name[:MAX_NAME])
 
 
 def _group(item: Object) -> str | None:

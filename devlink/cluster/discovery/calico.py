@@ -1,0 +1,189 @@
+"""What Calico's objects say, alike for projectcalico.org/v3 and crd.projectcalico.org/v1. Nothing here chooses."""
+
+from dataclasses import dataclass
+
+from devlink.cluster.discovery.kubernetes import Declared
+from devlink.cluster.discovery.objects import (
+    CALICO,
+    Object,
+    Objects,
+    dig,
+    flag,
+    mappings,
+    name_of,
+    number,
+    resource_of,
+    source_of,
+    text,
+    texts,
+)
+from devlink.cluster.discovery.selectors import Selector, parse_selector
+from devlink.core.prefixes import IPAddress, IPNetwork
+
+DEFAULT_AS = 64512
+"""BGPConfiguration `asNumber`, where none is given."""
+WORKLOAD = "Workload"
+"""The use of an IPPool that gives addresses to pods."""
+
+
+MTU_KEYS = ("ipipMTU", "vxlanMTU", "vxlanMTUV6", "wireguardMTU", "wireguardMTUV6")
+"""Of FelixConfiguration; 0 leaves it to Calico."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """An IPPool out of which pods get addresses."""
+
+    name: str
+    prefix: IPNetwork
+    ipip: str
+    """Always, CrossSubnet or Never."""
+    vxlan: str
+    nat_outgoing: bool
+    is_disabled: bool
+    """No new address is given out of it; those that were stay in use."""
+    source: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A block of pod addresses, and the node that owns it."""
+
+    prefix: IPNetwork
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A BGPPeer: which nodes speak BGP with whom."""
+
+    nodes: Selector
+    """Which nodes have this peer, by labels; `node` narrows it to one."""
+    node: str
+    peers: Selector | None
+    """The nodes that are the peers; None where the peer is an address."""
+    address: IPAddress | None
+    as_number: str
+    keeps_next_hop: bool
+    """The routes that it is told keep the owning node as next hop."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calico:
+    """Calico, as far as it is configured; of nothing at all where it is not there."""
+
+    pools: tuple[Pool, ...]
+    blocks: tuple[Block, ...]
+    blocks_source: str
+    peers: tuple[Peer, ...]
+    has_mesh: bool
+    """Every node speaks BGP with every other."""
+    as_number: str
+    services: Declared
+    """`serviceClusterIPs`: what BGP tells the network's routers."""
+    overlay_mtus: dict[str, int]
+    """Octets, by FelixConfiguration's key."""
+    has_wireguard: bool
+    has_ebpf: bool
+    external_nodes: tuple[str, ...]
+    """Prefixes of hosts outside that may send IPIP and VXLAN (`externalNodesList`)."""
+
+
+def read_calico(objects: Objects) -> Calico:
+    """All that Calico's objects say."""
+    bgp = _named_default(objects, "BGPConfiguration")
+    felix = _named_default(objects, "FelixConfiguration")
+    affinities = objects.of("BlockAffinity", *CALICO)
+    ranges = [text(item, "cidr") for item in mappings(bgp, "spec", "serviceClusterIPs")]
+    mtus = {key: number(felix, "spec", key) for key in MTU_KEYS}
+    return Calico(
+        pools=tuple(pool for item in objects.of("IPPool", *CALICO) for pool in _pool(objects, item)),
+        blocks=tuple(block for item in affinities for block in _block(objects, item)),
+        blocks_source=resource_of(affinities[0]) if affinities else "",
+        peers=tuple(peer for item in objects.of("BGPPeer", *CALICO) for peer in _peer(objects, item)),
+        has_mesh=flag(bgp, "spec", "nodeToNodeMeshEnabled") is not False,
+        as_number=_as_number(bgp, "spec", "asNumber") or str(DEFAULT_AS),
+        services=Declared(prefixes=objects.prefixes(source_of(bgp), ranges), source=source_of(bgp)),
+        overlay_mtus={key: value for key, value in mtus.items() if value},
+        has_wireguard=bool(flag(felix, "spec", "wireguardEnabled") or flag(felix, "spec", "wireguardEnabledV6")),
+        has_ebpf=bool(flag(felix, "spec", "bpfEnabled")),
+        external_nodes=texts(felix, "spec", "externalNodesList"),
+    )
+
+
+def _named_default(objects: Objects, kind: str) -> Object:
+    """The configuration of all nodes; others are for single nodes, by name."""
+    return next((item for item in objects.of(kind, *CALICO) if name_of(item) == "default"), {})
+
+
+def _pool(objects: Objects, item: Object) -> list[Pool]:
+    uses = texts(item, "spec", "allowedUses")
+    if uses and WORKLOAD not in uses:
+        return []  # addresses of tunnels, or of Services of type LoadBalancer
+    source = source_of(item)
+    return [
+        Pool(
+            name=name_of(item),
+            prefix=prefix,
+            ipip=text(item, "spec", "ipipMode") or "Never",
+            vxlan=text(item, "spec", "vxlanMode") or "Never",
+            nat_outgoing=bool(flag(item, "spec", "natOutgoing")),
+            is_disabled=bool(flag(item, "spec", "disabled") or dig(item, "metadata", "deletionTimestamp")),
+            source=source,
+            resource=resource_of(item),
+        )
+        for prefix in objects.prefixes(source, _cidr(item))
+    ]
+
+
+def _block(objects: Objects, item: Object) -> list[Block]:
+    if text(item, "spec", "state") not in ("confirmed", "") or flag(item, "spec", "deleted"):
+        return []
+    node = text(item, "spec", "node")
+    return [Block(prefix=prefix, node=node) for prefix in objects.prefixes(source_of(item), _cidr(item))]
+
+
+def _cidr(item: Object) -> list[str]:
+    found = text(item, "spec", "cidr")
+    return [found] if found else []
+
+
+def _peer(objects: Objects, item: Object) -> list[Peer]:
+    source = source_of(item)
+    chosen, peering = text(item, "spec", "nodeSelector"), text(item, "spec", "peerSelector")
+    try:
+        nodes, peers = parse_selector(chosen or "all()"), parse_selector(peering) if peering else None
+    except ValueError as error:
+        objects.refuse(source, str(error))
+        return []
+    address = text(item, "spec", "peerIP")
+    keeps = flag(item, "spec", "keepOriginalNextHop") or text(item, "spec", "nextHopMode") == "Keep"
+    return [
+        Peer(
+            nodes=nodes,
+            node=text(item, "spec", "node"),
+            peers=peers,
+            address=objects.address(source, _without_port(address)) if address else None,
+            as_number=_as_number(item, "spec", "asNumber"),
+            keeps_next_hop=bool(keeps),
+            source=source,
+        )
+    ]
+
+
+def _without_port(address: str) -> str:
+    """`192.0.2.1:179` and `[2001:db8::1]:179` less the port."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
+
+
+def _as_number(tree: object, *path: str) -> str:
+    """An AS number in plain digits: also `1.10`, as RFC 5396 allows (asdot); empty for none."""
+    plain = number(tree, *path)
+    high, dot, low = text(tree, *path).partition(".")
+    if dot and all(part.isascii() and part.isdigit() and len(part) < 6 for part in (high, low)):
+        plain = (int(high) << 16) + int(low)
+    return "" if plain is None else str(plain)

@@ -1,0 +1,265 @@
+"""What will not work, or not as people expect, before anyone tries: a table of checks over a cluster."""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from devlink.cluster.discovery.calico import Pool
+from devlink.cluster.discovery.cluster import Cluster, Cni
+from devlink.cluster.discovery.dns import node_local_servers
+from devlink.cluster.discovery.gateways import has_reflectors, switches
+from devlink.cluster.discovery.overlay import NEVER
+from devlink.cluster.discovery.pods import pools_in_use
+from devlink.core.findings import Finding, Severity
+from devlink.core.plan import listed
+from devlink.core.prefixes import IPNetwork, is_within, overlap
+
+MESH_LIMIT = 100
+"""Nodes above which Calico's documentation asks for route reflectors."""
+RESTART = "kubectl -n kube-system rollout restart daemonset kube-proxy"
+HOME_NETWORKS = (
+    (ipaddress.ip_network("192.168.0.0/16"), "the network of most homes"),
+    (ipaddress.ip_network("172.17.0.0/16"), "Docker's own network on most laptops"),
+)
+PRIVATE = tuple(ipaddress.ip_network(t) for t in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A cluster, with what was found of it."""
+
+    cluster: Cluster
+    pods: tuple[IPNetwork, ...]
+    services: tuple[IPNetwork, ...]
+    has_owners: bool
+    """Each block's node is known, so that a laptop on their LAN needs no gateway for pods."""
+
+
+def diagnose(subject: Subject) -> tuple[Finding, ...]:
+    """All that the checks of the table say."""
+    return tuple(finding for check in CHECKS for finding in check(subject))
+
+
+def _overlay_always(subject: Subject) -> Iterator[Finding]:
+    if subject.cluster.cni is not Cni.CALICO:
+        return
+    for key, device, mode_of in (("ipipMode", "tunl0", _ipip), ("vxlanMode", "vxlan.calico", _vxlan)):
+        pools = [pool for pool in pools_in_use(subject.cluster) if mode_of(pool) == "Always"]
+        if pools:
+            patch = _patch(pools[0].source, f'"{key}":"CrossSubnet"')
+            yield Finding(
+                code="DL-R4-OVERLAY",
+                severity=Severity.WARNING,
+                title="Through a gateway, pods on other nodes are silent where these check reverse paths strictly.",
+                evidence=f"{key} Always in {listed(pool.source for pool in pools)}: packets from outside come out of "
+                f"{device}, and their way back is another link; rp_filter=1 drops them",
+                fix=f"{patch}; or on each node: sysctl -w net.ipv4.conf.{device.replace('.', '/')}.rp_filter=2",
+            )
+
+
+def _ipip(pool: Pool) -> str:
+    return pool.ipip
+
+
+def _vxlan(pool: Pool) -> str:
+    return pool.vxlan
+
+
+def _invalid_drop(subject: Subject) -> Iterator[Finding]:
+    """R2. flannel masquerades what comes from outside, which makes the way back the same."""
+    proxy, cluster = subject.cluster.kube_proxy, subject.cluster
+    spared = not subject.pods or cluster.cni is Cni.FLANNEL or _without_kube_proxy(cluster)
+    if proxy is None or spared or proxy.mode != "iptables" or proxy.tcp_be_liberal:
+        return
+    routed = " Routes to each node are not concerned." if subject.has_owners else ""
+    yield Finding(
+        code="DL-R2-INVALID-DROP",
+        severity=Severity.WARNING,
+        title=f"Through a gateway node, connections to pods on other nodes open and then hang.{routed}",
+        evidence=f"{proxy.source}: mode iptables without conntrack.tcpBeLiberal drops what it sees only half of",
+        fix="kubectl -n kube-system edit configmap kube-proxy: set conntrack.tcpBeLiberal: true (or mode: nftables), "
+        f"then {RESTART}",
+    )
+
+
+def _no_snat(subject: Subject) -> Iterator[Finding]:
+    """R3."""
+    proxy, cluster = subject.cluster.kube_proxy, subject.cluster
+    if proxy is None or _without_kube_proxy(cluster) or proxy.masquerade_all:
+        return
+    if proxy.detect_local_mode != "ClusterCIDR" or proxy.cluster_cidr:
+        return
+    helped = cluster.cni is Cni.FLANNEL
+    yield Finding(
+        code="DL-R3-NO-SNAT",
+        severity=Severity.WARNING if helped else Severity.ERROR,
+        title="ClusterIPs time out from outside where their endpoint is on another node than the gateway."
+        + (" flannel's --ip-masq, where it is on, makes up for it." if helped else ""),
+        evidence=f"{proxy.source}: detectLocalMode ClusterCIDR with an empty clusterCIDR, so kube-proxy does no SNAT",
+        fix="kubectl -n kube-system edit configmap kube-proxy: set "
+        f"clusterCIDR: {','.join(map(str, subject.pods)) or 'to the pod networks'}, then {RESTART}",
+    )
+
+
+def _cluster_ips_refused(subject: Subject) -> Iterator[Finding]:
+    """R6."""
+    cilium = subject.cluster.cilium
+    if cilium.replaces_kube_proxy and not cilium.serves_external:
+        yield Finding(
+            code="DL-R6-CLUSTERIP",
+            severity=Severity.ERROR,
+            title="Cilium refuses ClusterIPs to hosts outside the cluster: services and cluster DNS will be silent.",
+            evidence=f"{cilium.source}: kube-proxy-replacement without bpf-lb-external-clusterip",
+            fix="cilium config set bpf-lb-external-clusterip true (Helm: bpf.lbExternalClusterIP=true)",
+        )
+
+
+def _ebpf(subject: Subject) -> Iterator[Finding]:
+    if subject.cluster.calico.has_ebpf and subject.cluster.cni is Cni.CALICO:
+        yield Finding(
+            code="DL-CALICO-EBPF",
+            severity=Severity.INFO,
+            title="Calico's eBPF data plane serves ClusterIPs, also to hosts outside; kube-proxy's settings are moot.",
+            evidence="FelixConfiguration default: bpfEnabled true; between nodes it needs UDP port 4789",
+        )
+
+
+def _full_mesh(subject: Subject) -> Iterator[Finding]:
+    cluster = subject.cluster
+    by_bgp = any(pool.vxlan == NEVER for pool in pools_in_use(cluster))
+    if cluster.cni is Cni.CALICO and by_bgp and cluster.calico.has_mesh and not has_reflectors(cluster):
+        large = len(cluster.nodes) > MESH_LIMIT
+        yield Finding(
+            code="DL-FULL-MESH",
+            severity=Severity.WARNING if large else Severity.INFO,
+            title="Every node speaks BGP with every other: there is no route reflector, and any node is a gateway.",
+            evidence=f"BGPConfiguration default: nodeToNodeMeshEnabled, {len(cluster.nodes)} nodes",
+            fix=f"above {MESH_LIMIT} nodes Calico asks for route reflectors" if large else "",
+        )
+
+
+def _services_not_told(subject: Subject) -> Iterator[Finding]:
+    peers = list(switches(subject.cluster))
+    if peers and subject.services and not subject.cluster.calico.services.prefixes:
+        cidrs = ",".join(f'{{"cidr":"{prefix}"}}' for prefix in subject.services)
+        yield Finding(
+            code="DL-SERVICES-NOT-ADVERTISED",
+            severity=Severity.WARNING,
+            title="The switch knows the way to pods, and none to ClusterIPs.",
+            evidence=f"{peers[0].source} peers with {peers[0].address}, and BGPConfiguration has no serviceClusterIPs",
+            fix=_patch("bgpconfigurations.crd.projectcalico.org/default", f'"serviceClusterIPs":[{cidrs}]'),
+        )
+
+
+def _next_hop_is_the_reflector(subject: Subject) -> Iterator[Finding]:
+    """R2 once more: where only some nodes speak with the switch, it sends everything to those."""
+    for peer in switches(subject.cluster):
+        speaks = {n.name for n in subject.cluster.nodes if peer.node in ("", n.name) and peer.nodes(n.labels)}
+        if not peer.keeps_next_hop and 0 < len(speaks) < len(subject.cluster.nodes):
+            yield Finding(
+                code="DL-BGP-NEXT-HOP",
+                severity=Severity.WARNING,
+                title="The switch may send packets for every pod to the route reflectors instead of the pod's node.",
+                evidence=f"{peer.source}: {peer.address} peers with {listed(sorted(speaks))} alone, and in a "
+                "multihop session their own address is the next hop",
+                fix=_patch(peer.source, '"nextHopMode":"Keep"'),
+            )
+
+
+def _nat_outgoing(subject: Subject) -> Iterator[Finding]:
+    pools = [pool for pool in pools_in_use(subject.cluster) if pool.nat_outgoing]
+    if pools and subject.cluster.cni is Cni.CALICO:
+        yield Finding(
+            code="DL-NAT-OUTGOING",
+            severity=Severity.INFO,
+            title="What pods open towards laptops comes from their node's address; what laptops open is not concerned.",
+            evidence=f"natOutgoing in {listed(pool.source for pool in pools)}",
+        )
+
+
+def _external_nodes(subject: Subject) -> Iterator[Finding]:
+    if subject.cluster.calico.external_nodes:
+        admitted = listed(one[:64] for one in subject.cluster.calico.external_nodes)
+        yield Finding(
+            code="DL-EXTERNAL-NODES",
+            severity=Severity.INFO,
+            title="Calico's nodes take encapsulated packets from hosts outside, too; devlink encapsulates nothing.",
+            evidence=f"FelixConfiguration default: externalNodesList {admitted}",
+        )
+
+
+def _disabled_pools(subject: Subject) -> Iterator[Finding]:
+    used = [pool for pool in pools_in_use(subject.cluster) if pool.is_disabled]
+    if used and subject.cluster.cni is Cni.CALICO:
+        yield Finding(
+            code="DL-POOL-DISABLED",
+            severity=Severity.INFO,
+            title="Pods still have addresses of a pool that gives out none any more; it was taken along.",
+            evidence=listed(f"{pool.prefix} by {pool.source}" for pool in used),
+            fix="discover and publish again when its pods are gone",
+        )
+
+
+def _node_local_dns(subject: Subject) -> Iterator[Finding]:
+    found = list(node_local_servers(subject.cluster))
+    if found:
+        yield Finding(
+            code="DL-NODE-LOCAL-DNS",
+            severity=Severity.INFO,
+            title="Pods ask a DNS cache on their own node, which no laptop can ask; laptops ask the cluster's DNS.",
+            evidence=f"{subject.cluster.dns_config.kubelet_source}: {listed(found)}",
+        )
+
+
+def _collisions(subject: Subject) -> Iterator[Finding]:
+    for theirs, what in HOME_NETWORKS:
+        ours = [prefix for prefix in subject.pods + subject.services if overlap(prefix, theirs)]
+        if ours:
+            yield Finding(
+                code="DL-HOME-LAN",
+                severity=Severity.INFO,
+                title=f"The cluster's addresses are those of {what}: there, both cannot be reached.",
+                evidence=f"{listed(ours)} and {theirs}",
+                fix="devlink keeps the laptop's own network and says so; another pod network would end it",
+            )
+
+
+def _public(subject: Subject) -> Iterator[Finding]:
+    public = [p for p in subject.pods + subject.services if not any(is_within(p, space) for space in PRIVATE)]
+    if public:
+        yield Finding(
+            code="DL-PUBLIC-PREFIX",
+            severity=Severity.WARNING,
+            title="The cluster uses addresses that are not private: laptops lose whatever else has them.",
+            evidence=listed(public),
+            fix="look whether they are really the cluster's; `devlink trust` shows them once more",
+        )
+
+
+def _patch(source: str, change: str) -> str:
+    """The command that changes the object `source`, a resource and a name."""
+    return f"kubectl patch {source.replace('/', ' ')} --type merge -p '{{\"spec\":{{{change}}}}}'"
+
+
+def _without_kube_proxy(cluster: Cluster) -> bool:
+    """Something else serves ClusterIPs, so that kube-proxy's configuration is a leftover."""
+    return cluster.cilium.replaces_kube_proxy or (cluster.calico.has_ebpf and cluster.cni is Cni.CALICO)
+
+
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    _no_snat,
+    _cluster_ips_refused,
+    _overlay_always,
+    _invalid_drop,
+    _next_hop_is_the_reflector,
+    _services_not_told,
+    _public,
+    _full_mesh,
+    _ebpf,
+    _nat_outgoing,
+    _external_nodes,
+    _disabled_pools,
+    _node_local_dns,
+    _collisions,
+)
+"""What will not work first."""

@@ -1,0 +1,58 @@
+"""API objects out of what `kubectl get -o json|yaml` prints: lists of kinds, and several documents."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from devlink.errors import UsageError, reason
+
+MAX_TEXT = 512 << 20
+"""Characters of a dump; 5,000 nodes and 20,000 blocks take about 60 MB."""
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def objects_in(documents: Iterable[object]) -> Iterator[Mapping[str, Any]]:
+    """The objects of some documents: each itself, or the items of a list (`List`, or `NodeList`: its items are Nodes).
+
+    What is no object is passed over.
+    """
+    for document in documents:
+        if not isinstance(document, Mapping):
+            continue
+        kind = document.get("kind")
+        items = document.get("items")
+        if isinstance(items, list) and (not isinstance(kind, str) or kind.endswith("List")):
+            of_items = {"apiVersion": document.get("apiVersion"), "kind": str(kind or "List").removesuffix("List")}
+            defaults = of_items if of_items["kind"] else {}
+            yield from ({**defaults, **item} for item in items if isinstance(item, Mapping))
+        else:
+            yield document
+
+
+def documents_in(text: str, *, name: str = "The dump") -> Iterator[object]:
+    """The documents of a text in JSON (one after the other) or YAML. Raises UsageError where it is neither."""
+    if len(text) > MAX_TEXT:
+        raise UsageError(
+            f"{name} is larger than {MAX_TEXT >> 20} MB.", next_step="Leave out what discovery does not read."
+        )
+    try:
+        if text.lstrip()[:1] in ("{", "["):
+            yield from _json_documents(text)
+        else:
+            yield from yaml.load_all(text, Loader=_LOADER)  # a safe loader, in C where there is one
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        why = reason(error).splitlines()[0][:200]
+        step = "Make it with: kubectl get nodes -o json > nodes.json"
+        raise UsageError(f"{name} is neither JSON nor YAML.", why=why, next_step=step) from None
+
+
+def _json_documents(text: str) -> Iterator[object]:
+    decoder = json.JSONDecoder()
+    place, end = 0, len(text.rstrip())
+    while place < end:
+        while text[place].isspace():
+            place += 1
+        document, place = decoder.raw_decode(text, place)
+        yield from document if isinstance(document, list) else [document]

@@ -1,0 +1,112 @@
+"""Who forwards for all pods and services: a switch that speaks BGP with the cluster, route reflectors, or any node."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from devlink.cluster.discovery.calico import Peer
+from devlink.cluster.discovery.cluster import Cluster
+from devlink.cluster.discovery.facts import Fact
+from devlink.cluster.discovery.kubernetes import ClusterNode, lan_of
+from devlink.core.prefixes import IPAddress, IPNetwork
+
+SWITCH, REFLECTOR, NODE = "switch", "route-reflector", "gateway"
+"""Roles, for people."""
+STEP = 10
+"""Between two priorities, so that a person can put one in between."""
+MAX_GATEWAYS = 16
+"""Of one kind and family; a laptop uses the first that is healthy on its link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarder:
+    """One that forwards, as a profile names it."""
+
+    address: IPAddress
+    role: str
+    priority: int
+
+
+Forwarders = Fact[tuple[Forwarder, ...]]
+
+
+def find_gateways(cluster: Cluster, versions: Iterable[int], given: Sequence[IPAddress] = ()) -> Forwarders | None:
+    """The gateways that have an address of one of the IP `versions`; those `given` replace all that can be found.
+
+    Switches go first: they know every node's blocks. Then the reflectors; any node only where there is no reflector.
+    """
+    if given:
+        return Fact(value=tuple(_ranked(given, NODE, 0)), source="given")
+    found: list[Forwarder] = []
+    sources: list[str] = []
+    for version in sorted(set(versions)):
+        peers = [peer for peer in switches(cluster) if peer.address is not None and peer.address.version == version]
+        by_address = {peer.address: peer.source for peer in peers if peer.address is not None}
+        ours = list(_ranked(sorted(by_address, key=int), SWITCH, 0))
+        reflectors = {n.addresses[version]: source for n, source in _reflectors(cluster) if version in n.addresses}
+        if reflectors:
+            ours += _ranked(sorted(reflectors, key=int), REFLECTOR, len(ours))
+        else:
+            ours += _any_nodes(cluster, version, len(ours))
+        found += ours
+        named = [*by_address.values(), *reflectors.values()]
+        sources += named if reflectors else [*named, ANY_NODE]
+    return Fact(value=tuple(found), source=", ".join(dict.fromkeys(sources))) if found else None
+
+
+ANY_NODE = "nodes (any of them forwards)"
+
+
+def _ranked(addresses: Sequence[IPAddress], role: str, before: int) -> Iterator[Forwarder]:
+    """One after the other, behind `before` others."""
+    for rank, address in enumerate(addresses[:MAX_GATEWAYS], before + 1):
+        yield Forwarder(address=address, role=role, priority=STEP * rank)
+
+
+def _any_nodes(cluster: Cluster, version: int, before: int) -> Iterator[Forwarder]:
+    """Some nodes of each LAN: the first carries everyone until it fails, and the others are as good as one another."""
+    lans: dict[IPNetwork, list[IPAddress]] = {}
+    for address in sorted((n.addresses[version] for n in cluster.ready_nodes if version in n.addresses), key=int):
+        lans.setdefault(lan_of(address), []).append(address)
+    in_turn = sorted(
+        ((place, int(address), address) for lan in lans.values() for place, address in enumerate(lan[:MAX_GATEWAYS])),
+        key=lambda item: item[:2],
+    )
+    chosen = sorted((address for _, _, address in in_turn[:MAX_GATEWAYS]), key=int)
+    for rank, address in enumerate(dict.fromkeys(chosen)):
+        yield Forwarder(address=address, role=NODE, priority=STEP * (before + 1 + min(rank, 1)))
+
+
+def switches(cluster: Cluster) -> Iterator[Peer]:
+    """The BGP peers outside the cluster, in another AS, that some node speaks with: the network's own routers."""
+    own = {address for node in cluster.nodes for address in node.addresses.values()}
+    for peer in cluster.calico.peers:
+        is_foreign = peer.as_number not in ("", cluster.calico.as_number)
+        if peer.address is not None and is_foreign and peer.address not in own and (
+            not cluster.nodes or any(_has_peer(node, peer) for node in cluster.nodes)
+        ):  # fmt: skip
+            yield peer
+
+
+def _has_peer(node: ClusterNode, peer: Peer) -> bool:
+    return peer.node in ("", node.name) and peer.nodes(node.labels)
+
+
+def _reflectors(cluster: Cluster) -> Iterator[tuple[ClusterNode, str]]:
+    """The nodes that reflect routes, with what says so: their annotation, or a BGPPeer that sends others to them."""
+    by_peer: dict[str, str] = {}
+    for peer in cluster.calico.peers:
+        if peer.peers is not None:
+            chosen = {node.name for node in cluster.nodes if peer.peers(node.labels)}
+            clients = {node.name for node in cluster.nodes if _has_peer(node, peer)} - chosen
+            if clients:  # those who peer among themselves only are a mesh
+                by_peer |= dict.fromkeys(chosen - by_peer.keys(), peer.source)
+    for node in cluster.ready_nodes:
+        if node.is_reflector:
+            yield node, "nodes (projectcalico.org/RouteReflectorClusterID)"
+        elif node.name in by_peer:
+            yield node, by_peer[node.name]
+
+
+def has_reflectors(cluster: Cluster) -> bool:
+    """Whether some ready node reflects routes."""
+    return next(_reflectors(cluster), None) is not None

@@ -1,0 +1,79 @@
+"""Which node owns which pod blocks: what a laptop on the nodes' LAN routes to each of them itself."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from devlink.cluster.discovery.cluster import Cluster, Cni
+from devlink.cluster.discovery.facts import Fact
+from devlink.core.findings import Finding, Severity
+from devlink.core.plan import listed
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork
+
+Owned = Mapping[str, Sequence[IPNetwork]]
+"""Blocks by the node's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A node by one address, with its blocks of that family."""
+
+    address: IPAddress
+    blocks: tuple[IPNetwork, ...]
+
+
+def find_owners(
+    cluster: Cluster, pods: Iterable[IPNetwork]
+) -> tuple[Fact[tuple[Owner, ...]] | None, tuple[Finding, ...]]:
+    """The nodes that are ready and own a block of `pods`, by address; None where nobody says who owns what."""
+    owned, source = _owned(cluster)
+    cover = Cover(pods)
+    outside: list[IPNetwork] = []
+    owners: list[Owner] = []
+    for node in cluster.ready_nodes:
+        blocks: dict[int, list[IPNetwork]] = {}
+        for block in owned.get(node.name, ()):
+            if cover.find(block) is None:
+                outside.append(block)
+            elif block.version in node.addresses:
+                blocks.setdefault(block.version, []).append(block)
+        owners += (Owner(address=node.addresses[v], blocks=_sorted(mine)) for v, mine in sorted(blocks.items()))
+    silent = [node.name for node in cluster.nodes if not node.is_ready and owned.get(node.name)]
+    findings = []
+    if silent:
+        findings.append(
+            Finding(
+                code="DL-NODE-NOT-READY",
+                severity=Severity.INFO,
+                title="Nodes that are not ready are left out; what lies on them goes by a gateway.",
+                evidence=listed(silent),
+                fix="kubectl get nodes",
+            )
+        )
+    if outside:
+        findings.append(
+            Finding(
+                code="DL-BLOCK-OUTSIDE",
+                severity=Severity.WARNING,
+                title="Pod blocks lie outside the cluster's pod networks, and were left out.",
+                evidence=listed(outside),
+                fix="add their network to pods if pods still have addresses of it",
+            )
+        )
+    owners.sort(key=lambda owner: (owner.address.version, int(owner.address)))
+    return Fact(value=tuple(owners), source=source) if owners else None, tuple(findings)
+
+
+def _owned(cluster: Cluster) -> tuple[Owned, str]:
+    """Who owns what, by the CNI's own word where it has one."""
+    if cluster.cni is Cni.CALICO:
+        blocks: dict[str, list[IPNetwork]] = {}
+        for block in cluster.calico.blocks:
+            blocks.setdefault(block.node, []).append(block.prefix)
+        return blocks, cluster.calico.blocks_source
+    if cluster.cni is Cni.CILIUM and cluster.cilium.blocks:
+        return cluster.cilium.blocks, cluster.cilium.blocks_source
+    return {node.name: node.pod_prefixes for node in cluster.nodes if node.pod_prefixes}, "nodes (spec.podCIDRs)"
+
+
+def _sorted(blocks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    return tuple(sorted(set(blocks), key=lambda block: (int(block.network_address), block.prefixlen)))
