@@ -5,6 +5,7 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from devlink.agent import cache, profiles
@@ -14,6 +15,9 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
 from devlink.errors import ClusterError, DevlinkError, ProfileError, UsageError, reason
+
+if TYPE_CHECKING:  # an HTTP client takes long to import, and a file needs none
+    from devlink.cluster.api import Api
 
 PATIENCE = 15.0
 """Seconds for a cluster to give a profile that we do not have yet: a program that signs in may take some of them."""
@@ -95,11 +99,18 @@ async def from_cluster(context: str, environ: Mapping[str, str], kept: Kept | No
 
 async def fetch(access: Access, environ: Mapping[str, str]) -> Obtained:
     """What the cluster of an Access publishes at this moment, kept for later. Raises ClusterError, ProfileError."""
-    from devlink.cluster import publishing
     from devlink.cluster.api import Api
 
     async with Api(access, environ=environ) as api:
-        published = await publishing.fetch(api)
+        return await fetched(api)
+
+
+async def fetched(api: "Api") -> Obtained:
+    """The same by an open Api."""
+    from devlink.cluster import publishing
+
+    published = await publishing.fetch(api)
+    access = api.access
     origin = Origin(context=access.name, server=access.server)
     now = time.time()
     pins = await _addresses(access.server, access.proxy)

@@ -1,13 +1,16 @@
-"""`devlink profile`: look at profiles, check them, and print their schema."""
+"""`devlink profile`: look at profiles and check them; those of clusters are in `devlink.cli.cluster`."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from devlink.cli import cluster
+from devlink.cli.output import duration
 from devlink.errors import ProfileError, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +19,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def profile() -> None:
-    """Look at profiles, check them, print their schema."""
+    """Look at profiles, check them, get them from a cluster and publish them there."""
+
+
+for command in (cluster.discover, cluster.publish, cluster.fetch, cluster.diff):
+    profile.add_command(command)
 
 
 @profile.command()
@@ -47,14 +54,25 @@ def validate(files: tuple[str, ...], output: str) -> None:
 @profile.command(short_help="Print a profile in its canonical form.")
 @click.argument("name", required=False, metavar="[NAME|FILE]")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the profile.")
-def show(name: str | None, output: str) -> None:
+@click.option("--provenance", is_flag=True, help="Print where each fact came from, instead of the profile.")
+def show(name: str | None, output: str, provenance: bool) -> None:
     """Print a profile in its canonical form: of that name, in that file, or the default one."""
     from devlink.agent.profiles import default_profile, load
     from devlink.core import codec
     from devlink.core.profile_document import encode_profile
 
     wanted = default_profile() if name is None else load(name)
-    if output == "json":
+    if provenance:
+        facts = dict(sorted(wanted.provenance.items()))
+        if output == "json":
+            click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+            return
+        width = max(map(len, facts), default=0)
+        for fact, source in facts.items():
+            click.echo(f"{fact:<{width}}  {source}")
+        if not facts:
+            click.echo(f"Profile {wanted.metadata.name} does not say where its facts came from.", err=True)
+    elif output == "json":
         click.echo(json.dumps(codec.encode(wanted), indent=2, ensure_ascii=False))
     else:
         click.echo(encode_profile(wanted), nl=False)
@@ -63,12 +81,13 @@ def show(name: str | None, output: str) -> None:
 @profile.command("list", short_help="List the known profiles; * marks the default.")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="Form of the list.")
 def list_(output: str) -> None:
-    """List the profiles in the configuration folder; * marks the default."""
+    """List the profiles in the configuration folder and those that clusters gave; * marks the default."""
     from devlink.agent.profiles import config_folder, configured_default, known_profiles
 
     known = known_profiles()
     try:
-        default = configured_default() or (known[0].name if len(known) == 1 else None)
+        files = [one.name for one in known if one.origin is None]
+        default = configured_default() or (files[0] if len(files) == 1 else None)
     except UsageError as error:  # a broken config.toml is no reason to hide the profiles
         click.echo(str(error), err=True)
         default = None
@@ -80,7 +99,7 @@ def list_(output: str) -> None:
 
         click.echo(yaml.safe_dump(rows, sort_keys=False, allow_unicode=True), nl=False)
     elif not rows:
-        click.echo(f"No profile in {config_folder() / 'profiles'}.", err=True)
+        click.echo(f"No profile in {config_folder() / 'profiles'}, and none from a cluster.", err=True)
     else:
         click.echo(_table(rows))
 
@@ -122,14 +141,16 @@ def _row(known: KnownProfile, default: str | None) -> dict[str, Any]:
         "default": known.name == default,
         "revision": known.profile.metadata.revision if known.profile else "",
         "file": str(known.path),
+        "context": known.origin.context if known.origin else None,
+        "fetched": known.fetched or None,
         "fault": fault,
     }
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    header = ("", "NAME", "REVISION", "FILE")
+    header = ("", "NAME", "REVISION", "FROM")
     cells = [header] + [
-        ("*" if row["default"] else "", row["name"], row["revision"] or "-", row["file"]) for row in rows
+        ("*" if row["default"] else "", row["name"], row["revision"] or "-", _from(row)) for row in rows
     ]
     widths = [max(len(line[column]) for line in cells) for column in range(3)]
     lines = []
@@ -138,3 +159,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
         if fault:
             lines.append(f"{'':{widths[0]}}  invalid: {fault}")
     return "\n".join(lines)
+
+
+def _from(row: dict[str, Any]) -> str:
+    if row["context"] is None:
+        return str(row["file"])
+    return f"the cluster of context {row['context']}, {duration(max(0.0, time.time() - row['fetched']))} ago"

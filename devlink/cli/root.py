@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("devlink.cli.session:up", "Bring a profile up: routes, names, verified."),
     "down": ("devlink.cli.session:down", "Take a profile down: everything as it was before."),
     "status": ("devlink.cli.session:status", "Show what is up, how, and what is wrong."),
-    "profile": ("devlink.cli.profile:profile", "Look at profiles and check them."),
+    "profile": ("devlink.cli.profile:profile", "Profiles: look at them, get them from a cluster, publish."),
     "trust": ("devlink.cli.trust:trust", "Let a profile change this machine's network."),
     "helper": ("devlink.cli.helper:helper", "The privileged part: run, status, restore."),
     "demo": ("devlink.cli.demo:demo", "The main job in a small private world, without root."),

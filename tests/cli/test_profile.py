@@ -98,7 +98,7 @@ def test_list_names_each_profile_the_default_and_the_first_fault_of_a_broken_one
     assert rows[0]["fault"].startswith("spec.mtu: 1 is less than 576")
     assert rows[1]["fault"] is None
     lines = run("list").stdout.splitlines()
-    assert lines[0].split() == ["NAME", "REVISION", "FILE"]
+    assert lines[0].split() == ["NAME", "REVISION", "FROM"]
     assert lines[1].split() == ["bad", "-", str(folder / "bad.yaml")]
     assert lines[2].strip().startswith("invalid: spec.mtu: 1 is less than 576")
     assert lines[3].split() == ["*", "qa", "2026-11-20T09:00:00Z", str(folder / "one.yaml")]

@@ -1,0 +1,344 @@
+"""`devlink profile discover`, `publish`, `fetch` and `diff`: what goes between a cluster and its profile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from devlink.cli.output import output_option
+from devlink.errors import ClusterError, UsageError
+
+if TYPE_CHECKING:  # an HTTP client takes longer to import than the command may take to start
+    from devlink.cluster.access import Access
+    from devlink.cluster.api import Api
+    from devlink.cluster.discovery import Discovery, Wishes
+    from devlink.core.findings import Finding
+    from devlink.core.profile import BridgeProfile
+
+T = TypeVar("T")
+
+context_option = click.option(
+    "--context", default=None, metavar="C", help="A kubeconfig context or a login; else the current context."
+)
+
+
+def _wishes_options(command: Any) -> Any:
+    """What no API says."""
+    for option in (
+        click.option("--name", default=None, metavar="N", help="The profile's name; else the published one's, or made "
+                     "of the context's."),
+        click.option("--namespace", "namespaces", multiple=True, metavar="NS", help="Only services of this namespace "
+                     "are asked for; several times for several."),
+        click.option("--transport", type=click.Choice(["auto", "udp", "tcp"]), default="auto", help="How the cluster's "
+                     "DNS is asked: tcp where a firewall stops UDP."),
+        click.option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Who shall forward, instead of "
+                     "whom the API shows; the first one first."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Work a profile out from a cluster's API, and say where each fact came from.")
+@context_option
+@_wishes_options
+@click.option("--from", "dumps", multiple=True, metavar="FILE", help="Read what `kubectl get ... -o json|yaml` has "
+              "printed, and ask no API; several times for several, - for stdin.")  # fmt: skip
+@output_option("yaml", "json")
+def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes: Any) -> int:
+    """Work a profile out from a cluster's API. The profile goes to stdout, the report to stderr.
+
+    Changes nothing. What may not be read costs that fact, and the report says which right would show it.
+    """
+    if dumps:
+        found = _from_dumps(dumps, _made(wishes, wishes["name"] or "cluster"))
+    else:
+        found = _run(_discovered(context, wishes))
+    _report(found)
+    profile = _found_profile(found)
+    if output == "json":
+        from devlink.core.codec import encode
+
+        click.echo(json.dumps(encode(profile), indent=2, ensure_ascii=False))
+    else:
+        from devlink.core.profile_document import encode_profile
+
+        click.echo(encode_profile(profile), nl=False)
+    return 0
+
+
+@click.command(short_help="Put a profile where everybody who may enter the cluster finds it.")
+@click.argument("profile", required=False, metavar="[FILE|NAME]")
+@context_option
+@_wishes_options
+@click.option("--dry-run", is_flag=True, help="Print the objects as YAML, for GitOps, and change nothing.")
+@click.option("--overwrite", is_flag=True, help="Also over what another has written there.")
+def publish(profile: str | None, context: str | None, dry_run: bool, overwrite: bool, **wishes: Any) -> int:
+    """Publish a profile: the ConfigMap kube-public/devlink-profile, and everybody's right to read that one object.
+
+    Without FILE or NAME it is what `discover` finds at this moment.
+    """
+    if profile is not None:
+        from devlink.agent.profiles import choose
+
+        wanted = choose(profile)
+        if dry_run:
+            return _print_manifests(wanted)
+    return _run(_publish(context, wanted if profile is not None else None, wishes, dry_run, overwrite))
+
+
+async def _publish(
+    context: str | None, profile: BridgeProfile | None, wishes: dict[str, Any], dry_run: bool, overwrite: bool
+) -> int:
+    from devlink.cluster import publishing
+
+    async with _api(context) as api:
+        if profile is None:
+            found = await _discover(api, wishes)
+            _report(found)
+            profile = _found_profile(found)
+        if dry_run:
+            return _print_manifests(profile)
+        if api.access.insecure:
+            raise UsageError(
+                "What is published must come from the cluster, and this connection may lead to anyone.",
+                why=f"The context {api.access.name} does not check the server's certificate.",
+                next_step="Put the cluster's CA into the kubeconfig (certificate-authority-data), then publish again.",
+            )
+        for remark in await publishing.publish(api, profile, overwrite=overwrite):
+            click.echo(f"! {remark}", err=True)
+    click.echo(f"Profile {profile.metadata.name} is published. Others now type: devlink up", err=True)
+    return 0
+
+
+def _print_manifests(profile: BridgeProfile) -> int:
+    import yaml
+
+    from devlink.cluster.publication import manifests
+
+    click.echo(yaml.safe_dump_all(manifests(profile), sort_keys=False, allow_unicode=True, width=120), nl=False)
+    return 0
+
+
+@click.command(short_help="Get the profile that a cluster publishes, and keep it for `devlink up`.")
+@context_option
+@output_option("yaml", "json")
+def fetch(context: str | None, output: str) -> int:
+    """Get the profile that a cluster publishes, and keep it: `devlink up` then works while the API is away."""
+    from devlink.agent import sources
+
+    async def get() -> sources.Obtained:
+        async with _api(context) as api:
+            return await sources.fetched(api)
+
+    obtained = _run(get())
+    profile = obtained.profile
+    if output == "json":
+        from devlink.core.codec import encode
+
+        click.echo(json.dumps(encode(profile), indent=2, ensure_ascii=False))
+    elif output == "yaml":
+        from devlink.core.profile_document import encode_profile
+
+        click.echo(encode_profile(profile), nl=False)
+    assert obtained.origin is not None
+    revision = f", revision {profile.metadata.revision}" if profile.metadata.revision else ""
+    click.echo(f"Profile {profile.metadata.name} of context {obtained.origin.context}{revision}.", err=True)
+    _show_findings(obtained.findings)
+    if not obtained.findings:
+        click.echo(f"Bring it up: devlink up {profile.metadata.name}", err=True)
+    return 0
+
+
+@click.command(short_help="Show what `publish` would change.")
+@click.argument("profile", required=False, metavar="[FILE|NAME]")
+@context_option
+@_wishes_options
+def diff(profile: str | None, context: str | None, **wishes: Any) -> int:
+    """Show how a profile differs from the published one: FILE or NAME, else what `discover` finds at this moment."""
+    from devlink.agent.profiles import choose
+
+    wanted = choose(profile) if profile is not None else None
+    published, wanted = _run(_both(context, wanted, wishes))
+    lines = list(_difference(published, wanted))
+    for line in lines:
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+        click.echo(click.style(line, fg=colour) if sys.stdout.isatty() else line)
+    if not lines:
+        click.echo("No difference.", err=True)
+    return 0
+
+
+async def _both(
+    context: str | None, wanted: BridgeProfile | None, wishes: dict[str, Any]
+) -> tuple[BridgeProfile | None, BridgeProfile]:
+    from devlink.cluster import publishing
+
+    async with _api(context) as api:
+        published = None
+        try:
+            published = (await publishing.fetch(api)).profile
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+        if wanted is None:
+            found = await _discover(api, wishes)
+            _report(found, briefly=True)
+            wanted = _found_profile(found)
+        return published, wanted
+
+
+def _difference(published: BridgeProfile | None, wanted: BridgeProfile) -> Iterable[str]:
+    """As a unified diff of what they say; when and from where they came is no difference."""
+    import dataclasses
+    import difflib
+
+    from devlink.core.profile_document import encode_profile
+
+    def text(profile: BridgeProfile | None) -> list[str]:
+        if profile is None:
+            return []
+        metadata = dataclasses.replace(profile.metadata, revision="")
+        return encode_profile(dataclasses.replace(profile, metadata=metadata, provenance={})).splitlines()
+
+    return difflib.unified_diff(text(published), text(wanted), "published", wanted.metadata.name, lineterm="")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    return asyncio.run(work)
+
+
+@contextlib.asynccontextmanager
+async def _api(context: str | None) -> AsyncIterator[Api]:
+    from devlink.cluster.api import Api
+    from devlink.cluster.contexts import choose_access
+
+    access: Access = choose_access(context, os.environ)
+    async with Api(access, environ=os.environ, terminal=sys.stdin.isatty() and sys.stderr.isatty()) as api:
+        yield api
+
+
+async def _discovered(context: str | None, wishes: dict[str, Any]) -> Discovery:
+    async with _api(context) as api:
+        return await _discover(api, wishes)
+
+
+async def _discover(api: Api, wishes: dict[str, Any]) -> Discovery:
+    from devlink.cluster.discovery import discover as find
+    from devlink.cluster.reads import collect
+
+    name = wishes["name"] or await _published_name(api) or _label(api.access.name)
+    made = _made(wishes, name)
+    collected = await collect(api)
+    # Over an unchecked connection nobody knows whose CA that would be.
+    ca = None if api.access.insecure else api.access.ca
+    found = find(collected.objects, made, unread=collected.unread, ca=ca)
+    return _without_identity(found) if api.access.insecure else found
+
+
+async def _published_name(api: Api) -> str:
+    """Trust goes by the name: what is published keeps the one that it has."""
+    from devlink.cluster import publishing
+    from devlink.errors import DevlinkError
+
+    try:
+        return (await publishing.fetch(api)).profile.metadata.name
+    except DevlinkError:
+        return ""  # none yet, or one that nobody can read; if the API is away, the next question says so
+
+
+def _without_identity(found: Discovery) -> Discovery:
+    import dataclasses
+
+    if found.profile is None:
+        return found
+    profile = dataclasses.replace(found.profile, spec=dataclasses.replace(found.profile.spec, identity=None))
+    return dataclasses.replace(found, profile=profile)
+
+
+def _from_dumps(dumps: tuple[str, ...], wishes: Wishes) -> Discovery:
+    from devlink.cluster.discovery import discover as find
+    from devlink.cluster.discovery import documents_in, objects_in
+
+    documents = (document for name in dumps for document in documents_in(_dump_text(name), name=name))
+    return find(objects_in(documents), wishes)
+
+
+def _dump_text(name: str) -> str:
+    from devlink.errors import reason
+
+    try:
+        if name == "-":
+            return sys.stdin.read()
+        with open(name, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name} cannot be read.", why=reason(error)) from error
+
+
+def _made(wishes: dict[str, Any], name: str) -> Wishes:
+    from devlink.cluster.discovery import Wishes
+    from devlink.core.codec import parse_address
+    from devlink.core.profile import Transport
+
+    try:
+        gateways = tuple(parse_address(text) for text in wishes["gateways"])
+    except ValueError as error:
+        raise UsageError(
+            f"--gateway: {error.args[0]}.", next_step="Give an address, as in --gateway 172.16.0.13"
+        ) from None
+    return Wishes(
+        name=name,
+        revision=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        namespaces=wishes["namespaces"] or None,
+        transport=Transport(wishes["transport"]),
+        gateways=gateways,
+    )
+
+
+def _label(context: str) -> str:
+    """A DNS label of a context's name: of `kubernetes-admin@qa` the cluster's part, of an ARN its last one."""
+    import re
+
+    last = re.split("[@/]", context)[-1] or context
+    return re.sub("[^a-z0-9]+", "-", last.lower()).strip("-")[:63].strip("-") or "cluster"
+
+
+def _found_profile(found: Discovery) -> BridgeProfile:
+    if found.profile is None:
+        rights = "; ".join(dict.fromkeys(each.right for each in found.unread if each.status in (401, 403)))
+        raise ClusterError(
+            "Nothing was found that a profile could be made of.",
+            why=f"These rights would show more: {rights}."
+            if rights
+            else "The cluster's objects say nothing of its networks.",
+            next_step="Have somebody with these rights run it, or write the profile by hand: `profiles/` has samples.",
+        )
+    return found.profile
+
+
+def _report(found: Discovery, *, briefly: bool = False) -> None:
+    """Each fact with its source, and what is worth telling."""
+    profile = found.profile
+    if profile is not None and not briefly:
+        width = max((len(key) for key in profile.provenance), default=0)
+        for key, source in profile.provenance.items():
+            click.echo(f"  {key:<{width}}  {source}", err=True)
+    _show_findings(found.findings)
+
+
+def _show_findings(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        mark, paint = {"error": ("✗", "red"), "warning": ("!", "yellow")}.get(finding.severity.value, ("·", None))
+        click.echo(f"{click.style(mark, fg=paint)} {finding.title} [{finding.code}]", err=True)
+        for text in (finding.evidence, finding.fix):
+            if text:
+                click.echo(f"    {text}", err=True)
