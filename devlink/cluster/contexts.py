@@ -2,17 +2,41 @@
 
 from collections.abc import Mapping
 
+from devlink.cluster import logins
 from devlink.cluster.access import Access
 from devlink.cluster.kubeconfig import in_cluster_access, load_access, read
+from devlink.errors import UsageError
+
+IN_CLUSTER = "in-cluster"
+"""What a pod's own account is called."""
 
 
 def choose_access(context: str | None, environ: Mapping[str, str]) -> Access:
-    """The kubeconfig's context of that name (None: the current one), else the login of that name, else a pod's account.
+    """The kubeconfig's context of that name, else the login of that name.
 
-    Raises UsageError where none of them is there, or what is there cannot be used.
+    Without a name: the kubeconfig's current context, else the only login, else the account of the pod that this is.
+    Raises UsageError where none of them is there or what is there cannot be used, ClusterError where a login's token
+    cannot be had: the keyring is locked, say.
     """
-    if not read(environ).files and context is None:
+    config = read(environ)
+    wanted = context or config.current
+    if wanted in config.contexts:
+        return load_access(context, environ)
+    known = logins.names()
+    if not wanted and len(known) == 1:
+        wanted = known[0]
+    login = logins.find(wanted) if context or not config.current else None
+    if login is not None:
+        return logins.access(login)
+    if wanted in ("", IN_CLUSTER):
         inside = in_cluster_access(environ)
         if inside is not None:
             return inside
-    return load_access(context, environ)
+    try:
+        return load_access(context, environ)
+    except UsageError as error:
+        if known:
+            error.why = f"{error.why} Logins: {', '.join(known)}."
+            if not context:
+                error.next_step = f"Name a context or a login: --context {known[0]}"
+        raise
