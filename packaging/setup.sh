@@ -35,7 +35,10 @@ apt_install() {
 }
 
 # A program of each package, and Debian's name of the package.
-readonly PROGRAMS=(ip:iproute2 nft:nftables dig:bind9-dnsutils curl:curl unshare:util-linux getent:libc-bin)
+readonly PROGRAMS=(
+    ip:iproute2 nft:nftables iptables:iptables dig:bind9-dnsutils curl:curl openssl:openssl unshare:util-linux
+    getent:libc-bin
+)
 
 system() {
     local entry missing=()

@@ -3,11 +3,21 @@
 from devlink.lab.availability import available
 from devlink.lab.capture import Capture, Question
 from devlink.lab.snapshot import Snapshot
-from devlink.lab.spec import LAPTOP, ROUTER, UPSTREAM, ClusterDnsProgram, WorldSpec
+from devlink.lab.spec import (
+    CONTROL_PLANE,
+    LAPTOP,
+    ROUTER,
+    UPSTREAM,
+    ClusterDnsProgram,
+    Parts,
+    ProxyMode,
+    WorldSpec,
+)
 from devlink.lab.world import World
 from devlink.lab.worlds import ORDINARY_NAME, LaptopPlace, network_a, network_c
 
 __all__ = (
+    "CONTROL_PLANE",
     "LAPTOP",
     "ORDINARY_NAME",
     "ROUTER",
@@ -15,6 +25,8 @@ __all__ = (
     "Capture",
     "ClusterDnsProgram",
     "LaptopPlace",
+    "Parts",
+    "ProxyMode",
     "Question",
     "Snapshot",
     "World",

@@ -15,6 +15,7 @@ from pyroute2 import IPRoute
 
 from devlink.core.prefixes import IPAddress, host_prefix
 from devlink.lab import kubeproxy, linux, processes, rootfs
+from devlink.lab.order import Order
 from devlink.lab.spec import Host, HostRoute, Pod, WorldSpec
 
 STAGE = "/sys"
@@ -42,17 +43,6 @@ NODAD = 0x02
 """IFA_F_NODAD (linux/if_addr.h): an IPv6 address that can be bound from its first moment, however busy the machine."""
 CARRIER_PATIENCE = 3.0
 """Seconds; the kernel may hold back the news of a carrier for one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What the process outside asks for."""
-
-    spec: WorldSpec
-    keep: tuple[str, ...] = ()
-    """Paths that must stay reachable in every host's root."""
-    coredns: str | None = None
-    """The program for the cluster's DNS; None for the stand-in."""
 
 
 @dataclass(slots=True)
@@ -198,7 +188,7 @@ def _configure(name: str, order: Order) -> None:
             _load_rules(host, spec)
     _await_carrier()
     for process in running:
-        processes.start(process, name, addresses, spec, order.coredns)
+        processes.start(process, name, addresses, order)
 
 
 def _configure_host(ip: IPRoute, host: Host) -> None:
@@ -255,7 +245,7 @@ def _add_pod_default(ip: IPRoute, index: int, address: IPAddress) -> None:
 def _load_rules(host: Host, spec: WorldSpec) -> None:
     rules = host.nftables
     for node in spec.cluster.nodes:
-        if node.host == host.name:
+        if node.host == host.name and not spec.cluster.is_real:
             rules += kubeproxy.ruleset(spec, node)
     if rules:
         done = subprocess.run(["nft", "-f", "-"], input=rules, capture_output=True, text=True, check=False)

@@ -68,7 +68,8 @@ def _build(line: bytes) -> int:
     report: dict[str, object]
     try:
         from devlink.core.codec import decode
-        from devlink.lab.build import Order, build
+        from devlink.lab.build import build
+        from devlink.lab.order import Order
 
         report = {"hosts": build(decode(Order, json.loads(line)))}
     except BaseException as error:

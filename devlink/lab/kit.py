@@ -1,7 +1,11 @@
 """Where the kit's real cluster programs are, when they have been built (tests/kit/build.sh)."""
 
 import os
+import shutil
 from pathlib import Path
+
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "coredns")
+"""All of it, by name."""
 
 
 def folder() -> Path:
@@ -12,9 +16,22 @@ def folder() -> Path:
 
 def coredns() -> Path | None:
     """CoreDNS, or None if the kit has not been built."""
+    return _program("coredns")
+
+
+def missing() -> str | None:
+    """None where a world can have real parts, else one line: what it lacks, and what to do about it."""
+    if not all(_program(name) for name in PROGRAMS):
+        return "the kit is not built: run 'make kit' in devlink's sources"
+    if shutil.which("openssl") is None:
+        return "openssl is missing: install it (apt install openssl)"
+    return None
+
+
+def _program(name: str) -> Path | None:
     try:
-        program = folder() / "coredns"
-        # The stamp is written last: without it a build is under way.
-        return program if program.with_name("coredns.version").exists() and os.access(program, os.X_OK) else None
+        program = folder() / name
     except RuntimeError:
         return None  # a user without a home
+    # The stamp is written last: without it a build is under way.
+    return program if program.with_name(f"{name}.version").exists() and os.access(program, os.X_OK) else None

@@ -3,8 +3,8 @@
 from devlink.lab.spec import WorldSpec
 
 
-def profile_text(spec: WorldSpec) -> str:
-    """The profile as YAML, with `routing: auto`."""
+def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
+    """The profile as YAML, with `routing: auto`; `ca` is the cluster's, PEM."""
     import yaml
 
     cluster = spec.cluster
@@ -35,6 +35,7 @@ def profile_text(spec: WorldSpec) -> str:
                 "servers": [{"address": str(address), "transport": "auto"} for address in spec.cluster_dns.cluster_ips],
                 "reverse": True,
             },
+            **({"identity": {"ca": ca}} if ca else {}),
         },
         "provenance": {"spec": f"devlink lab, world {spec.name}"},
     }

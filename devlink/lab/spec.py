@@ -11,6 +11,8 @@ LAPTOP = "laptop"
 ROUTER = "router"
 UPSTREAM = "upstream"
 """The host "out there": the ordinary DNS server and an ordinary web server."""
+CONTROL_PLANE = "cp"
+"""The host of the API server, in worlds with real parts."""
 
 
 class Process(StrEnum):
@@ -19,18 +21,38 @@ class Process(StrEnum):
     HTTP = "http"
     """Answers every path on port 8080 (pods) or 80 (others) with the host's name."""
     CLUSTER_DNS = "cluster-dns"
-    """The cluster's zones on port 53: CoreDNS or the stand-in."""
+    """The cluster's names on port 53: CoreDNS or the stand-in."""
+    CONTROL_PLANE = "control-plane"
+    """etcd, kube-apiserver and kube-controller-manager, and in them all that the world's cluster has."""
+    KUBE_PROXY = "kube-proxy"
+    """The real one, on a node."""
     UPSTREAM_DNS = "upstream-dns"
     """`WorldSpec.upstream_records` on port 53; every other name does not exist."""
 
 
 class ClusterDnsProgram(StrEnum):
-    """Which program answers for the cluster's zones."""
+    """Which program answers for the cluster's zones where the other parts are not real."""
 
     AUTO = "auto"
     """CoreDNS where the kit has it, else the stand-in."""
     COREDNS = "coredns"
     STANDIN = "standin"
+
+
+class Parts(StrEnum):
+    """What the cluster is made of."""
+
+    BY_HAND = "by-hand"
+    """Packet filters that do what kube-proxy would, and zone files. Stands in a quarter of a second."""
+    REAL = "real"
+    """The kit's programs: a control plane, kube-proxy on each node, CoreDNS that asks the API."""
+
+
+class ProxyMode(StrEnum):
+    """kube-proxy's `mode`."""
+
+    IPTABLES = "iptables"
+    NFTABLES = "nftables"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +197,13 @@ class Cluster:
     """Whether ClusterIPs that come from outside the cluster are masqueraded (facts: R3)."""
     masquerade: Masquerade = Masquerade.NONE
     dns_program: ClusterDnsProgram = ClusterDnsProgram.AUTO
+    parts: Parts = Parts.BY_HAND
+    proxy_mode: ProxyMode = ProxyMode.NFTABLES
+    """Of the real kube-proxy. Only `iptables` can `drop_invalid`: the other has no such rule."""
+
+    @property
+    def is_real(self) -> bool:
+        return self.parts is Parts.REAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +271,11 @@ class WorldSpec:
     def gateway(self) -> Host:
         """The cluster's first gateway node."""
         return self.host(self.cluster.gateways[0])
+
+    @property
+    def control_plane(self) -> Host:
+        """The host of the API server. Raises KeyError in a world without one."""
+        return self.host(CONTROL_PLANE)
 
     @property
     def cluster_dns(self) -> Service:

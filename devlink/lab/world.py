@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,16 +14,21 @@ from typing import IO, Any, Self
 
 from devlink.core.codec import encode
 from devlink.errors import DevlinkError, HelperError, UnexpectedError
-from devlink.lab import kit
+from devlink.lab import credentials, kit
 from devlink.lab.availability import available, namespaces
 from devlink.lab.capture import Capture
+from devlink.lab.control_plane import API_SERVER, API_SERVER_SCRIPT, FOLDER
+from devlink.lab.daemons import LOGS
+from devlink.lab.order import Order, Secrets
 from devlink.lab.profile import profile_text
 from devlink.lab.rootfs import USERS
 from devlink.lab.snapshot import Snapshot, take_snapshot
-from devlink.lab.spec import LAPTOP, ClusterDnsProgram, WorldSpec
+from devlink.lab.spec import CONTROL_PLANE, LAPTOP, ClusterDnsProgram, WorldSpec
 
 END_PATIENCE = 5.0
 """Seconds that the kernel has to end a world's processes before we insist."""
+API_PATIENCE = 60.0
+"""Seconds for the API server to be ready again; it takes two."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -53,9 +59,13 @@ class Entered(subprocess.Popen[str]):
 class World:
     """One world. Use `World.start` in a `with`; it ends with the block, and with this process however that ends."""
 
-    def __init__(self, spec: WorldSpec, starter: "subprocess.Popen[bytes]", anchors: Mapping[str, int]) -> None:
+    def __init__(
+        self, spec: WorldSpec, starter: "subprocess.Popen[bytes]", anchors: Mapping[str, int],
+        secrets: Secrets | None = None,
+    ) -> None:  # fmt: skip
         """Not called directly: `start` does."""
         self.spec = spec
+        self._secrets = secrets
         self._starter = starter
         self._anchors = dict(anchors)
         self.pid_namespace = os.readlink(f"/proc/{next(iter(self._anchors.values()))}/ns/pid")
@@ -68,11 +78,12 @@ class World:
 
         Raises HelperError where this machine cannot hold one, UnexpectedError where building it failed.
         """
-        starter = _launch(spec)
+        order = _order(spec)
+        starter = _launch(order)
         try:
             inner = _await_report(starter)
             outer = _outer_pids(starter.pid)
-            return cls(spec, starter, {name: outer[pid] for name, pid in inner.items()})
+            return cls(spec, starter, {name: outer[pid] for name, pid in inner.items()}, order.secrets)
         except BaseException:
             _end(starter)
             raise
@@ -199,7 +210,64 @@ class World:
 
     def profile(self) -> str:
         """The bridge profile of the world's cluster as YAML, `routing: auto`."""
-        return profile_text(self.spec)
+        return profile_text(self.spec, None if self._secrets is None else self._secrets.ca)
+
+    # What follows is for worlds with real parts.
+
+    @property
+    def secrets(self) -> Secrets:
+        """What the control plane was started with: its CA, and the users' tokens."""
+        assert self._secrets is not None, "this world has no real parts"
+        return self._secrets
+
+    def kubeconfig(self, user: str, *, token: str | None = None) -> str:
+        """A kubeconfig for one of `credentials.GROUPS`, or for anybody with this `token`; "" for nobody."""
+        given = self.secrets.tokens[user] if token is None else token
+        return credentials.kubeconfig(self.spec, self.secrets.ca, user, given)
+
+    def kill_api(self) -> None:
+        """SIGKILL the API server; what it stored stays in etcd."""
+        for pid in self._api_pids():
+            os.kill(pid, signal.SIGKILL)
+        while self._api_pids():
+            time.sleep(0.01)
+
+    def restart_api(self) -> None:
+        """Start a killed API server, and wait until it is ready. Raises TimeoutError."""
+        log = f"{LOGS}/{API_SERVER}.log"
+        script = f"setsid sh {API_SERVER_SCRIPT} >>{log} 2>&1 </dev/null &"
+        self.run(CONTROL_PLANE, ["sh", "-c", script], check=True)
+        deadline = time.monotonic() + API_PATIENCE
+        ready = ["curl", "-sf", "--cacert", f"{FOLDER}/ca.crt", f"{credentials.server_url(self.spec)}/readyz"]
+        while self.run(CONTROL_PLANE, ready).returncode:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{API_SERVER}: {self.read_file(CONTROL_PLANE, log)[-1000:]}")
+            time.sleep(0.05)
+
+    @contextmanager
+    def paused_api(self) -> Iterator[None]:
+        """While the block runs the API server takes connections and says nothing."""
+        pids = self._api_pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def slow_api(self, bits_per_second: int) -> Iterator[None]:
+        """While the block runs the control plane's host sends no faster, to anybody."""
+        shaper = ["dev", "eth0", "root", "tbf", "rate", str(bits_per_second), "burst", "1600", "latency", "60s"]
+        self.run(CONTROL_PLANE, ["tc", "qdisc", "add", *shaper], check=True)
+        try:
+            yield
+        finally:
+            self.run(CONTROL_PLANE, ["tc", "qdisc", "del", "dev", "eth0", "root"], check=True)
+
+    def _api_pids(self) -> list[int]:
+        return [pid for pid, argv in self.processes() if Path(argv[0]).name == API_SERVER]
 
 
 _USERS = {name: (uid, home) for name, uid, home in USERS}
@@ -233,8 +301,16 @@ def _cluster_dns(spec: WorldSpec) -> str | None:
     return None if program is None else str(program)
 
 
-def _launch(spec: WorldSpec) -> "subprocess.Popen[bytes]":
-    order = {"spec": encode(spec), "keep": list(_needed_paths()), "coredns": _cluster_dns(spec)}
+def _order(spec: WorldSpec) -> Order:
+    if not spec.cluster.is_real:
+        return Order(spec=spec, keep=_needed_paths(), coredns=_cluster_dns(spec))
+    reason = kit.missing()
+    if reason is not None:
+        raise HelperError("This world wants the real parts of a cluster.", why=f"{reason}.", next_step="Run: make kit")
+    return Order(spec=spec, keep=_needed_paths(), kit=str(kit.folder()), secrets=credentials.make(spec))
+
+
+def _launch(order: Order) -> "subprocess.Popen[bytes]":
     starter = subprocess.Popen(
         [*namespaces(root=os.geteuid() == 0), sys.executable, "-m", "devlink.lab.init"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
@@ -244,7 +320,7 @@ def _launch(spec: WorldSpec) -> "subprocess.Popen[bytes]":
     )  # fmt: skip
     assert starter.stdin is not None
     try:
-        starter.stdin.write(json.dumps(order).encode() + b"\n")
+        starter.stdin.write(json.dumps(encode(order)).encode() + b"\n")
         starter.stdin.flush()
     except BrokenPipeError:
         pass  # it ended at once; its report says why

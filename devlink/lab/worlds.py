@@ -6,6 +6,7 @@ from enum import StrEnum
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.lab.spec import (
+    CONTROL_PLANE,
     LAPTOP,
     ROUTER,
     UPSTREAM,
@@ -17,9 +18,11 @@ from devlink.lab.spec import (
     Interface,
     Masquerade,
     NodeBlocks,
+    Parts,
     Pod,
     Port,
     Process,
+    ProxyMode,
     Record,
     Resolver,
     Service,
@@ -128,12 +131,16 @@ def network_a(
     snat_services: bool = True,
     ipv6: bool = False,
     dns_program: ClusterDnsProgram = ClusterDnsProgram.AUTO,
+    parts: Parts = Parts.BY_HAND,
+    proxy_mode: ProxyMode = ProxyMode.NFTABLES,
 ) -> WorldSpec:
     """Network A: Calico with in-cluster route reflectors.
 
     The laptop is on the node LAN or behind the router. The router carries pods and services (`router_carries`) where
-    the laptop depends on it, unless told otherwise: without, a laptop behind it meets R1.
+    the laptop depends on it, unless told otherwise: without, a laptop behind it meets R1. Real `parts` come with a
+    control plane on the node LAN, and with kube-proxy in `proxy_mode`.
     """
+    real = parts is Parts.REAL
     if router_carries is None:
         router_carries = laptop is LaptopPlace.BEHIND_ROUTER
     six = ipv6
@@ -165,6 +172,7 @@ def network_a(
             *((_route("::/0", "fd00:172:16::1"), _route(block2_6, "fd00:172:16::19")) if six else ()),
         ),
         forwards=True,
+        processes=(Process.KUBE_PROXY,) if real else (),
     )  # fmt: skip
     node2 = Host(
         name="node2",
@@ -174,6 +182,19 @@ def network_a(
             *((_route("::/0", "fd00:172:16::1"), _route(block1_6, "fd00:172:16::13")) if six else ()),
         ),
         forwards=True,
+        processes=(Process.KUBE_PROXY,) if real else (),
+    )  # fmt: skip
+    control_plane = Host(
+        name=CONTROL_PLANE,
+        interfaces=(_interface("nodes", "172.16.0.10/24", *(("fd00:172:16::10/64",) if six else ())),),
+        routes=(
+            _route("0.0.0.0/0", "172.16.0.1"), _route(block1, "172.16.0.13"), _route(block2, "172.16.0.19"),
+            *((
+                _route("::/0", "fd00:172:16::1"), _route(block1_6, "fd00:172:16::13"),
+                _route(block2_6, "fd00:172:16::19"),
+            ) if six else ()),
+        ),
+        processes=(Process.CONTROL_PLANE,),
     )  # fmt: skip
     resolver = Resolver(nameservers=_ips("192.0.2.53"), search=tuple(DomainName.parse(text) for text in search))
     if laptop is LaptopPlace.NODE_LAN:
@@ -209,16 +230,19 @@ def network_a(
         ),
         service_objects=_services(
             kubernetes="10.254.0.1", dns="10.254.0.2", web="10.254.0.10", api="10.254.0.11",
-            v6_prefix="fd00:10:254::" if six else None, api_server="node2",
+            v6_prefix="fd00:10:254::" if six else None, api_server=CONTROL_PLANE if real else "node2",
         ),
         pod_mtu=1480,
         drop_invalid=drop_invalid,
         snat_services=snat_services,
         dns_program=dns_program,
+        parts=parts,
+        proxy_mode=proxy_mode,
     )  # fmt: skip
     return WorldSpec(
-        name="calico-rr", networks=("nodes", "office", "internet"), hosts=(router, node1, node2, machine, upstream),
-        cluster=cluster, upstream_records=records,
+        name="calico-rr", networks=("nodes", "office", "internet"),
+        hosts=(router, *((control_plane,) if real else ()), node1, node2, machine, upstream), cluster=cluster,
+        upstream_records=records,
     )  # fmt: skip
 
 

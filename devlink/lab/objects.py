@@ -1,0 +1,259 @@
+"""A world's cluster as objects of the Kubernetes API: what kubeadm, Calico and people create. PURE."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.lab.credentials import DEVELOPER, kubeconfig
+from devlink.lab.rights import rights
+from devlink.lab.spec import NodeBlocks, Service, WorldSpec
+
+Object = dict[str, Any]
+RBAC = "rbac.authorization.k8s.io"
+CALICO = "crd.projectcalico.org"
+CALICO_KINDS = ("IPPool", "BlockAffinity", "BGPConfiguration", "BGPPeer", "FelixConfiguration")
+RR_LABEL = "route-reflector"
+RR_CLUSTER_ID = "172.16.20.1"
+AS_NUMBER = 63400
+SYSTEM = "kube-system"
+PUBLIC = "kube-public"
+
+
+def cluster_objects(spec: WorldSpec, ca: str) -> tuple[Object, ...]:
+    """All of them, in an order in which each finds what it needs; the nodes come last."""
+    return (
+        *_namespaces(spec),
+        *(_calico_kind(kind) for kind in CALICO_KINDS),
+        *_config_maps(spec, ca),
+        *rights(),
+        *(obj for service in spec.cluster.service_objects for obj in _service(spec, service)),
+        *_calico(spec),
+        *(_node(spec, number, node) for number, node in enumerate(spec.cluster.nodes)),
+    )
+
+
+def collection(obj: Object) -> str:
+    """The path that objects like this one are created at."""
+    group, version, kind = obj["apiVersion"].rpartition("/")[0], obj["apiVersion"], obj["kind"]
+    plural = _plural(kind)
+    namespace = obj["metadata"].get("namespace")
+    root = f"/apis/{version}" if group else f"/api/{version}"
+    return f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
+
+
+def _plural(kind: str) -> str:
+    word = kind.lower()
+    return word[:-1] + "ies" if word.endswith("y") else word + "s"
+
+
+def kube_proxy_config(spec: WorldSpec, node: str, kubeconfig_path: str) -> Object:
+    """kube-proxy's configuration; the conntrack limits are the machine's, and not ours to set from a namespace."""
+    cluster = spec.cluster
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": str(cluster.proxy_mode),
+        "clusterCIDR": _joined(cluster.pods) if cluster.snat_services else "",
+        "hostnameOverride": node,
+        "clientConnection": {"kubeconfig": kubeconfig_path},
+        "healthzBindAddress": "0.0.0.0:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
+        "conntrack": {
+            "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
+            "tcpBeLiberal": not cluster.drop_invalid,
+        },
+    }  # fmt: skip
+
+
+def corefile(spec: WorldSpec, kubernetes: str = "", bind: str = "") -> str:
+    """CoreDNS' configuration as kubeadm writes it, with more options for the plugin and the addresses to serve at."""
+    listen = f"    bind {bind}\n" if bind else ""
+    more = f"       {kubernetes}\n" if kubernetes else ""
+    return (
+        f".:53 {{\n{listen}    errors\n    ready\n"
+        f"    kubernetes {spec.cluster.domain} in-addr.arpa ip6.arpa {{\n{more}"
+        "       pods insecure\n       fallthrough in-addr.arpa ip6.arpa\n       ttl 30\n    }\n}\n"
+    )
+
+
+def _joined(prefixes: tuple[IPNetwork, ...]) -> str:
+    return ",".join(str(prefix) for prefix in prefixes)
+
+
+def _namespaces(spec: WorldSpec) -> Iterator[Object]:
+    """The API server makes its own only some time after it is ready."""
+    names = dict.fromkeys(("default", SYSTEM, PUBLIC, *(s.namespace for s in spec.cluster.service_objects)))
+    for name in names:
+        yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _config_maps(spec: WorldSpec, ca: str) -> Iterator[Object]:
+    cluster = spec.cluster
+    yield _config_map(
+        SYSTEM, "kubeadm-config",
+        ClusterConfiguration={
+            "apiVersion": "kubeadm.k8s.io/v1beta4",
+            "kind": "ClusterConfiguration",
+            "clusterName": spec.name,
+            "networking": {
+                "dnsDomain": str(cluster.domain),
+                "podSubnet": _joined(cluster.pods),
+                "serviceSubnet": _joined(cluster.services),
+            },
+        },
+    )  # fmt: skip
+    yield _config_map(SYSTEM, "kube-proxy", **{"config.conf": kube_proxy_config(spec, "", "/var/lib/kube-proxy/c")})
+    yield _config_map(
+        SYSTEM, "kubelet-config",
+        kubelet={
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "clusterDomain": str(cluster.domain),
+            "clusterDNS": [str(address) for address in spec.cluster_dns.cluster_ips],
+        },
+    )  # fmt: skip
+    yield _config_map(SYSTEM, "coredns", Corefile=corefile(spec))
+    # Without a user: whoever joins a cluster, or logs in to it, learns from it which CA to check by a hash.
+    yield _config_map(PUBLIC, "cluster-info", kubeconfig=kubeconfig(spec, ca, DEVELOPER, None))
+
+
+def _config_map(namespace: str, name: str, **data: object) -> Object:
+    """JSON is YAML, and that is what the values of these are."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in data.items()}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": texts}
+
+
+def _service(spec: WorldSpec, service: Service) -> Iterator[Object]:
+    """The Service and its EndpointSlices; those of `kubernetes` are the API server's own work."""
+    if service.name == "kubernetes":
+        return
+    is_dns = service == spec.cluster_dns
+    metadata = {"name": service.name, "namespace": service.namespace}
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"} if is_dns else {}
+    if service.external_name is not None:
+        body: Object = {"type": "ExternalName", "externalName": str(service.external_name)}
+    else:
+        ports = [
+            {"name": p.name, "port": p.port, "targetPort": p.target, "protocol": p.protocol.upper()}
+            for p in service.ports
+        ]
+        addresses = [str(address) for address in service.cluster_ips] or ["None"]
+        families = _families(service.cluster_ips or spec.endpoint_addresses(service))
+        body = {
+            "clusterIP": addresses[0], "clusterIPs": addresses, "ports": ports, "ipFamilies": families,
+            "ipFamilyPolicy": "RequireDualStack" if len(families) == 2 else "SingleStack",
+        }  # fmt: skip
+    yield {"apiVersion": "v1", "kind": "Service", "metadata": {**metadata, "labels": labels}, "spec": body}
+    for family in _families(spec.endpoint_addresses(service)):
+        yield _slice(spec, service, family)
+
+
+def _families(addresses: tuple[IPAddress, ...]) -> list[str]:
+    return list(dict.fromkeys(f"IPv{address.version}" for address in addresses))
+
+
+def _slice(spec: WorldSpec, service: Service, family: str) -> Object:
+    headless = not service.cluster_ips
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{service.name}-{family.lower()}",
+            "namespace": service.namespace,
+            "labels": {
+                "kubernetes.io/service-name": service.name,
+                **({"service.kubernetes.io/headless": ""} if headless else {}),
+            },
+        },
+        "addressType": family,
+        "ports": [{"name": p.name, "port": p.target, "protocol": p.protocol.upper()} for p in service.ports],
+        "endpoints": [
+            {
+                "addresses": [str(address) for address in pod.addresses if f"IPv{address.version}" == family],
+                "nodeName": pod.node,
+                "conditions": {"ready": True, "serving": True, "terminating": False},
+                **({"hostname": pod.name} if headless else {}),
+            }
+            for pod in (spec.pod(name) for name in service.endpoints)
+        ],
+    }
+
+
+def _calico_kind(kind: str) -> Object:
+    """Calico's own kinds, taking whatever is written, as its older releases did."""
+    plural = _plural(kind)
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{CALICO}"},
+        "spec": {
+            "group": CALICO,
+            "scope": "Cluster",
+            "names": {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+
+
+def _calico(spec: WorldSpec) -> Iterator[Object]:
+    cluster = spec.cluster
+    for prefix in cluster.pods:
+        four = prefix.version == 4
+        yield _calico_object(
+            "IPPool", f"default-ipv{prefix.version}-ippool",
+            cidr=str(prefix), blockSize=26 if four else 122, ipipMode="CrossSubnet" if four else "Never",
+            vxlanMode="Never", natOutgoing=True, nodeSelector="all()", allowedUses=["Workload", "Tunnel"],
+        )  # fmt: skip
+    for node in cluster.nodes:
+        for block in node.pods:
+            name = f"{node.host}-{str(block).translate(str.maketrans('.:/', '---'))}"
+            yield _calico_object(
+                "BlockAffinity", name, cidr=str(block), node=node.host, state="confirmed", deleted="false"
+            )
+    yield _calico_object("BGPConfiguration", "default", nodeToNodeMeshEnabled=False, asNumber=AS_NUMBER)
+    yield _calico_object(
+        "BGPPeer", "peer-to-rrs", nodeSelector=f"!has({RR_LABEL})", peerSelector=f"has({RR_LABEL})"
+    )  # fmt: skip
+    yield _calico_object("BGPPeer", "rr-mesh", nodeSelector=f"has({RR_LABEL})", peerSelector=f"has({RR_LABEL})")
+    yield _calico_object("FelixConfiguration", "default", bpfEnabled=False, ipipEnabled=True)
+
+
+def _calico_object(kind: str, name: str, **spec: object) -> Object:
+    return {"apiVersion": f"{CALICO}/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _node(spec: WorldSpec, number: int, node: NodeBlocks) -> Object:
+    host = spec.host(node.host)
+    reflects = node.host in spec.cluster.gateways
+    annotations = {
+        f"projectcalico.org/IPv{a.address.version}Address": str(a)
+        for interface in host.interfaces
+        for a in interface.addresses
+    }
+    if reflects:
+        annotations["projectcalico.org/RouteReflectorClusterID"] = RR_CLUSTER_ID
+    # kubeadm's and the controller manager's idea; Calico's IPAM gives out other blocks.
+    cidr = f"10.244.{number}.0/24"
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": node.host,
+            "labels": {
+                "kubernetes.io/hostname": node.host, "kubernetes.io/os": "linux",
+                **({RR_LABEL: "true"} if reflects else {}),
+            },
+            "annotations": annotations,
+        },
+        "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
+        "status": {
+            "addresses": [
+                *({"type": "InternalIP", "address": str(address)} for address in host.addresses),
+                {"type": "Hostname", "address": node.host},
+            ],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+        },
+    }  # fmt: skip

@@ -1,0 +1,83 @@
+"""Who may do what in a world's cluster: the least rights that devlink's roles need, and CoreDNS'. PURE."""
+
+from typing import Any
+
+from devlink.lab.credentials import GROUPS, OBSERVER, PUBLISHER
+
+Object = dict[str, Any]
+RBAC = "rbac.authorization.k8s.io"
+PROFILE = "devlink-profile"
+CALICO_RESOURCES = ["ippools", "bgpconfigurations", "bgppeers", "felixconfigurations", "blockaffinities"]
+CONFIG_MAPS = [
+    "kubeadm-config",
+    "kube-proxy",
+    "kubelet-config",
+    "coredns",
+    "rke2-coredns-rke2-coredns",
+    "cilium-config",
+]
+READ = ["get", "list", "watch"]
+
+
+def rights() -> tuple[Object, ...]:
+    """Roles and their bindings."""
+    discoverers = [_group(name) for user in (PUBLISHER, OBSERVER) for name in GROUPS[user]]
+    publishers = [_group(name) for name in GROUPS[PUBLISHER]]
+    everybody = [_group("system:authenticated"), _group("system:unauthenticated")]
+    return (
+        *_role(
+            "devlink-discover", None, discoverers,
+            _rule("", ["nodes"], ["list", "watch"]),
+            _rule("networking.k8s.io", ["servicecidrs"], ["list"]),
+            _rule(["crd.projectcalico.org", "projectcalico.org"], CALICO_RESOURCES, READ),
+        ),
+        *_role(
+            "devlink-discover", "kube-system", discoverers,
+            _rule("", ["configmaps"], ["get"], CONFIG_MAPS),
+            _rule("", ["services", "pods"], ["list"]),
+            _rule("discovery.k8s.io", ["endpointslices"], ["list"]),
+        ),
+        # Who gives a right away must have it himself: get and watch are what the published Role gives everybody.
+        *_role(
+            "devlink-publish", "kube-public", publishers,
+            _rule("", ["configmaps"], ["create"]),
+            _rule("", ["configmaps"], ["get", "watch", "patch", "update"], [PROFILE]),
+            _rule(RBAC, ["roles", "rolebindings"], ["create"]),
+            _rule(RBAC, ["roles", "rolebindings"], ["get", "patch", "update"], [PROFILE]),
+        ),
+        *_role(
+            "system:coredns", None, [_user("coredns")],
+            _rule("", ["endpoints", "services", "pods", "namespaces"], ["list", "watch"]),
+            _rule("discovery.k8s.io", ["endpointslices"], ["list", "watch"]),
+        ),
+        # As kubeadm does, so that a stranger can learn which CA to compare with a hash.
+        *_role("cluster-info", "kube-public", everybody, _rule("", ["configmaps"], ["get"], ["cluster-info"])),
+    )  # fmt: skip
+
+
+def _rule(
+    group: str | list[str], resources: list[str], verbs: list[str], names: list[str] | None = None
+) -> Object:  # fmt: skip
+    groups = group if isinstance(group, list) else [group]
+    rule: Object = {"apiGroups": groups, "resources": resources, "verbs": verbs}
+    return {**rule, "resourceNames": names} if names else rule
+
+
+def _role(name: str, namespace: str | None, subjects: list[Object], *rules: Object) -> tuple[Object, Object]:
+    """The role and its binding; without a namespace for the whole cluster."""
+    scope = "Cluster" if namespace is None else ""
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    role = {"apiVersion": f"{RBAC}/v1", "kind": f"{scope}Role", "metadata": metadata, "rules": list(rules)}
+    binding = {
+        "apiVersion": f"{RBAC}/v1", "kind": f"{scope}RoleBinding", "metadata": metadata, "subjects": subjects,
+        "roleRef": {"apiGroup": RBAC, "kind": f"{scope}Role", "name": name},
+    }  # fmt: skip
+    return role, binding
+
+
+def _group(name: str) -> Object:
+    return {"apiGroup": RBAC, "kind": "Group", "name": name}
+
+
+def _user(name: str) -> Object:
+    return {"apiGroup": RBAC, "kind": "User", "name": name}
