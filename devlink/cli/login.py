@@ -1,132 +1,135 @@
-"""`devlink login` and `logout`: a cluster's profile for those who have no kubeconfig."""
+"""`devlink login` and `logout`: for those who have no kubeconfig."""
 
-from __future__ import annotations
-
+import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from devlink.errors import ClusterError, DevlinkError, UsageError, reason
+from devlink.errors import UsageError, reason
 
-if TYPE_CHECKING:
-    from devlink.cluster.logins import Login
+MAX_FILE = 1024 * 1024
+"""Octets of a file with CA certificates."""
 
 
-@click.command(short_help="Sign in to a cluster without a kubeconfig.")
+@click.command()
 @click.argument("server")
-@click.option("--name", default=None, metavar="N", help="What to call it: `--context N` then means it. Else the host.")
-@click.option("--ca-file", default=None, metavar="FILE", help="The cluster's CA certificate, PEM.")
-@click.option("--ca-hash", default=None, metavar="sha256:HEX", help="The hash of its public key, as for kubeadm join.")
-@click.option("--token-stdin", is_flag=True, help="Read the token from standard input instead of asking for it.")
-@click.option(
-    "--insecure-storage", is_flag=True, help="Keep the token in a file that only you can read, not in the keyring."
-)
+@click.option("--name", metavar="NAME", help="What to call this login; the server's host if left out.")
+@click.option("--ca-file", metavar="FILE", help="The cluster's CA certificates, PEM.")
+@click.option("--ca-hash", metavar="sha256:HEX", help="The hash of its CA's key, as `kubeadm join` takes it.")
+@click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
+@click.option("--insecure-storage", is_flag=True, help="Keep the token in a file (0600), not in a keyring.")
 def login(
     server: str, name: str | None, ca_file: str | None, ca_hash: str | None, token_stdin: bool, insecure_storage: bool
 ) -> int:
-    """Sign in to the cluster whose API is at SERVER, with a bearer token that is kept in the system's keyring.
+    """Sign in to the cluster at SERVER with a bearer token, which is asked for without being shown.
 
-    The server is checked by its CA: --ca-file, or --ca-hash as `kubeadm join` has it, else the system's own store.
+    It is kept in the desktop's keyring, and used wherever a kubeconfig's context would be. Without --ca-file or
+    --ca-hash the server is checked with what it was checked with before, else with the system's certificates.
     """
-    import asyncio
+    from devlink.cluster import logins, signing_in
+    from devlink.cluster.logins import Login, Storage
 
-    from devlink.cluster import logins
-
-    if ca_file and ca_hash:
+    if ca_file is not None and ca_hash is not None:
         raise UsageError("--ca-file and --ca-hash both say which CA.", next_step="Leave one of them out.")
-    url = _url(server)
-    ca = _file_text(ca_file) if ca_file else None
-    if ca_hash:
-        ca = asyncio.run(logins.pinned_ca(url, ca_hash, os.environ))
-    wanted = logins.Login(name=name or _host(url), server=url, ca=ca, insecure_storage=insecure_storage)
+    url = logins.parse_server(server)
+    called = logins.parse_name(name if name is not None else logins.default_name(url))
+    _check_free(called, url)
+    ca = _authority(called, url, ca_file, ca_hash)
     token = _token(token_stdin)
-    published = asyncio.run(_try(wanted, token))
-    logins.keep(wanted, token)
-    where = "a file that only you can read" if insecure_storage else "the keyring"
-    click.echo(f"Signed in to {url} as login {wanted.name}; the token is in {where}.", err=True)
-    click.echo(
-        f"Bring its profile up: devlink up --context {wanted.name}"
-        if published
-        else "It publishes no profile yet that you may read: `devlink profile publish` is for who may.",
-        err=True,
-    )
+    storage = Storage.FILE if insecure_storage else Storage.KEYRING
+    made = Login(name=called, server=url, ca=ca, storage=storage)
+    user = asyncio.run(signing_in.whoami(logins.access_with(made, token), os.environ))
+    logins.keep(made, token)
+    who = f" as {user}" if user else ""
+    place = f"in plain text in {logins.folder()}" if insecure_storage else "in the keyring"
+    click.echo(f"Signed in to {called}{who}. The token is kept {place}.", err=True)
     return 0
 
 
 @click.command()
 @click.argument("name", required=False)
 def logout(name: str | None) -> int:
-    """Forget a login and its token: NAME, or the only one. What is up stays up."""
+    """Forget a login and its token; NAME may be left out where there is only one."""
     from devlink.cluster import logins
 
-    found = logins.named(name)
-    if found is None:
-        known = ", ".join(each.name for each in logins.every())
+    known = logins.names()
+    if name is None and len(known) != 1:
         raise UsageError(
-            f"There is no login {name}." if name else "Which login?" if known else "There is no login.",
-            why=f"Known: {known}." if known else "",
+            "Which login is meant?" if known else "There is no login.",
+            why=f"Logins: {', '.join(known)}." if known else "",
+            next_step="Name one: devlink logout NAME" if known else "",
+        )
+    found = logins.find(name if name is not None else known[0])
+    if found is None:
+        raise UsageError(
+            "There is no login of that name.",
+            why=f"Logins: {', '.join(known)}." if known else "There is none.",
         )
     logins.forget(found)
-    click.echo(f"Login {found.name} is forgotten.", err=True)
+    click.echo(
+        f"Signed out of {found.name}: the token is gone from this machine; the cluster still knows it.", err=True
+    )
     return 0
 
 
-async def _try(wanted: Login, token: str) -> bool:
-    """Ask the API once, so that nothing is kept that is of no use. Whether it publishes a profile for us."""
-    from devlink.cluster import publishing
-    from devlink.cluster.api import Api
+def _check_free(name: str, server: str) -> None:
+    """A name means one cluster."""
+    from devlink.cluster import logins
+    from devlink.cluster.kubeconfig import read
 
-    try:
-        async with Api(wanted.access(token), environ=os.environ) as api:
-            await publishing.fetch(api)
-    except ClusterError as error:
-        if error.status not in (403, 404):
-            if error.status is None and wanted.ca is None and "certificate" in error.why:
-                error.next_step = "Give its CA: --ca-file FILE, or --ca-hash sha256:HEX as for kubeadm join."
-            raise
-        return False
-    except DevlinkError as error:
-        click.echo(f"! {reason(error)}", err=True)  # what it publishes is broken; the login is good
-    return True
-
-
-def _url(server: str) -> str:
-    from urllib.parse import urlsplit
-
-    url = server.rstrip("/") if "://" in server else f"https://{server.rstrip('/')}"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme == "https" and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or parts.username or parts.query:
+    before = logins.find(name)
+    if before is not None and before.server != server:
         raise UsageError(
-            f"{server} is no API server.", why="A token goes over https only.", next_step="As in: https://HOST:6443"
+            f"The login {name} is one to {before.server}.",
+            next_step=f"Choose another name (--name), or first: devlink logout {name}",
         )
-    return url
-
-
-def _host(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    return str(urlsplit(url).hostname)
-
-
-def _file_text(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read.", why=reason(error)) from error
+        taken = name in read(os.environ).contexts
+    except UsageError:
+        return
+    if taken:
+        raise UsageError(
+            f"The kubeconfig has a context {name}, which would go before the login.",
+            next_step="Choose another name: --name NAME",
+        )
+
+
+def _authority(name: str, server: str, ca_file: str | None, ca_hash: str | None) -> str:
+    """The CA's certificates, PEM; empty for the system's."""
+    from devlink.cluster import logins, pins, signing_in
+
+    if ca_hash is not None:
+        return asyncio.run(signing_in.pinned_ca(name, server, pins.parse_pin(ca_hash), os.environ))
+    if ca_file is None:
+        before = logins.find(name)
+        return before.ca if before is not None else ""
+    try:
+        with open(ca_file, encoding="ascii", errors="replace") as file:
+            found = "".join(pins.certificates(file.read(MAX_FILE)))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{ca_file} cannot be read.", why=reason(error)) from error
+    if not found:
+        raise UsageError(f"{ca_file} holds no certificate.", why="It must be PEM, as in /etc/kubernetes/pki/ca.crt.")
+    return found
 
 
 def _token(from_stdin: bool) -> str:
-    if not from_stdin and not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask for the token.", next_step="Give it by --token-stdin.")
-    token = sys.stdin.readline() if from_stdin else click.prompt("Token", hide_input=True, err=True, default="")
-    token = str(token).strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError("That is no bearer token.", why="It is empty, or has characters that no token has.")
+    from devlink.cluster.credentials import MAX_TOKEN
+
+    if from_stdin:
+        token = sys.stdin.read(MAX_TOKEN + 1).strip()
+    elif sys.stdin.isatty():
+        token = str(click.prompt("Token", hide_input=True, err=True)).strip()
+    else:
+        raise UsageError(
+            "There is no terminal at which to ask for the token.",
+            next_step="Hand it over by standard input: devlink login SERVER --token-stdin <FILE",
+        )
+    if not token or len(token) > MAX_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError(
+            "That is no bearer token." if token else "The token is empty.",
+            why="A token is one line without blanks." if token else "",
+            next_step="See where it comes from: kubectl create token ACCOUNT makes one.",
+        )
     return token

@@ -37,10 +37,14 @@ class Keyring(Protocol):
     def delete_password(self, service: str, username: str) -> None: ...
 
 
+class AbsentError(Exception):
+    """No keyring works here."""
+
+
 class InKeyring:
     """Tokens in the desktop's keyring, whatever it takes: every method raises ClusterError where it cannot be used."""
 
-    def __init__(self, open_keyring: "Callable[[], Keyring] | None" = None) -> None:
+    def __init__(self, open_keyring: Callable[[], Keyring] | None = None) -> None:
         self._open = open_keyring or open_best
 
     def keep(self, name: str, token: str) -> None:
@@ -121,17 +125,17 @@ def write_private(path: Path, text: str) -> None:
 
 
 def open_best() -> Keyring:
-    """The first keyring of `BACKENDS` that works here. Raises LookupError where there is none."""
+    """The first keyring of `BACKENDS` that works here. Raises AbsentError where there is none."""
     for place in BACKENDS:
         module, _, name = place.partition(":")
-        backend = getattr(importlib.import_module(module), name, None)
         try:
-            if backend is not None and backend.priority > 0:
+            backend = getattr(importlib.import_module(module), name)
+            if backend.priority > 0:
                 keyring: Keyring = backend()
                 return keyring
         except Exception:  # noqa: S112  # of whatever D-Bus library it uses: it does not work here
             continue
-    raise LookupError("no keyring")
+    raise AbsentError
 
 
 def _in_time(call: Callable[[], T], limit: float) -> T:
@@ -157,7 +161,7 @@ def _in_time(call: Callable[[], T], limit: float) -> T:
             next_step=f"Answer it and try again. {_WAY_OUT}",
         )
     error = failures[0]
-    if isinstance(error, LookupError):
+    if isinstance(error, AbsentError):
         raise ClusterError(
             "There is no keyring here that could keep a token.",
             why="Neither a Secret Service (GNOME Keyring, KeePassXC) nor KWallet answers on this session's D-Bus.",

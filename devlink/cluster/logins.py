@@ -109,8 +109,11 @@ def find(name: str) -> Login | None:
 
 def keep(login: Login, token: str) -> None:
     """Note a login and its token. Raises ClusterError where the place for the token cannot be used: then neither is."""
+    try:
+        before = find(login.name)
+    except UsageError:  # damaged: it is written anew
+        before = None
     _store(login.storage).keep(login.name, token)
-    before = find(login.name)
     write_private(_path(login.name), f"{json.dumps(encode(login), indent=2)}\n")
     if before is not None and before.storage is not login.storage:
         try:
@@ -133,9 +136,12 @@ def access(login: Login) -> Access:
             f"The token of login {login.name} is gone from {_PLACES[login.storage]}.",
             next_step=f"Sign in again: devlink login {login.server} --name {login.name}",
         )
-    return Access(
-        name=login.name, server=login.server, ca=login.ca or None, credentials=Credentials(token=token.strip())
-    )
+    return access_with(login, token.strip())
+
+
+def access_with(login: Login, token: str) -> Access:
+    """The same with a token that is at hand, and perhaps not kept yet."""
+    return Access(name=login.name, server=login.server, ca=login.ca or None, credentials=Credentials(token=token))
 
 
 _PLACES = {Storage.KEYRING: "the keyring", Storage.FILE: "its file"}

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from devlink.core.profile import BridgeProfile
+from devlink.core.profile import BridgeProfile, Spec
 from devlink.core.profile_document import MAX_BYTES, decode_profile, encode_profile
 from devlink.errors import ProfileError
 
@@ -34,10 +34,10 @@ def config_map(profile: BridgeProfile) -> dict[str, Any]:
     if len(text) <= PLAIN_LIMIT:
         return {**tree, "data": {KEY: text.decode()}}
     packed = base64.b64encode(gzip.compress(text, mtime=0)).decode()
-    if len(packed) > STORED_LIMIT:
+    if len(text) > MAX_BYTES or len(packed) > STORED_LIMIT:
         raise ProfileError(
             f"The profile is too large to publish: {len(text)} octets, {len(packed)} as they would be stored.",
-            why=f"A ConfigMap holds {STORED_LIMIT} at most.",
+            why=f"A profile has {MAX_BYTES} at most, and a ConfigMap holds {STORED_LIMIT}.",
             next_step="Publish it without `nodes`: all pods then go through the gateways.",
         )
     return {**tree, "binaryData": {PACKED_KEY: packed}}
@@ -77,25 +77,41 @@ def published_profile(found: Mapping[str, Any]) -> BridgeProfile:
     return decode_profile(_text(found), name=f"The profile in ConfigMap {NAMESPACE}/{CONFIG_MAP}")
 
 
+def is_same(one: BridgeProfile, other: BridgeProfile) -> bool:
+    """Whether two profiles tell laptops the same: all but the revision, and where the facts came from."""
+    return _essence(one) == _essence(other)
+
+
+def _essence(profile: BridgeProfile) -> tuple[str, Spec]:
+    return profile.metadata.name, profile.spec
+
+
 def _text(found: Mapping[str, Any]) -> str | bytes:
+    plain, packed = _value(found, "data", KEY), _value(found, "binaryData", PACKED_KEY)
+    if (plain is None) == (packed is None):
+        count = "neither" if plain is None else "both"
+        raise _broken(f"it has {count} of data[{KEY!r}] and binaryData[{PACKED_KEY!r}]; one is wanted")
+    if packed is None and isinstance(plain, str):
+        return plain
+    if plain is None and isinstance(packed, str):
+        return _unpacked(packed)
+    raise _broken("its value is no text")
+
+
+def _unpacked(packed: str) -> bytes:
+    """Never more than a profile may have: what would grow on is not unpacked."""
     import base64
     import binascii
 
-    plain, compressed = _value(found, "data", KEY), _value(found, "binaryData", PACKED_KEY)
-    if isinstance(plain, str) and compressed is None:
-        return plain
-    if not isinstance(compressed, str) or plain is not None:
-        what = "both" if plain is not None and compressed is not None else "neither"
-        raise _broken(f"it has {what} of data[{KEY!r}] and binaryData[{PACKED_KEY!r}]; one is wanted")
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's own header (RFC 1952)
     try:
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's own header (RFC 1952)
-        text = unpacker.decompress(base64.b64decode(compressed, validate=True), MAX_BYTES + 1)
+        text = unpacker.decompress(base64.b64decode(packed, validate=True), MAX_BYTES + 1)
     except (binascii.Error, zlib.error, ValueError):
         raise _broken(f"binaryData[{PACKED_KEY!r}] is no gzip") from None
     if len(text) > MAX_BYTES:
         raise _broken(f"binaryData[{PACKED_KEY!r}] holds more than {MAX_BYTES} octets once unpacked")
-    if not unpacker.eof:
-        raise _broken(f"binaryData[{PACKED_KEY!r}] is cut off")
+    if not unpacker.eof or unpacker.unused_data:
+        raise _broken(f"binaryData[{PACKED_KEY!r}] is {'followed by more' if unpacker.eof else 'cut off'}")
     return text
 
 

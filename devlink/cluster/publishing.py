@@ -1,18 +1,20 @@
 """Fetches what a cluster publishes, and publishes: the ConfigMap through an Api."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from devlink.cluster.api import Api
-from devlink.cluster.publication import CONFIG_MAP, MANAGER, NAMESPACE, manifests, published_profile
+from devlink.cluster.publication import CONFIG_MAP, MANAGER, NAMESPACE, is_same, manifests, published_profile
 from devlink.core.profile import BridgeProfile
-from devlink.errors import ClusterError, ConflictError, ProfileError
+from devlink.errors import ClusterError, ConflictError, ProfileError, UsageError
 
 PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
 MAX_ANSWER = 8 * 1024 * 1024
 """Octets of the object: the API stores 1.5 MiB at most."""
+MAX_NAME = 80
+"""Characters of a name that an object gives and an error repeats."""
 _PLACES = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles"),
@@ -31,70 +33,163 @@ class Published:
     """The connection was not checked: then the profile has no identity, since anyone may have written it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What came of publishing."""
+
+    profile: BridgeProfile
+    """What the cluster publishes now."""
+    changed: bool
+    """False: it was published already, and keeps its revision, so that no laptop fetches it again."""
+    remarks: tuple[str, ...]
+    """What could not be done besides, in words."""
+
+
 async def fetch(api: Api) -> Published:
     """The published profile. Raises ClusterError (status 404 where nobody has published one), ProfileError."""
     try:
         found = await api.get(PATH, limit=MAX_ANSWER)
     except ClusterError as error:
-        if error.status not in (403, 404):
-            raise
-        raise ClusterError(
-            f"The cluster of {api.access.name} publishes no profile."
-            if error.status == 404
-            else f"You may not read the profile that the cluster of {api.access.name} may publish.",
-            why=f"There is no ConfigMap {NAMESPACE}/{CONFIG_MAP}." if error.status == 404 else error.why,
-            next_step="Whoever may read its nodes and write there can do it, once: devlink profile publish"
-            if error.status == 404
-            else f"Ask the cluster's people for the right to get configmaps/{CONFIG_MAP} in {NAMESPACE}: "
-            "`devlink profile publish` gives it to everybody.",
-            status=error.status,
-        ) from error
+        if error.status == 404:
+            raise ClusterError(
+                f"The cluster of {api.access.name} publishes no profile.",
+                why=f"There is no ConfigMap {NAMESPACE}/{CONFIG_MAP}.",
+                next_step="Whoever may read its nodes and write there can do it, once: devlink profile publish",
+                status=404,
+            ) from error
+        if error.status == 403:
+            raise ClusterError(
+                f"You may not read the profile that the cluster of {api.access.name} may publish.",
+                why=error.why,
+                next_step=f"Ask the cluster's people for the right to get configmaps/{CONFIG_MAP} in {NAMESPACE}: "
+                "`devlink profile publish` gives it to everybody.",
+                status=403,
+            ) from error
+        raise
     profile = published_profile(found)
     if api.access.insecure:
-        profile = dataclasses.replace(profile, spec=dataclasses.replace(profile.spec, identity=None))
+        profile = without_identity(profile)
     return Published(
-        profile=profile, resource_version=_metadata(found, "resourceVersion"), insecure=api.access.insecure
+        profile=profile, resource_version=str(_metadata(found).get("resourceVersion", "")), insecure=api.access.insecure
+    )
+
+
+def without_identity(profile: BridgeProfile) -> BridgeProfile:
+    """A profile that came by a way on which anyone could have written it: its CA would prove nothing."""
+    provenance = {key: source for key, source in profile.provenance.items() if not key.startswith("identity")}
+    return dataclasses.replace(
+        profile, spec=dataclasses.replace(profile.spec, identity=None), provenance=provenance
     )  # fmt: skip
 
 
-async def publish(api: Api, profile: BridgeProfile, *, overwrite: bool) -> tuple[str, ...]:
-    """Write the profile, and give everybody the right to read it; what could not be done besides, in words.
+async def publish(api: Api, profile: BridgeProfile, *, overwrite: bool) -> Written:
+    """Write the profile, and give everybody the right to read it.
 
     Raises ConflictError where another has written what is there, unless told to `overwrite`; nothing is changed then.
+    Raises UsageError over a connection that is not checked: whoever sits in between could put a CA of his own into
+    the profile, and with it become every laptop's cluster.
     """
+    if api.access.insecure:
+        raise UsageError(
+            f"Nothing is published over a connection that is not checked, as that of {api.access.name}.",
+            why="Whoever sits in between could change the profile, and all laptops would trust what he wrote.",
+            next_step="Put the cluster's CA into the kubeconfig (certificate-authority-data), or publish the output "
+            "of --dry-run by a way that is checked.",
+        )
+    present = await _present(api)
     if not overwrite:
-        await _check_ours(api, profile)
+        _check_ours(present, profile)
+    held = _profile_in(present)
+    changed = held is None or not is_same(held, profile)
+    wanted = profile if changed or held is None else held
     remarks = []
-    for manifest in manifests(profile):
-        base, resource = _PLACES[manifest["kind"]]
+    for manifest in manifests(wanted):
+        kind = manifest["kind"]
+        base, resource = _PLACES[kind]
         path = f"{base}/namespaces/{NAMESPACE}/{resource}/{manifest['metadata']['name']}"
         try:
-            await api.apply(path, manifest, manager=MANAGER, force=overwrite)
+            written = await api.apply(path, manifest, manager=MANAGER, force=overwrite)
         except ClusterError as error:
-            if manifest["kind"] == "ConfigMap":
-                if error.status == 409:
-                    raise _conflict(error.why) from error
-                raise
+            if kind == "ConfigMap":
+                raise _not_written(error) from error
             if error.status not in (403, 409):
                 raise
-            remarks.append(f"{manifest['kind']} {NAMESPACE}/{CONFIG_MAP} was not written: {error.why}")
-    return tuple(remarks)
+            remarks.append(f"{kind} {NAMESPACE}/{CONFIG_MAP} was not written: {error.why or error.what}")
+        else:
+            if kind == "ConfigMap":
+                _check_whole(written)
+    return Written(profile=wanted, changed=changed, remarks=tuple(remarks))
 
 
-async def _check_ours(api: Api, profile: BridgeProfile) -> None:
-    """Field managers tell whether another program wrote it; the profile's name, whether it is another profile."""
+async def _present(api: Api) -> Mapping[str, Any]:
+    """The ConfigMap as it is; empty where there is none, or none to be seen: what is applied finds that out itself."""
     try:
-        found = await api.get(PATH, limit=MAX_ANSWER)
+        return await api.get(PATH, limit=MAX_ANSWER)
     except ClusterError as error:
-        if error.status in (403, 404):
-            return  # nothing there, or not to be seen: what is applied finds out by itself
-        raise
+        if error.status not in (403, 404):
+            raise
+        return {}
+
+
+def _profile_in(found: Mapping[str, Any]) -> BridgeProfile | None:
+    """None also for a broken one: to write it anew is the cure."""
     try:
-        present = published_profile(found).metadata.name
+        return published_profile(found) if found else None
     except ProfileError:
-        return  # broken: to write it anew is the cure
-    if present != profile.metadata.name:
-        raise _conflict(f"It holds profile {present}, not {profile.metadata.name}; written by {_writers(found)}.")
+        return None
+
+
+def _check_ours(found: Mapping[str, Any], profile: BridgeProfile) -> None:
+    """Raises ConflictError where the profile is another one, or another program keeps its text.
+
+    The API compares values, and would let us add a text in the other key beside that of another program.
+    """
+    present = _profile_in(found)
+    others = list(_other_writers(found))
+    if present is not None and present.metadata.name != profile.metadata.name:
+        written = f" Written by {', '.join(others)}." if others else ""
+        revision = f", revision {present.metadata.revision}" if present.metadata.revision else ""
+        raise _conflict(f"It holds profile {present.metadata.name}{revision}, not {profile.metadata.name}.{written}")
+    if others:
+        raise _conflict(f"Its text was written by {', '.join(others)}.")
+
+
+def _other_writers(found: Mapping[str, Any]) -> Iterator[str]:
+    """Who besides us owns the ConfigMap's data, and since when: `metadata.managedFields`."""
+    for each in _metadata(found).get("managedFields") or ():
+        if not isinstance(each, dict):
+            continue
+        manager, fields = str(each.get("manager", "?"))[:MAX_NAME], each.get("fieldsV1")
+        owns_text = isinstance(fields, dict) and ("f:data" in fields or "f:binaryData" in fields)
+        if owns_text and not (manager == MANAGER and each.get("operation") == "Apply"):
+            shown = "".join(c if c.isprintable() else " " for c in manager)
+            yield f"{shown} at {each.get('time', '?')}"
+
+
+def _check_whole(written: Mapping[str, Any]) -> None:
+    """Another manager may keep the other key alive, after --overwrite too."""
+    try:
+        published_profile(written)
+    except ProfileError as error:
+        raise ClusterError(
+            f"The profile was written into ConfigMap {NAMESPACE}/{CONFIG_MAP}, and cannot be read from it.",
+            why=" ".join(error.faults) or error.why,
+            next_step=f"Remove it and publish again: kubectl -n {NAMESPACE} delete configmap {CONFIG_MAP}",
+        ) from error
+
+
+def _not_written(error: ClusterError) -> ClusterError | ConflictError:
+    if error.status == 409:
+        return _conflict(error.why)
+    if error.status == 403:
+        return ClusterError(
+            "You may not publish in this cluster.",
+            why=error.why,
+            next_step=f"You need to get, create and patch configmaps/{CONFIG_MAP} in {NAMESPACE}; or let the output of "
+            "`devlink profile publish --dry-run` be applied by those who may.",
+            status=403,
+        )
+    return error
 
 
 def _conflict(why: str) -> ConflictError:
@@ -105,15 +200,6 @@ def _conflict(why: str) -> ConflictError:
     )
 
 
-def _metadata(found: Mapping[str, Any], key: str) -> str:
+def _metadata(found: Mapping[str, Any]) -> Mapping[str, Any]:
     metadata = found.get("metadata")
-    return str(metadata.get(key, "")) if isinstance(metadata, dict) else ""
-
-
-def _writers(found: Mapping[str, Any]) -> str:
-    metadata = found.get("metadata")
-    fields = metadata.get("managedFields") if isinstance(metadata, dict) else None
-    writers = [
-        f"{each.get('manager', '?')} at {each.get('time', '?')}" for each in fields or () if isinstance(each, dict)
-    ]
-    return ", ".join(writers) or "somebody"
+    return metadata if isinstance(metadata, dict) else {}
