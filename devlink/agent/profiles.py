@@ -27,6 +27,8 @@ class Config:
 
     default: str | None = None
     """The profile that a bare `devlink up` means."""
+    refresh_spread: float = 60.0
+    """Seconds over which laptops fetch a newer profile of their cluster, each at a moment drawn by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +190,16 @@ def absolute(name_or_path: str | None) -> str:
 
 def configured_default() -> str | None:
     """`default` of config.toml, if there is such a file and it says so. Raises UsageError where it cannot be used."""
+    return read_config().default
+
+
+def read_config() -> Config:
+    """config.toml, or what holds without it. Raises UsageError where it cannot be used."""
     path = config_folder() / "config.toml"
     try:
-        return decode(Config, tomllib.loads(path.read_text(encoding="utf-8"))).default
+        return decode(Config, tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return None
+        return Config()
     except DecodeError as error:
         faults = "; ".join(map(str, error.faults))
         raise UsageError(f"{path} cannot be used.", why=f"{faults}.", next_step="Correct the file.") from error

@@ -2,7 +2,8 @@
 
 Five thousand laptops must not hurt an API server. Each holds one watch on the metadata of one object, renewed after
 five to ten minutes: 5,000 / 450 s = 11 requests a second, of about 1 KB each. A change is told to all at once, in 1 KB;
-each then waits up to a minute by chance before it fetches the whole: 5,000 / 60 s = 83 requests a second, for a minute.
+each then waits up to a minute by chance (`refresh_spread` in config.toml) before it fetches the whole: 5,000 / 60 s =
+83 requests a second, for that minute.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from devlink.agent.profiles import read_config
 from devlink.agent.sources import Obtained, broken, fetch
 from devlink.agent.supervisor import Supervisor
 from devlink.cluster.access import Access
@@ -23,8 +25,6 @@ log = logging.getLogger(__name__)
 
 WATCH = (300.0, 600.0)
 """Seconds that one watch lasts, and that pass between two looks where watching is not allowed."""
-SPREAD = 60.0
-"""Seconds over which laptops fetch what has changed."""
 PAUSES = (15.0, 600.0)
 """Seconds after a first failure, and the longest; doubled in between, and halved to one and a half by chance."""
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -68,7 +68,8 @@ class Refresher:
                     self._supervisor.is_current(name, time.time())
                     continue
                 if version:
-                    await asyncio.sleep(self._chance.uniform(0, SPREAD))
+                    spread = (await asyncio.to_thread(read_config)).refresh_spread
+                    await asyncio.sleep(self._chance.uniform(0, max(0.0, spread)))
                 obtained = await fetch(access, environ)
                 version, pause = obtained.version, PAUSES[0]
                 await self._go_over(name, obtained)

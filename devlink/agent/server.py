@@ -184,7 +184,8 @@ async def serve(*, linger: bool) -> None:
             async with asyncio.timeout(IDLE_LIMIT if leaving else None):
                 await _first(agent.stop.wait(), supervisor.changed(), agent.caller_gone.wait())
         except TimeoutError:
-            break
+            if supervisor.is_idle and agent.server.connections == 0:  # else somebody came, and has changed nothing yet
+                break
     notify("STOPPING=1")
     for task in accepting:
         task.cancel()
@@ -210,6 +211,7 @@ async def _first(*waits: Any) -> None:
 def main() -> int:
     """`python -m devlink.agent [--linger]`."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # one line for each request tells nobody anything
     try:
         asyncio.run(serve(linger="--linger" in sys.argv[1:]))
     except DevlinkError as error:

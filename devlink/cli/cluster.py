@@ -105,14 +105,12 @@ async def _publish(
             profile = _found_profile(found)
         if dry_run:
             return _print_manifests(profile)
-        if api.access.insecure:
-            raise UsageError(
-                "What is published must come from the cluster, and this connection may lead to anyone.",
-                why=f"The context {api.access.name} does not check the server's certificate.",
-                next_step="Put the cluster's CA into the kubeconfig (certificate-authority-data), then publish again.",
-            )
-        for remark in await publishing.publish(api, profile, overwrite=overwrite):
-            click.echo(f"! {remark}", err=True)
+        written = await publishing.publish(api, profile, overwrite=overwrite)
+    for remark in written.remarks:
+        click.echo(f"! {remark}", err=True)
+    if not written.changed:
+        click.echo(f"Profile {profile.metadata.name} is published already, as it is.", err=True)
+        return 0
     click.echo(f"Profile {profile.metadata.name} is published. Others now type: devlink up", err=True)
     return 0
 

@@ -10,6 +10,7 @@ import pytest
 
 from devlink.agent import refresh as module
 from devlink.agent.cache import Origin
+from devlink.agent.profiles import Config
 from devlink.agent.refresh import METADATA, Refresher
 from devlink.agent.session import Wish
 from devlink.agent.sources import Obtained
@@ -134,8 +135,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         return Access(name=context, server=OFFICE.server)
 
     monkeypatch.setattr(module, "_access", access)
+    monkeypatch.setattr(module, "read_config", lambda: Config(refresh_spread=0.001))
     monkeypatch.setattr("devlink.cluster.api.Api", FakeApi)
-    for name, value in (("WATCH", (0.02, 0.04)), ("SPREAD", 0.001), ("PAUSES", (0.001, 0.004))):
+    for name, value in (("WATCH", (0.02, 0.04)), ("PAUSES", (0.001, 0.004))):
         monkeypatch.setattr(module, name, value)
 
     def runner(body: Callable[[Scene], Awaitable[None]]) -> None:
