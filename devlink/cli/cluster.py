@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # an HTTP client takes longer to import than the command may 
     from devlink.cluster.access import Access
     from devlink.cluster.api import Api
     from devlink.cluster.discovery import Discovery, Wishes
-    from devlink.core.findings import Finding
     from devlink.core.profile import BridgeProfile
 
 T = TypeVar("T")
@@ -36,8 +35,9 @@ def _wishes_options(command: Any) -> Any:
                      "of the context's."),
         click.option("--namespace", "namespaces", multiple=True, metavar="NS", help="Only services of this namespace "
                      "are asked for; several times for several."),
-        click.option("--transport", type=click.Choice(["auto", "udp", "tcp"]), default="auto", help="How the cluster's "
-                     "DNS is asked: tcp where a firewall stops UDP."),
+        click.option("--all-namespaces", is_flag=True, help="Services of all namespaces, whatever was published."),
+        click.option("--transport", type=click.Choice(["auto", "udp", "tcp"]), help="How the cluster's DNS is asked: "
+                     "tcp where a firewall stops UDP."),
         click.option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Who shall forward, instead of "
                      "whom the API shows; the first one first."),
     ):  # fmt: skip
@@ -54,10 +54,14 @@ def _wishes_options(command: Any) -> Any:
 def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes: Any) -> int:
     """Work a profile out from a cluster's API. The profile goes to stdout, the report to stderr.
 
-    Changes nothing. What may not be read costs that fact, and the report says which right would show it.
+    Changes nothing. What may not be read costs that fact, and the report says which right would show it. What no API
+    says (name, namespaces, transport, given gateways) is taken over from what is published, unless it is given here.
     """
     if dumps:
-        found = _from_dumps(dumps, _made(wishes, wishes["name"] or "cluster"))
+        if context is not None:
+            raise UsageError("--from and --context both say what to read.", next_step="Leave one of them out.")
+        stem = dumps[0].rpartition("/")[2].partition(".")[0]
+        found = _from_dumps(dumps, _made(wishes, None, stem))
     else:
         found = _run(_discovered(context, wishes))
     _report(found)
@@ -82,12 +86,11 @@ def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes:
 def publish(profile: str | None, context: str | None, dry_run: bool, overwrite: bool, **wishes: Any) -> int:
     """Publish a profile: the ConfigMap kube-public/devlink-profile, and everybody's right to read that one object.
 
-    Without FILE or NAME it is what `discover` finds at this moment.
+    Without FILE or NAME it is what `discover` finds at this moment. What another has written is not overwritten
+    unless told; what is published already keeps its revision, so that no laptop fetches it again.
     """
     if profile is not None:
-        from devlink.agent.profiles import choose
-
-        wanted = choose(profile)
+        wanted = _given(profile, wishes)
         if dry_run:
             return _print_manifests(wanted)
     return _run(_publish(context, wanted if profile is not None else None, wishes, dry_run, overwrite))
@@ -116,12 +119,31 @@ async def _publish(
 
 
 def _print_manifests(profile: BridgeProfile) -> int:
-    import yaml
+    from devlink.cluster.publication import manifests, yaml_of
 
-    from devlink.cluster.publication import manifests
-
-    click.echo(yaml.safe_dump_all(manifests(profile), sort_keys=False, allow_unicode=True, width=120), nl=False)
+    click.echo(yaml_of(manifests(profile)), nl=False)
     return 0
+
+
+def _given(name_or_path: str, wishes: dict[str, Any]) -> BridgeProfile:
+    """A profile that is at hand; it says all but its name itself."""
+    import dataclasses
+
+    from devlink.agent.profiles import load
+    from devlink.core.checks import DecodeError
+
+    if any(value for key, value in wishes.items() if key != "name"):
+        raise UsageError(
+            "Options of discovery do not go with a profile that is given.",
+            why="It says itself what it asks for.",
+            next_step="Leave them out; only --name goes with it.",
+        )
+    found = load(name_or_path)
+    try:
+        metadata = dataclasses.replace(found.metadata, name=wishes["name"] or found.metadata.name)
+    except DecodeError as error:
+        raise UsageError("The profile cannot be named so.", why="; ".join(map(str, error.faults))) from None
+    return dataclasses.replace(found, metadata=metadata)
 
 
 @click.command(short_help="Get the profile that a cluster publishes, and keep it for `devlink up`.")
@@ -130,6 +152,7 @@ def _print_manifests(profile: BridgeProfile) -> int:
 def fetch(context: str | None, output: str) -> int:
     """Get the profile that a cluster publishes, and keep it: `devlink up` then works while the API is away."""
     from devlink.agent import sources
+    from devlink.cli.facts import show_findings
 
     async def get() -> sources.Obtained:
         async with _api(context) as api:
@@ -148,7 +171,7 @@ def fetch(context: str | None, output: str) -> int:
     assert obtained.origin is not None
     revision = f", revision {profile.metadata.revision}" if profile.metadata.revision else ""
     click.echo(f"Profile {profile.metadata.name} of context {obtained.origin.context}{revision}.", err=True)
-    _show_findings(obtained.findings)
+    show_findings(obtained.findings)
     if not obtained.findings:
         click.echo(f"Bring it up: devlink up {profile.metadata.name}", err=True)
     return 0
@@ -160,9 +183,7 @@ def fetch(context: str | None, output: str) -> int:
 @_wishes_options
 def diff(profile: str | None, context: str | None, **wishes: Any) -> int:
     """Show how a profile differs from the published one: FILE or NAME, else what `discover` finds at this moment."""
-    from devlink.agent.profiles import choose
-
-    wanted = choose(profile) if profile is not None else None
+    wanted = _given(profile, wishes) if profile is not None else None
     published, wanted = _run(_both(context, wanted, wishes))
     lines = list(_difference(published, wanted))
     for line in lines:
@@ -233,33 +254,40 @@ async def _discover(api: Api, wishes: dict[str, Any]) -> Discovery:
     from devlink.cluster.discovery import discover as find
     from devlink.cluster.reads import collect
 
-    name = wishes["name"] or await _published_name(api) or _label(api.access.name)
-    made = _made(wishes, name)
+    made = _made(wishes, await _published(api), api.access.name)
     collected = await collect(api)
     # Over an unchecked connection nobody knows whose CA that would be.
     ca = None if api.access.insecure else api.access.ca
     found = find(collected.objects, made, unread=collected.unread, ca=ca)
-    return _without_identity(found) if api.access.insecure else found
+    return _without_identity(found, api.access.name) if api.access.insecure else found
 
 
-async def _published_name(api: Api) -> str:
-    """Trust goes by the name: what is published keeps the one that it has."""
+async def _published(api: Api) -> BridgeProfile | None:
+    """Trust goes by the name, and wishes are people's: what is published keeps them."""
     from devlink.cluster import publishing
     from devlink.errors import DevlinkError
 
     try:
-        return (await publishing.fetch(api)).profile.metadata.name
+        return (await publishing.fetch(api)).profile
     except DevlinkError:
-        return ""  # none yet, or one that nobody can read; if the API is away, the next question says so
+        return None  # none yet, or one that nobody can read; if the API is away, the next question says so
 
 
-def _without_identity(found: Discovery) -> Discovery:
+def _without_identity(found: Discovery, context: str) -> Discovery:
     import dataclasses
 
-    if found.profile is None:
-        return found
-    profile = dataclasses.replace(found.profile, spec=dataclasses.replace(found.profile.spec, identity=None))
-    return dataclasses.replace(found, profile=profile)
+    from devlink.cluster.publishing import without_identity
+    from devlink.core.findings import Finding, Severity
+
+    warning = Finding(
+        code="DL-INSECURE",
+        severity=Severity.WARNING,
+        title="All this came over a connection that anyone could have answered; the cluster's CA was left out.",
+        evidence=f"the server of {context} is not checked",
+        fix="put the cluster's CA into the kubeconfig (certificate-authority-data)",
+    )
+    profile = without_identity(found.profile) if found.profile is not None else None
+    return dataclasses.replace(found, profile=profile, findings=(warning, *found.findings))
 
 
 def _from_dumps(dumps: tuple[str, ...], wishes: Wishes) -> Discovery:
@@ -282,22 +310,38 @@ def _dump_text(name: str) -> str:
         raise UsageError(f"{name} cannot be read.", why=reason(error)) from error
 
 
-def _made(wishes: dict[str, Any], name: str) -> Wishes:
+def _made(wishes: dict[str, Any], published: BridgeProfile | None, context: str) -> Wishes:
+    """What is given; else what the published profile of that name was given; else the defaults. Raises UsageError."""
+    from devlink.cluster.contexts import IN_CLUSTER
     from devlink.cluster.discovery import Wishes
     from devlink.core.codec import parse_address
     from devlink.core.profile import Transport
 
+    if wishes["namespaces"] and wishes["all_namespaces"]:
+        raise UsageError("--namespace and --all-namespaces exclude each other.")
     try:
         gateways = tuple(parse_address(text) for text in wishes["gateways"])
     except ValueError as error:
         raise UsageError(
             f"--gateway: {error.args[0]}.", next_step="Give an address, as in --gateway 172.16.0.13"
         ) from None
+    name = wishes["name"]
+    if published is not None and name not in (None, published.metadata.name):
+        published = None  # another profile
+    if name is None and published is None and context == IN_CLUSTER:
+        raise UsageError(
+            "What is the profile to be called?",
+            why="A pod does not know its cluster's name, and nothing is published yet.",
+            next_step="Name it: --name NAME",
+        )
+    before = published.spec.dns if published is not None else None
+    if published is not None and not gateways and published.provenance.get("gateways") == "given":
+        gateways = tuple(each.address for each in published.spec.gateways or ())
     return Wishes(
-        name=name,
+        name=name or (published.metadata.name if published is not None else _label(context)),
         revision=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        namespaces=wishes["namespaces"] or None,
-        transport=Transport(wishes["transport"]),
+        namespaces=wishes["namespaces"] or (before.namespaces if before and not wishes["all_namespaces"] else None),
+        transport=Transport(wishes["transport"] or (before.servers[0].transport if before else "auto")),
         gateways=gateways,
     )
 
@@ -325,18 +369,9 @@ def _found_profile(found: Discovery) -> BridgeProfile:
 
 def _report(found: Discovery, *, briefly: bool = False) -> None:
     """Each fact with its source, and what is worth telling."""
-    profile = found.profile
-    if profile is not None and not briefly:
-        width = max((len(key) for key in profile.provenance), default=0)
-        for key, source in profile.provenance.items():
-            click.echo(f"  {key:<{width}}  {source}", err=True)
-    _show_findings(found.findings)
+    from devlink.cli.facts import facts_of, show_findings, table
 
-
-def _show_findings(findings: Iterable[Finding]) -> None:
-    for finding in findings:
-        mark, paint = {"error": ("✗", "red"), "warning": ("!", "yellow")}.get(finding.severity.value, ("·", None))
-        click.echo(f"{click.style(mark, fg=paint)} {finding.title} [{finding.code}]", err=True)
-        for text in (finding.evidence, finding.fix):
-            if text:
-                click.echo(f"    {text}", err=True)
+    if found.profile is not None and not briefly:
+        rows = [(key, value, source or "-") for key, value, source in facts_of(found.profile)]
+        click.echo(table(rows, "  "), err=True)
+    show_findings(found.findings)

@@ -58,20 +58,19 @@ def validate(files: tuple[str, ...], output: str) -> None:
 def show(name: str | None, output: str, provenance: bool) -> None:
     """Print a profile in its canonical form: of that name, in that file, or the default one."""
     from devlink.agent.profiles import default_profile, load
+    from devlink.cli.facts import facts_of, table
     from devlink.core import codec
     from devlink.core.profile_document import encode_profile
 
     wanted = default_profile() if name is None else load(name)
     if provenance:
-        facts = dict(sorted(wanted.provenance.items()))
+        facts = list(facts_of(wanted))
         if output == "json":
-            click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-            return
-        width = max(map(len, facts), default=0)
-        for fact, source in facts.items():
-            click.echo(f"{fact:<{width}}  {source}")
-        if not facts:
-            click.echo(f"Profile {wanted.metadata.name} does not say where its facts came from.", err=True)
+            data = {key: {"value": value, "source": source} for key, value, source in facts}
+            click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        else:
+            rows = ((key, value, source or "-") for key, value, source in facts)
+            click.echo(table([("FACT", "VALUE", "SOURCE"), *rows]))
     elif output == "json":
         click.echo(json.dumps(codec.encode(wanted), indent=2, ensure_ascii=False))
     else:

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from devlink.core.profile import BridgeProfile, Spec
@@ -70,6 +70,25 @@ def reader_rights() -> tuple[dict[str, Any], ...]:
 def manifests(profile: BridgeProfile) -> tuple[dict[str, Any], ...]:
     """All that `publish` applies, in this order."""
     return (config_map(profile), *reader_rights())
+
+
+def yaml_of(objects: Iterable[Mapping[str, Any]]) -> str:
+    """Objects as YAML documents, for `kubectl apply -f` and for GitOps: texts of several lines stay readable."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Without anchors: the objects share parts."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    Dumper.add_representer(
+        str,
+        lambda dumper, text: dumper.represent_scalar(
+            "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+        ),
+    )
+    return str(yaml.dump_all(objects, Dumper=Dumper, sort_keys=False, width=120, explicit_start=True))
 
 
 def published_profile(found: Mapping[str, Any]) -> BridgeProfile:
