@@ -38,6 +38,17 @@ def members(kind: str, namespace: str) -> list[int]:
     return found
 
 
+def namespaces(kind: str, pids: list[int]) -> set[str]:
+    """Those that the processes are in; one that ends meanwhile is in none."""
+    found = set()
+    for pid in pids:
+        try:
+            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+        except OSError:
+            continue
+    return found
+
+
 def await_empty(kind: str, namespace: str) -> None:
     """Until nobody is in the namespace; pytest's time limit ends a wait for nothing."""
     while members(kind, namespace):
@@ -49,7 +60,7 @@ def test_sigkill_of_any_process_that_holds_a_world_leaves_no_process_of_it(victi
     with subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         namespace, anchor = starter.stdout.readline().split()
-        networks = {os.readlink(f"/proc/{pid}/ns/net") for pid in members("pid", namespace)}
+        networks = namespaces("net", members("pid", namespace))
         assert len(networks) == 9  # the bridges', five hosts', three pods'
         init = min(members("pid", namespace))
         parent = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
