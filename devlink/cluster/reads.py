@@ -50,7 +50,8 @@ class Read:
 class Collected:
     """What could be read, and what not."""
 
-    objects: tuple[Object, ...]
+    objects: tuple[Object, ...] = field(repr=False)
+    """Not shown: asyncio makes the text of a task's result, and throws it away."""
     unread: tuple[Unread, ...]
 
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from devlink.cluster.discovery.kubernetes import Declared
 from devlink.cluster.discovery.objects import (
     CALICO,
+    Declared,
     Object,
     Objects,
     dig,
@@ -105,7 +105,7 @@ def read_calico(objects: Objects) -> Calico:
         peers=tuple(peer for item in objects.of("BGPPeer", *CALICO) for peer in _peer(objects, item)),
         has_mesh=flag(bgp, "spec", "nodeToNodeMeshEnabled") is not False,
         as_number=_as_number(bgp, "spec", "asNumber") or str(DEFAULT_AS),
-        services=Declared(prefixes=objects.prefixes(source_of(bgp), ranges), source=source_of(bgp)),
+        services=objects.declared(bgp, ranges),
         overlay_mtus={key: value for key, value in mtus.items() if value},
         has_wireguard=bool(flag(felix, "spec", "wireguardEnabled") or flag(felix, "spec", "wireguardEnabledV6")),
         has_ebpf=bool(flag(felix, "spec", "bpfEnabled")),
@@ -134,7 +134,7 @@ def _pool(objects: Objects, item: Object) -> list[Pool]:
             source=source,
             resource=resource_of(item),
         )
-        for prefix in objects.prefixes(source, _cidr(item))
+        for prefix in objects.prefixes(item, _cidr(item))
     ]
 
 
@@ -142,7 +142,7 @@ def _block(objects: Objects, item: Object) -> list[Block]:
     if text(item, "spec", "state") not in ("confirmed", "") or flag(item, "spec", "deleted"):
         return []
     node = text(item, "spec", "node")
-    return [Block(prefix=prefix, node=node) for prefix in objects.prefixes(source_of(item), _cidr(item))]
+    return [Block(prefix=prefix, node=node) for prefix in objects.prefixes(item, _cidr(item))]
 
 
 def _cidr(item: Object) -> list[str]:
@@ -165,7 +165,7 @@ def _peer(objects: Objects, item: Object) -> list[Peer]:
             nodes=nodes,
             node=text(item, "spec", "node"),
             peers=peers,
-            address=objects.address(source, _without_port(address)) if address else None,
+            address=objects.address(item, _without_port(address)) if address else None,
             as_number=_as_number(item, "spec", "asNumber"),
             keeps_next_hop=bool(keeps),
             source=source,

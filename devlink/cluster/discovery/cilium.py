@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from devlink.cluster.discovery.kubernetes import Declared
 from devlink.cluster.discovery.objects import (
+    Declared,
     Objects,
     flag,
     mappings,
@@ -50,16 +50,15 @@ def read_cilium(objects: Objects) -> Cilium:
     ranges = words(text(data, "cluster-pool-ipv4-cidr")) + words(text(data, "cluster-pool-ipv6-cidr"))
     # The agent gives pods out of these only where they are the IPAM's.
     pooled = text(data, "ipam") in ("cluster-pool", "cluster-pool-v2beta", "multi-pool", "")
-    source = source_of(item, "cluster-pool")
     blocks = {}
     for member in members:
         listed = texts(member, "spec", "ipam", "podCIDRs")
         for pool in mappings(member, "spec", "ipam", "pools", "allocated"):
             listed += texts(pool, "cidrs")
-        blocks[text(member, "metadata", "name")] = objects.prefixes(source_of(member), listed)
+        blocks[text(member, "metadata", "name")] = objects.prefixes(member, listed)
     return Cilium(
         is_there=bool(item or members),
-        pools=Declared(prefixes=objects.prefixes(source, ranges) if pooled else (), source=source),
+        pools=objects.declared(item, ranges if pooled else (), "cluster-pool"),
         blocks={name: prefixes for name, prefixes in blocks.items() if prefixes},
         blocks_source=resource_of(members[0]) if members else "",
         tunnel=_tunnel(data) if item else "",

@@ -7,8 +7,8 @@ from devlink.cluster.discovery import kubernetes
 from devlink.cluster.discovery.calico import Calico, read_calico
 from devlink.cluster.discovery.cilium import Cilium, read_cilium
 from devlink.cluster.discovery.flannel import Flannel, read_flannel
-from devlink.cluster.discovery.kubernetes import ClusterNode, Declared, DnsConfig, DnsService, KubeProxy, LivePod
-from devlink.cluster.discovery.objects import Objects
+from devlink.cluster.discovery.kubernetes import ClusterNode, DnsConfig, DnsService, KubeProxy, LivePod
+from devlink.cluster.discovery.objects import Declared, Objects
 from devlink.core.prefixes import IPAddress
 
 

@@ -15,7 +15,7 @@ from devlink.cluster.discovery.overlay import find_mtu, network_carries_blocks
 from devlink.cluster.discovery.pods import find_pods
 from devlink.cluster.discovery.reports import guesses, missing, refusals, unread_parts
 from devlink.cluster.discovery.result import Discovery, Unread, Wishes
-from devlink.cluster.discovery.services import find_services
+from devlink.cluster.discovery.services import KINDS, find_services
 from devlink.core.findings import Finding
 from devlink.core.profile import API_VERSION, KIND
 
@@ -114,5 +114,5 @@ def discover(
 
 def knows_services(objects: Iterable[Mapping[str, Any]]) -> bool:
     """Whether the objects say, without a guess, which networks ClusterIPs are of."""
-    fact, _ = find_services(read_cluster(Objects(objects)))
+    fact, _ = find_services(read_cluster(Objects(item for item in objects if item.get("kind") in KINDS)))
     return fact is not None and not fact.is_guess

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from devlink.cluster.discovery.cluster import Cluster
-from devlink.cluster.discovery.kubernetes import Declared
+from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, overlap

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from devlink.cluster.discovery.kubernetes import ClusterNode, Declared
-from devlink.cluster.discovery.objects import Objects, json_in, number, source_of, text
+from devlink.cluster.discovery.kubernetes import ClusterNode
+from devlink.cluster.discovery.objects import Declared, Objects, json_in, number, source_of, text
 
 CONFIG_MAPS = (
     "kube-flannel/kube-flannel-cfg",
@@ -38,7 +38,7 @@ def read_flannel(objects: Objects, nodes: Sequence[ClusterNode]) -> Flannel:
     source = source_of(item, "net-conf.json")
     backend = annotated.flannel_backend if annotated else text(conf, "Backend", "Type")
     return Flannel(
-        network=Declared(prefixes=objects.prefixes(source, filter(None, networks)), source=source),
+        network=objects.declared(item, filter(None, networks), "net-conf.json"),
         backend=backend.lower() or ("udp" if conf else ""),
         mtu=number(conf, "Backend", "MTU") or None,
         source=source if conf else f"{annotated.source} (backend-type)" if annotated else "",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from devlink.cluster.discovery.corefile import kubernetes_zones
 from devlink.cluster.discovery.objects import (
     CORE,
+    Declared,
     Object,
     Objects,
     dig,
@@ -62,14 +63,6 @@ class ClusterNode:
     has_calico: bool
     flannel_backend: str
     """`flannel.alpha.coreos.com/backend-type`; empty where flannel does not run."""
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """Prefixes that some configuration declares."""
-
-    prefixes: tuple[IPNetwork, ...]
     source: str
 
 
@@ -126,20 +119,19 @@ def read_nodes(objects: Objects) -> tuple[ClusterNode, ...]:
 def _node(objects: Objects, item: Object) -> ClusterNode:
     notes = dig(item, "metadata", "annotations")
     ready = [text(one, "status") for one in mappings(item, "status", "conditions") if text(one, "type") == "Ready"]
-    source = source_of(item)
     labels = [dig(item, "metadata", "labels"), json_in(notes, "projectcalico.org/labels")]
-    pairs = (pair for found in labels if isinstance(found, Mapping) for pair in found.items())
+    pairs = (pair for found in labels if isinstance(found, dict) for pair in found.items())
     return ClusterNode(
         name=text(item, "metadata", "name"),
-        addresses=dict(_node_addresses(objects, item, source)),
-        reported=frozenset(_addresses(objects, source, [text(one, "address") for one in _ip_addresses(item)])),
+        addresses=dict(_node_addresses(objects, item)),
+        reported=frozenset(objects.addresses(item, [text(one, "address") for one in _ip_addresses(item)])),
         is_ready=all(status == "True" for status in ready),
-        pod_prefixes=objects.prefixes(source, texts(item, "spec", "podCIDRs") or words(text(item, "spec", "podCIDR"))),
+        pod_prefixes=objects.prefixes(item, texts(item, "spec", "podCIDRs") or words(text(item, "spec", "podCIDR"))),
         labels={key: value for key, value in pairs if isinstance(value, str)},
         is_reflector=bool(text(notes, "projectcalico.org/RouteReflectorClusterID")),
         has_calico=any(text(notes, NODE_ADDRESSES[version][0]) for version in (4, 6)),
         flannel_backend=text(notes, "flannel.alpha.coreos.com/backend-type"),
-        source=source,
+        source=source_of(item),
     )  # fmt: skip
 
 
@@ -148,12 +140,12 @@ def _ip_addresses(item: Object) -> list[Object]:
     return [one for one in mappings(item, "status", "addresses") if text(one, "type") in ("InternalIP", "ExternalIP")]
 
 
-def _node_addresses(objects: Objects, item: Object, source: str) -> Iterator[tuple[int, IPAddress]]:
+def _node_addresses(objects: Objects, item: Object) -> Iterator[tuple[int, IPAddress]]:
     reported = [text(one, "address") for one in _ip_addresses(item) if text(one, "type") == "InternalIP"]
     for version, annotations in NODE_ADDRESSES.items():
         noted = [text(item, "metadata", "annotations", key) for key in annotations]
         for found in filter(None, [*noted, *(one for one in reported if (":" in one) is (version == 6))]):
-            address = objects.address(source, found)
+            address = objects.address(item, found)
             if address is not None and address.version == version and not objection_to_address(address):
                 yield version, address
                 break
@@ -162,14 +154,14 @@ def _node_addresses(objects: Objects, item: Object, source: str) -> Iterator[tup
 def read_service_cidrs(objects: Objects) -> tuple[Declared, ...]:
     """Of the ServiceCIDR objects; the API server's own one, `kubernetes`, first."""
     found = sorted(objects.of("ServiceCIDR", "networking.k8s.io"), key=lambda item: name_of(item) != "kubernetes")
-    return tuple(_declared(objects, source_of(item), texts(item, "spec", "cidrs")) for item in found)
+    return tuple(objects.declared(item, texts(item, "spec", "cidrs")) for item in found)
 
 
 def read_kubeadm(objects: Objects, key: str) -> Declared:
     """`podSubnet` or `serviceSubnet` of kubeadm's configuration."""
     item = objects.config_map("kube-system/kubeadm-config")
     found = text(objects.yaml_in(item, "ClusterConfiguration"), "networking", key)
-    return _declared(objects, source_of(item, key), words(found))
+    return objects.declared(item, words(found), key)
 
 
 def read_flag(objects: Objects, component: str, option: str) -> Declared:
@@ -180,8 +172,8 @@ def read_flag(objects: Objects, component: str, option: str) -> Declared:
             for container in mappings(item, "spec", "containers"):
                 arguments = texts(container, "command") + texts(container, "args")
                 if found := _option(arguments, spelled):
-                    return _declared(objects, source_of(item, spelled), words(found))
-    return Declared(prefixes=(), source="")
+                    return objects.declared(item, words(found), spelled)
+    return Declared()
 
 
 def read_node_argument(objects: Objects, option: str) -> Declared:
@@ -190,8 +182,8 @@ def read_node_argument(objects: Objects, option: str) -> Declared:
         for key in NODE_ARGUMENTS:
             arguments = json_in(item, "metadata", "annotations", key)
             if isinstance(arguments, list) and (found := _option(texts({"": arguments}, ""), f"--{option}")):
-                return _declared(objects, source_of(item, key), words(found))
-    return Declared(prefixes=(), source="")
+                return objects.declared(item, words(found), key)
+    return Declared()
 
 
 def _option(arguments: tuple[str, ...], spelled: str) -> str:
@@ -208,8 +200,9 @@ def read_valid_range(objects: Objects) -> Declared:
     """What the API server answered to a Service that it was only asked to imagine (`dryRun=All`)."""
     for item in objects.of("Status", CORE):
         if match := VALID_RANGE.search(text(item, "message")):
-            return _declared(objects, "the API server's answer to a Service with dryRun=All", [match[1].rstrip(".")])
-    return Declared(prefixes=(), source="")
+            source = "the API server's answer to a Service with dryRun=All"
+            return Declared(prefixes=objects.prefixes(item, [match[1].rstrip(".")]), source=source)
+    return Declared()
 
 
 def read_cluster_ips(objects: Objects) -> tuple[tuple[IPAddress, str], ...]:
@@ -233,7 +226,7 @@ def read_dns_service(objects: Objects) -> DnsService | None:
         for item in about
         for endpoint in mappings(item, "endpoints")
         if flag(endpoint, "conditions", "ready") is not False
-        for address in _addresses(objects, source_of(item), texts(endpoint, "addresses"))
+        for address in objects.addresses(item, texts(endpoint, "addresses"))
     ]
     return DnsService(
         cluster_ips=_cluster_ips(objects, found[0]) if found else (),
@@ -258,12 +251,7 @@ def _answers_dns(item: Object) -> bool:
 
 def _cluster_ips(objects: Objects, item: Object) -> tuple[IPAddress, ...]:
     found = texts(item, "spec", "clusterIPs") or (text(item, "spec", "clusterIP"),)
-    return _addresses(objects, source_of(item), [one for one in found if one not in ("", "None")])
-
-
-def _addresses(objects: Objects, source: str, found: "list[str] | tuple[str, ...]") -> tuple[IPAddress, ...]:
-    parsed = (objects.address(source, one) for one in found)
-    return tuple(address for address in parsed if address is not None)
+    return objects.addresses(item, [one for one in found if one not in ("", "None")])
 
 
 def read_pods(objects: Objects) -> tuple[LivePod, ...]:
@@ -273,7 +261,7 @@ def read_pods(objects: Objects) -> tuple[LivePod, ...]:
         if text(item, "status", "phase") in ("Succeeded", "Failed"):
             continue
         reported = [text(one, "ip") for one in mappings(item, "status", "podIPs")] or [text(item, "status", "podIP")]
-        addresses = _addresses(objects, source_of(item), [one for one in reported if one])
+        addresses = objects.addresses(item, [one for one in reported if one])
         if addresses:
             host = {text(item, "status", "hostIP"), *(text(one, "ip") for one in mappings(item, "status", "hostIPs"))}
             pods.append(
@@ -291,7 +279,7 @@ def read_kube_proxy(objects: Objects) -> KubeProxy | None:
     """kube-proxy's configuration, where it is a ConfigMap (kubeadm's way)."""
     item = objects.config_map("kube-system/kube-proxy")
     tree = objects.yaml_in(item, "config.conf")
-    if not isinstance(tree, Mapping):
+    if not isinstance(tree, dict):
         return None
     return KubeProxy(
         mode=text(tree, "mode") or "iptables",
@@ -315,7 +303,7 @@ def read_dns_config(objects: Objects) -> DnsConfig:
     zones.append((text(networking, "dnsDomain"), source_of(kubeadm, "dnsDomain")))
     return DnsConfig(
         zones=tuple((zone.lower().rstrip("."), source) for zone, source in zones if zone),
-        kubelet_servers=_addresses(objects, source_of(kubelet), texts(kubelet_tree, "clusterDNS")),
+        kubelet_servers=objects.addresses(kubelet, texts(kubelet_tree, "clusterDNS")),
         kubelet_source=source_of(kubelet, "clusterDNS"),
     )
 
@@ -332,10 +320,6 @@ def read_ca(objects: Objects) -> tuple[str, str]:
         "kube-public/kube-root-ca.crt", "kube-system/kube-root-ca.crt", "default/kube-root-ca.crt"
     )
     return text(item, "data", "ca.crt"), source_of(item)
-
-
-def _declared(objects: Objects, source: str, found: "list[str] | tuple[str, ...]") -> Declared:
-    return Declared(prefixes=objects.prefixes(source, found), source=source)
 
 
 def lan_of(address: IPAddress) -> IPNetwork:

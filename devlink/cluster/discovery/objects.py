@@ -1,7 +1,9 @@
 """API objects by kind, and their fields without surprises: what has an odd shape counts as absent."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from devlink.core.checks import DecodeError, show
@@ -18,6 +20,7 @@ MAX_NAME = 253
 """Characters of a name that are kept (RFC 1123 subdomain, as Kubernetes has it)."""
 MAX_JSON = 1 << 20
 """Characters of a JSON text inside an object, above which it is not read: more than etcd keeps in one object."""
+_UNUSUAL = re.compile(r"[^A-Za-z0-9.:_-]")
 PLURALS = {"BlockAffinity": "blockaffinities"}
 """Resource names that are not the kind's with an s."""
 
@@ -29,10 +32,18 @@ class Refused(NamedTuple):
     problem: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """Prefixes that some configuration declares; none where it does not."""
+
+    prefixes: tuple[IPNetwork, ...] = ()
+    source: str = ""
+
+
 def dig(tree: object, *path: str) -> Any:
     """What is below `path`; None where any step of it is missing."""
     for key in path:
-        if not isinstance(tree, Mapping):
+        if not isinstance(tree, dict):
             return None
         tree = tree.get(key)
     return tree
@@ -53,7 +64,7 @@ def texts(tree: object, *path: str) -> tuple[str, ...]:
 def mappings(tree: object, *path: str) -> Iterator[Object]:
     """The mappings of the list there."""
     found = dig(tree, *path)
-    return (item for item in (found if isinstance(found, list | tuple) else ()) if isinstance(item, Mapping))
+    return (item for item in (found if isinstance(found, list | tuple) else ()) if isinstance(item, dict))
 
 
 def flag(tree: object, *path: str) -> bool | None:
@@ -106,7 +117,7 @@ def resource_of(item: Object) -> str:
 
 def _shown(name: str) -> str:
     """Harmless on a terminal, and in a command that a person copies."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in ".:-_") else "?" for c in name[:MAX_NAME])
+    return _UNUSUAL.sub("?", name[:MAX_NAME])
 
 
 def _group(item: Object) -> str | None:
@@ -122,7 +133,7 @@ class Objects:
         self._kinds: dict[str, dict[tuple[str | None, str, str], Object]] = {}
         self.refused: list[Refused] = []
         for item in objects:
-            if isinstance(item, Mapping) and (kind := text(item, "kind")):
+            if isinstance(item, dict) and (kind := text(item, "kind")):
                 key = (_group(item), text(item, "metadata", "namespace"), text(item, "metadata", "name"))
                 self._kinds.setdefault(kind, {}).setdefault(key, item)
 
@@ -155,23 +166,32 @@ class Objects:
             self.refuse(source_of(item, key), str(error.faults[0]))
             return None
 
-    def prefixes(self, source: str, found: Iterable[str]) -> tuple[IPNetwork, ...]:
-        """The prefixes among some texts, each once; what is none is noted in `refused`."""
+    def prefixes(self, item: Object, found: Iterable[str], detail: str = "") -> tuple[IPNetwork, ...]:
+        """The prefixes among some texts of `item`, each once; what is none is noted in `refused`."""
         parsed: dict[IPNetwork, None] = {}
         for one in found:
             try:
                 parsed[parse_prefix(one.strip() if len(one) < MAX_NAME else one)] = None
             except ValueError as error:
-                self.refuse(source, "; ".join(map(str, error.args)))
+                self.refuse(source_of(item, detail), "; ".join(map(str, error.args)))
         return tuple(parsed)
 
-    def address(self, source: str, found: str) -> IPAddress | None:
-        """The address in a text, with or without a prefix length behind it; noted in `refused` where it is none."""
+    def address(self, item: Object, found: str) -> IPAddress | None:
+        """The address in a text of `item`, with or without a prefix length; noted in `refused` where it is none."""
         try:
             return parse_address(found.partition("/")[0])
         except ValueError as error:
-            self.refuse(source, "; ".join(map(str, error.args)))
+            self.refuse(source_of(item), "; ".join(map(str, error.args)))
             return None
+
+    def addresses(self, item: Object, found: Iterable[str]) -> tuple[IPAddress, ...]:
+        """The addresses among some texts of `item`."""
+        parsed = (self.address(item, one) for one in found)
+        return tuple(address for address in parsed if address is not None)
+
+    def declared(self, item: Object, found: Iterable[str], detail: str = "") -> Declared:
+        """What some texts of `item` declare; `detail` says where in it they stand."""
+        return Declared(prefixes=self.prefixes(item, found, detail), source=source_of(item, detail))
 
     def refuse(self, source: str, problem: str) -> None:
         """Note a value that cannot be used."""

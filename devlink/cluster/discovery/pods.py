@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from devlink.cluster.discovery.calico import Pool
 from devlink.cluster.discovery.cluster import Cluster, Cni
 from devlink.cluster.discovery.facts import Fact, Prefixes, Source, choose, declared, without_nested
-from devlink.cluster.discovery.kubernetes import Declared, lan_of
+from devlink.cluster.discovery.kubernetes import lan_of
+from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPNetwork, collapse, span
@@ -42,6 +43,8 @@ def find_pods(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
 
 def pools_in_use(cluster: Cluster) -> tuple[Pool, ...]:
     """Calico's pools that are enabled, or that are not and still have blocks."""
+    if not any(pool.is_disabled for pool in cluster.calico.pools):
+        return cluster.calico.pools
     disabled = Cover(pool.prefix for pool in cluster.calico.pools if pool.is_disabled)
     busy = {disabled.find(block.prefix) for block in cluster.calico.blocks}
     return tuple(p for p in cluster.calico.pools if not p.is_disabled or disabled.find(p.prefix) in busy)

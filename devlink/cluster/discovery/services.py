@@ -50,6 +50,8 @@ def _around_cluster_ips(cluster: Cluster) -> Prefixes | None:
 
 
 KUBERNETES = "services/default/kubernetes"
+KINDS = ("ServiceCIDR", "BGPConfiguration", "ConfigMap", "Pod", "Service", "Status")
+"""Kinds that say something of services: not the nodes (k3s's arguments apart) and blocks, of which there are many."""
 SOURCES = (
     Source(find=_service_cidrs),
     Source(find=lambda cluster: declared(cluster.calico.services), is_only_declared=True),
