@@ -103,9 +103,12 @@ async def _publish(
 
     async with _api(context) as api:
         if profile is None:
-            found = await _discover(api, wishes)
+            published = await _published(api)
+            found = await _discover(api, wishes, published)
             _report(found)
             profile = _found_profile(found)
+            if published is not None and not (dry_run or overwrite):
+                _check_not_poorer(found, published, profile)
         if dry_run:
             return _print_manifests(profile)
         written = await publishing.publish(api, profile, overwrite=overwrite)
@@ -116,6 +119,21 @@ async def _publish(
         return 0
     click.echo(f"Profile {profile.metadata.name} is published. Others now type: devlink up", err=True)
     return 0
+
+
+def _check_not_poorer(found: Discovery, before: BridgeProfile, after: BridgeProfile) -> None:
+    """An API that had a bad minute, or a right that was taken away, must not take nodes from every laptop."""
+    from devlink.cluster.publication import lost_facts
+
+    rights = "; ".join(dict.fromkeys(each.right for each in found.unread if each.status != 404))
+    lost = lost_facts(before, after) if before.metadata.name == after.metadata.name else ()
+    if rights and lost:
+        raise ClusterError(
+            f"Nothing was published: what is published says more ({', '.join(lost)}), and not everything could be read "
+            "now.",
+            why=f"Not read: {rights}.",
+            next_step="Try again, or with these rights. To publish less than before all the same: --overwrite",
+        )
 
 
 def _print_manifests(profile: BridgeProfile) -> int:
@@ -207,7 +225,7 @@ async def _both(
             if error.status != 404:
                 raise
         if wanted is None:
-            found = await _discover(api, wishes)
+            found = await _discover(api, wishes, published)
             _report(found, briefly=True)
             wanted = _found_profile(found)
         return published, wanted
@@ -247,14 +265,14 @@ async def _api(context: str | None) -> AsyncIterator[Api]:
 
 async def _discovered(context: str | None, wishes: dict[str, Any]) -> Discovery:
     async with _api(context) as api:
-        return await _discover(api, wishes)
+        return await _discover(api, wishes, await _published(api))
 
 
-async def _discover(api: Api, wishes: dict[str, Any]) -> Discovery:
+async def _discover(api: Api, wishes: dict[str, Any], published: BridgeProfile | None) -> Discovery:
     from devlink.cluster.discovery import discover as find
     from devlink.cluster.reads import collect
 
-    made = _made(wishes, await _published(api), api.access.name)
+    made = _made(wishes, published, api.access.name)
     collected = await collect(api)
     # Over an unchecked connection nobody knows whose CA that would be.
     ca = None if api.access.insecure else api.access.ca

@@ -1,5 +1,6 @@
 """How a profile lies in its cluster: the ConfigMap, and the right to read it, as objects of the API; and back. PURE."""
 
+import dataclasses
 import gzip
 import zlib
 from collections.abc import Iterable, Mapping
@@ -41,6 +42,18 @@ def config_map(profile: BridgeProfile) -> dict[str, Any]:
             next_step="Publish it without `nodes`: all pods then go through the gateways.",
         )
     return {**tree, "binaryData": {PACKED_KEY: packed}}
+
+
+def emptied(manifest: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """`manifest`, which also empties the other of the two keys where somebody else has filled it.
+
+    Server-side apply takes nothing away that another manager put there; it can only be given another value.
+    """
+    cleared = dict(manifest)
+    for place, key in (("data", KEY), ("binaryData", PACKED_KEY)):
+        if _value(present, place, key) and not _value(manifest, place, key):
+            cleared[place] = {key: ""}
+    return cleared
 
 
 def reader_rights() -> tuple[dict[str, Any], ...]:
@@ -101,12 +114,22 @@ def is_same(one: BridgeProfile, other: BridgeProfile) -> bool:
     return _essence(one) == _essence(other)
 
 
+def lost_facts(before: BridgeProfile, after: BridgeProfile) -> tuple[str, ...]:
+    """What the one says of the cluster and the other does not, by the keys of `spec`."""
+    return tuple(
+        each.name
+        for each in dataclasses.fields(Spec)
+        if getattr(before.spec, each.name) is not None and getattr(after.spec, each.name) is None
+    )
+
+
 def _essence(profile: BridgeProfile) -> tuple[str, Spec]:
     return profile.metadata.name, profile.spec
 
 
 def _text(found: Mapping[str, Any]) -> str | bytes:
-    plain, packed = _value(found, "data", KEY), _value(found, "binaryData", PACKED_KEY)
+    # Empty is as good as not there: that is how we take over the place that another has filled.
+    plain, packed = _value(found, "data", KEY) or None, _value(found, "binaryData", PACKED_KEY) or None
     if (plain is None) == (packed is None):
         count = "neither" if plain is None else "both"
         raise _broken(f"it has {count} of data[{KEY!r}] and binaryData[{PACKED_KEY!r}]; one is wanted")
