@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from devlink.cluster.api import Api
-from devlink.cluster.publication import CONFIG_MAP, MANAGER, NAMESPACE, is_same, manifests, published_profile
+from devlink.cluster.publication import (
+    CONFIG_MAP,
+    KEY,
+    MANAGER,
+    NAMESPACE,
+    PACKED_KEY,
+    emptied,
+    is_same,
+    manifests,
+    published_profile,
+)
 from devlink.core.profile import BridgeProfile
 from devlink.errors import ClusterError, ConflictError, ProfileError, UsageError
 
@@ -107,6 +117,8 @@ async def publish(api: Api, profile: BridgeProfile, *, overwrite: bool) -> Writt
         kind = manifest["kind"]
         base, resource = _PLACES[kind]
         path = f"{base}/namespaces/{NAMESPACE}/{resource}/{manifest['metadata']['name']}"
+        if kind == "ConfigMap":
+            manifest = emptied(manifest, present)
         try:
             written = await api.apply(path, manifest, manager=MANAGER, force=overwrite)
         except ClusterError as error:
@@ -160,10 +172,17 @@ def _other_writers(found: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(each, dict):
             continue
         manager, fields = str(each.get("manager", "?"))[:MAX_NAME], each.get("fieldsV1")
-        owns_text = isinstance(fields, dict) and ("f:data" in fields or "f:binaryData" in fields)
-        if owns_text and not (manager == MANAGER and each.get("operation") == "Apply"):
+        if _owns_text(fields) and not (manager == MANAGER and each.get("operation") == "Apply"):
             shown = "".join(c if c.isprintable() else " " for c in manager)
             yield f"{shown} at {each.get('time', '?')}"
+
+
+def _owns_text(fields: Any) -> bool:
+    """Whether these fields (fieldsV1) hold a key of ours; other keys are nobody's harm."""
+    if not isinstance(fields, dict):
+        return False
+    maps = (fields.get("f:data"), fields.get("f:binaryData"))
+    return any(isinstance(each, dict) and not each.keys().isdisjoint((f"f:{KEY}", f"f:{PACKED_KEY}")) for each in maps)
 
 
 def _check_whole(written: Mapping[str, Any]) -> None:

@@ -1,0 +1,99 @@
+"""A laptop beside a real control plane: what its developer types, and what the cluster's people do meanwhile."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devlink import lab
+from devlink.core.codec import encode
+from devlink.core.profile_document import decode_profile
+from devlink.lab.credentials import ADMIN, DEVELOPER, GROUPS, PUBLISHER, server_url
+from tests.e2e.link import Link, linked
+
+PATH = "/api/v1/namespaces/kube-public/configmaps/devlink-profile"
+CACHE = "/root/.cache/devlink/profiles"
+CONFIG = "/root/.config/devlink/config.toml"
+
+
+class Beside:
+    """The laptop's `link`, and its cluster."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.world = link.world
+        for user in GROUPS:
+            self.world.write_file(lab.LAPTOP, self.kubeconfig(user), self.world.kubeconfig(user))
+        self.world.run(lab.LAPTOP, ["mkdir", "-p", str(Path(CONFIG).parent)], check=True)
+        self.world.write_file(lab.LAPTOP, CONFIG, "refresh_spread = 0.05\n")
+        tree = yaml.safe_load(self.world.profile())
+        tree["spec"]["identity"] = {"ca": self.world.secrets.ca}
+        self.profile: dict[str, Any] = encode(decode_profile(yaml.safe_dump(tree)))
+        """The tree of the good profile, with the cluster's CA."""
+
+    @staticmethod
+    def kubeconfig(user: str) -> str:
+        return f"/root/{user}.kubeconfig"
+
+    @property
+    def name(self) -> str:
+        return str(self.profile["metadata"]["name"])
+
+    def devlink(self, *arguments: str, user: str = DEVELOPER, expect: int = 0, kubeconfig: str = "") -> str:
+        """What a command says that is typed by `user`; fails the test unless it ends with `expect`."""
+        env = {"KUBECONFIG": kubeconfig or self.kubeconfig(user)}
+        return self.link._expect(self.link.devlink(*arguments, env=env), expect)
+
+    def publish(self, change: Callable[[dict[str, Any]], object] = lambda _: None, *, revision: str = "") -> None:
+        """Publish the good profile, changed, as its publisher would."""
+        tree = copy.deepcopy(self.profile)
+        change(tree)
+        if revision:
+            tree["metadata"]["revision"] = revision
+        self.world.write_file(lab.LAPTOP, "/root/published.yaml", yaml.safe_dump(tree))
+        self.devlink("profile", "publish", "/root/published.yaml", "--overwrite", user=PUBLISHER)
+
+    def put(self, **content: Mapping[str, str | None]) -> None:
+        """Write the ConfigMap's data or binaryData as somebody would who wishes us ill, or is careless."""
+        body = {"data": None, "binaryData": None, **content}
+        done = self.world.run(
+            lab.LAPTOP,
+            ["curl", "-sSk", "-f", "-X", "PATCH", "-H", "Content-Type: application/merge-patch+json",
+             "-H", f"Authorization: Bearer {self.world.secrets.tokens[ADMIN]}", "--data-binary", "@-",
+             server_url(self.world.spec) + PATH],
+            input=json.dumps(body), timeout=30,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def codes(self) -> set[str]:
+        """The findings of the one session that is up."""
+        (session,) = self.link.status()["sessions"]
+        return {finding["code"] for finding in session["findings"]}
+
+    def routes(self) -> list[str]:
+        """Our routes, as the kernel has them."""
+        return sorted(self.link.run("ip", "route", "show", "proto", "231").splitlines())
+
+    def forget(self) -> None:
+        """The laptop has never heard of the cluster."""
+        self.world.run(lab.LAPTOP, ["rm", "-rf", CACHE, "/root/.local/state/devlink/seen-through.json"], check=True)
+
+    def settle(self) -> None:
+        """The good profile is published, trusted, has come up once, and is down."""
+        self.publish()
+        self.forget()
+        self.devlink("profile", "fetch")
+        self.link.trust(self.name)
+        self.devlink("up")
+        self.devlink("down")
+
+
+@contextmanager
+def beside(log: Path) -> Iterator[Beside]:
+    """A world with real parts, while the block runs."""
+    with linked(lab.network_a(parts=lab.Parts.REAL), log) as link:
+        yield Beside(link)
