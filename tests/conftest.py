@@ -20,8 +20,8 @@ def _obstacle(marker: str) -> str | None:
         return lab.available()
     if marker == "system" and os.geteuid() != 0:
         return "needs root: run the tests as root"
-    if marker == "cluster" and kit.coredns() is None:
-        return "needs the kit: run 'make kit'"
+    if marker == "cluster":
+        return lab.available() or kit.missing(iptables=True)
     return None
 
 

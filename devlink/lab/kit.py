@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from devlink.lab.availability import SYSTEM_FOLDERS
+
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "coredns")
 """All of it, by name."""
 
@@ -19,12 +21,16 @@ def coredns() -> Path | None:
     return _program("coredns")
 
 
-def missing() -> str | None:
-    """None where a world can have real parts, else one line: what it lacks, and what to do about it."""
+def missing(*, iptables: bool = False) -> str | None:
+    """None where a world can have real parts, else one line: what it lacks, and what to do about it.
+
+    kube-proxy's mode `iptables` needs the program of that name too.
+    """
     if not all(_program(name) for name in PROGRAMS):
         return "the kit is not built: run 'make kit' in devlink's sources"
-    if shutil.which("openssl") is None:
-        return "openssl is missing: install it (apt install openssl)"
+    for name in ("openssl", *(("iptables",) if iptables else ())):
+        if shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}") is None:
+            return f"the real parts of a cluster need {name}: install it (apt install {name})"
     return None
 
 

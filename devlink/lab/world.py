@@ -23,7 +23,7 @@ from devlink.lab.order import Order, Secrets
 from devlink.lab.profile import profile_text
 from devlink.lab.rootfs import USERS
 from devlink.lab.snapshot import Snapshot, take_snapshot
-from devlink.lab.spec import CONTROL_PLANE, LAPTOP, ClusterDnsProgram, WorldSpec
+from devlink.lab.spec import CONTROL_PLANE, LAPTOP, ClusterDnsProgram, ProxyMode, WorldSpec
 
 END_PATIENCE = 5.0
 """Seconds that the kernel has to end a world's processes before we insist."""
@@ -304,9 +304,9 @@ def _cluster_dns(spec: WorldSpec) -> str | None:
 def _order(spec: WorldSpec) -> Order:
     if not spec.cluster.is_real:
         return Order(spec=spec, keep=_needed_paths(), coredns=_cluster_dns(spec))
-    reason = kit.missing()
+    reason = kit.missing(iptables=spec.cluster.proxy_mode is ProxyMode.IPTABLES)
     if reason is not None:
-        raise HelperError("This world wants the real parts of a cluster.", why=f"{reason}.", next_step="Run: make kit")
+        raise HelperError("This world wants the real parts of a cluster.", why=f"{reason}.")
     return Order(spec=spec, keep=_needed_paths(), kit=str(kit.folder()), secrets=credentials.make(spec))
 
 
