@@ -3,7 +3,8 @@
 Five thousand laptops must not hurt an API server. Each holds one watch on the metadata of one object, renewed after
 five to ten minutes: 5,000 / 450 s = 11 requests a second, of about 1 KB each. A change is told to all at once, in 1 KB;
 each then waits up to a minute by chance (`refresh_spread` in config.toml) before it fetches the whole: 5,000 / 60 s =
-83 requests a second, for that minute.
+83 requests a second, for that minute. Who may read nodes and pod blocks, which are the few who run the cluster, reads
+one of them every fifth of a second on average, however large the cluster: 50 KB a second at most.
 """
 
 import asyncio
@@ -14,10 +15,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from devlink.agent.profiles import read_config
+from devlink.agent.session import Wish
 from devlink.agent.sources import Obtained, broken, fetch
 from devlink.agent.supervisor import Supervisor
 from devlink.cluster.access import Access
 from devlink.core.findings import Finding, Severity
+from devlink.core.profile import Node
 from devlink.errors import ClusterError, DevlinkError, NotTrustedError, ProfileError, reason
 from devlink.rpc.tasks import spawn
 
@@ -25,6 +28,10 @@ log = logging.getLogger(__name__)
 
 WATCH = (300.0, 600.0)
 """Seconds that one watch lasts, and that pass between two looks where watching is not allowed."""
+EACH_NODE = 0.2
+"""Seconds that pass for each node of the cluster until the nodes are read again."""
+SHORTEST = 30.0
+"""Seconds that pass at least."""
 PAUSES = (15.0, 600.0)
 """Seconds after a first failure, and the longest; doubled in between, and halved to one and a half by chance."""
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -38,14 +45,18 @@ class Refresher:
         """`chance` draws the jitter."""
         self._supervisor = supervisor
         self._chance = chance or random.Random()  # noqa: S311  # spreads load, keeps no secret
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
     def follow(self, name: str, environ: Mapping[str, str], *, stale: bool) -> None:
         """From now on keep that session at what its cluster publishes; `stale`: it may have published another one."""
         self._stop(name)
         wish = self._supervisor.wish(name)
-        if wish is not None and wish.origin is not None:
-            self._tasks[name] = spawn(self._follow(name, environ, "" if stale else wish.version), name=f"follow {name}")
+        if wish is None or wish.origin is None:
+            return
+        work = {"follow": self._follow(name, environ, "" if stale else wish.version)}
+        if wish.routes and wish.profile.spec.nodes:
+            work["nodes of"] = self._follow_nodes(name, environ)
+        self._tasks[name] = [spawn(each, name=f"{what} {name}") for what, each in work.items()]
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -53,8 +64,7 @@ class Refresher:
             self._stop(name)
 
     def _stop(self, name: str) -> None:
-        task = self._tasks.pop(name, None)
-        if task is not None:
+        for task in self._tasks.pop(name, ()):
             task.cancel()
 
     async def _follow(self, name: str, environ: Mapping[str, str], version: str) -> None:
@@ -72,11 +82,44 @@ class Refresher:
                     await asyncio.sleep(self._chance.uniform(0, max(0.0, spread)))
                 obtained = await fetch(access, environ)
                 version, pause = obtained.version, PAUSES[0]
-                await self._go_over(name, obtained)
+                await self._use(name, obtained)
             except DevlinkError as error:
                 self._tell_failure(name, error)
                 await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
                 pause = min(2 * pause, longest)
+
+    async def _follow_nodes(self, name: str, environ: Mapping[str, str]) -> None:
+        """Move the per-node routes with the nodes, between two editions of the profile; if we may see them."""
+        pause, longest = PAUSES
+        while (wish := self._supervisor.wish(name)) is not None:
+            assert wish.origin is not None
+            seconds = max(SHORTEST, EACH_NODE * len(wish.profile.spec.nodes or ()))
+            try:
+                nodes = await self._nodes(wish, environ)
+                now = self._supervisor.wish(name)
+                if now is not None and now.profile is wish.profile and nodes and nodes != wish.profile.spec.nodes:
+                    log.info("%s goes on with the nodes as they are now: %d", name, len(nodes))
+                    spec = replace(wish.profile.spec, nodes=nodes)
+                    await self._go_over(name, replace(now, profile=replace(wish.profile, spec=spec)))
+                pause = PAUSES[0]
+            except (DevlinkError, ValueError) as error:
+                if isinstance(error, ClusterError) and error.status in (401, 403):
+                    log.info("%s lives by the published list of nodes: %s", name, error)
+                    return
+                log.info("the nodes of %s cannot be followed at this moment: %s", name, error)
+                seconds, pause = pause, min(2 * pause, longest)
+            await asyncio.sleep(seconds * self._chance.uniform(0.5, 1.5))
+
+    async def _nodes(self, wish: Wish, environ: Mapping[str, str]) -> tuple[Node, ...]:
+        """As the API has them. Raises ClusterError, with status 403 where we may not see them."""
+        from devlink.cluster.api import Api
+        from devlink.cluster.discovery import discover_nodes
+        from devlink.cluster.reads import collect_owners
+
+        assert wish.origin is not None
+        async with Api(await _access(wish.origin.context, environ), environ=environ) as api:
+            objects = await collect_owners(api)
+        return await asyncio.to_thread(discover_nodes, objects, wish.profile.spec.pods or ())
 
     async def _has_changed(self, access: Access, environ: Mapping[str, str], version: str) -> bool:
         """Wait until what is published is not `version` any more: True; False when the watch's time is over."""
@@ -103,7 +146,8 @@ class Refresher:
             found = await api.get(f"{path}/{CONFIG_MAP}", accept=METADATA)
         return bool(found["metadata"].get("resourceVersion") != version)
 
-    async def _go_over(self, name: str, obtained: Obtained) -> None:
+    async def _use(self, name: str, obtained: Obtained) -> None:
+        """Go over to what the cluster publishes now."""
         wish = self._supervisor.wish(name)
         profile = obtained.profile
         if wish is None:
@@ -115,15 +159,17 @@ class Refresher:
             wish, profile=profile, origin=obtained.origin, fetched=obtained.fetched, version=obtained.version,
             pins=obtained.pins,
         )  # fmt: skip
+        await self._go_over(name, newer, *obtained.findings)
+
+    async def _go_over(self, name: str, newer: Wish, *notes: Finding) -> None:
         try:
             await self._supervisor.renew(newer)
         except DevlinkError as error:
             log.warning("the newer profile of %s is not used: %s", name, error)
             self._supervisor.note(name, held(name, error))
             return
-        if profile != wish.profile:
-            log.info("%s goes on with a newer profile, revision %s", name, profile.metadata.revision or "-")
-        self._supervisor.note(name, *obtained.findings)
+        log.info("%s is at revision %s", name, newer.profile.metadata.revision or "-")
+        self._supervisor.note(name, *notes)
 
     def _tell_failure(self, name: str, error: DevlinkError) -> None:
         if isinstance(error, ProfileError):

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +14,7 @@ from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import differences, not_installed, still_there
-from devlink.core.codec import decode, encode
+from devlink.agent.wishes import KeptWishes
 from devlink.core.findings import Finding
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError, reason
@@ -44,7 +43,7 @@ class Supervisor:
 
     def __init__(self, folder: Path) -> None:
         """`folder` keeps what is up, for an agent that is started again."""
-        self._folder = folder
+        self._kept = KeptWishes(folder)
         self._sessions: dict[str, Session] = {}
         self._lock = asyncio.Lock()
         self._link = HelperLink(lost=self._helper_lost, returned=self._helper_returned)
@@ -101,8 +100,8 @@ class Supervisor:
                 raise NotUpError(f"Bringing {name} up was cancelled, and everything was taken back.") from None
             for other in others:
                 self._sessions.pop(other.name, None)
-                self._keep(other.name, None)
-            self._keep(name, wish)
+                self._kept.keep(other.name, None)
+            self._kept.keep(name, wish)
             self._tell()
             return session.shown(time.monotonic())
 
@@ -184,7 +183,7 @@ class Supervisor:
 
     async def resume(self) -> None:
         """Take over what an agent before this one had up, as far as the helper still has it."""
-        kept = self._read_kept()
+        kept = self._kept.read()
         if not kept:
             return
         try:
@@ -195,14 +194,14 @@ class Supervisor:
             alive = set()
         for name, wish in kept.items():
             if name not in alive:
-                self._keep(name, None)
+                self._kept.keep(name, None)
                 continue
             async with self._lock:
                 try:
                     plan = await self._plan(wish)
                 except DevlinkError as error:  # the laptop has moved meanwhile: the lease then runs out
                     log.error("%s cannot be taken over: %s", name, error)
-                    self._keep(name, None)
+                    self._kept.keep(name, None)
                     continue
                 session = Session(wish=wish, plan=plan, since=time.monotonic())
                 self._sessions[name] = session
@@ -254,7 +253,7 @@ class Supervisor:
                     session.wish, session.plan = before
                     await self._stay_with(session, error)
                     raise
-            self._keep(session.name, wish)
+            self._kept.keep(session.name, wish)
             self._tell()
 
     async def _stay_with(self, session: Session, error: DevlinkError) -> None:
@@ -352,12 +351,12 @@ class Supervisor:
         session = self._sessions[name]
         session.ending = True
         session.enter(State.DEGRADED, time.monotonic(), still_there(error))
-        self._keep(name, None)
+        self._kept.keep(name, None)
         self._tell()
 
     def _forget(self, name: str) -> None:
         del self._sessions[name]
-        self._keep(name, None)
+        self._kept.keep(name, None)
         self._tell()
 
     def _helper_lost(self, error: DevlinkError) -> None:
@@ -381,7 +380,7 @@ class Supervisor:
         try:
             session.plan = await self._plan(session.wish)
             await self._establish(session, progress=_no_progress)
-            self._keep(session.name, session.wish)
+            self._kept.keep(session.name, session.wish)
         except DevlinkError as error:
             log.error("%s cannot be brought up again: %s", session.name, error)
             if session.applied:
@@ -398,29 +397,6 @@ class Supervisor:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def _keep(self, name: str, wish: Wish | None) -> None:
-        path = self._folder / f"{name}.json"
-        try:
-            if wish is None:
-                path.unlink(missing_ok=True)
-                return
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = path.with_suffix(".new")
-            temporary.write_text(json.dumps(encode(wish)), "utf-8")
-            temporary.replace(path)
-        except OSError as error:  # no reason to take a working session down
-            log.error("an agent that is started again will not know of %s: %s", name, error)
-
-    def _read_kept(self) -> dict[str, Wish]:
-        kept = {}
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                kept[path.stem] = decode(Wish, json.loads(path.read_text("utf-8")))
-            except (OSError, ValueError) as error:
-                log.warning("%s cannot be read: %s", path, error)
-                path.unlink(missing_ok=True)
-        return kept
 
 
 async def _no_progress(_: str, __: bool) -> None:

@@ -154,6 +154,10 @@ READS = (
         most=SAMPLE,
     ),
 )
+OWNERS = tuple(
+    read for read in READS if read.paths[-1].rpartition("/")[2] in ("nodes", "blockaffinities", "ciliumnodes")
+)
+"""What says which node owns which pod blocks."""
 KUBERNETES = Read(
     right="get services/kubernetes in default",
     paths=("/api/v1/namespaces/default/services/kubernetes",),
@@ -206,6 +210,21 @@ async def collect(api: Reader) -> Collected:
         await take(KUBERNETES)
         objects, unread = await _imagine(api, objects, unread)
     return Collected(objects=tuple(objects), unread=tuple(sorted(unread, key=lambda one: one.path)))
+
+
+async def collect_owners(api: Reader) -> tuple[Object, ...]:
+    """The objects that say which node owns which pod blocks.
+
+    Raises ClusterError where one of them may not be read or is not answered: half of them would be wrong.
+    """
+    objects: list[Object] = []
+    for read in OWNERS:
+        found = await _read(api, read)
+        if not isinstance(found, Unread):
+            objects += found
+        elif found.status != 404:  # what is not there, this cluster does not have
+            raise ClusterError(found.why, next_step=f"It takes the right to {found.right}.", status=found.status)
+    return tuple(objects)
 
 
 async def _read(api: Reader, read: Read) -> list[Object] | Unread:

@@ -66,6 +66,8 @@ class Cluster:
         self.watch_error: DevlinkError | None = None
         self.changed = asyncio.Event()
         self.fetched = 0
+        self.objects: dict[str, list[dict[str, Any]]] = {}
+        """By the last part of the path; without any the account may not read them."""
 
     def publish(self, answer: BridgeProfile | DevlinkError, version: str) -> None:
         self.answers.append(answer)
@@ -97,6 +99,14 @@ class FakeApi:
     async def get(self, path: str, *, accept: str) -> dict[str, Any]:
         assert (path, accept) == ("/api/v1/namespaces/kube-public/configmaps/devlink-profile", METADATA)
         return {"metadata": {"resourceVersion": self.cluster.version}}
+
+    async def items(
+        self, path: str, params: Mapping[str, str] | None = None, *, page: int = 500
+    ) -> AsyncIterator[dict[str, Any]]:
+        if not self.cluster.objects:
+            raise ClusterError("Forbidden.", status=403)
+        for each in self.cluster.objects.get(path.rpartition("/")[2], []):
+            yield each
 
     async def watch(
         self, path: str, params: Mapping[str, str], *, resource_version: str, seconds: float, accept: str
@@ -137,7 +147,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(module, "_access", access)
     monkeypatch.setattr(module, "read_config", lambda: Config(refresh_spread=0.001))
     monkeypatch.setattr("devlink.cluster.api.Api", FakeApi)
-    for name, value in (("WATCH", (0.02, 0.04)), ("PAUSES", (0.001, 0.004))):
+    for name, value in (("WATCH", (0.02, 0.04)), ("PAUSES", (0.001, 0.004)), ("SHORTEST", 0.001), ("EACH_NODE", 0)):
         monkeypatch.setattr(module, name, value)
 
     def runner(body: Callable[[Scene], Awaitable[None]]) -> None:
@@ -232,8 +242,8 @@ def test_a_session_that_is_gone_is_followed_no_more(run: Run) -> None:
         scene.refresher.follow("qa", {}, stale=False)
         await scene.until(lambda: scene.cluster.watched)
         scene.supervisor.wanted = None
-        (task,) = scene.refresher._tasks.values()
-        await task
+        (tasks,) = scene.refresher._tasks.values()
+        await asyncio.gather(*tasks)
         scene.refresher.follow("qa", {}, stale=True)
         assert scene.refresher._tasks == {}
 
@@ -245,5 +255,68 @@ def test_a_session_from_a_file_is_not_followed(run: Run) -> None:
         scene.supervisor.wanted = Wish(profile=edition("1"))
         scene.refresher.follow("qa", {}, stale=True)
         assert scene.refresher._tasks == {}
+
+    run(body)
+
+
+def node(name: str, address: str, *, ready: bool = True) -> dict[str, Any]:
+    return {
+        "kind": "Node", "apiVersion": "v1", "metadata": {"name": name},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": address}],
+            "conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}],
+        },
+    }  # fmt: skip
+
+
+def block(node: str, cidr: str) -> dict[str, Any]:
+    spec = {"cidr": cidr, "node": node, "state": "confirmed", "deleted": "false"}
+    metadata = {"name": f"{node}-{cidr.replace('/', '-')}"}
+    return {"kind": "BlockAffinity", "apiVersion": "crd.projectcalico.org/v1", "metadata": metadata, "spec": spec}
+
+
+def owners(scene: Scene) -> dict[str, list[str]]:
+    assert scene.supervisor.wanted is not None
+    nodes = scene.supervisor.wanted.profile.spec.nodes or ()
+    return {str(node.address): [str(pods) for pods in node.pods] for node in nodes}
+
+
+def test_who_may_read_nodes_and_blocks_goes_with_them_as_they_join_and_leave(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        objects = scene.cluster.objects
+        objects["nodes"] = [node("a", "172.16.0.13"), node("b", "172.16.0.19"), node("c", "172.16.0.21", ready=False)]
+        objects["blockaffinities"] = [
+            block("a", "10.20.73.64/26"), block("b", "10.20.120.128/26"), block("c", "10.20.121.0/26"),
+            block("b", "172.20.0.0/26"),
+        ]  # fmt: skip
+        scene.refresher.follow("qa", {}, stale=False)
+        both = {"172.16.0.13": ["10.20.73.64/26"], "172.16.0.19": ["10.20.120.128/26"]}
+        await scene.until(lambda: owners(scene) == both)
+        del objects["nodes"][0]
+        await scene.until(lambda: owners(scene) == {"172.16.0.19": ["10.20.120.128/26"]})
+        assert scene.cluster.fetched == 0
+
+    run(body)
+
+
+def test_who_may_not_see_nodes_lives_by_the_published_list_and_asks_no_more(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        before = owners(scene)
+        scene.refresher.follow("qa", {}, stale=False)
+        (tasks,) = scene.refresher._tasks.values()
+        await tasks[1]
+        assert owners(scene) == before
+        assert scene.supervisor.notes == []
+
+    run(body)
+
+
+def test_nodes_that_nobody_names_any_more_take_no_route_away(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        before = owners(scene)
+        scene.cluster.objects["nodes"] = []
+        scene.refresher.follow("qa", {}, stale=False)
+        await asyncio.sleep(0.02)
+        assert owners(scene) == before
 
     run(body)

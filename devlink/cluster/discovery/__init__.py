@@ -6,6 +6,7 @@ and `diagnosis` is a table of what will not work. `discovering` puts them togeth
 """
 
 from devlink.cluster.discovery.discovering import discover as discover
+from devlink.cluster.discovery.discovering import discover_nodes as discover_nodes
 from devlink.cluster.discovery.discovering import knows_services as knows_services
 from devlink.cluster.discovery.documents import documents_in as documents_in
 from devlink.cluster.discovery.documents import objects_in as objects_in

@@ -17,7 +17,8 @@ from devlink.cluster.discovery.reports import guesses, missing, refusals, unread
 from devlink.cluster.discovery.result import Discovery, Unread, Wishes
 from devlink.cluster.discovery.services import KINDS, find_services
 from devlink.core.findings import Finding
-from devlink.core.profile import API_VERSION, KIND
+from devlink.core.prefixes import IPNetwork
+from devlink.core.profile import API_VERSION, KIND, Node
 
 
 def discover(
@@ -110,6 +111,12 @@ def discover(
         ),
         unread=skipped,
     )
+
+
+def discover_nodes(objects: Iterable[object], pods: Iterable[IPNetwork]) -> tuple[Node, ...]:
+    """The nodes that are ready, each with the blocks of `pods` that it owns; none where the objects do not say it."""
+    owners, _ = find_owners(read_cluster(Objects(objects)), pods)
+    return tuple(Node(address=owner.address, pods=owner.blocks) for owner in owners.value) if owners else ()
 
 
 def knows_services(objects: Iterable[Mapping[str, Any]]) -> bool:
