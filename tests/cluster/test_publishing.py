@@ -19,8 +19,8 @@ from tests.core.profiles import SAMPLE, pem
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-public"
 QA = decode_profile(SAMPLE)
-TEXT = {"f:data": {".": {}, f"f:{KEY}": {}}}
-PACKED = {"f:binaryData": {f"f:{PACKED_KEY}": {}}}
+TEXT: dict[str, Any] = {"f:data": {".": {}, f"f:{KEY}": {}}}
+PACKED: dict[str, Any] = {"f:binaryData": {f"f:{PACKED_KEY}": {}}}
 OURS = {"manager": "devlink", "operation": "Apply", "fieldsV1": TEXT}
 
 
