@@ -17,7 +17,7 @@ def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
             "services": [str(prefix) for prefix in cluster.services],
             "routing": "auto",
             "gateways": [
-                {"address": str(address), "role": "gateway", "priority": 10 * number}
+                {"address": str(address), "role": cluster.gateway_role, "priority": 10 * number}
                 for number, name in enumerate(cluster.gateways, 1)
                 for address in spec.host(name).addresses
             ],

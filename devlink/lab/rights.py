@@ -7,16 +7,8 @@ from devlink.lab.credentials import GROUPS, OBSERVER, PUBLISHER
 Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
 PROFILE = "devlink-profile"
-CALICO_RESOURCES = ["ippools", "bgpconfigurations", "bgppeers", "felixconfigurations", "blockaffinities"]
-CONFIG_MAPS = [
-    "kubeadm-config",
-    "kube-proxy",
-    "kubelet-config",
-    "coredns",
-    "rke2-coredns-rke2-coredns",
-    "cilium-config",
-]
-READ = ["get", "list", "watch"]
+DISCOVER = "devlink-discover"
+CALICO_RESOURCES = ["ippools", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations"]
 
 
 def rights() -> tuple[Object, ...]:
@@ -25,25 +17,31 @@ def rights() -> tuple[Object, ...]:
     publishers = [_group(name) for name in GROUPS[PUBLISHER]]
     everybody = [_group("system:authenticated"), _group("system:unauthenticated")]
     return (
+        # These are packaging/kubernetes/rights/publishers.yaml, which an installation need not have; a test holds them
+        # together.
         *_role(
-            "devlink-discover", None, discoverers,
-            _rule("", ["nodes"], ["list", "watch"]),
+            DISCOVER, None, discoverers,
+            _rule("", ["nodes"], ["list"]),
             _rule("networking.k8s.io", ["servicecidrs"], ["list"]),
-            _rule(["crd.projectcalico.org", "projectcalico.org"], CALICO_RESOURCES, READ),
+            _rule(["crd.projectcalico.org", "projectcalico.org"], CALICO_RESOURCES, ["list"]),
+            _rule("cilium.io", ["ciliumnodes"], ["list"]),
+            _rule("", ["configmaps"], ["get"], [
+                "kube-root-ca.crt", "kube-flannel-cfg", "canal-config", "rke2-canal-config", "cilium-config",
+            ]),
         ),
         *_role(
-            "devlink-discover", "kube-system", discoverers,
-            _rule("", ["configmaps"], ["get"], CONFIG_MAPS),
+            DISCOVER, "kube-system", discoverers,
+            _rule("", ["configmaps"], ["get"], [
+                "kubeadm-config", "kubelet-config", "kube-proxy", "coredns", "rke2-coredns-rke2-coredns",
+            ]),
             _rule("", ["services", "pods"], ["list"]),
             _rule("discovery.k8s.io", ["endpointslices"], ["list"]),
         ),
-        # Who gives a right away must have it himself: get and watch are what the published Role gives everybody.
+        *_role(DISCOVER, "default", discoverers, _rule("", ["services"], ["get"], ["kubernetes"])),
         *_role(
             "devlink-publish", "kube-public", publishers,
-            _rule("", ["configmaps"], ["create"]),
-            _rule("", ["configmaps"], ["get", "watch", "patch", "update"], [PROFILE]),
-            _rule(RBAC, ["roles", "rolebindings"], ["create"]),
-            _rule(RBAC, ["roles", "rolebindings"], ["get", "patch", "update"], [PROFILE]),
+            _rule("", ["configmaps"], ["get", "watch", "create", "patch"], [PROFILE]),
+            _rule(RBAC, ["roles", "rolebindings"], ["create", "patch"], [PROFILE]),
         ),
         *_role(
             "system:coredns", None, [_user("coredns")],

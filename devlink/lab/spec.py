@@ -187,6 +187,8 @@ class Cluster:
     services: tuple[IPNetwork, ...]
     gateways: tuple[str, ...]
     """Hosts that forward for all pods and services, best first."""
+    gateway_role: str
+    """What the profile calls them."""
     nodes: tuple[NodeBlocks, ...]
     pod_objects: tuple[Pod, ...]
     service_objects: tuple[Service, ...]

@@ -216,6 +216,7 @@ def network_a(
         pods=_nets("10.20.0.0/16", *(("fd00:10:20::/48",) if six else ())),
         services=_nets("10.254.0.0/16", *(("fd00:10:254::/112",) if six else ())),
         gateways=("node1",),
+        gateway_role="route-reflector",
         nodes=(
             NodeBlocks(host="node1", pods=_nets(block1, *((block1_6,) if six else ()))),
             NodeBlocks(host="node2", pods=_nets(block2, *((block2_6,) if six else ()))),
@@ -303,6 +304,7 @@ def network_c(*, search: tuple[str, ...] = (), dns_program: ClusterDnsProgram = 
         pods=_nets("172.20.0.0/16"),
         services=_nets("10.68.0.0/16"),
         gateways=("node1",),
+        gateway_role="gateway",
         nodes=(
             NodeBlocks(host="node1", pods=_nets("172.20.1.0/24")),
             NodeBlocks(host="node2", pods=_nets("172.20.2.0/24")),
