@@ -33,18 +33,19 @@ def _directives(corefile: str) -> Iterator[tuple[list[str], str, list[str]]]:
             continue
         if tokens == ["}"]:
             depth = max(depth - 1, 0)
+            keys = keys if depth else []
             continue
         opens = tokens[-1] == "{"
         head = tokens[:-1] if opens else tokens
         if depth == 0:
-            keys = [key.rstrip(",") for key in head] if opens else [*keys, *(key.rstrip(",") for key in head)]
+            keys = [*keys, *(key.rstrip(",") for key in head)]
         elif depth == 1 and head:
             yield keys, head[0], head[1:]
         depth += opens
-    return
 
 
 def _zone(key: str) -> str:
     """The zone of a server block's key or of an argument: no scheme, port, last dot; empty for a reverse zone."""
     zone = key.rpartition("://")[2].partition(":")[0].rstrip(".").lower()
-    return "" if zone.endswith((".arpa", "arpa")) or "/" in zone or "{" in zone or "(" in zone else zone
+    is_one = zone != "arpa" and not zone.endswith(".arpa") and not set(zone) & set("/{}()")
+    return zone if is_one else ""

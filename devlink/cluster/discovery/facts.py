@@ -1,14 +1,15 @@
 """A fact with its source, and how one is chosen: the first source of a table that knows it; the others are compared."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
-from devlink.core.prefixes import Cover, IPAddress, IPNetwork, overlap
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable
+from devlink.core.reserved import objection_to_prefix
 
 T = TypeVar("T")
 MAX_SOURCE = 900
@@ -55,11 +56,19 @@ def choose(
 ) -> tuple[Prefixes | None, tuple[Finding, ...]]:
     """The first fact of a table, and findings where a lower source says otherwise or live addresses disprove one."""
     chosen: Prefixes | None = None
-    disproved, others = [], []
+    disproved: list[Prefixes] = []
+    others: list[Prefixes] = []
+    refused: list[str] = []
     for source in sources:
         fact = source.find(cluster)
         if fact is None:
             continue
+        objections = {prefix: objection for prefix in fact.value if (objection := objection_to_prefix(prefix))}
+        if objections:
+            refused += (f"{prefix} by {fact.source} {objection}" for prefix, objection in objections.items())
+            fact = replace(fact, value=tuple(prefix for prefix in fact.value if prefix not in objections))
+            if not fact.value:
+                continue
         if source.is_only_declared and is_disproved(fact.value):
             disproved.append(fact)
         elif chosen is None:
@@ -67,16 +76,18 @@ def choose(
         elif not fact.is_guess:
             others.append(fact)
     findings = [_disproved(what, disproved, chosen)] if disproved else []
+    findings += [_refused(what, refused)] if refused else []
     if chosen is not None and chosen.value:
         findings += (_disagrees(what, chosen, other) for other in others if not _agree(chosen.value, other.value))
     return chosen, tuple(findings)
 
 
-def _agree(chosen: Iterable[IPNetwork], other: Iterable[IPNetwork]) -> bool:
-    """Whether the other says nothing new: one may be more exact than the other."""
-    mine = list(chosen)
-    cover = Cover(mine)
-    return all(cover.find(theirs) is not None or any(overlap(theirs, one) for one in mine) for theirs in other)
+def _agree(chosen: Iterable[IPNetwork], other: Sequence[IPNetwork]) -> bool:
+    """Whether the other says nothing new: each of its prefixes is within the chosen ones, or holds one of them."""
+    mine = tuple(chosen)
+    cover, table = Cover(mine), PrefixTable((prefix, prefix) for prefix in other)
+    around = {theirs for prefix in mine for theirs in table.around(prefix)}
+    return all(theirs in around or cover.find(theirs) is not None for theirs in other)
 
 
 def _disproved(what: str, facts: Iterable[Prefixes], chosen: Prefixes | None) -> Finding:
@@ -86,6 +97,16 @@ def _disproved(what: str, facts: Iterable[Prefixes], chosen: Prefixes | None) ->
         title=f"What the cluster's {what} were configured to be is not what is in use; it was passed over.",
         evidence="; ".join(f"{listed(fact.value)} by {fact.source}" for fact in facts)
         + (f"; in use: {listed(chosen.value) or 'none'} by {chosen.provenance}" if chosen else ""),
+    )
+
+
+def _refused(what: str, refused: Iterable[str]) -> Finding:
+    return Finding(
+        code="DL-FOUND-REFUSED",
+        severity=Severity.WARNING,
+        title=f"A network of the cluster's {what} is one that devlink never routes, and was left out.",
+        evidence=listed(refused),
+        fix="correct it in the cluster",
     )
 
 
@@ -101,13 +122,9 @@ def _disagrees(what: str, chosen: Prefixes, other: Prefixes) -> Finding:
 
 def without_nested(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
     """The prefixes that lie in no other one, each once, in their order; neighbours stay apart, as people know them."""
-    given = list(dict.fromkeys(prefixes))
-    wide: list[IPNetwork] = []
-    for prefix in sorted(given, key=lambda one: one.prefixlen):
-        if not any(one.version == prefix.version and overlap(prefix, one) for one in wide):
-            wide.append(prefix)
-    kept = set(wide)
-    return tuple(prefix for prefix in given if prefix in kept)
+    given = tuple(dict.fromkeys(prefixes))
+    table = PrefixTable((prefix, prefix) for prefix in given)
+    return tuple(prefix for prefix in given if all(outer == prefix for outer in table.around(prefix)))
 
 
 def by_version(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:

@@ -3,6 +3,7 @@
 import ipaddress
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 from devlink.cluster.discovery.calico import Pool
 from devlink.cluster.discovery.cluster import Cluster, Cni
@@ -32,10 +33,11 @@ def find_pods(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
     if not fact.value:
         return fact, (*findings, _underlay(fact.source))
     node_lan = NodeLan(cluster)
-    beside = [prefix for prefix in fact.value if not node_lan.holds(prefix)]
-    if len(beside) == len(fact.value):
-        return fact, findings
-    lan = [prefix for prefix in fact.value if prefix not in beside]
+    prefixes = without_nested(fact.value)
+    beside = [prefix for prefix in prefixes if not node_lan.holds(prefix)]
+    if len(beside) == len(prefixes):
+        return replace(fact, value=prefixes), findings
+    lan = [prefix for prefix in prefixes if prefix not in beside]
     source = fact.source if beside else f"{fact.source}, and that is the nodes' own LAN"
     findings = (*findings, _underlay(f"{listed(lan)} by {fact.source} holds addresses of nodes"))
     return Fact(value=tuple(beside), source=source, is_guess=fact.is_guess), findings
@@ -52,8 +54,8 @@ def pools_in_use(cluster: Cluster) -> tuple[Pool, ...]:
 
 def _ip_pools(cluster: Cluster) -> Prefixes | None:
     pools = pools_in_use(cluster) if cluster.cni is Cni.CALICO else ()
-    value = without_nested(pool.prefix for pool in pools)
-    return Fact(value=value, source=", ".join(pool.source for pool in pools)) if value else None
+    prefixes = tuple(pool.prefix for pool in pools)
+    return Fact(value=prefixes, source=", ".join(pool.source for pool in pools)) if prefixes else None
 
 
 def _flannel_network(cluster: Cluster) -> Prefixes | None:

@@ -1,0 +1,116 @@
+"""The cluster's domain and its DNS servers, under all their names, and never one that only a node can ask."""
+
+import pytest
+
+from tests.cluster.discovery import networks
+from tests.cluster.discovery.finds import finding, profile, servers, source
+from tests.cluster.discovery.networks import Object, coredns, endpoints, kube_dns, kubeadm, kubelet, node, pod, service
+
+BASE = [networks.service_cidr("10.96.0.0/12"), node("n1", "192.0.2.1")]
+
+
+def domain(objects: list[Object]) -> str:
+    dns = profile(objects).spec.dns
+    assert dns is not None
+    return str(dns.domain)
+
+
+COREFILE = "configmaps/kube-system/coredns (Corefile)"
+KUBELET = "configmaps/kube-system/kubelet-config (clusterDomain)"
+RKE2 = "rke2-coredns-rke2-coredns"
+DOMAINS: list[tuple[list[Object], str, str]] = [
+    ([coredns("cluster.kube")], "cluster.kube", COREFILE),
+    ([coredns("cluster.kube", RKE2)], "cluster.kube", f"configmaps/kube-system/{RKE2} (Corefile)"),
+    ([kubelet("k.example.", "10.96.0.10")], "k.example", KUBELET),
+    ([kubeadm(dnsDomain="k.example")], "k.example", "configmaps/kube-system/kubeadm-config (dnsDomain)"),
+    ([coredns("a.example b.example"), kubelet("b.example", "10.96.0.10")], "b.example", COREFILE),
+    ([coredns("a.example"), kubelet("b.example", "10.96.0.10")], "a.example", COREFILE),
+    ([coredns("local"), kubelet("b.example", "10.96.0.10")], "b.example", KUBELET),
+    ([], "cluster.local", "guess: Kubernetes' default"),
+]
+
+
+@pytest.mark.parametrize(("objects", "expected", "by"), DOMAINS)
+def test_the_domain(objects: list[Object], expected: str, by: str) -> None:
+    objects = [*BASE, kube_dns("10.96.0.10"), *objects]
+    assert domain(objects) == expected
+    assert source(objects, "dns.domain") == by
+
+
+def test_a_domain_that_pods_do_not_search_is_a_finding() -> None:
+    objects = [*BASE, kube_dns("10.96.0.10"), coredns("a.example"), kubelet("b.example", "10.96.0.10")]
+    told = finding(objects, "DL-DNS-DOMAIN-DIFFERS")
+    assert told is not None
+    assert "a.example" in told.evidence
+    assert "b.example" in told.evidence
+    assert finding([*objects[:-1], kubelet("a.example", "10.96.0.10")], "DL-DNS-DOMAIN-DIFFERS") is None
+
+
+@pytest.mark.parametrize("name", ["kube-dns", "rke2-coredns-rke2-coredns", "coredns", "anything"])
+def test_the_service_is_known_by_its_label_whatever_it_is_called(name: str) -> None:
+    assert servers([*BASE, kube_dns("10.96.0.10", name=name)]) == ["10.96.0.10"]
+
+
+@pytest.mark.parametrize("name", ["kube-dns", "rke2-coredns-rke2-coredns", "coredns"])
+def test_the_service_is_known_by_its_name_without_the_label(name: str) -> None:
+    assert servers([*BASE, service(name, "kube-system", "10.96.0.10")]) == ["10.96.0.10"]
+
+
+def test_a_service_of_metrics_or_of_another_namespace_is_not_the_clusters_dns() -> None:
+    labels = {"k8s-app": "kube-dns"}
+    objects = [
+        *BASE, kube_dns("10.96.0.10", name="z-dns"),
+        service("a-metrics", "kube-system", "10.96.0.11", labels=labels, port=9153),
+        service("b-headless", "kube-system", "None", labels=labels),
+        service("kube-dns", "qa", "10.96.0.12", labels=labels),
+    ]  # fmt: skip
+    assert servers(objects) == ["10.96.0.10"]
+
+
+def test_the_upstream_of_node_local_dns_does_not_stand_in_for_the_real_one() -> None:
+    objects = [*BASE, kube_dns("10.96.0.77", name="kube-dns-upstream"), kube_dns("10.96.0.10")]
+    assert servers(objects) == ["10.96.0.10"]
+
+
+def test_dual_stack_has_both_addresses() -> None:
+    assert servers(networks.dual_stack()) == ["10.96.0.10", "fd00:96::a"]
+
+
+def test_coredns_on_the_nodes_network_is_asked_there() -> None:
+    on_nodes = [*BASE, node("n2", "192.0.2.2"), kube_dns("10.96.0.10"), endpoints("192.0.2.2", "192.0.2.1")]
+    assert servers(on_nodes) == ["192.0.2.1", "192.0.2.2"]
+    assert "endpointslices.discovery.k8s.io/kube-system/kube-dns-x7f2k" in source(on_nodes, "dns.servers")
+    assert servers([*BASE, kube_dns("10.96.0.10"), endpoints("192.0.2.1", "10.20.0.3")]) == ["10.96.0.10"]
+    assert servers([*BASE, kube_dns("10.96.0.10"), endpoints("192.0.2.1", ready=False)]) == ["10.96.0.10"]
+
+
+def test_coredns_on_the_nodes_network_is_known_by_its_pods_where_nodes_may_not_be_read() -> None:
+    running = pod("coredns-1", "192.0.2.9", host="192.0.2.9", labels={"k8s-app": "kube-dns"})
+    assert servers([BASE[0], kube_dns("10.96.0.10"), endpoints("192.0.2.9"), running]) == ["192.0.2.9"]
+
+
+def test_coredns_without_any_service_is_found_by_its_pods() -> None:
+    running = pod("coredns-1", "192.0.2.9", host="192.0.2.9", labels={"k8s-app": "kube-dns"})
+    assert servers([*BASE, running]) == ["192.0.2.9"]
+    assert source([*BASE, running], "dns.servers") == "pods/kube-system/coredns-1"
+
+
+def test_kubelets_word_stands_in_and_a_cache_on_each_node_never_does() -> None:
+    assert servers([*BASE, kubelet("cluster.local", "10.96.0.10")]) == ["10.96.0.10"]
+    cached = [*BASE, kubelet("cluster.local", "169.254.20.10")]
+    assert servers(cached) == []
+    assert finding(cached, "DL-NOT-FOUND") is not None
+
+
+def test_node_local_dns_is_told_and_the_service_is_asked() -> None:
+    objects = [*BASE, kube_dns("10.96.0.10"), kubelet("cluster.local", "169.254.20.10")]
+    assert servers(objects) == ["10.96.0.10"]
+    told = finding(objects, "DL-NODE-LOCAL-DNS")
+    assert told is not None
+    assert "169.254.20.10" in told.evidence
+
+
+def test_an_older_kubeadms_kubelet_configuration_is_read() -> None:
+    old = kubelet("k.example", "10.96.0.10")
+    old["metadata"]["name"] = "kubelet-config-1.23"
+    assert domain([*BASE, old]) == "k.example"
