@@ -40,8 +40,8 @@ class Login:
 
 def parse_server(text: str) -> str:
     """The URL of an API, from HOST, HOST:PORT or a URL. Raises UsageError: a token goes nowhere but over TLS."""
-    server = text.strip().rstrip("/")
-    server = server if "://" in server else f"https://{server}"
+    server = text.strip()
+    server = (server if "://" in server else f"https://{server}").rstrip("/")
     try:
         parts = urlsplit(server)
         usable = (
