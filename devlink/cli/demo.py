@@ -29,14 +29,20 @@ class Terminal:
 
 @click.command()
 @click.option("--shell", is_flag=True, help="Stop after `devlink up`, in a shell on that laptop.")
-def demo(shell: bool) -> int:
+@click.option(
+    "--real", is_flag=True, help="With a real control plane, kube-proxy and CoreDNS, which `make kit` builds."
+)
+def demo(shell: bool, real: bool) -> int:
     """Show the main job in a private world: laptop, router, two nodes, pods, cluster DNS.
 
     Needs no root where ordinary users may make user namespaces. Exit code 0: every step was true.
     """
     from devlink.errors import HelperError
-    from devlink.lab import available
+    from devlink.lab import available, demo_real
     from devlink.lab import demo as story
+
+    if shell and real:
+        raise click.UsageError("--shell and --real do not go together.")
 
     reason = available()
     if reason is not None:
@@ -45,6 +51,6 @@ def demo(shell: bool) -> int:
     if shell:
         story.shell(terminal)
         return 0
-    story.run(terminal)
+    (demo_real if real else story).run(terminal)
     click.echo("\n" + click.style("Every step was true.", bold=True))
     return 0

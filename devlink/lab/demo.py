@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -47,10 +47,12 @@ def picture(spec: WorldSpec) -> str:
         return ", ".join(f"{pod.name} {pod.address}" for pod in pods[host])
 
     dns = "CoreDNS" if kit.coredns() else "a stand-in for CoreDNS (make kit builds the real one)"
+    real = [f"cp        {spec.control_plane.address}, the control plane"] if cluster.is_real else []
     return "\n".join(
         (
             f"{LAPTOP}    {spec.laptop.address}",
             f"router    {spec.router.address}, and behind it the ordinary DNS server {spec.upstream.address}",
+            *real,
             f"node1     {spec.gateway.address}, the gateway, with pods {shown(spec.gateway.name)}",
             f"node2     {spec.host(node2).address}, with pods {shown(node2)}",
             f"cluster   pods {cluster.pods[0]}, services {cluster.services[0]}, DNS by {dns}",
@@ -64,13 +66,17 @@ class Demo:
     def __init__(self, world: World, tell: Teller) -> None:
         self.world = world
         self.tell = tell
-        self._profile = f"{world.spec.name}.yaml"
+        self.name = world.spec.name
+        """The profile's, too."""
+        self._profile = f"{self.name}.yaml"
 
-    def step(self, argv: tuple[str, ...], check: Check, promise: str) -> str:
+    def step(
+        self, argv: tuple[str, ...], check: Check, promise: str, *, env: Mapping[str, str] | None = None
+    ) -> str:  # fmt: skip
         """Run one command on the laptop as a person would, show it, and see whether it kept its promise."""
-        line = " ".join(argv)
+        line = " ".join((*(f"{key}={value}" for key, value in (env or {}).items()), *argv))
         self.tell.command(line)
-        with self.world.popen(LAPTOP, argv) as running:
+        with self.world.popen(LAPTOP, argv, env=env) as running:
             try:
                 output, _ = running.communicate(timeout=60)
             except subprocess.TimeoutExpired:
@@ -126,12 +132,12 @@ class Demo:
     def trust(self) -> None:
         """The machine's owner trusts the profile."""
         self.world.write_file(LAPTOP, f"/root/{self._profile}", self.world.profile())
-        self.step(("devlink", "trust", self._profile, "--yes"), _succeeds, "the profile is trusted on this machine")
+        self.step(("devlink", "trust", self._profile, "--yes"), succeeds, "the profile is trusted on this machine")
 
     def up(self) -> None:
         """`devlink up`."""
         self.tell.heading("The main job")
-        self.step(("devlink", "up", self._profile), _succeeds, "up, and verified")
+        self.step(("devlink", "up", self._profile), succeeds, "up, and verified")
 
     def know_profile(self) -> None:
         """Put the profile where `devlink profile list` finds it: a bare `devlink up` then means it."""
@@ -145,37 +151,37 @@ class Demo:
         self.tell.heading("Any program, unmodified")
         for pod in (spec.pod("web-0"), spec.pod("api-0")):
             promise = f"a pod on {pod.node} answers at its own address"
-            self.step((*SAY, f"http://{pod.address}:8080/"), _says(pod.name), promise)
+            self.step((*SAY, f"http://{pod.address}:8080/"), says(pod.name), promise)
         api = spec.service("api", "qa")
-        self.step((*SAY, f"http://{api.address}/"), _says(api.endpoints[0]), "a ClusterIP answers")
+        self.step((*SAY, f"http://{api.address}/"), says(api.endpoints[0]), "a ClusterIP answers")
         web, name = spec.service("web"), spec.service_name("web")
-        self.step(("getent", "hosts", name), _shows(str(web.address)), "libc knows the service by its name")
-        self.step((*SAY, f"http://{name}"), _says(web.endpoints[0]), "and so does curl")
+        self.step(("getent", "hosts", name), shows(str(web.address)), "libc knows the service by its name")
+        self.step((*SAY, f"http://{name}"), says(web.endpoints[0]), "and so does curl")
         srv = f"_{web.ports[0].name}._tcp.{name}"
-        self.step(("dig", "+short", "SRV", srv), _shows(f"{web.ports[0].port} {name}."), "SRV records arrive whole")
-        self.step(("dig", "+short", "-x", str(web.address)), _says(f"{name}."), "addresses have their names")
+        self.step(("dig", "+short", "SRV", srv), shows(f"{web.ports[0].port} {name}."), "SRV records arrive whole")
+        self.step(("dig", "+short", "-x", str(web.address)), says(f"{name}."), "addresses have their names")
 
     def ordinary(self) -> None:
         """The rest of the world goes its ordinary way."""
         promise = "an ordinary name still resolves, at the ordinary upstream"
-        self.step((*SAY, f"http://{ORDINARY_NAME}"), _says(UPSTREAM), promise)
+        self.step((*SAY, f"http://{ORDINARY_NAME}"), says(UPSTREAM), promise)
 
     def status(self) -> None:
         """`devlink status`."""
         self.tell.heading("What is going on")
-        self.step(("devlink", "status"), _succeeds, "up")
+        self.step(("devlink", "status"), succeeds, "up")
 
     def down(self) -> None:
         """`devlink down`."""
         self.tell.heading("And back")
-        self.step(("devlink", "down"), _succeeds, "down")
+        self.step(("devlink", "down"), succeeds, "down")
 
     def down_if_up(self) -> None:
         """`devlink down`, if the person has not done it."""
         if self.world.run(LAPTOP, ["devlink", "status"]).returncode == NOT_UP:
             self.tell.proven("down already")
         else:
-            self.step(("devlink", "down"), _succeeds, "down")
+            self.step(("devlink", "down"), succeeds, "down")
 
     def same(self, before: Snapshot) -> None:
         """The laptop is exactly as `before`. The agent that `up` started may run on: it holds nothing."""
@@ -206,26 +212,35 @@ class Demo:
         )
 
 
-def _succeeds(code: int, _: str) -> bool:
+def succeeds(code: int, _: str) -> bool:
+    """It ended well, whatever it said."""
     return code == 0
 
 
-def _says(text: str) -> Check:
+def says(text: str) -> Check:
+    """It ended well and said just this."""
     return lambda code, output: code == 0 and output == text
 
 
-def _shows(text: str) -> Check:
+def shows(text: str) -> Check:
+    """It ended well, and this is in what it said."""
     return lambda code, output: code == 0 and text in output
+
+
+@contextmanager
+def a_world(tell: Teller, spec: WorldSpec) -> Iterator[World]:
+    """A running world that was shown."""
+    began = time.monotonic()
+    with World.start(spec) as world:
+        tell.heading(f"A private world, made of namespaces ({time.monotonic() - began:.1f} s)")
+        tell.note(picture(spec))
+        yield world
 
 
 @contextmanager
 def _story(tell: Teller) -> Iterator[Demo]:
     """A world with the helper running and the profile trusted."""
-    began = time.monotonic()
-    spec = network_a()
-    with World.start(spec) as world:
-        tell.heading(f"A private world, made of namespaces ({time.monotonic() - began:.1f} s)")
-        tell.note(picture(spec))
+    with a_world(tell, network_a()) as world:
         demo = Demo(world, tell)
         demo.before()
         with demo.helper():

@@ -112,7 +112,7 @@ class World:
         name = user or "root"
         uid, home = _USERS[name]
         variables = {
-            "PATH": f"{Path(sys.executable).parent}:{PATH}",
+            "PATH": f"{Path(sys.executable).parent}:{PATH}" + (f":{kit.folder()}" if self.spec.cluster.is_real else ""),
             "HOME": home,
             "USER": name,
             "LOGNAME": name,

@@ -11,7 +11,7 @@ import pytest
 
 from devlink import lab
 from devlink.errors import HelperError
-from devlink.lab import Parts, ProxyMode, World, kit
+from devlink.lab import Parts, ProxyMode, World
 from devlink.lab.credentials import ADMIN, DEVELOPER, OBSERVER, PUBLISHER, server_url
 from tests.lab.by_hand import curl, route_per_node, via
 
@@ -156,7 +156,7 @@ def test_the_api_can_be_killed_slowed_and_paused_and_the_cluster_serves_on(route
 
 def test_a_kubeconfig_is_taken_by_kubectl(routed: World) -> None:
     routed.write_file(lab.LAPTOP, "/root/observer", routed.kubeconfig(OBSERVER), mode=0o600)
-    kubectl = [str(kit.folder() / "kubectl"), "--kubeconfig", "/root/observer"]
+    kubectl = ["kubectl", "--kubeconfig", "/root/observer"]
     done = routed.run(lab.LAPTOP, [*kubectl, "get", "nodes", "-o", "name"], timeout=30, check=True)
     assert done.stdout.split() == [f"node/{node.host}" for node in routed.spec.cluster.nodes]
     done = routed.run(lab.LAPTOP, [*kubectl, "auth", "whoami", "-o", "json"], timeout=30, check=True)

@@ -35,7 +35,7 @@ class Silent:
 
 def check_transcript(done: "subprocess.CompletedProcess[str]") -> None:
     assert done.returncode == 0, done.stdout + done.stderr
-    for command in ("devlink up ", "devlink status", "devlink down", "getent hosts ", "curl ", "dig "):
+    for command in ("devlink up", "devlink status", "devlink down", "getent hosts ", "curl ", "dig "):
         assert f"$ {command}" in done.stdout
     assert "exactly as before" in done.stdout
     assert done.stdout.endswith("Every step was true.\n")
@@ -75,6 +75,33 @@ def ordinary_devlink() -> Iterator[Path]:
 def test_every_step_of_the_demo_is_true() -> None:
     program = Path(sys.executable).with_name("devlink")
     check_transcript(subprocess.run([program, "demo"], capture_output=True, text=True, timeout=60, check=False))
+
+
+@pytest.mark.cluster
+def test_every_step_of_the_demo_with_the_real_parts_is_true() -> None:
+    program = Path(sys.executable).with_name("devlink")
+    done = subprocess.run([program, "demo", "--real"], capture_output=True, text=True, timeout=90, check=False)
+    check_transcript(done)
+    for command in (
+        "KUBECONFIG=/root/operator.kubeconfig devlink profile publish",
+        "kill -9 kube-apiserver",
+        "devlink up",
+    ):
+        assert f"$ {command}" in done.stdout
+    assert "$ devlink up calico-rr" not in done.stdout, "nobody names a file or a profile"
+    assert "as it is published now" in done.stdout
+    assert "the copy that is kept here" in done.stdout
+
+
+def test_the_demo_with_the_real_parts_says_what_it_lacks(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("devlink")
+    done = subprocess.run(
+        [program, "demo", "--real"], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 6, done.stderr
+    assert "make kit" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
