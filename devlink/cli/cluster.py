@@ -50,7 +50,7 @@ def _wishes_options(command: Any) -> Any:
 @_wishes_options
 @click.option("--from", "dumps", multiple=True, metavar="FILE", help="Read what `kubectl get ... -o json|yaml` has "
               "printed, and ask no API; several times for several, - for stdin.")  # fmt: skip
-@output_option("yaml", "json")
+@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the profile.")
 def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes: Any) -> int:
     """Work a profile out from a cluster's API. The profile goes to stdout, the report to stderr.
 
