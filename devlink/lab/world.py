@@ -220,10 +220,9 @@ class World:
         assert self._secrets is not None, "this world has no real parts"
         return self._secrets
 
-    def kubeconfig(self, user: str, *, token: str | None = None) -> str:
-        """A kubeconfig for one of `credentials.GROUPS`, or for anybody with this `token`; "" for nobody."""
-        given = self.secrets.tokens[user] if token is None else token
-        return credentials.kubeconfig(self.spec, self.secrets.ca, user, given)
+    def kubeconfig(self, user: str) -> str:
+        """A kubeconfig for one of `credentials.GROUPS`, with the context USER@CLUSTER."""
+        return credentials.kubeconfig(self.spec, self.secrets.ca, user, self.secrets.tokens[user])
 
     def kill_api(self) -> None:
         """SIGKILL the API server; what it stored stays in etcd."""

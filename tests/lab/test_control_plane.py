@@ -11,7 +11,7 @@ import pytest
 
 from devlink import lab
 from devlink.errors import HelperError
-from devlink.lab import Parts, ProxyMode, World
+from devlink.lab import Parts, ProxyMode, World, kit
 from devlink.lab.credentials import ADMIN, DEVELOPER, OBSERVER, PUBLISHER, server_url
 from tests.lab.by_hand import curl, route_per_node, via
 
@@ -180,6 +180,9 @@ def test_the_iptables_mode_hangs_what_goes_to_a_remote_pod_by_the_gateway_unless
         assert done.stdout == received
         assert curl(world, f"http://{spec.pod('web-0').address}:8080/") == "web-0"
         assert curl(world, f"http://{spec.service('api', 'qa').address}/") == "api-0"
+        running = {pid: Path(argv[0]).name for pid, argv in world.processes()}
+        assert set(kit.PROGRAMS) - {"kubectl"} < set(running.values())
+    assert not [name for pid, name in running.items() if Path(f"/proc/{pid}").exists()]
 
 
 def test_without_a_cluster_cidr_only_services_with_a_remote_endpoint_time_out() -> None:
