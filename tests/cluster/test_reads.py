@@ -9,7 +9,7 @@ import pytest
 
 from devlink.cluster import reads
 from devlink.cluster.discovery import Discovery, Wishes, discover
-from devlink.cluster.reads import FIRST, READS, Collected, Read, collect
+from devlink.cluster.reads import FIRST, READS, Collected, Read, collect, collect_owners
 from devlink.errors import ClusterError
 from tests.cluster.discovery import networks
 from tests.cluster.discovery.networks import Object
@@ -275,3 +275,12 @@ def test_an_object_of_another_shape_than_its_list_costs_nothing() -> None:
     profile = discovered(api).profile
     assert profile is not None
     assert len(profile.spec.nodes or ()) == 5
+
+
+def test_owners_are_read_whole_or_not_at_all() -> None:
+    api = FakeApi(networks.network_a())
+    assert {item["kind"] for item in asyncio.run(collect_owners(api))} == {"Node", "BlockAffinity"}
+    for status in (403, 500, None):
+        with pytest.raises(ClusterError) as caught:
+            asyncio.run(collect_owners(FakeApi(networks.network_a(), refuse={"/api/v1/nodes": status})))
+        assert caught.value.status == status

@@ -95,7 +95,7 @@ def read_calico(objects: Objects) -> Calico:
     """All that Calico's objects say."""
     bgp = _named_default(objects, "BGPConfiguration")
     felix = _named_default(objects, "FelixConfiguration")
-    affinities = objects.of("BlockAffinity", *CALICO)
+    affinities = objects.of("BlockAffinity", *CALICO) or objects.of("IPAMBlock", *CALICO)
     ranges = [text(item, "cidr") for item in mappings(bgp, "spec", "serviceClusterIPs")]
     mtus = {key: number(felix, "spec", key) for key in MTU_KEYS}
     return Calico(
@@ -141,7 +141,8 @@ def _pool(objects: Objects, item: Object) -> list[Pool]:
 def _block(objects: Objects, item: Object) -> list[Block]:
     if text(item, "spec", "state") not in ("confirmed", "") or flag(item, "spec", "deleted"):
         return []
-    node = text(item, "spec", "node")
+    # An IPAMBlock, which some dumps have instead, says `host:NODE`.
+    node = text(item, "spec", "node") or text(item, "spec", "affinity").removeprefix("host:")
     return [Block(prefix=prefix, node=node) for prefix in objects.prefixes(item, _cidr(item))]
 
 

@@ -10,6 +10,7 @@ from devlink.cluster.discovery.flannel import Flannel, read_flannel
 from devlink.cluster.discovery.kubernetes import ClusterNode, DnsConfig, DnsService, KubeProxy, LivePod
 from devlink.cluster.discovery.objects import Declared, Objects
 from devlink.core.prefixes import IPAddress
+from devlink.core.reserved import objection_to_address
 
 
 class Cni(Enum):
@@ -31,6 +32,8 @@ class Cluster:
     cilium: Cilium
     kube_proxy: KubeProxy | None
     pods: tuple[LivePod, ...]
+    pod_endpoints: tuple[IPAddress, ...]
+    """Addresses behind Services that are pods'."""
     cluster_ips: tuple[tuple[IPAddress, str], ...]
     """In use, with their Services; that of `kubernetes` first."""
     service_cidrs: tuple[Declared, ...]
@@ -66,9 +69,12 @@ class Cluster:
 
     @property
     def pod_addresses(self) -> tuple[IPAddress, ...]:
-        """Addresses that pods have at this moment, and the first of each block: witnesses of what is declared."""
-        of_pods = [address for pod in self.pods if not pod.on_host_network for address in pod.addresses]
-        return (*of_pods, *(block.prefix.network_address for block in self.calico.blocks))
+        """Addresses that some pods have at this moment, of a network of their own or of an underlay's LAN."""
+        of_nodes = {address for node in self.nodes for address in (*node.reported, *node.addresses.values())}
+        of_nodes |= {address for pod in self.pods if pod.on_host_network for address in pod.addresses}
+        of_pods = [address for pod in self.pods for address in pod.addresses]
+        found = dict.fromkeys((*of_pods, *self.pod_endpoints))
+        return tuple(address for address in found if address not in of_nodes and not objection_to_address(address))
 
 
 def read_cluster(objects: Objects) -> Cluster:
@@ -83,6 +89,7 @@ def read_cluster(objects: Objects) -> Cluster:
         cilium=read_cilium(objects),
         kube_proxy=kubernetes.read_kube_proxy(objects),
         pods=kubernetes.read_pods(objects),
+        pod_endpoints=kubernetes.read_pod_endpoints(objects),
         cluster_ips=kubernetes.read_cluster_ips(objects),
         service_cidrs=kubernetes.read_service_cidrs(objects),
         kubeadm_pods=kubernetes.read_kubeadm(objects, "podSubnet"),

@@ -18,11 +18,11 @@ MAX_SERVERS = 8
 Servers = Fact[tuple[IPAddress, ...]]
 
 
-def find_domain(cluster: Cluster) -> tuple[Fact[DomainName] | None, tuple[Finding, ...]]:
-    """The domain that CoreDNS serves and that pods search; None where nothing says any."""
+def find_domain(cluster: Cluster) -> tuple[Fact[DomainName], tuple[Finding, ...]]:
+    """The domain that CoreDNS serves and that pods search; a guess where nothing says any."""
     known = [(name, source) for zone, source in cluster.dns_config.zones if (name := _domain(zone)) is not None]
     if not known:
-        return None, ()
+        return Fact(value=DEFAULT_DOMAIN, source="Kubernetes' default", is_guess=True), ()
     served = [(name, source) for name, source in known if source.endswith("(Corefile)")]
     searched = [(name, source) for name, source in known if not source.endswith("(Corefile)")]
     both = [(name, source) for name, source in served if searched and name == searched[0][0]]

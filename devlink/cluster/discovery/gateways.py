@@ -65,7 +65,8 @@ def _ranked(addresses: Sequence[IPAddress], role: str, before: int) -> Iterator[
 def _any_nodes(cluster: Cluster, version: int, before: int) -> Iterator[Forwarder]:
     """Some nodes of each LAN: the first carries everyone until it fails, and the others are as good as one another."""
     lans: dict[IPNetwork, list[IPAddress]] = {}
-    for address in sorted((n.addresses[version] for n in cluster.ready_nodes if version in n.addresses), key=int):
+    linux = [node for node in cluster.ready_nodes if node.labels.get("kubernetes.io/os", "linux") == "linux"]
+    for address in sorted((node.addresses[version] for node in linux if version in node.addresses), key=int):
         lans.setdefault(lan_of(address), []).append(address)
     in_turn = sorted(
         ((place, int(address), address) for lan in lans.values() for place, address in enumerate(lan[:MAX_GATEWAYS])),

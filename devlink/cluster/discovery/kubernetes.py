@@ -275,6 +275,17 @@ def read_pods(objects: Objects) -> tuple[LivePod, ...]:
     return tuple(pods)
 
 
+def read_pod_endpoints(objects: Objects) -> tuple[IPAddress, ...]:
+    """The addresses behind Services that are pods'; some are of pods on their node's network."""
+    return tuple(
+        address
+        for item in objects.of("EndpointSlice", "discovery.k8s.io")
+        for endpoint in mappings(item, "endpoints")
+        if text(endpoint, "targetRef", "kind") == "Pod"
+        for address in objects.addresses(item, texts(endpoint, "addresses"))
+    )
+
+
 def read_kube_proxy(objects: Objects) -> KubeProxy | None:
     """kube-proxy's configuration, where it is a ConfigMap (kubeadm's way)."""
     item = objects.config_map("kube-system/kube-proxy")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from devlink.cluster.discovery.cluster import Cluster, Cni
 from devlink.cluster.discovery.facts import Fact
+from devlink.cluster.discovery.gateways import switches
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork
@@ -15,18 +16,25 @@ Owned = Mapping[str, Sequence[IPNetwork]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A node by one address, with its blocks of that family."""
+    """A node by one address, with its pod blocks of that family, as a profile has it."""
 
     address: IPAddress
-    blocks: tuple[IPNetwork, ...]
+    pods: tuple[IPNetwork, ...]
 
 
 def find_owners(
     cluster: Cluster, pods: Iterable[IPNetwork]
 ) -> tuple[Fact[tuple[Owner, ...]] | None, tuple[Finding, ...]]:
-    """The nodes that are ready and own a block of `pods`, by address; None where nobody says who owns what."""
+    """The nodes that are ready and own a block of `pods`, by address.
+
+    None where nobody says who owns what, where pods need no route, and where a router outside the cluster learns
+    all of it by BGP.
+    """
+    networks = tuple(pods)
+    if not networks or next(switches(cluster), None) is not None:
+        return None, ()
     owned, source = _owned(cluster)
-    cover = Cover(pods)
+    cover = Cover(networks)
     outside: list[IPNetwork] = []
     owners: list[Owner] = []
     for node in cluster.ready_nodes:
@@ -36,7 +44,7 @@ def find_owners(
                 outside.append(block)
             elif block.version in node.addresses:
                 blocks.setdefault(block.version, []).append(block)
-        owners += (Owner(address=node.addresses[v], blocks=_sorted(mine)) for v, mine in sorted(blocks.items()))
+        owners += (Owner(address=node.addresses[v], pods=_sorted(mine)) for v, mine in sorted(blocks.items()))
     silent = [node.name for node in cluster.nodes if not node.is_ready and owned.get(node.name)]
     findings = []
     if silent:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from devlink.cluster.discovery.cluster import Cluster, Cni
 from devlink.cluster.discovery.facts import Fact
-from devlink.cluster.discovery.gateways import switches
 from devlink.cluster.discovery.pods import pools_in_use
 
 ETHERNET = 1500
@@ -49,8 +48,3 @@ def _calico(cluster: Cluster) -> Iterator[Fact[int]]:
             yield Fact(value=told.get(key, usual), source=f"{pool.source} (vxlanMode {pool.vxlan})")
     if cluster.calico.has_wireguard:
         yield Fact(value=told.get("wireguardMTU", 1440), source="felixconfigurations/default (wireguardEnabled)")
-
-
-def network_carries_blocks(cluster: Cluster) -> bool:
-    """Whether a router outside the cluster learns every block by BGP: a laptop then needs none of them."""
-    return next(switches(cluster), None) is not None

@@ -13,7 +13,6 @@ from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPNetwork, collapse, span
-from devlink.core.reserved import objection_to_address
 
 MAX_GUESSED = 64
 """Prefixes that a guess may have."""
@@ -21,7 +20,8 @@ MAX_GUESSED = 64
 
 def find_pods(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
     """The pod networks; an empty value where pods live in the nodes' own LAN, None where nothing is known."""
-    witnesses = cluster.pod_addresses
+    # Live pods, and blocks that were given out, show whether a declaration is kept to.
+    witnesses = (*cluster.pod_addresses, *(block.prefix.network_address for block in cluster.calico.blocks))
 
     def is_disproved(prefixes: Sequence[IPNetwork]) -> bool:
         cover = Cover(prefixes)
@@ -100,14 +100,13 @@ def _node_prefixes(cluster: Cluster) -> Prefixes | None:
 
 def _live_pods(cluster: Cluster) -> Prefixes | None:
     """A guess from some pods: the networks around their addresses; none where these are the nodes' own LAN."""
-    in_use = (address for pod in cluster.pods if not pod.on_host_network for address in pod.addresses)
-    usable = [address for address in in_use if not objection_to_address(address)]
-    around = dict.fromkeys(lan_of(address) for address in usable)
+    in_use = cluster.pod_addresses
+    around = dict.fromkeys(lan_of(address) for address in in_use)
     if not around:
         return None
     node_lan = NodeLan(cluster)
     beside = [prefix for prefix in around if not node_lan.holds(prefix)]
-    source = f"the addresses of {len(usable)} running pods"
+    source = f"the addresses of {len(in_use)} running pods"
     if not beside:
         return Fact(value=(), source=f"{source} are of the nodes' own LAN", is_guess=True)
     return Fact(value=collapse(beside[:MAX_GUESSED]), source=source, is_guess=True)

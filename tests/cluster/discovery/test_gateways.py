@@ -119,3 +119,8 @@ def test_gateways_that_are_wished_for_replace_all_others() -> None:
 
 def test_the_served_api_and_the_storage_name_the_same_gateways() -> None:
     assert gateways(networks.network_e(SERVED)) == gateways(networks.network_e(CRD))
+
+
+def test_a_node_of_another_system_forwards_nothing() -> None:
+    windows = node("w", "192.0.2.1", labels={"kubernetes.io/os": "windows"})
+    assert gateways([*BASE, windows, node("a", "192.0.2.2")]) == [("192.0.2.2", "gateway", 10)]

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from devlink.cluster.discovery import discover_nodes
 from tests.cluster.discovery import networks
 from tests.cluster.discovery.finds import finding, owners, profile, source
-from tests.cluster.discovery.networks import block, calico_node, node, pool, without
+from tests.cluster.discovery.networks import CRD, block, calico_node, node, pool, thing, without
 
 BASE = [networks.kube_dns("10.96.0.10"), networks.service_cidr("10.96.0.0/12"), pool("10.20.0.0/16")]
 
@@ -110,3 +111,20 @@ def test_two_nodes_with_one_address_do_not_end_the_run() -> None:
     ]
     assert list(owners(objects)) == ["192.0.2.1"]
     assert finding(objects, "DL-FOUND-REFUSED") is not None
+
+
+def test_the_nodes_alone_are_found_again_as_the_whole_has_them() -> None:
+    for network in (networks.network_a, networks.network_b, networks.k3s, networks.cilium, networks.dual_stack):
+        whole = profile(network()).spec
+        few = [item for item in network() if item["kind"] in ("Node", "BlockAffinity", "CiliumNode")]
+        assert discover_nodes(few, whole.pods or ()) == whole.nodes
+    assert discover_nodes([], ()) == ()
+
+
+def test_blocks_are_known_by_ipams_own_objects_too() -> None:
+    objects = without(networks.network_a(), "BlockAffinity")
+    for number, cidr in ((10, "10.20.12.128/26"), (13, "10.20.73.64/26")):
+        spec = {"cidr": cidr, "affinity": f"host:d{number}.node", "deleted": False, "allocations": [None, 0]}
+        objects.append(thing(CRD, "IPAMBlock", cidr.replace("/", "-"), spec=spec))
+    assert owners(objects) == {"172.16.0.10": ["10.20.12.128/26"], "172.16.0.13": ["10.20.73.64/26"]}
+    assert source(objects, "nodes") == "ipamblocks.crd.projectcalico.org"

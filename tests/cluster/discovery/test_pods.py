@@ -185,3 +185,14 @@ def test_nothing_at_all_is_no_profile_and_says_what_is_missing() -> None:
     result = found([])
     assert result.profile is None
     assert len([one for one in result.findings if one.code == "DL-NOT-FOUND"]) == 5
+
+
+def test_endpoints_of_services_show_where_pods_are() -> None:
+    web = networks.endpoints("10.10.20.51", "10.10.20.57", of="web")
+    for endpoint in web["endpoints"]:
+        endpoint["targetRef"] = {"kind": "Pod", "name": "web", "namespace": "default"}
+    objects = [*BASE, node("n", "10.10.20.152", pod_cidrs=["10.244.0.0/24"]), web]
+    assert profile(objects).spec.pods is None
+    assert finding(objects, "DL-POD-UNDERLAY") is not None
+    elsewhere = networks.endpoints("10.10.20.51", of="web")
+    assert pods([*objects[:-1], elsewhere]) == ["10.244.0.0/24"], "it is not said to be a pod's"
