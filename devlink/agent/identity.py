@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import ssl
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Identity
-from devlink.errors import VerificationError, reason
+from devlink.errors import VerificationError
 from devlink.kernel.observe import link_address, observe
 
 log = logging.getLogger(__name__)
@@ -36,16 +37,18 @@ async def check_identity(profile: BridgeProfile, plan: Plan) -> tuple[Finding, .
     if spec.identity is None or not spec.services:
         return ()  # the plan says so
     address = spec.services[0].network_address + 1
-    gateway = await asyncio.to_thread(_gateway_toward, address)
     try:
         await _shake_hands(address, spec.identity)
     except ssl.SSLError as error:
         raise _another(profile, address, error) from error
-    except (OSError, TimeoutError) as error:
+    except OSError as error:  # TimeoutError too
+        gateway = await asyncio.to_thread(_gateway_toward, address)
         if gateway and gateway in _remembered(spec.identity):
             log.info("%s does not answer; the cluster was seen through gateway %s before", address, gateway)
             return ()
         return (_unanswered(plan, address, error),)
+    # Only now: before the first packet the kernel had no reason to learn it.
+    gateway = await asyncio.to_thread(_gateway_toward, address)
     if gateway:
         await asyncio.to_thread(_remember, spec.identity, gateway)
     return ()
@@ -70,13 +73,13 @@ def _another(profile: BridgeProfile, address: IPAddress, error: ssl.SSLError) ->
     )
 
 
-def _unanswered(plan: Plan, address: IPAddress, error: Exception) -> Finding:
+def _unanswered(plan: Plan, address: IPAddress, error: OSError) -> Finding:
+    said = os.strerror(error.errno) if error.errno else f"silent for {LIMIT:g} s"
     return Finding(
         code="DL-UNAUTHENTICATED",
         severity=Severity.WARNING,
         title="Nothing proves at this moment that this is the cluster that the profile means.",
-        evidence=f"its API at {address} does not answer: {reason(error) if str(error) else f'silent for {LIMIT:g} s'}; "
-        f"routing is {plan.mode.value}: {plan.reason}",
+        evidence=f"its API at {address} does not answer ({said}); routing is {plan.mode.value}: {plan.reason}",
         fix="when the API is back: devlink up",
     )
 

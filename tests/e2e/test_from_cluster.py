@@ -115,6 +115,10 @@ def test_over_an_unchecked_connection_nothing_is_kept_nor_believed(cluster: Besi
 
 
 def test_while_the_api_is_down_up_lives_by_the_copy_and_says_so(cluster: Beside) -> None:
+    cluster.link.run("ip", "neigh", "flush", "dev", "eth0")
+    cluster.world.run(lab.LAPTOP, ["rm", "/root/.local/state/devlink/seen-through.json"], check=True)
+    cluster.devlink("up")
+    cluster.devlink("down")
     cluster.world.kill_api()
     try:
         assert "the copy that is kept here" in cluster.devlink("up")
