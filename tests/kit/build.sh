@@ -33,8 +33,12 @@ trap 'exit 143' TERM
 # Go's own caches would keep 7 GB that nobody needs again. A module cache is read-only unless told otherwise.
 export GOCACHE="$scratch/cache" GOMODCACHE="$scratch/modules" GOFLAGS='-mod=readonly -modcacherw -trimpath' CGO_ENABLED=0
 
-# build FOLDER LDFLAGS: the tools of that module, into $scratch/bin
-build() { (cd "$here/$1" && go build -ldflags="$2" -o "$scratch/bin/" tool); }
+# build FOLDER LDFLAGS: the tools of that module, into $scratch/bin; what Go says of each download only if it fails
+build() {
+    (cd "$here/$1" && go build -ldflags="$2" -o "$scratch/bin/" tool) 2>"$scratch/log" && return
+    tail -n 20 "$scratch/log" >&2
+    return 1
+}
 # The program before its stamp, each by rename: whoever sees the stamp may run the program.
 install() {
     mv -f "$scratch/bin/$1" "$kit/$1"
