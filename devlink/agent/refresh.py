@@ -49,7 +49,7 @@ class Refresher:
 
     def follow(self, name: str, environ: Mapping[str, str], *, stale: bool) -> None:
         """From now on keep that session at what its cluster publishes; `stale`: it may have published another one."""
-        self._stop(name)
+        self.leave(name)
         wish = self._supervisor.wish(name)
         if wish is None or wish.origin is None:
             return
@@ -61,9 +61,10 @@ class Refresher:
     def close(self) -> None:
         """Follow nothing any more."""
         for name in list(self._tasks):
-            self._stop(name)
+            self.leave(name)
 
-    def _stop(self, name: str) -> None:
+    def leave(self, name: str) -> None:
+        """That session is followed no more."""
         for task in self._tasks.pop(name, ()):
             task.cancel()
 

@@ -97,7 +97,10 @@ class Agent:
         name = _parameter(call, "session", str, "") or None
         everything = _parameter(call, "all", bool, False)
         work = spawn(self._supervisor.down(name, everything=everything), name="down")
-        return {"sessions": list(await asyncio.shield(work))}
+        names = await asyncio.shield(work)
+        for each in names:
+            self._refresher.leave(each)
+        return {"sessions": list(names)}
 
     async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
         await self._supervisor.look()
