@@ -37,12 +37,19 @@ def test_only_what_has_the_pinned_key_is_taken_from_a_bundle() -> None:
     assert pinned("", PIN) == ()
 
 
-@pytest.mark.parametrize("text", [PIN, f" {PIN.upper()} ", PIN.replace("sha256", "SHA256")])
+# Each run has its own keys, and tests must have the same names in every process.
+@pytest.mark.parametrize(
+    "text", [PIN, f" {PIN.upper()} ", PIN.replace("sha256", "SHA256")], ids=["small", "large", "mixed"]
+)
 def test_a_pin_is_taken_as_kubeadm_writes_it(text: str) -> None:
     assert parse_pin(text) == PIN
 
 
-@pytest.mark.parametrize("text", ["", "sha256:", PIN[7:], PIN[:-1], PIN + "0", "sha1:" + "0" * 40, PIN[:-1] + "g"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "sha256:", PIN[7:], PIN[:-1], PIN + "0", "sha1:" + "0" * 40, PIN[:-1] + "g"],
+    ids=["empty", "bare", "unnamed", "short", "long", "sha1", "no-digit"],
+)
 def test_what_is_no_pin_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no hash"):
         parse_pin(text)
