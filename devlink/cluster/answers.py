@@ -1,26 +1,36 @@
 """What the API, or the lack of an answer of it, means to a person: ClusterErrors with what, why and next step."""
 
+import base64
+import datetime
 import json
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
-from devlink.cluster.access import Access
+from devlink.cluster.access import Access, Credentials
 from devlink.errors import ClusterError, reason
 
 MAX_WORDS = 300
 """Characters of a server's words that an error repeats."""
+SIGN_IN = "Sign in again: by your kubeconfig's own way (try: kubectl get --raw /version), or devlink login"
+CHECK_CA = (
+    "Compare the kubeconfig's certificate-authority with the cluster's own; a proxy that opens TLS has a CA of its own."
+)
 
 
-def refused(access: Access, method: str, path: str, status: int, body: bytes) -> ClusterError:
-    """An answer that is not what was asked for, in the words of its Status object (meta/v1) where it has them."""
+def refused(access: Access, method: str, path: str, status: int, body: bytes, *, stale: str = "") -> ClusterError:
+    """An answer that is not what was asked for, in the words of its Status object (meta/v1) where it has them.
+
+    `stale`: what is known to be over of the credentials (`expired`), for status 401.
+    """
     said = _words(body)
     name = access.name
     if status == 401:
         return ClusterError(
             f"The cluster of {name} does not know who you are.",
-            why=f"{said} The credentials are missing, wrong or expired.".strip(),
-            next_step="Sign in again: by your kubeconfig's own way (try: kubectl get --raw /version), or devlink login",
+            why=stale or f"{said} The credentials are missing, wrong or expired.".strip(),
+            next_step=SIGN_IN,
             status=status,
         )
     if status == 403:
@@ -45,42 +55,103 @@ def refused(access: Access, method: str, path: str, status: int, body: bytes) ->
             next_step=f"Look at the cluster's server in the kubeconfig: {access.server}",
             status=status,
         )
+    if status == 400 and access.server.startswith("http://") and "HTTPS" in said:
+        return ClusterError(
+            f"The server of {name} is asked in the clear, and speaks TLS.",
+            why=said,
+            next_step=f"Write https:// before it in the kubeconfig: {access.server.replace('http', 'https', 1)}",
+            status=status,
+        )
+    busy = status in (429, 503)
     return ClusterError(
-        f"The API of {name} failed to answer {method} {path}: status {status}.",
+        f"The API of {name} is too busy, or not ready, to answer {method} {path}: status {status}."
+        if busy
+        else f"The API of {name} failed to answer {method} {path}: status {status}.",
         why=said,
-        next_step="Try again in a moment.",
+        next_step="Try again in a moment." if busy or status >= 500 else "",
         status=status,
     )
 
 
-def unreachable(access: Access, error: BaseException, limit: float) -> ClusterError:
-    """No answer came, for a reason that stands somewhere in the chain of `error`."""
+def unreachable(access: Access, error: BaseException, limit: float, *, proxy: str = "") -> ClusterError:
+    """No answer came, for a reason that stands somewhere in the chain of `error`. `limit`: seconds; `proxy`: a URL."""
     chain = list(_chain(error))
-    what = f"The API of {access.name} cannot be reached."
+    through = f" through the proxy {_without_password(proxy)}" if proxy else ""
+    what = f"The API of {access.name} cannot be reached{through}."
     step = "Look at the network and the VPN; is this the server? See: kubectl cluster-info"
     why = f"{access.server}: {reason(chain[-1])[:MAX_WORDS]}"
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            said = f"{cause.verify_message or cause.reason}"
-            name_is_wrong = "ostname mismatch" in said or "IP address mismatch" in said
-            return ClusterError(
-                f"The server of {access.name} is not the one that it must be.",
-                why=f"{access.server} shows a certificate that was not accepted: {said.rstrip('.')}.",
-                next_step="If it is known by another name, set tls-server-name in the kubeconfig."
-                if name_is_wrong
-                else "Compare the kubeconfig's certificate-authority with the cluster's own; a proxy that opens TLS "
-                "has a CA of its own.",
-            )
+            return _distrusted(access, f"{cause.verify_message or cause.reason}")
         if isinstance(cause, ssl.SSLError):
-            why, step = f"{access.server} does not speak TLS with us: {cause.reason or cause}.", step
+            said = cause.reason or str(cause)
+            # An alert is the server's word on what we showed (RFC 8446 section 6.2).
+            refuses = "ALERT" in said
+            why = f"{access.server} {'refuses our side of' if refuses else 'does not speak'} TLS: {said}."
+            step = "Look at the kubeconfig's client-certificate: is it expired?" if refuses else step
             break
         if isinstance(cause, socket.gaierror):
-            why = f"The name in {access.server} cannot be resolved: {reason(cause)}"
+            unknown = f"The name of {_without_password(proxy)}" if proxy else f"The name in {access.server}"
+            why = f"{unknown} cannot be resolved: {reason(cause)}"
             break
         if isinstance(cause, TimeoutError):
-            what = f"The API of {access.name} does not answer within {limit:g} s."
+            what = f"The API of {access.name} does not answer{through} within {limit:g} s."
             why = f"{access.server} is silent or slow."
     return ClusterError(what, why=why, next_step=step)
+
+
+def is_passing(error: ClusterError) -> bool:
+    """Whether waiting may help: the network or a server fails. Not so for a refusal, or for another's certificate."""
+    if error.status is None:
+        return error.__cause__ is not None and not any(
+            isinstance(cause, ssl.SSLCertVerificationError) for cause in _chain(error)
+        )
+    return error.status == 429 or error.status >= 500
+
+
+def expired(credentials: Credentials, now: datetime.datetime) -> str:
+    """That the token (a JWT, RFC 7519) or the client certificate is past its own time; empty where it does not say so.
+
+    An API says `Unauthorized` for every reason.
+    """
+    end = _token_end(credentials.token) if credentials.token else _certificate_end(credentials.certificate)
+    if end is None or end > now:
+        return ""
+    kind = "token" if credentials.token else "client certificate"
+    return f"Your {kind} expired at {end:%Y-%m-%d %H:%M} UTC."
+
+
+def _token_end(token: str) -> datetime.datetime | None:
+    """The claim `exp`, unchecked: it only explains a refusal."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return datetime.datetime.fromtimestamp(claims["exp"], datetime.UTC)
+    except (LookupError, ValueError, TypeError, OverflowError, OSError, RecursionError):
+        return None
+
+
+def _certificate_end(certificate: str) -> datetime.datetime | None:
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
+    except ValueError:
+        return None
+
+
+def _distrusted(access: Access, said: str) -> ClusterError:
+    if "ostname mismatch" in said or "IP address mismatch" in said:
+        step = "If it is known by another name, set tls-server-name in the kubeconfig."
+    elif "expired" in said or "not yet valid" in said:
+        step = "Compare this machine's clock (date); else the cluster's people must renew it."
+    else:
+        step = CHECK_CA
+    return ClusterError(
+        f"The server of {access.name} is not the one that it must be.",
+        why=f"{access.server} shows a certificate that was not accepted: {said.rstrip('.')}.",
+        next_step=step,
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -92,6 +163,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
             for each in error.exceptions:
                 yield from _chain(each)
         error = error.__cause__ or error.__context__
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _words(body: bytes) -> str:

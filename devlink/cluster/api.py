@@ -1,9 +1,14 @@
 """The Kubernetes API over HTTP: objects, lists by pages, watches, server-side apply; each within its time and size."""
 
 import asyncio
+import contextlib
+import datetime
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +17,8 @@ import httpx2
 from devlink import __version__
 from devlink.cluster import exec_plugin, tls
 from devlink.cluster.access import Access, Credentials
-from devlink.cluster.answers import refused, unreachable
+from devlink.cluster.answers import expired, is_passing, refused, unreachable
+from devlink.cluster.headers import authorization, current_token, impersonation
 from devlink.cluster.proxies import proxy_for
 from devlink.errors import ClusterError, UsageError, reason
 
@@ -30,7 +36,19 @@ WAITS = 2
 LONGEST_LINE = 8 * 1024 * 1024
 """Octets of one event of a watch."""
 RESUME_PAUSE = 1.0
-"""Seconds before a broken watch is taken up again, about."""
+"""Seconds before a broken watch is taken up again, about; twice as long each time until something comes."""
+LONGEST_PAUSE = 30.0
+MAX_PAGES = 10_000
+BOOKMARK = "BOOKMARK"
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+"""A watch is silent for long, and the laptop may have slept: the kernel finds out, and wakes nobody meanwhile."""
+_FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError)
+_DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 _Params = Mapping[str, str]
 
@@ -49,8 +67,11 @@ class Api:
         self._environ = environ
         self._terminal = terminal
         self._timeout = timeout
+        self._proxy = proxy_for(access, environ)
         self._client: httpx2.AsyncClient | None = None
-        self._credentials = access.credentials
+        self._clients: list[httpx2.AsyncClient] = []
+        self._certificate = ""
+        self._asking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,7 +79,9 @@ class Api:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
+        while self._clients:
+            await self._clients.pop().aclose()
+        self._client = None
 
     async def get(
         self, path: str, params: _Params | None = None, *, limit: int = MAX_ANSWER, accept: str = JSON
@@ -76,7 +99,7 @@ class Api:
         seen: set[tuple[str, str]] = set()
         start = {**(params or {}), "limit": str(page)}
         token, restarted = "", False
-        while True:
+        for _ in range(MAX_PAGES):
             try:
                 found = await self._ask("GET", path, {**start, **({"continue": token} if token else {})})
             except ClusterError as error:
@@ -89,7 +112,8 @@ class Api:
                 "apiVersion": found.get("apiVersion", ""),
             }
             metadata = found.get("metadata")
-            for item in found.get("items") or ():
+            listed = found.get("items")
+            for item in listed if isinstance(listed, list) else ():
                 if not isinstance(item, dict):
                     continue
                 own = item.get("metadata")
@@ -102,18 +126,20 @@ class Api:
             token = str(metadata.get("continue") or "") if isinstance(metadata, dict) else ""
             if not token:
                 return
+        raise ClusterError(f"The API of {self.access.name} gives {path} page after page, without an end.")
 
     async def watch(
         self, path: str, params: _Params | None = None, *, resource_version: str, seconds: float, accept: str = JSON
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """The changes of a list since `resource_version`, as (ADDED, MODIFIED or DELETED, object), for `seconds`.
 
-        A connection that breaks is taken up where it was. Raises ClusterError with status 410 where that is too long
-        ago to be told; then the list must be read again.
+        Once it stands, a connection that breaks is taken up where it was, and a server that fails is asked again.
+        Raises ClusterError with status 410 where that is too long ago to be told; then the list must be read again.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        version = resource_version
+        version, pause = resource_version, RESUME_PAUSE
+        stood = asked_anew = False
         while (left := end - loop.time()) > 0:
             wanted = {
                 **(params or {}),
@@ -122,16 +148,24 @@ class Api:
                 "resourceVersion": version,
                 "timeoutSeconds": str(max(1, round(left))),
             }
+            credentials = await self._signed_in()
             try:
-                async for kind, item in self._events(path, wanted, accept, end):
-                    metadata = item.get("metadata")
-                    version = str(metadata.get("resourceVersion") or version) if isinstance(metadata, dict) else version
-                    if kind != "BOOKMARK":
-                        yield kind, item
+                async with contextlib.aclosing(self._events(path, wanted, accept, end, credentials)) as events:
+                    async for kind, item in events:
+                        stood, asked_anew = True, False
+                        metadata = item.get("metadata")
+                        if isinstance(metadata, dict):
+                            version, pause = str(metadata.get("resourceVersion") or version), RESUME_PAUSE
+                        if kind != BOOKMARK:
+                            yield kind, item
             except ClusterError as error:
-                if error.status is not None or not isinstance(error.__cause__, httpx2.TransportError):
+                if error.status == 401 and not asked_anew and self._forget(credentials):
+                    asked_anew = True
+                    continue
+                if not stood or not is_passing(error):
                     raise
-            await asyncio.sleep(min(RESUME_PAUSE * random.uniform(0.5, 1.5), max(0.0, end - loop.time())))  # noqa: S311
+            await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), max(0.0, end - loop.time())))  # noqa: S311
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def apply(
         self, path: str, body: Mapping[str, Any], *, manager: str, force: bool = False, dry_run: bool = False
@@ -156,31 +190,39 @@ class Api:
         limit: int = MAX_ANSWER,
     ) -> dict[str, Any]:
         content = json.dumps(body).encode() if body is not None else None
-        request_headers = {"Accept": accept, **({"Content-Type": kind} if content is not None else {})}
-        waits = tries = 0
+        kinds = [(b"Accept", accept.encode())]
+        if content is not None:
+            kinds.append((b"Content-Type", kind.encode()))
+        loop = asyncio.get_running_loop()
+        end, waits, dropped, asked_anew = 0.0, 0, False, False
         while True:
-            tries += 1
-            client, headers = await self._connected(request_headers)
+            credentials = await self._signed_in()
+            end = end or loop.time() + self._timeout
             try:
-                async with asyncio.timeout(self._timeout):
-                    async with client.stream(method, path, params=params, content=content, headers=headers) as response:
+                async with asyncio.timeout_at(end):
+                    response = await self._send(method, path, params, kinds, credentials, content)
+                    try:
                         text = await _read(response, limit)
-                        after = response.headers.get("retry-after", "")
+                    finally:
+                        await response.aclose()
                     status = response.status_code
-                    if status in (429, 503) and after.isdigit() and waits < WAITS and float(after) < self._timeout:
+                    after = _seconds(response.headers.get("retry-after", ""))
+                    if status in (429, 503) and after is not None and waits < WAITS and loop.time() + after < end:
                         waits += 1
-                        await asyncio.sleep(float(after))
+                        await asyncio.sleep(after)
                         continue
-            except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError) as error:
-                # A kept connection that the server had closed meanwhile; to ask once more does no harm where nothing
-                # was to be changed.
-                if isinstance(error, httpx2.RemoteProtocolError) and method == "GET" and tries == 1:
+            except _FAILURES as error:
+                # A kept connection that the server had closed meanwhile, say; to ask once more does no harm where
+                # nothing was to be changed.
+                if isinstance(error, _DROPPED) and method == "GET" and not dropped:
+                    dropped = True
                     continue
-                raise unreachable(self.access, error, self._timeout) from error
-            if status == 401 and tries == 1 and await self._forget_credentials():
+                raise self._unreachable(error) from error
+            if status == 401 and not asked_anew and self._forget(credentials):
+                asked_anew, end = True, 0.0
                 continue
-            if status != 200 and status != 201:
-                raise refused(self.access, method, path, status, text)
+            if status not in (200, 201):
+                raise self._refused(method, path, status, text, credentials)
             return self._parsed(text)
 
     def _parsed(self, text: bytes) -> dict[str, Any]:
@@ -195,100 +237,118 @@ class Api:
         return tree
 
     async def _events(
-        self, path: str, params: _Params, accept: str, end: float
-    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        client, headers = await self._connected({"Accept": accept})
+        self, path: str, params: _Params, accept: str, end: float, credentials: Credentials
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Of one connection. The first is an empty bookmark: the watch stands."""
         try:
             async with asyncio.timeout(self._timeout):
-                request = client.build_request("GET", path, params=params, headers=headers)
-                response = await client.send(request, stream=True)
+                response = await self._send("GET", path, params, [(b"Accept", accept.encode())], credentials)
             try:
                 if response.status_code != 200:
                     async with asyncio.timeout(self._timeout):
                         text = await _read(response, MAX_ANSWER)
-                    raise refused(self.access, "GET", path, response.status_code, text)
-                lines = _lines(response)
-                while True:
-                    try:
-                        async with asyncio.timeout_at(end):
-                            line = await anext(lines)
-                    except (StopAsyncIteration, TimeoutError):
-                        return
-                    event = self._parsed(line)
-                    kind, item = str(event.get("type", "")), event.get("object")
-                    if not isinstance(item, dict):
-                        raise ClusterError(f"The API of {self.access.name} sends events without objects.")
-                    if kind == "ERROR":
-                        raise refused(self.access, "GET", path, int(item.get("code") or 500), json.dumps(item).encode())
-                    yield kind, item
+                    raise self._refused("GET", path, response.status_code, text, credentials)
+                yield BOOKMARK, {}
+                async with contextlib.aclosing(_lines(response)) as lines:
+                    while True:
+                        try:
+                            async with asyncio.timeout_at(end):
+                                line = await anext(lines)
+                        except (StopAsyncIteration, TimeoutError):
+                            return
+                        event = self._parsed(line)
+                        kind, item = str(event.get("type", "")), event.get("object")
+                        if not isinstance(item, dict):
+                            raise ClusterError(f"The API of {self.access.name} sends events without objects.")
+                        if kind == "ERROR":
+                            code = item.get("code")
+                            status = code if isinstance(code, int) else 500
+                            raise self._refused("GET", path, status, json.dumps(item).encode(), credentials)
+                        yield kind, item
             finally:
                 await response.aclose()
-        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError) as error:
-            raise unreachable(self.access, error, self._timeout) from error
+        except _FAILURES as error:
+            raise self._unreachable(error) from error
 
-    async def _connected(self, headers: Mapping[str, str]) -> tuple[httpx2.AsyncClient, list[tuple[str, str]]]:
-        """The client, and headers that say who we are at this moment."""
-        credentials = self.access.credentials
-        if credentials.plugin is not None:
-            credentials = await exec_plugin.credentials_of(
-                self.access, credentials.plugin, self._environ, terminal=self._terminal
-            )
-        if self._client is None or credentials.certificate != self._credentials.certificate:
-            await self._close()
-            proxy = proxy_for(self.access, self._environ)
-            try:
-                self._client = httpx2.AsyncClient(
-                    base_url=self.access.server,
-                    verify=tls.context(self.access, credentials),
-                    proxy=proxy or None,
-                    timeout=None,  # each request is bounded as a whole
-                    trust_env=False,
-                    headers={"User-Agent": f"devlink/{__version__}"},
-                )
-            except (httpx2.InvalidURL, ValueError) as error:
-                raise UsageError(f"The proxy of {self.access.name} cannot be used.", why=reason(error)) from None
-        self._credentials = credentials
-        who = [*_authorization(credentials), *_impersonation(self.access.credentials)]
-        return self._client, [*headers.items(), *who]
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        params: _Params | None,
+        kinds: Iterable[tuple[bytes, bytes]],
+        credentials: Credentials,
+        content: bytes | None = None,
+    ) -> httpx2.Response:
+        """The beginning of the answer; whoever gets it closes it."""
+        client = self._client_for(credentials)
+        name = self.access.server_name
+        request = client.build_request(
+            method,
+            path,
+            params=params,
+            headers=[*kinds, *authorization(credentials), *impersonation(self.access.credentials)],
+            content=content,
+            # the name for SNI and for the check of the certificate, whatever host was dialled
+            extensions={"sni_hostname": name} if name else None,
+        )
+        return await client.send(request, stream=True)
 
-    async def _forget_credentials(self) -> bool:
+    async def _signed_in(self) -> Credentials:
+        plugin = self.access.credentials.plugin
+        if plugin is None:
+            return self.access.credentials
+        async with self._asking:  # many requests at once, one program
+            return await exec_plugin.credentials_of(self.access, plugin, self._environ, terminal=self._terminal)
+
+    def _forget(self, refused: Credentials) -> bool:
         """Whether another try may fare better: the program that signs in is asked anew."""
         plugin = self.access.credentials.plugin
         if plugin is None:
             return False
-        exec_plugin.forget(self.access, plugin)
+        exec_plugin.forget(self.access, plugin, self._environ, refused)
         return True
 
-    async def _close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+    def _client_for(self, credentials: Credentials) -> httpx2.AsyncClient:
+        if self._client is None or credentials.certificate != self._certificate:
+            try:
+                transport = httpx2.AsyncHTTPTransport(
+                    verify=tls.context(self.access, credentials),
+                    trust_env=False,
+                    proxy=_proxy(self._proxy),
+                    socket_options=KEEPALIVE,
+                )
+            except (httpx2.InvalidURL, ValueError) as error:
+                raise UsageError(f"The proxy of {self.access.name} cannot be used.", why=reason(error)) from None
+            self._client = httpx2.AsyncClient(
+                base_url=self.access.server,
+                transport=transport,
+                trust_env=False,
+                timeout=None,  # each request is bounded as a whole
+                headers={"User-Agent": f"devlink/{__version__}", "Accept-Encoding": "gzip"},
+            )
+            self._clients.append(self._client)  # the one before may still be in use
+            self._certificate = credentials.certificate
+        return self._client
+
+    def _refused(self, method: str, path: str, status: int, body: bytes, credentials: Credentials) -> ClusterError:
+        stale = ""
+        if status == 401:
+            now = datetime.datetime.now(datetime.UTC)
+            stale = expired(replace(credentials, token=current_token(credentials)), now)
+        return refused(self.access, method, path, status, body, stale=stale)
+
+    def _unreachable(self, error: BaseException) -> ClusterError:
+        return unreachable(self.access, error, self._timeout, proxy=self._proxy)
 
 
-def _authorization(credentials: Credentials) -> list[tuple[str, str]]:
-    token = credentials.token
-    if credentials.token_file is not None:
-        try:
-            token = credentials.token_file.read_text("utf-8").strip() or token
-        except (OSError, UnicodeDecodeError) as error:
-            if not token:
-                raise UsageError(
-                    f"The token file {credentials.token_file} cannot be read.", why=reason(error)
-                ) from error
-    if token:
-        if not token.isascii() or not token.isprintable():
-            raise UsageError("The token in use is damaged.", why="It has characters that no header can carry.")
-        return [("Authorization", f"Bearer {token}")]
-    if credentials.username:
-        import base64
-
-        pair = f"{credentials.username}:{credentials.password}".encode()
-        return [("Authorization", f"Basic {base64.b64encode(pair).decode()}")]
-    return []
+def _proxy(url: str) -> httpx2.Proxy | None:
+    if not url:
+        return None
+    return httpx2.Proxy(url, ssl_context=ssl.create_default_context() if url.startswith("https:") else None)
 
 
-def _impersonation(credentials: Credentials) -> list[tuple[str, str]]:
-    return [(header, value) for header, values in credentials.impersonate.items() for value in values]
+def _seconds(retry_after: str) -> int | None:
+    return int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else None
 
 
 async def _read(response: httpx2.Response, limit: int) -> bytes:
@@ -303,7 +363,7 @@ async def _read(response: httpx2.Response, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _lines(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def _lines(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     buffer = bytearray()
     async for part in response.aiter_bytes():
         buffer += part

@@ -1,12 +1,13 @@
 """Runs a kubeconfig's exec plugin: a program that prints credentials (client.authentication.k8s.io v1 and v1beta1)."""
 
 import asyncio
+import base64
 import datetime
+import hashlib
 import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from devlink.errors import ClusterError, UsageError, reason
 
 LIMIT = 15.0
 """Seconds for a program that asks nobody."""
-LIMIT_AT_TERMINAL = 120.0
+LIMIT_AT_TERMINAL = 60.0
 """Seconds where a person may have to answer."""
 MAX_OUTPUT = 1024 * 1024
 
@@ -29,7 +30,7 @@ class _Granted:
 
 
 _granted: dict[str, _Granted] = {}
-"""By plugin and cluster; in this process's memory only."""
+"""By plugin, cluster and environment; in this process's memory only."""
 
 
 async def credentials_of(
@@ -39,21 +40,31 @@ async def credentials_of(
 
     Raises UsageError where it cannot be run, ClusterError where it grants nothing.
     """
-    key = _key(access, plugin)
+    key = _key(access, plugin, environ)
     held = _granted.get(key)
-    if held is None or (held.expires is not None and held.expires <= datetime.datetime.now(datetime.UTC)):
+    if held is None or _is_over(held):
         printed = await _run(access, plugin, environ, terminal=terminal)
+        for old in [key for key, each in _granted.items() if _is_over(each)]:
+            del _granted[old]
         held = _granted[key] = _parse(plugin, printed)
     return held.credentials
 
 
-def forget(access: Access, plugin: ExecPlugin) -> None:
-    """The API did not accept what it granted."""
-    _granted.pop(_key(access, plugin), None)
+def forget(access: Access, plugin: ExecPlugin, environ: Mapping[str, str], refused: Credentials) -> None:
+    """The API did not accept what it granted; what it may have granted since stays."""
+    key = _key(access, plugin, environ)
+    held = _granted.get(key)
+    if held is not None and held.credentials == refused:
+        del _granted[key]
 
 
-def _key(access: Access, plugin: ExecPlugin) -> str:
-    return repr((access.server, access.name, plugin))
+def _is_over(granted: _Granted) -> bool:
+    return granted.expires is not None and granted.expires <= datetime.datetime.now(datetime.UTC)
+
+
+def _key(access: Access, plugin: ExecPlugin, environ: Mapping[str, str]) -> str:
+    """A hash: an environment may hold secrets. It decides who one is (AWS_PROFILE and the like)."""
+    return hashlib.sha256(repr((access.server, access.name, plugin, sorted(environ.items()))).encode()).hexdigest()
 
 
 async def _run(access: Access, plugin: ExecPlugin, environ: Mapping[str, str], *, terminal: bool) -> bytes:
@@ -69,45 +80,61 @@ async def _run(access: Access, plugin: ExecPlugin, environ: Mapping[str, str], *
         raise UsageError(
             f"The program {plugin.command}, which signs in to {access.name}, is not there.",
             why="It is not on PATH, or cannot be run.",
-            next_step=" ".join(plugin.install_hint.split())[:300] or f"Install {plugin.command}.",
+            next_step=_words(plugin.install_hint) or f"Install {plugin.command}.",
         )
     limit = LIMIT_AT_TERMINAL if interactive else LIMIT
-    environment = {**environ, **plugin.env, "KUBERNETES_EXEC_INFO": json.dumps(_request(access, plugin, interactive))}
+    environment = {**environ, **plugin.env, "KUBERNETES_EXEC_INFO": _request(access, plugin, interactive)}
     try:
         child = await asyncio.create_subprocess_exec(
             program,
             *plugin.args,
             stdin=None if interactive else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=sys.stderr if interactive else asyncio.subprocess.PIPE,
+            stderr=None if interactive else asyncio.subprocess.PIPE,
             env=environment,
-            limit=MAX_OUTPUT,
             # One that asks at the terminal must stay in its foreground group.
             start_new_session=not interactive,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise UsageError(f"{program} cannot be run.", why=reason(error)) from error
     try:
         async with asyncio.timeout(limit):
-            printed, said = await child.communicate()
+            printed, said, _ = await asyncio.gather(_all_of(child.stdout), _all_of(child.stderr), child.wait())
     except TimeoutError:
         raise ClusterError(
             f"{plugin.command}, which signs in to {access.name}, does not end within {limit:g} s.",
             next_step="Run it by hand to see what it waits for: kubectl get --raw /version",
         ) from None
     finally:
-        if child.returncode is None:
-            _kill(child, group=not interactive)
-            await asyncio.shield(child.wait())
+        _end(child, group=not interactive)
+        await asyncio.shield(child.wait())
     if child.returncode:
-        last = (said or b"").decode("utf-8", "replace").strip().splitlines()[-1:] or ["It said nothing."]
-        words = "".join(c if c.isprintable() else " " for c in last[0])[:300]
+        last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise ClusterError(
             f"{plugin.command} did not sign in to {access.name}: it ended with {child.returncode}.",
-            why=words,
+            why=_words(last[0]) if last else "It said above why." if interactive else "It said nothing.",
             next_step="Sign in by its own command, then try again.",
         )
+    if len(printed) > MAX_OUTPUT:
+        raise _useless(plugin, f"it printed more than {MAX_OUTPUT} octets")
     return printed
+
+
+async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
+    """What comes; of more than MAX_OUTPUT octets the last ones, and one more than that."""
+    kept = b""
+    while stream is not None and (part := await stream.read(65536)):
+        kept = (kept + part)[-MAX_OUTPUT - 1 :]
+    return kept
+
+
+def _end(child: asyncio.subprocess.Process, *, group: bool) -> None:
+    """Nothing that it started is left waiting, nor are its pipes. One that has ended well may leave a daemon."""
+    if child.returncode is None:
+        _kill(child, group=group)
+    transport = getattr(child, "_transport", None)
+    if transport is not None:
+        transport.close()
 
 
 def _kill(child: asyncio.subprocess.Process, *, group: bool) -> None:
@@ -120,12 +147,10 @@ def _kill(child: asyncio.subprocess.Process, *, group: bool) -> None:
         pass
 
 
-def _request(access: Access, plugin: ExecPlugin, interactive: bool) -> Mapping[str, Any]:
+def _request(access: Access, plugin: ExecPlugin, interactive: bool) -> str:
     """The ExecCredential that the program finds in KUBERNETES_EXEC_INFO."""
     spec: dict[str, Any] = {"interactive": interactive}
     if plugin.provide_cluster_info:
-        import base64
-
         cluster: dict[str, Any] = {"server": access.server}
         for key, value in (
             ("tls-server-name", access.server_name),
@@ -137,7 +162,11 @@ def _request(access: Access, plugin: ExecPlugin, interactive: bool) -> Mapping[s
             if value:
                 cluster[key] = value
         spec["cluster"] = cluster
-    return {"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": spec}
+    tree = {"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": spec}
+    try:
+        return json.dumps(tree, default=str)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"What the kubeconfig hands on to {plugin.command} is no JSON.", why=reason(error)) from None
 
 
 def _parse(plugin: ExecPlugin, printed: bytes) -> _Granted:
@@ -150,7 +179,7 @@ def _parse(plugin: ExecPlugin, printed: bytes) -> _Granted:
         token = status.get("token") or ""
         certificate, key = status.get("clientCertificateData") or "", status.get("clientKeyData") or ""
         expires = _time(status["expirationTimestamp"]) if status.get("expirationTimestamp") else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _useless(plugin, f"its answer cannot be understood ({type(error).__name__})") from None
     if not all(isinstance(value, str) for value in (token, certificate, key)) or bool(certificate) != bool(key):
         raise _useless(plugin, "its answer has half a certificate, or something that is no text")
@@ -170,3 +199,8 @@ def _useless(plugin: ExecPlugin, why: str) -> ClusterError:
         why=f"{why[0].upper()}{why[1:]}.",
         next_step="Sign in by its own command, then try again.",
     )
+
+
+def _words(text: str) -> str:
+    """Fit for a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]

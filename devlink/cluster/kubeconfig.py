@@ -4,36 +4,37 @@ After client-go's `tools/clientcmd`: the first file that sets a value or a name 
 relative paths start at the file that names them.
 """
 
-import base64
-import binascii
 import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
 
 import yaml
 
 from devlink.cluster.access import Access, Credentials, ExecPlugin
+from devlink.cluster.entries import MAX_BYTES, VIEW, Entry, file_text, flag, mapping, pem, text, texts
 from devlink.errors import UsageError, reason
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Octets of one file."""
 EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 INTERACTIVE_MODES = ("Never", "IfAvailable", "Always")
+HEADER_NAME = "!#$&'*+-.^_`|~"
+"""What a header's name may have beside letters and digits (RFC 9110 section 5.6.2), without the `%` of escapes."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its own account."""
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+PROXY_SCHEMES = ("http", "https", "socks5")
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One named cluster, user or context, with the folder of the file that it stands in."""
+class _Loader(_BASE):  # type: ignore[misc]  # its base is one of two
+    """Safe, and `2026-11-20` is a text, as to kubectl: a context may be called so."""
 
-    values: Mapping[str, Any]
-    folder: Path
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {
+        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
+        for first, known in _BASE.yaml_implicit_resolvers.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def read(environ: Mapping[str, str]) -> Kubeconfig:
         if tree is None:
             continue
         files.append(path)
-        current = current or _text(tree, "current-context")
+        current = current or text(tree, "current-context")
         for kind, entries in found.items():
             for name, values in _entries(tree, kind, path):
                 entries.setdefault(name, Entry(values=values, folder=path.absolute().parent))
@@ -102,20 +103,28 @@ def load_access(context: str | None, environ: Mapping[str, str]) -> Access:
             next_step=f"Did you mean {near[0]}?" if near else "See: kubectl config get-contexts",
         )
     chosen = config.contexts[name].values
-    cluster = _part(config.clusters, _text(chosen, "cluster"), "cluster", name)
-    wanted_user = _text(chosen, "user")
+    cluster = _part(config.clusters, text(chosen, "cluster"), "cluster", name)
+    wanted_user = text(chosen, "user")
     user = _part(config.users, wanted_user, "user", name) if wanted_user else Entry(values={}, folder=Path())
     server = _server(cluster, name)
     in_the_clear = server.startswith("http://")
+    insecure, ca = flag(cluster.values, "insecure-skip-tls-verify"), pem(cluster, "certificate-authority")
+    if insecure and ca and not in_the_clear:
+        raise UsageError(
+            f"The cluster of context {name} has a CA, and says that nothing is checked with it; kubectl refuses that.",
+            next_step="Take insecure-skip-tls-verify out: kubectl config unset clusters.NAME.insecure-skip-tls-verify",
+        )
     return Access(
         name=name,
         server=server,
-        ca=_pem(cluster, "certificate-authority") or None,
-        server_name=_text(cluster.values, "tls-server-name"),
-        insecure=in_the_clear or cluster.values.get("insecure-skip-tls-verify") is True,
-        proxy=_text(cluster.values, "proxy-url"),
+        ca=ca or None,
+        server_name=text(cluster.values, "tls-server-name"),
+        insecure=in_the_clear or insecure,
+        proxy=_proxy(cluster, name),
         # As client-go: what is sent in the clear is no place for a credential (`kubectl proxy` needs none).
-        credentials=Credentials() if in_the_clear else _credentials(user, cluster, wanted_user),
+        credentials=Credentials(impersonate=_impersonation(user.values, wanted_user))
+        if in_the_clear
+        else _credentials(user, cluster, wanted_user),
     )
 
 
@@ -127,7 +136,7 @@ def in_cluster_access(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT
     return Access(
         name="in-cluster",
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
-        ca=_file_text(folder / "ca.crt"),
+        ca=file_text(folder / "ca.crt"),
         credentials=Credentials(token_file=folder / "token"),
     )
 
@@ -135,25 +144,25 @@ def in_cluster_access(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT
 def _read_file(path: Path) -> Mapping[str, Any] | None:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UsageError(f"The kubeconfig {path} cannot be read.", why=reason(error)) from error
-    if len(text) > MAX_BYTES:
+    if len(content) > MAX_BYTES:
         raise UsageError(f"The kubeconfig {path} is larger than {MAX_BYTES} octets.")
     try:
-        tree = yaml.load(text, _LOADER)  # noqa: S506  # one of the safe loaders
+        tree = yaml.load(content, _Loader)  # noqa: S506  # a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""
         raise UsageError(  # the parser's own words would repeat the line, and a token may stand in it
-            f"The kubeconfig {path} is no YAML{where}.", next_step="See: kubectl config view"
+            f"The kubeconfig {path} is no YAML{where}.", next_step=VIEW
         ) from None
     if tree is None:
         return {}
-    if not isinstance(tree, dict):
-        raise UsageError(f"The kubeconfig {path} is not a mapping.", next_step="See: kubectl config view")
+    if not isinstance(tree, dict) or tree.get("kind") not in (None, "", "Config"):
+        raise UsageError(f"The kubeconfig {path} is something else: its kind is not Config.", next_step=VIEW)
     return tree
 
 
@@ -162,12 +171,19 @@ def _entries(tree: Mapping[str, Any], kind: str, path: Path) -> Iterator[tuple[s
     listed = tree.get(kind) or []
     if not isinstance(listed, list):
         raise UsageError(f"The kubeconfig {path} is damaged: {kind} is not a list.")
+    seen = set()
     for item in listed:
-        values = item.get(singular) if isinstance(item, dict) else None
-        if isinstance(item, dict) and isinstance(item.get("name"), str) and isinstance(values or {}, dict):
-            yield item["name"], values or {}
-        else:
+        values = (item.get(singular) or {}) if isinstance(item, dict) else None
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not isinstance(values, dict):
             raise UsageError(f"The kubeconfig {path} is damaged: an entry of {kind} has no name or no {singular}.")
+        if name in seen:  # kubectl refuses the file too: which one is meant?
+            raise UsageError(
+                f"The kubeconfig {path} has two {kind} of the name {name}.",
+                next_step=f"Take one out: kubectl config delete-{singular} {name}",
+            )
+        seen.add(name)
+        yield name, values
 
 
 def _part(entries: Mapping[str, Entry], name: str, kind: str, context: str) -> Entry:
@@ -175,64 +191,92 @@ def _part(entries: Mapping[str, Entry], name: str, kind: str, context: str) -> E
         raise UsageError(
             f"The context {context} names {kind} {name or '(none)'}, which is not in the kubeconfig.",
             why=f"Known: {', '.join(sorted(entries)) or 'none'}.",
-            next_step="See: kubectl config view",
+            next_step=VIEW,
         )
     return entries[name]
 
 
-def _text(values: Mapping[str, Any], key: str) -> str:
-    value = values.get(key)
-    return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
-
-
 def _server(cluster: Entry, context: str) -> str:
-    server = _text(cluster.values, "server").rstrip("/")
+    server = text(cluster.values, "server")
     if server and "://" not in server:
         server = f"http://{server}"  # as client-go does
+    correct = "Correct it: kubectl config set-cluster NAME --server=https://HOST:6443"
     try:
         parts = urlsplit(server)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
-    if not usable:
+    if not usable or not server.isprintable() or " " in server:
+        shown = "".join(c if c.isprintable() else "?" for c in server)
         raise UsageError(
-            f"The cluster of context {context} has no server that can be asked: {server or 'none'}.",
+            f"The cluster of context {context} has no server that can be asked: {shown.rpartition('@')[2] or 'none'}.",
             why="It must be a URL: https://HOST:PORT.",
-            next_step="Correct it: kubectl config set-cluster NAME --server=https://HOST:6443",
+            next_step=correct,
         )
-    return server
+    if parts.username is not None:
+        raise UsageError(
+            f"The cluster of context {context} has a name or password in its server's URL.",
+            why="It would show up in messages; credentials belong to the user.",
+            next_step=correct,
+        )
+    return parts._replace(query="", fragment="", path=parts.path.rstrip("/")).geturl()
+
+
+def _proxy(cluster: Entry, context: str) -> str:
+    proxy = text(cluster.values, "proxy-url")
+    try:
+        parts = urlsplit(proxy)
+        usable = parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if proxy and not usable:
+        raise UsageError(
+            f"The proxy-url of context {context} in the kubeconfig cannot be used.",  # it may hold a password
+            why=f"It must be a URL with one of the schemes {', '.join(PROXY_SCHEMES)}.",
+            next_step="Correct it: kubectl config set-cluster NAME --proxy-url=http://HOST:PORT",
+        )
+    return proxy
 
 
 def _credentials(user: Entry, cluster: Entry, name: str) -> Credentials:
     values = user.values
-    if "auth-provider" in values:
+    if mapping(values, "auth-provider"):
         raise UsageError(
             f"The user {name} of the kubeconfig signs in by auth-provider, which Kubernetes removed in 1.26.",
             next_step="Use an exec plugin: its vendor's command writes one into the kubeconfig.",
         )
-    certificate, key = _pem(user, "client-certificate"), _pem(user, "client-key")
+    certificate, key = pem(user, "client-certificate"), pem(user, "client-key")
     if bool(certificate) != bool(key):
         lacking = "client-key" if certificate else "client-certificate"
         raise UsageError(f"The user {name} of the kubeconfig has no {lacking} to go with the other half.")
-    token_file = _text(values, "tokenFile")
+    token, token_file = text(values, "token"), text(values, "tokenFile")
+    username = text(values, "username")
+    if token and username:
+        raise UsageError(
+            f"The user {name} of the kubeconfig has both a token and a username; kubectl takes neither then.",
+            next_step=VIEW,
+        )
+    plugin = _plugin(user, cluster, name)
     return Credentials(
-        token=_text(values, "token"),
+        token=token,
         token_file=user.folder / token_file if token_file else None,
         certificate=certificate,
         key=key,
-        username=_text(values, "username"),
-        password=_text(values, "password"),
-        plugin=_plugin(user, cluster, name),
-        impersonate=dict(_impersonation(values)),
+        username=username,
+        password=text(values, "password"),
+        # As client-go: who has something of his own to show asks no program.
+        plugin=None if token or token_file or username or certificate else plugin,
+        impersonate=_impersonation(values, name),
     )
 
 
 def _plugin(user: Entry, cluster: Entry, name: str) -> ExecPlugin | None:
-    values = user.values.get("exec")
-    if not isinstance(values, dict):
+    values = mapping(user.values, "exec")
+    if not values:
         return None
-    version, command = _text(values, "apiVersion"), _text(values, "command")
-    mode = _text(values, "interactiveMode") or ("IfAvailable" if version != EXEC_VERSIONS[0] else "")
+    version, command = text(values, "apiVersion"), text(values, "command")
+    mode = text(values, "interactiveMode") or ("IfAvailable" if version != EXEC_VERSIONS[0] else "")
+    env = values.get("env") or []
     wrong = (
         f"its apiVersion is {version or 'missing'}; known: {', '.join(EXEC_VERSIONS)}"
         if version not in EXEC_VERSIONS
@@ -240,6 +284,8 @@ def _plugin(user: Entry, cluster: Entry, name: str) -> ExecPlugin | None:
         if not command
         else f"its interactiveMode is {mode or 'missing'}; known: {', '.join(INTERACTIVE_MODES)}"
         if mode not in INTERACTIVE_MODES
+        else "an entry of its env has no name"
+        if not isinstance(env, list) or not all(isinstance(each, dict) and each.get("name") for each in env)
         else ""
     )
     if wrong:
@@ -250,20 +296,19 @@ def _plugin(user: Entry, cluster: Entry, name: str) -> ExecPlugin | None:
         )
     if os.sep in command and not os.path.isabs(command):
         command = str(user.folder / command)
-    env = values.get("env") or []
-    extensions = cluster.values.get("extensions") or []
+    extensions = cluster.values.get("extensions")
     return ExecPlugin(
         api_version=version,
         command=command,
-        args=tuple(str(each) for each in values.get("args") or ()),
-        env={str(each.get("name", "")): str(each.get("value", "")) for each in env if isinstance(each, dict)},
-        install_hint=_text(values, "installHint"),
-        provide_cluster_info=values.get("provideClusterInfo") is True,
+        args=texts(values, "args"),
+        env={text(each, "name"): text(each, "value") for each in env},
+        install_hint=text(values, "installHint"),
+        provide_cluster_info=flag(values, "provideClusterInfo"),
         interactive_mode=mode,
         config=next(
             (
                 each.get("extension")
-                for each in extensions
+                for each in (extensions if isinstance(extensions, list) else ())
                 if isinstance(each, dict) and each.get("name") == "client.authentication.k8s.io/exec"
             ),
             None,
@@ -271,41 +316,23 @@ def _plugin(user: Entry, cluster: Entry, name: str) -> ExecPlugin | None:
     )
 
 
-def _impersonation(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _impersonation(values: Mapping[str, Any], name: str) -> Mapping[str, tuple[str, ...]]:
     """Headers as in `k8s.io/client-go/transport`."""
-    for key, header in (("as", "Impersonate-User"), ("as-uid", "Impersonate-Uid")):
-        if _text(values, key):
-            yield header, (_text(values, key),)
-    if groups := values.get("as-groups"):
-        yield "Impersonate-Group", tuple(map(str, groups))
-    for key, texts in (values.get("as-user-extra") or {}).items():
-        yield f"Impersonate-Extra-{key}", tuple(map(str, texts))
-
-
-def _pem(entry: Entry, key: str) -> str:
-    """Inline data, else the file's content, else nothing."""
-    data, path = _text(entry.values, f"{key}-data"), _text(entry.values, key)
-    if data:
-        try:
-            return base64.b64decode(data, validate=False).decode("ascii")
-        except (binascii.Error, UnicodeDecodeError):
-            raise UsageError(
-                f"The kubeconfig's {key}-data is damaged.",
-                why="It is not base64 of a PEM text.",
-                next_step="Write it anew: kubectl config set-cluster or set-credentials, with --embed-certs",
-            ) from None
-    return _file_text(entry.folder / path) if path else ""
-
-
-def _file_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES).decode("ascii")
-    except OSError as error:
+    person, uid = text(values, "as"), text(values, "as-uid")
+    extra = mapping(values, "as-user-extra")
+    found = {
+        "Impersonate-User": (person,) if person else (),
+        "Impersonate-Uid": (uid,) if uid else (),
+        "Impersonate-Group": texts(values, "as-groups"),
+        # letters that a header's name cannot carry are escaped; the API undoes it
+        **{f"Impersonate-Extra-{quote(str(key), safe=HEADER_NAME)}": texts(extra, key) for key in extra},
+    }
+    found = {header: texts for header, texts in found.items() if texts}
+    if found and not person:
         raise UsageError(
-            f"The kubeconfig names {path}, which cannot be read.",
-            why=reason(error),
-            next_step="See: kubectl config view",
-        ) from error
-    except UnicodeDecodeError:
-        raise UsageError(f"The kubeconfig names {path}, which is no PEM text.") from None
+            f"The user {name} of the kubeconfig acts with another's groups, but as nobody: `as` is missing.",
+            next_step=VIEW,
+        )
+    if not all(text.isprintable() for texts in found.values() for text in texts):
+        raise UsageError(f"The user {name} of the kubeconfig acts as somebody whose name no header can carry.")
+    return found

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from devlink.cluster.access import Access
 
+PORTS = {"http": 80, "https": 443}
+
 
 def proxy_for(access: Access, environ: Mapping[str, str]) -> str:
     """The proxy's URL, or empty."""
@@ -15,7 +17,7 @@ def proxy_for(access: Access, environ: Mapping[str, str]) -> str:
     name = f"{parts.scheme.upper()}_PROXY"
     proxy = environ.get(name) or environ.get(name.lower()) or ""
     excluded = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
-    if not proxy or not _uses_proxy(parts.hostname or "", parts.port or 443, excluded):
+    if not proxy or not _uses_proxy(parts.hostname or "", parts.port or PORTS.get(parts.scheme, 443), excluded):
         return ""
     return proxy if "://" in proxy else f"http://{proxy}"
 

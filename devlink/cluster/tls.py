@@ -2,33 +2,21 @@
 
 import os
 import ssl
-from typing import Any
 
 from devlink.cluster.access import Access, Credentials
 from devlink.errors import UsageError
 
 
-class _NamedContext(ssl.SSLContext):
-    """Checks the server for one given name, whatever host was dialled: `tls-server-name`, through proxies too."""
-
-    name: str
-
-    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
-        return super().wrap_bio(*arguments, **{**named, "server_hostname": self.name})
-
-    def wrap_socket(self, *arguments: Any, **named: Any) -> ssl.SSLSocket:
-        return super().wrap_socket(*arguments, **{**named, "server_hostname": self.name})
-
-
 def context(access: Access, credentials: Credentials) -> ssl.SSLContext:
-    """What the API's certificate is checked with, and the client's own certificate. Raises UsageError."""
-    made: ssl.SSLContext
-    if access.server_name:
-        made = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
-        made.name = access.server_name
-    else:
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    """What the API's certificate is checked with, and the client's own certificate. Raises UsageError.
+
+    The name that the certificate is checked for comes with the connection (`Access.server_name`).
+    """
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    # As client-go: what a kubeconfig names is trusted, be it an intermediate CA; a name stands in subjectAltName only.
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    made.hostname_checks_common_name = False
     if access.insecure:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
@@ -40,7 +28,7 @@ def context(access: Access, credentials: Credentials) -> ssl.SSLContext:
         except (ssl.SSLError, ValueError) as error:
             raise UsageError(
                 f"The CA of {access.name} is damaged.",
-                why=f"certificate-authority holds no PEM certificate: {error}.",
+                why=f"certificate-authority holds no PEM certificate: {getattr(error, 'reason', '') or error}.",
                 next_step="Write it anew: kubectl config set-cluster NAME --certificate-authority=FILE --embed-certs",
             ) from None
     if credentials.certificate:

@@ -113,7 +113,7 @@ def test_the_server_is_checked_by_ca_name_and_time(tmp_path: Path) -> None:
     cases = {
         "another CA": (Authority.another().issue("127.0.0.1"), {}, "certificate-authority"),
         "another name": (AUTHORITY.issue("api.example.com"), {}, "tls-server-name"),
-        "expired": (AUTHORITY.issue("127.0.0.1", expired=True), {}, "certificate-authority"),
+        "expired": (AUTHORITY.issue("127.0.0.1", expired=True), {}, "clock"),
         "not the name asked for": (None, {"server_name": "api.example.com"}, "tls-server-name"),
     }
     for issued, changes, step in cases.values():

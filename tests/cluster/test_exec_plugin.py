@@ -59,9 +59,24 @@ def test_a_token_is_asked_for_once_while_this_process_lives(tmp_path: Path, vers
     wanted = plugin(prints(tmp_path, version=version, token="t"), api_version=version)
     assert granted(wanted) == granted(wanted) == Credentials(token="t")
     assert runs(tmp_path) == 1
-    forget(QA, wanted)
+    forget(QA, wanted, ENVIRON, Credentials(token="older"))
+    granted(wanted)
+    assert runs(tmp_path) == 1, "what it granted since is not what was refused"
+    forget(QA, wanted, ENVIRON, Credentials(token="t"))
     granted(wanted)
     assert runs(tmp_path) == 2
+
+
+def test_another_environment_may_mean_another_person(tmp_path: Path) -> None:
+    script = f"""printf '{{"kind":"ExecCredential","apiVersion":"{V1}","status":{{"token":"%s"}}}}' "$AWS_PROFILE" """
+    wanted = plugin(program(tmp_path, script))
+    for name in ("dev", "ops", "dev"):
+        environ = {**ENVIRON, "AWS_PROFILE": name}
+        assert asyncio.run(credentials_of(QA, wanted, environ, terminal=False)).token == name
+
+
+def test_what_is_held_shows_no_secret() -> None:
+    assert "s3cret" not in module._key(QA, plugin("x", env={"KEY": "s3cret"}), {"TOKEN": "s3cret"})
 
 
 @pytest.mark.parametrize(("minutes", "asked"), [(10, 1), (-1, 2)])
@@ -149,6 +164,26 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(
     ):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_program_that_prints_without_end_is_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_OUTPUT", 100_000)
+    with pytest.raises(ClusterError, match="granted nothing") as caught:
+        granted(plugin(program(tmp_path, "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2")))
+    assert "more than 100000 octets" in caught.value.why
+
+
+def test_a_program_that_says_nothing_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="ended with 1") as caught:
+        granted(plugin(program(tmp_path, "exit 1")))
+    assert caught.value.why == "It said nothing."
+
+
+def test_what_is_handed_on_must_be_json(tmp_path: Path) -> None:
+    itself: list[Any] = []
+    itself.append(itself)
+    with pytest.raises(UsageError, match="is no JSON"):
+        granted(plugin(prints(tmp_path, token="t"), provide_cluster_info=True, config=itself))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import yaml
 from kubernetes import client
 from kubernetes.config import kube_config
 
-from devlink.cluster.access import Access
+from devlink.cluster.access import Access, Credentials
 from devlink.cluster.kubeconfig import in_cluster_access, load_access, paths, read
 from devlink.errors import UsageError
 from tests.certificates import Authority
@@ -203,6 +203,69 @@ def test_impersonation_becomes_headers(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_a_header_name_cannot_carry_of_an_extra_is_escaped(tmp_path: Path) -> None:
+    """As client-go does; the Python client knows no impersonation."""
+    user = {"as": "Jürgen", "as-user-extra": {"example.com/scope %": ["read", "write"]}}
+    environ = write(Case({"a": config(user=user)}), tmp_path)
+    assert load_access(None, environ).credentials.impersonate == {
+        "Impersonate-User": ("Jürgen",), "Impersonate-Extra-example.com%2Fscope%20%25": ("read", "write"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"token": "t"}, {"tokenFile": "token"}, {"username": "a", "password": "b"},
+        {"client-certificate-data": data(CLIENT.certificate), "client-key-data": data(CLIENT.key)},
+    ],
+)  # fmt: skip
+def test_who_has_something_to_show_asks_no_plugin(tmp_path: Path, own: Tree) -> None:
+    """As client-go; the Python client runs the plugin before it looks at a password or a certificate."""
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws"}
+    environ = write(Case({"a": config(user={**own, "exec": plugin})}), tmp_path)
+    assert load_access(None, environ).credentials.plugin is None
+
+
+def test_nothing_is_sent_in_the_clear_but_whom_one_acts_for(tmp_path: Path) -> None:
+    """As client-go, which also takes a server without a scheme for http; the Python client sends tokens anywhere."""
+    for server in ("http://127.0.0.1:8001", "127.0.0.1:8001"):
+        environ = write(Case({"a": config({"server": server}, {"token": "s3cret", "as": "bob"})}), tmp_path)
+        found = load_access(None, environ)
+        assert (found.server, found.insecure) == ("http://127.0.0.1:8001", True)
+        assert found.credentials == Credentials(impersonate={"Impersonate-User": ("bob",)})
+
+
+def test_a_query_behind_the_server_is_left_out(tmp_path: Path) -> None:
+    """As client-go; the Python client keeps it, and asks for paths behind it."""
+    environ = write(Case({"a": config({"server": "https://api.example.com/k8s/?a=b#c"})}), tmp_path)
+    assert load_access(None, environ).server == "https://api.example.com/k8s"
+
+
+def test_the_empty_lists_that_kubectl_writes_are_empty(tmp_path: Path) -> None:
+    """The Python client takes them for a broken file."""
+    empty: Tree = {"apiVersion": "v1", "kind": "Config", "clusters": None, "contexts": None, "users": None,
+             "current-context": "", "preferences": {}}  # fmt: skip
+    environ = write(Case({"a": empty, "b": config(user={"token": "b"})}), tmp_path)
+    assert load_access(None, environ).credentials.token == "b"
+
+
+def test_a_context_may_be_called_like_a_day(tmp_path: Path) -> None:
+    """As to kubectl; the Python client reads a date."""
+    text = yaml.safe_dump(config()).replace("name: x", "name: 2026-11-20").replace("context: x", "context: 2026-11-20")
+    (tmp_path / "a").write_text(text)
+    assert load_access(None, {"KUBECONFIG": str(tmp_path / "a")}).name == "2026-11-20"
+
+
+def test_remarks_beside_certificates_may_be_in_any_script(tmp_path: Path) -> None:
+    case = Case({"a": config({"certificate-authority": "ca.crt"})}, extra={"ca.crt": f"# Côte d'Ivoire\n{OTHER.pem}"})
+    assert OTHER.pem in (load_access(None, write(case, tmp_path)).ca or "")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_access(None, {"KUBECONFIG": str(tmp_path)})
+
+
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
 def test_an_exec_plugin_is_read_whole(tmp_path: Path, version: str) -> None:
     plugin = {
@@ -229,7 +292,26 @@ def test_a_bare_command_is_left_to_path(tmp_path: Path) -> None:
 
 WRONG: dict[str, tuple[Tree | str, str]] = {
     "no YAML": ("clusters: [\n  token: s3cret", "no YAML in line"),
-    "a list": ("[1]", "not a mapping"),
+    "a list": ("[1]", "something else"),
+    "a manifest": ({"kind": "Deployment", "metadata": {"name": "x"}}, "something else"),
+    "two of one name": (
+        {**config(), "users": [{"name": "u", "user": {"token": "s3cret"}}, {"name": "u", "user": {}}]},
+        "two users of the name u",
+    ),
+    "a token that is a list": (config(user={"token": ["s3cret"]}), "token is not a text"),
+    "an insecure that is a text": (config({"insecure-skip-tls-verify": "yes please"}), "neither true nor false"),
+    "a password in the server": (config({"server": "https://a:s3cret@x"}), "name or password in its server"),
+    "a damaged server with a password": (config({"server": "https://a:s3cret@x:port"}), "no server that can be asked"),
+    "a proxy of another kind": (config({"proxy-url": "gopher://a:s3cret@x"}), "http, https, socks5"),
+    "a proxy without a scheme": (config({"proxy-url": "proxy.example.com:3128"}), "http, https, socks5"),
+    "a CA, and no check by it": (
+        config({"insecure-skip-tls-verify": True, "certificate-authority-data": data(AUTHORITY.pem)}), "kubectl ref",
+    ),
+    "a CA that is empty": (config({"certificate-authority": "/dev/null"}), "no PEM text"),
+    "a token and a password": (config(user={"token": "t", "username": "a", "password": "s3cret"}), "both a token"),
+    "another's groups, and nobody": (config(user={"as-groups": ["system:masters"]}), "`as` is missing"),
+    "groups that are no list": (config(user={"as": "a", "as-groups": "system:masters"}), "as-groups is not a list"),
+    "a name that no header can carry": (config(user={"as": "a\r\nX: y"}), "no header can carry"),
     "clusters that are no list": ({**config(), "clusters": {"c": 1}}, "clusters is not a list"),
     "an entry without a name": ({**config(), "users": [{"user": {"token": "s3cret"}}]}, "no name"),
     "no current context": ({**config(), "current-context": ""}, "no current context"),
@@ -284,7 +366,7 @@ def test_a_near_name_of_a_context_is_offered(tmp_path: Path) -> None:
 
 def test_no_text_of_an_access_shows_a_secret(tmp_path: Path) -> None:
     user = {
-        "token": "s3cret", "password": "s3cret", "username": "a",
+        "token": "s3cret", "password": "s3cret",
         "client-certificate-data": data(CLIENT.certificate), "client-key-data": data(CLIENT.key),
     }  # fmt: skip
     environ = write(Case({"a": config(user=user)}), tmp_path)

@@ -48,6 +48,8 @@ def test_the_environment_names_it(server: str, environ: dict[str, str], proxy: s
         ("2001:db8::/32", "[2001:db8::6]", False),
         ("2001:db8::6", "[2001:db8::6]", False),
         ("nonsense/8, ,10.1.2.3", "10.1.2.3", False),
+        ("[2001:db8::6]:443", "[2001:db8::6]", False),
+        ("[2001:db8::6]:80", "[2001:db8::6]", True),
         ("", "10.1.2.3", True),
     ],
 )
@@ -59,3 +61,9 @@ def test_no_proxy_excludes(excluded: str, host: str, goes_by_it: bool) -> None:
 def test_the_kubeconfigs_own_goes_before_all_of_it() -> None:
     access = Access(name="qa", server="https://10.1.2.3", proxy="socks5://127.0.0.1:1080")
     assert proxy_for(access, {"NO_PROXY": "*", "HTTPS_PROXY": PROXY}) == "socks5://127.0.0.1:1080"
+
+
+def test_a_port_that_is_left_out_is_the_schemes() -> None:
+    environ = {"HTTP_PROXY": PROXY, "NO_PROXY": "api.example.com:80"}
+    assert proxy_for(Access(name="qa", server="http://api.example.com"), environ) == ""
+    assert proxy_for(Access(name="qa", server="http://api.example.com:443"), environ) == PROXY
