@@ -73,6 +73,12 @@ def of_server(server: str) -> Kept | None:
     return _read(_path(server))
 
 
+def of_context(context: str) -> Kept | None:
+    """What the cluster of that context gave; of several servers', what was fetched last."""
+    found = (kept for kept in every() if kept.origin.context == context)
+    return max(found, key=lambda kept: kept.fetched, default=None)
+
+
 def named(name: str) -> Kept | None:
     """The profile of that name; of several clusters', the one that was fetched last."""
     return max((kept for kept in every() if kept.name == name), key=lambda kept: kept.fetched, default=None)

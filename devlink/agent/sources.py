@@ -78,23 +78,37 @@ async def from_cluster(context: str, environ: Mapping[str, str], kept: Kept | No
     """
     from devlink.cluster.contexts import choose_access
 
+    kept = kept or await asyncio.to_thread(_kept_for, context, environ)
+    patience = PATIENCE if kept is None else PATIENCE_WITH_CACHE
     try:
-        access = await asyncio.to_thread(choose_access, context or None, environ)
-        kept = cache.of_server(access.server) or kept
-        limit = PATIENCE if kept is None else PATIENCE_WITH_CACHE
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(patience) as limit:
+                # A keyring may be locked, and wait for somebody who does not look.
+                access = await asyncio.to_thread(choose_access, context or None, environ)
+                known = cache.of_server(access.server)
+                if kept is None and known is not None:
+                    kept, patience = known, PATIENCE_WITH_CACHE
+                    limit.reschedule(asyncio.get_running_loop().time() + patience)
                 return await fetch(access, environ)
         except TimeoutError:
             raise ClusterError(
-                f"The API of {access.name} gave no profile within {limit:g} s.",
-                why=f"{access.server} is slow or far away, or a program that signs in waits.",
+                f"The cluster{f' of {context}' if context else ''} gave no profile within {patience:g} s.",
+                why="Its API is slow or far away, or a keyring or a program that signs in waits.",
                 next_step="Try again, or see: devlink profile fetch",
             ) from None
     except DevlinkError as error:
         if kept is None:
             raise
         return _from_cache(kept, error)
+
+
+def _kept_for(context: str, environ: Mapping[str, str]) -> Kept | None:
+    from devlink.cluster.contexts import name_meant
+
+    try:
+        return cache.of_context(name_meant(context or None, environ))
+    except DevlinkError:  # a broken kubeconfig: whoever opens it says so
+        return cache.of_context(context)
 
 
 async def fetch(access: Access, environ: Mapping[str, str]) -> Obtained:

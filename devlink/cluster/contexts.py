@@ -19,12 +19,10 @@ def choose_access(context: str | None, environ: Mapping[str, str]) -> Access:
     cannot be had: the keyring is locked, say.
     """
     config = read(environ)
-    wanted = context or config.current
+    wanted = name_meant(context, environ)
     if wanted in config.contexts:
         return load_access(context, environ)
     known = logins.names()
-    if not wanted and len(known) == 1:
-        wanted = known[0]
     login = logins.find(wanted) if context or not config.current else None
     if login is not None:
         return logins.access(login)
@@ -40,3 +38,13 @@ def choose_access(context: str | None, environ: Mapping[str, str]) -> Access:
             if not context:
                 error.next_step = f"Name a context or a login: --context {known[0]}"
         raise
+
+
+def name_meant(context: str | None, environ: Mapping[str, str]) -> str:
+    """The context or login that is meant, by its name; empty where there is none. Opens no keyring.
+
+    Raises UsageError where a kubeconfig cannot be read.
+    """
+    wanted = context or read(environ).current
+    known = logins.names()
+    return known[0] if not wanted and len(known) == 1 else wanted

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import ipaddress
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class Clusters:
         self.insecure = False
         self.environ: list[Mapping[str, str]] = []
 
+    def name_meant(self, context: str | None, environ: Mapping[str, str]) -> str:
+        return context or self.current
+
     def choose(self, context: str | None, environ: Mapping[str, str]) -> Access:
         self.environ.append(environ)
         name = context or self.current
@@ -63,6 +67,7 @@ def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clusters:
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
     made = Clusters()
     monkeypatch.setattr("devlink.cluster.contexts.choose_access", made.choose)
+    monkeypatch.setattr("devlink.cluster.contexts.name_meant", made.name_meant)
     monkeypatch.setattr("devlink.cluster.publishing.fetch", made.fetch)
 
     async def resolve(*_: str) -> tuple[ipaddress.IPv4Address, ...]:
@@ -204,3 +209,26 @@ def test_the_edition_that_came_up_comes_with_a_newer_one(clusters: Clusters) -> 
     for _ in range(2):
         obtained = run()
         assert (obtained.profile, obtained.good) == (edition("2"), edition("1"))
+
+
+@pytest.mark.parametrize("trouble", [ClusterError("The keyring is locked."), None], ids=["locked", "silent"])
+def test_a_keyring_that_is_locked_costs_no_profile_that_is_kept(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch, trouble: ClusterError | None
+) -> None:
+    monkeypatch.setattr(sources, "PATIENCE_WITH_CACHE", 0.1)
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    asked = threading.Event()
+
+    def locked(context: str | None, environ: Mapping[str, str]) -> Access:
+        if trouble is None:
+            asked.wait(5)
+        raise trouble or ClusterError("The keyring is locked.")
+
+    monkeypatch.setattr("devlink.cluster.contexts.choose_access", locked)
+    threading.Timer(0.5, asked.set).start()
+    for context in ("", "office"):
+        obtained = run(context=context)
+        assert (obtained.profile, codes(obtained)) == (edition("1"), ["DL-PROFILE-CACHED"])
+    with pytest.raises(ClusterError):
+        run(context="elsewhere")
