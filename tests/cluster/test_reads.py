@@ -284,3 +284,9 @@ def test_owners_are_read_whole_or_not_at_all() -> None:
         with pytest.raises(ClusterError) as caught:
             asyncio.run(collect_owners(FakeApi(networks.network_a(), refuse={"/api/v1/nodes": status})))
         assert caught.value.status == status
+
+
+def test_of_places_that_are_missing_and_one_that_may_not_be_read_the_latter_is_told() -> None:
+    place = "/api/v1/namespaces/kube-system/configmaps/kube-flannel-cfg"
+    found = collected(FakeApi(networks.network_a(), refuse={place: 403}))
+    assert [(one.path, one.status) for one in found.unread if "kube-flannel-cfg" in one.right] == [(place, 403)]

@@ -69,7 +69,7 @@ def _last_first(path: tuple[Step, ...]) -> tuple[tuple[int, str], ...]:
 
 
 def _remove(tree: dict[str, Any], path: tuple[Step, ...]) -> None:
-    """Take a part out; a list that is empty then goes too, with what cannot be without it."""
+    """Take a part out. A list that is empty then is the next round's fault."""
     above: Any = tree
     for step in path[:-1]:
         try:
@@ -81,5 +81,3 @@ def _remove(tree: dict[str, Any], path: tuple[Step, ...]) -> None:
         above.pop(last, None)
     elif last < len(above):
         del above[last]
-        if not above:
-            _remove(tree, _part(path[:-1], whole=False))

@@ -14,6 +14,7 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPNetwork, collapse, span
 
+OF_NODES = "nodes (spec.podCIDRs)"
 MAX_GUESSED = 64
 """Prefixes that a guess may have."""
 
@@ -32,6 +33,8 @@ def find_pods(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
         return None, findings
     if not fact.value:
         return fact, (*findings, _underlay(fact.source))
+    if fact.source == OF_NODES:
+        findings = (*findings, _grows(fact.value))
     node_lan = NodeLan(cluster)
     prefixes = without_nested(fact.value)
     beside = [prefix for prefix in prefixes if not node_lan.holds(prefix)]
@@ -95,7 +98,7 @@ def _node_prefixes(cluster: Cluster) -> Prefixes | None:
     prefixes = collapse(prefix for node in cluster.nodes for prefix in node.pod_prefixes)
     if cluster.cni is Cni.CALICO or not prefixes:
         return None
-    return Fact(value=prefixes, source="nodes (spec.podCIDRs)")
+    return Fact(value=prefixes, source=OF_NODES)
 
 
 def _live_pods(cluster: Cluster) -> Prefixes | None:
@@ -140,6 +143,16 @@ class NodeLan:
         version, first, last = span(lan if prefix.prefixlen > lan.prefixlen else prefix)
         place = bisect_left(self._nodes, (version, first))
         return place < len(self._nodes) and self._nodes[place] <= (version, last)
+
+
+def _grows(prefixes: Sequence[IPNetwork]) -> Finding:
+    return Finding(
+        code="DL-POD-SUM",
+        severity=Severity.INFO,
+        title="The pod networks are the sum of what the nodes have now: a new node claims more, which must be trusted.",
+        evidence=f"{listed(prefixes)} by {OF_NODES}; nothing says of which network they are",
+        fix="write the whole network into the profile where you know it (k3s: --cluster-cidr, 10.42.0.0/16 by default)",
+    )
 
 
 def _underlay(evidence: str) -> Finding:

@@ -99,6 +99,7 @@ def test_kubelets_word_stands_in_and_a_cache_on_each_node_never_does() -> None:
     assert servers([*BASE, kubelet("cluster.local", "10.96.0.10")]) == ["10.96.0.10"]
     cached = [*BASE, kubelet("cluster.local", "169.254.20.10")]
     assert servers(cached) == []
+    assert finding(cached, "DL-FOUND-REFUSED") is None
     assert finding(cached, "DL-NOT-FOUND") is not None
 
 
@@ -114,3 +115,9 @@ def test_an_older_kubeadms_kubelet_configuration_is_read() -> None:
     old = kubelet("k.example", "10.96.0.10")
     old["metadata"]["name"] = "kubelet-config-1.23"
     assert domain([*BASE, old]) == "k.example"
+
+
+def test_of_coredns_on_every_node_a_few_are_asked() -> None:
+    nodes = [node(f"m{n}", f"192.0.2.{n}") for n in range(100, 140)]
+    everywhere = endpoints(*(f"192.0.2.{n}" for n in range(139, 99, -1)))
+    assert servers([*BASE, *nodes, everywhere]) == [f"192.0.2.{n}" for n in range(100, 108)]

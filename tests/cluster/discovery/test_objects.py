@@ -69,6 +69,8 @@ def test_a_config_map_is_found_by_the_first_name_that_is_there() -> None:
     objects = Objects([config_map("b", {}, "kube-system"), config_map("a", {}, "other")])
     assert name_of(objects.config_map("kube-system/a", "kube-system/b")) == "b"
     assert objects.config_map("kube-system/c") == {}
+    bare = {"kind": "ConfigMap", "metadata": {"name": "c"}}
+    assert Objects([bare]).config_map("kube-system/c") == bare, "a dump need not say the namespace"
 
 
 def test_what_cannot_be_read_is_noted_with_its_source() -> None:

@@ -196,3 +196,16 @@ def test_endpoints_of_services_show_where_pods_are() -> None:
     assert finding(objects, "DL-POD-UNDERLAY") is not None
     elsewhere = networks.endpoints("10.10.20.51", of="web")
     assert pods([*objects[:-1], elsewhere]) == ["10.244.0.0/24"], "it is not said to be a pod's"
+
+
+def test_a_guess_contradicts_nobody() -> None:
+    objects = [*BASE, pool("10.20.0.0/16"), pod("elsewhere", "10.99.3.7", host="192.0.2.1")]
+    assert pods(objects) == ["10.20.0.0/16"]
+    assert finding(objects, "DL-FOUND-DISAGREE") is None
+
+
+def test_pod_networks_that_grow_with_the_nodes_are_told() -> None:
+    told = finding(networks.k3s(), "DL-POD-SUM")
+    assert told is not None
+    assert "10.42.0.0/23" in told.evidence
+    assert finding(networks.rke2(), "DL-POD-SUM") is None

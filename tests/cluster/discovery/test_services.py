@@ -120,3 +120,17 @@ def test_a_range_with_host_bits_costs_itself_and_the_next_source_is_asked() -> N
 def test_a_headless_service_has_no_address_to_be_misled_by() -> None:
     assert services([service_cidr("10.254.0.0/16"), service("headless", "qa", "None")]) == ["10.254.0.0/16"]
     assert finding([service_cidr("10.254.0.0/16"), service("headless", "qa", "None")], "DL-API-VALUE") is None
+
+
+def test_a_guess_is_bounded() -> None:
+    objects = [
+        service("kubernetes", "default", "10.64.0.1"),
+        service("s", "qa", "10.90.0.1"),
+        networks.pool("10.20.0.0/16"),
+    ]
+    assert profile(objects).spec.services is None
+
+
+def test_the_range_of_the_kubernetes_service_is_first_whatever_it_is_called() -> None:
+    objects = [service_cidr("10.20.0.0/24"), service_cidr("10.254.0.0/16", name="older"), KUBERNETES]
+    assert services(objects) == ["10.254.0.0/16", "10.20.0.0/24"]
