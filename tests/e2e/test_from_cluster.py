@@ -293,3 +293,17 @@ def test_who_may_only_look_discovers_and_does_not_publish(cluster: Beside) -> No
     assert "10.20.0.0/16" in cluster.devlink("profile", "discover", user=OBSERVER)
     assert "kind: ConfigMap" in cluster.devlink("profile", "publish", "--dry-run", user=OBSERVER)
     cluster.devlink("profile", "publish", user=OBSERVER, expect=7)
+
+
+def test_who_may_read_nodes_and_blocks_has_the_routes_move_with_them_whatever_is_published(cluster: Beside) -> None:
+    def without_node2(tree: dict[str, Any]) -> None:
+        tree["spec"]["nodes"] = [n for n in tree["spec"]["nodes"] if n["address"] != "172.16.0.19"]
+
+    cluster.publish(without_node2, revision="2")
+    cluster.devlink("up")
+    assert not any("172.16.0.19" in route for route in cluster.routes()), "a developer lives by the list"
+    cluster.devlink("down")
+    cluster.devlink("up", user=OBSERVER)
+    cluster.link.wait_until(lambda: any("10.20.120.128/26 via 172.16.0.19" in r for r in cluster.routes()), "it moves")
+    assert cluster.link.states() == {cluster.name: "up"}
+    assert "api-0" in cluster.link.run("curl", "-sS", "--max-time", "3", "http://10.20.120.130:8080")
