@@ -87,7 +87,14 @@ def unreachable(access: Access, error: BaseException, limit: float, *, proxy: st
             said = cause.reason or str(cause)
             # An alert is the server's word on what we showed (RFC 8446 section 6.2).
             refuses = "ALERT" in said
-            why = f"{access.server} {'refuses our side of' if refuses else 'does not speak'} TLS: {said}."
+            does = (
+                "refuses our side of TLS"
+                if refuses
+                else "breaks the TLS handshake off"
+                if "EOF" in said
+                else "does not speak TLS with us"
+            )
+            why = f"{access.server} {does}: {said}."
             step = "Look at the kubeconfig's client-certificate: is it expired?" if refuses else step
             break
         if isinstance(cause, socket.gaierror):

@@ -1,9 +1,14 @@
 """The API over a real connection: who we are, what is checked, what is bounded, and what errors say."""
 
 import asyncio
+import base64
+import contextlib
+import datetime
+import gzip
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +16,7 @@ import pytest
 
 from devlink.cluster import api as module
 from devlink.cluster.access import Access, Credentials, ExecPlugin
+from devlink.cluster.answers import expired
 from devlink.cluster.api import Api
 from devlink.errors import ClusterError, UsageError
 from tests.certificates import Authority
@@ -106,6 +112,64 @@ printf '"status":{{"token":"t%s"}}}}' "$(wc -l <{count})" """
     assert count.read_text() == "x\n" * 2, "the second one is kept"
 
 
+def test_many_requests_at_once_ask_one_program_once(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    script = f"""echo x >>{count}; sleep 0.05; printf '{{"kind":"ExecCredential",'
+printf '"apiVersion":"client.authentication.k8s.io/v1beta1","status":{{"token":"t"}}}}'"""
+    plugin = ExecPlugin(api_version="client.authentication.k8s.io/v1beta1", command="/bin/sh", args=("-c", script))
+
+    async def many(api: Api) -> None:
+        await asyncio.gather(*(api.get(PATH) for _ in range(4)))
+
+    with serving(always(Answer()), tmp_path) as server:
+        ask(server.access(credentials=Credentials(plugin=plugin)), many, {"PATH": "/usr/bin:/bin"})
+        assert len(server.asked) == 4
+    assert count.read_text() == "x\n"
+
+
+def test_whom_one_acts_for_may_have_any_name_and_several_groups(tmp_path: Path) -> None:
+    acting = {"Impersonate-User": ("Jürgen",), "Impersonate-Group": ("a", "b")}
+    with serving(always(Answer()), tmp_path) as server:
+        ask(server.access(credentials=Credentials(impersonate=acting)), get)
+        headers = server.asked[0].headers
+    assert headers["impersonate-user"].encode("latin-1").decode() == "Jürgen"
+    assert headers["impersonate-group"] == "b", "the fake keeps the last of several"
+
+
+def token(**claims: Any) -> str:
+    """A JWT that nobody has signed."""
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims))
+    return ".".join((*parts, "signature"))
+
+
+@pytest.mark.parametrize(
+    ("credentials", "why"),
+    [
+        (Credentials(token=token(exp=0)), "Your token expired at 1970-01-01 00:00 UTC."),
+        (Credentials(token=token(exp=4e9)), "wrong or expired"),
+        (Credentials(token=token(exp="soon")), "wrong or expired"),
+        (Credentials(token=token(exp=1e300)), "wrong or expired"),
+        (Credentials(token="a.b.c"), "wrong or expired"),
+        (Credentials(), "wrong or expired"),
+    ],
+)
+def test_a_401_says_so_where_a_token_is_past_its_time(tmp_path: Path, credentials: Credentials, why: str) -> None:
+    with (
+        serving(always(status(401, "Unauthorized")), tmp_path) as server,
+        pytest.raises(ClusterError, match="does not know who you are") as caught,
+    ):
+        ask(server.access(credentials=credentials), get)
+    assert why in caught.value.why
+    assert "devlink login" in caught.value.next_step
+
+
+def test_a_certificate_that_is_past_its_time_is_named_where_the_api_only_says_unauthorized() -> None:
+    issued = AUTHORITY.issue(subject="alice", expired=True)
+    now = datetime.datetime.now(datetime.UTC)
+    assert "client certificate expired at" in expired(Credentials(certificate=issued.certificate, key=issued.key), now)
+    assert expired(Credentials(certificate="damaged"), now) == ""
+
+
 # What is checked
 
 
@@ -128,6 +192,21 @@ def test_the_server_is_checked_by_ca_name_and_time(tmp_path: Path) -> None:
 def test_a_server_of_another_name_is_found_by_tls_server_name(tmp_path: Path) -> None:
     with serving(always(Answer()), tmp_path, AUTHORITY.issue("api.example.com")) as server:
         assert ask(server.access(server_name="api.example.com"), get) == {}
+
+
+def test_a_name_that_stands_in_the_subject_only_is_none(tmp_path: Path) -> None:
+    with (
+        serving(always(Answer()), tmp_path, AUTHORITY.issue(subject="localhost")) as server,
+        pytest.raises(ClusterError, match="not the one that it must be"),
+    ):
+        ask(server.access(server=f"https://localhost:{server.port}"), get)
+
+
+def test_the_servers_own_certificate_may_stand_for_its_ca(tmp_path: Path) -> None:
+    """As with kubectl: what the kubeconfig names is trusted, though another has signed it."""
+    issued = AUTHORITY.issue("127.0.0.1")
+    with serving(always(Answer()), tmp_path, issued) as server:
+        assert ask(server.access(ca=issued.certificate), get) == {}
 
 
 def test_insecure_checks_nothing_and_the_systems_store_is_asked_without_a_ca(tmp_path: Path) -> None:
@@ -161,6 +240,19 @@ def test_an_answer_is_read_up_to_its_limit_also_unpacked(tmp_path: Path) -> None
             pytest.raises(ClusterError, match="larger than 100000 octets"),
         ):
             ask(server.access(), lambda api: api.get(PATH, limit=100_000))
+
+
+def test_an_answer_packed_many_times_is_not_unpacked_whole(tmp_path: Path) -> None:
+    body = gzip.compress(gzip.compress(b"x" * 50_000_000))
+    answer = Answer(body=body, headers={"Content-Encoding": "gzip, gzip"})
+    with serving(always(answer), tmp_path) as server, pytest.raises(ClusterError, match="larger than 100000 octets"):
+        ask(server.access(), lambda api: api.get(PATH, limit=100_000))
+
+
+def test_a_packed_answer_that_is_damaged_is_told(tmp_path: Path) -> None:
+    answer = Answer(body=b"no gzip", headers={"Content-Encoding": "gzip"})
+    with serving(always(answer), tmp_path) as server, pytest.raises(ClusterError, match="cannot be reached"):
+        ask(server.access(), get)
 
 
 def test_packed_answers_are_asked_for_and_unpacked(tmp_path: Path) -> None:
@@ -222,10 +314,20 @@ def test_a_server_that_is_not_there_is_told_apart(server: str, why: str) -> None
     assert caught.value.status is None
 
 
-def test_a_server_without_tls_is_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("greeting", "why", "step"),
+    [
+        (b"220 mail.example.com\r\n", "does not speak TLS", "is this the server"),
+        (b"", "breaks the TLS handshake off", "is this the server"),
+        # an alert, fatal: bad_certificate (RFC 8446 section 6)
+        (b"\x15\x03\x03\x00\x02\x02\x2a", "refuses our side of TLS", "client-certificate"),
+    ],
+)
+def test_a_server_whose_tls_fails_is_told_by_how(greeting: bytes, why: str, step: str) -> None:
     async def main() -> None:
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"220 mail.example.com\r\n")
+            await reader.read(65536)
+            writer.write(greeting)
             await writer.drain()
             writer.close()
 
@@ -234,7 +336,8 @@ def test_a_server_without_tls_is_told_apart(tmp_path: Path) -> None:
         async with server, Api(Access(name="qa", server=f"https://127.0.0.1:{port}"), environ={}) as api:
             with pytest.raises(ClusterError, match="cannot be reached") as caught:
                 await api.get(PATH)
-            assert "TLS" in caught.value.why
+        assert why in caught.value.why
+        assert step in caught.value.next_step
 
     asyncio.run(main())
 
@@ -261,6 +364,45 @@ def test_a_server_that_says_later_is_waited_for(tmp_path: Path) -> None:
     ]
     with serving(lambda _: answers.pop(0), tmp_path) as server:
         assert ask(server.access(), get) == {}
+
+
+def test_a_server_that_says_much_later_or_later_for_ever_is_not_waited_for(tmp_path: Path) -> None:
+    for seconds, times in (("60", 1), ("0", 3), ("soon", 1)):
+        answer = Answer(status=429, headers={"Retry-After": seconds})
+        with serving(always(answer), tmp_path) as server:
+            with pytest.raises(ClusterError, match="too busy") as caught:
+                ask(server.access(), get)
+            assert (caught.value.status, len(server.asked)) == (429, times)
+
+
+def test_the_time_is_one_for_all_tries_of_a_request(tmp_path: Path) -> None:
+    drips = Answer(parts=(b" ",) * 1000, pause=0.02)
+    answers = [Answer(cut=True), Answer(status=503, headers={"Retry-After": "1"}), drips]
+    with serving(lambda _: answers.pop(0), tmp_path) as server:
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match=r"within 1\.2 s"):
+            ask(server.access(), get, timeout=1.2)
+        assert len(server.asked) == 3
+    assert time.monotonic() - began < 2.1, "the last try had 0.2 s, not another 1.2 s"
+
+
+def test_a_server_that_speaks_tls_and_is_asked_in_the_clear_is_told_apart(tmp_path: Path) -> None:
+    async def main() -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            said = b"Client sent an HTTP request to an HTTPS server.\n"
+            writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n" + said)
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Api(Access(name="qa", server=f"http://127.0.0.1:{port}"), environ={}) as api:
+            with pytest.raises(ClusterError, match="speaks TLS") as caught:
+                await api.get(PATH)
+            assert f"https://127.0.0.1:{port}" in caught.value.next_step
+
+    asyncio.run(main())
 
 
 # Lists, writes, watches
@@ -297,6 +439,21 @@ def test_a_list_that_cannot_be_finished_says_so(tmp_path: Path) -> None:
     with serving(lambda _: answers.pop(0), tmp_path) as server, pytest.raises(ClusterError) as caught:
         ask(server.access(), all_of)
     assert caught.value.status == 410
+
+
+def test_a_list_without_end_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PAGES", 5)
+    with (
+        serving(always(listed("a", token="again")), tmp_path) as server,
+        pytest.raises(ClusterError, match="without an end"),
+    ):
+        ask(server.access(), all_of)
+
+
+@pytest.mark.parametrize("body", [{"items": 7}, {"items": [7, {"metadata": 7}]}, {"metadata": [], "kind": 7}])
+def test_a_list_that_is_none_harms_nobody(tmp_path: Path, body: dict[str, Any]) -> None:
+    with serving(always(Answer(body=body)), tmp_path) as server:
+        assert all("name" not in item for item in ask(server.access(), all_of))
 
 
 def test_apply_and_create_say_what_they_are(tmp_path: Path) -> None:
@@ -364,6 +521,59 @@ def test_a_watch_that_is_not_allowed_ends_at_once(tmp_path: Path) -> None:
     assert caught.value.status == 403
 
 
+def test_a_watch_that_never_stood_and_one_whose_server_is_another_now_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESUME_PAUSE", 0.001)
+    with pytest.raises(ClusterError, match="cannot be reached"):
+        watched(Access(name="qa", server="https://127.0.0.1:1", ca=AUTHORITY.pem), 1)
+    with (
+        serving(always(Answer()), tmp_path, Authority.another().issue("127.0.0.1")) as server,
+        pytest.raises(ClusterError, match="not the one that it must be"),
+    ):
+        watched(server.access(), 1)
+
+
+def test_a_watch_outlives_a_server_that_fails_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESUME_PAUSE", 0.001)
+    answers = [Answer(parts=(event("BOOKMARK", "5"),)), status(503, "starting"), Answer(parts=(event("ADDED", "6"),))]
+    with serving(lambda _: answers.pop(0), tmp_path) as server:
+        assert watched(server.access(), 1) == [("ADDED", "6")]
+
+
+def test_a_watch_whose_credentials_are_over_asks_the_program_anew(tmp_path: Path) -> None:
+    script = """printf '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1beta1",'
+printf '"status":{"token":"%s"}}' "$(date +%N)$$" """
+    plugin = ExecPlugin(api_version="client.authentication.k8s.io/v1beta1", command="/bin/sh", args=("-c", script))
+    refused: list[str] = []
+
+    def respond(asked: Asked) -> Answer:
+        sent = asked.headers["authorization"]
+        if not refused:
+            refused.append(sent)
+            return status(401, "Unauthorized")
+        assert sent not in refused
+        return Answer(parts=(event("ADDED", "2"),))
+
+    with serving(respond, tmp_path) as server:
+        access = server.access(credentials=Credentials(plugin=plugin))
+
+        async def first(api: Api) -> str:
+            events = api.watch(PATH, resource_version="1", seconds=10)
+            async with contextlib.aclosing(events) as found:  # type: ignore[type-var]
+                async for kind, _ in found:
+                    return kind
+            return ""
+
+        assert ask(access, first, {"PATH": "/usr/bin:/bin"}) == "ADDED"
+
+
+def test_an_event_that_is_none_is_told(tmp_path: Path) -> None:
+    for text, said in ((b"7\n", "no object"), (b'{"type":"ADDED"}\n', "without objects"), (b"{\n", "no JSON")):
+        with serving(always(Answer(body=text)), tmp_path) as server, pytest.raises(ClusterError, match=said):
+            watched(server.access(), 1)
+
+
 def test_a_silent_watch_ends_in_its_time(tmp_path: Path) -> None:
     with serving(always(Answer(parts=(event("BOOKMARK", "2"), b"\n"), pause=0.01)), tmp_path) as server:
         assert watched(server.access(), 1, seconds=0.3) == []
@@ -417,7 +627,46 @@ def test_a_connection_goes_by_the_proxy_and_is_checked_through_it(tmp_path: Path
 
 
 def test_a_proxy_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="cannot be reached"):
-        ask(Access(name="qa", server="https://192.0.2.6:6443"), get, {"HTTPS_PROXY": "http://127.0.0.1:1"})
+    with pytest.raises(ClusterError, match=r"through the proxy http://127\.0\.0\.1:1\.") as caught:
+        ask(Access(name="qa", server="https://192.0.2.6:6443"), get, {"HTTPS_PROXY": "http://a:s3cret@127.0.0.1:1"})
+    assert "s3cret" not in str(caught.value)
     with pytest.raises(UsageError, match="proxy of qa"):
         ask(Access(name="qa", server="https://192.0.2.6:6443", proxy="gopher://x"), get)
+
+
+def test_a_socks_proxy_is_given_the_name_and_the_server_is_checked_through_it(tmp_path: Path) -> None:
+    """RFC 1928: the name goes to the proxy, which may be the only one that knows it."""
+
+    async def main(target: Access, port: int) -> list[tuple[bytes, int]]:
+        asked: list[tuple[bytes, int]] = []
+
+        async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+            sink.close()
+
+        async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly((await reader.readexactly(2))[1])
+            writer.write(b"\x05\x00")
+            kind = (await reader.readexactly(4))[3]
+            assert kind == 3, "a name"
+            name = await reader.readexactly((await reader.readexactly(1))[0])
+            asked.append((name, int.from_bytes(await reader.readexactly(2), "big")))
+            there, away = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+            await asyncio.gather(relay(reader, away), relay(there, writer), return_exceptions=True)
+            for each in (writer, away):
+                each.close()
+
+        server = await asyncio.start_server(connect, "127.0.0.1", 0)
+        proxy = f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server:
+            async with Api(replace(target, proxy=proxy), environ={}) as api:
+                assert await api.get(PATH) == {}
+            await asyncio.sleep(0.05)  # both ends have closed
+        return asked
+
+    with serving(always(Answer()), tmp_path, AUTHORITY.issue("api.qa.internal")) as server:
+        target = server.access(server="https://api.qa.internal:6443")
+        assert asyncio.run(main(target, server.port)) == [(b"api.qa.internal", 6443)]
