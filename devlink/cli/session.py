@@ -53,7 +53,7 @@ def up(
         return show_plan(chosen, context, with_dns=not no_dns, with_routes=not no_routes)
     began = time.monotonic()
     wish = {
-        "profile": chosen, "context": context, "environment": dict(os.environ),
+        "profile": chosen, "context": context, "environment": _environment(),
         "replace": replace, "dns": not no_dns, "routes": not no_routes,
     }  # fmt: skip
     # In the foreground, whatever ends this command ends what it brought up. Else SIGTERM and SIGHUP kill it, and the
@@ -77,6 +77,15 @@ def up(
     except KeyboardInterrupt:
         _on_signals(ending, signal.SIG_IGN)  # the way back is short, and must not be cut
     return _down(name, everything=False)
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours, as it means the same to the agent, which works in another folder."""
+    environ = dict(os.environ)
+    files = environ.get("KUBECONFIG", "").split(os.pathsep)
+    if any(files):
+        environ["KUBECONFIG"] = os.pathsep.join(os.path.abspath(file) for file in files if file)
+    return environ
 
 
 def _bring_up(wish: Mapping[str, Any], ending: tuple[signal.Signals, ...]) -> Mapping[str, Any] | None:

@@ -217,13 +217,18 @@ def test_up_sends_names_as_they_are(devlink: Command, socket_path: Path, given: 
 
 
 def test_up_sends_the_context_and_its_environment_for_a_cluster_to_be_asked_with(
-    devlink: Command, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+    devlink: Command, socket_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", "/home/me/kc")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", ":/home/me/kc:office.yaml")
     with FakePeer(socket_path, {"Up": [varlink.reply({"session": SESSION})]}) as agent:
         assert devlink("up", "--context", "office")[0] == 0
     sent = agent.calls[1]["parameters"]
-    assert (sent["profile"], sent["context"], sent["environment"]["KUBECONFIG"]) == ("", "office", "/home/me/kc")
+    assert (sent["profile"], sent["context"], sent["environment"]["KUBECONFIG"]) == (
+        "",
+        "office",
+        f"/home/me/kc:{tmp_path}/office.yaml",
+    )
     assert devlink("up", "qa", "--context", "office")[0] == 2
 
 
