@@ -25,7 +25,8 @@ def node(number: int) -> dict[str, Any]:
     """A Node of about 8 KB, most of it images and managedFields, as real ones are."""
     name, address = f"node-{number}", f"172.{16 + number // 65536}.{number // 256 % 256}.{number % 256}"
     image = "registry.example/team/service-{}@sha256:9f2c64cb7a2a4f2e9d0bb8c4f1d56e63a7f0c9b1d1f4bb1e9b8a3c2d4e5f6a7b"
-    fields: dict[str, Any] = {f"f:{key}": {} for key in ("addresses", "allocatable", "capacity", "conditions", "images", "nodeInfo")}
+    parts = ("addresses", "allocatable", "capacity", "conditions", "images", "nodeInfo")
+    fields: dict[str, Any] = {f"f:{key}": {} for key in parts}
     return {
         "metadata": {
             "name": name,
