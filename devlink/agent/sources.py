@@ -71,23 +71,26 @@ async def obtain(argument: str, context: str, environ: Mapping[str, str]) -> Obt
         return await _from_file("", besides=reason(error))
 
 
-async def from_cluster(context: str, environ: Mapping[str, str], kept: Kept | None = None) -> Obtained:
-    """What the cluster of `context` publishes (empty: the current one), else the `kept` copy or its last one.
+async def from_cluster(context: str, environ: Mapping[str, str], wanted: Kept | None = None) -> Obtained:
+    """What the cluster of `context` publishes (empty: the current one), else what it gave last.
 
-    Raises DevlinkError where neither can be had.
+    `wanted`: a copy that is asked for by its name, and whose server alone can renew it. Raises DevlinkError where
+    neither can be had.
     """
     from devlink.cluster.contexts import choose_access
 
-    kept = kept or await asyncio.to_thread(_kept_for, context, environ)
-    patience = PATIENCE if kept is None else PATIENCE_WITH_CACHE
+    kept = wanted or await asyncio.to_thread(_kept_for, context, environ)
+    patience = _patience(kept)
     try:
         try:
             async with asyncio.timeout(patience) as limit:
                 # A keyring may be locked, and wait for somebody who does not look.
                 access = await asyncio.to_thread(choose_access, context or None, environ)
-                known = cache.of_server(access.server)
-                if kept is None and known is not None:
-                    kept, patience = known, PATIENCE_WITH_CACHE
+                if kept is None or kept.origin.server != access.server:
+                    if wanted is not None:
+                        raise _elsewhere(wanted, access)
+                    kept = cache.of_server(access.server)  # many clusters' contexts have the same name
+                    patience = _patience(kept)
                     limit.reschedule(asyncio.get_running_loop().time() + patience)
                 return await fetch(access, environ)
         except TimeoutError:
@@ -100,6 +103,18 @@ async def from_cluster(context: str, environ: Mapping[str, str], kept: Kept | No
         if kept is None:
             raise
         return _from_cache(kept, error)
+
+
+def _patience(kept: Kept | None) -> float:
+    return PATIENCE if kept is None else PATIENCE_WITH_CACHE
+
+
+def _elsewhere(kept: Kept, access: Access) -> ClusterError:
+    return ClusterError(
+        f"The context {access.name} leads to another server now.",
+        why=f"Profile {kept.name} came from {kept.origin.server}, and this is {access.server}.",
+        next_step=f"If it is the same cluster: devlink profile fetch --context {access.name}",
+    )
 
 
 def _kept_for(context: str, environ: Mapping[str, str]) -> Kept | None:
@@ -144,7 +159,15 @@ async def _named(name: str, environ: Mapping[str, str]) -> Obtained:
     kept = await asyncio.to_thread(cache.named, name)
     if kept is None or any(known.name == name for known in files):
         return await _from_file(name)
-    return await from_cluster(kept.origin.context, environ, kept)
+    obtained = await from_cluster(kept.origin.context, environ, kept)
+    if obtained.profile.metadata.name != name:
+        other = obtained.profile.metadata.name
+        raise UsageError(
+            f"The cluster that gave profile {name} calls it {other} now.",
+            why="Trust goes by the name, so it is another profile.",
+            next_step=f"devlink up {other}",
+        )
+    return obtained
 
 
 async def _from_file(name_or_path: str, besides: str = "") -> Obtained:

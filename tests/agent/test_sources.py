@@ -36,6 +36,8 @@ class Clusters:
         self.current = ""
         self.asked: list[str] = []
         self.insecure = False
+        self.servers: dict[str, str] = {}
+        """Of contexts that lead elsewhere than their names say."""
         self.environ: list[Mapping[str, str]] = []
 
     def name_meant(self, context: str | None, environ: Mapping[str, str]) -> str:
@@ -46,7 +48,8 @@ class Clusters:
         name = context or self.current
         if name not in self.published:
             raise UsageError("There is no kubeconfig.")
-        return Access(name=name, server=f"https://{name}.example.com:6443", insecure=self.insecure)
+        server = self.servers.get(name, f"https://{name}.example.com:6443")
+        return Access(name=name, server=server, insecure=self.insecure)
 
     async def fetch(self, api: object) -> Published:
         access: Access = api.access  # type: ignore[attr-defined]
@@ -232,3 +235,26 @@ def test_a_keyring_that_is_locked_costs_no_profile_that_is_kept(
         assert (obtained.profile, codes(obtained)) == (edition("1"), ["DL-PROFILE-CACHED"])
     with pytest.raises(ClusterError):
         run(context="elsewhere")
+
+
+def test_a_context_of_the_same_name_at_another_server_is_another_cluster(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"default": edition("1")}, "default"
+    run()
+    clusters.servers["default"] = "https://another.example.com:6443"
+    clusters.published["default"] = AWAY
+    for context in ("", "default"):
+        with pytest.raises(ClusterError) as caught:
+            run(context=context)
+        assert caught.value is AWAY, "what the first one gave is not the second one's"
+    by_name = run("qa")
+    assert (by_name.profile, codes(by_name)) == (edition("1"), ["DL-PROFILE-CACHED"])
+    assert "another server" in by_name.findings[0].evidence
+
+
+def test_a_profile_that_its_cluster_has_renamed_is_asked_for_by_its_new_name(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    clusters.published["office"] = edition("2", "prod")
+    with pytest.raises(UsageError, match="calls it prod now"):
+        run("qa")
+    assert run("prod").profile == edition("2", "prod")
