@@ -83,7 +83,9 @@ class Refresher:
                     await asyncio.sleep(self._chance.uniform(0, max(0.0, spread)))
                 obtained = await fetch(access, environ)
                 version, pause = obtained.version, PAUSES[0]
-                await self._use(name, obtained)
+                if not await self._use(name, obtained):
+                    version = ""  # the helper is away, say: it is not what the session has
+                    await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
             except DevlinkError as error:
                 self._tell_failure(name, error)
                 await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
@@ -147,30 +149,32 @@ class Refresher:
             found = await api.get(f"{path}/{CONFIG_MAP}", accept=METADATA)
         return bool(found["metadata"].get("resourceVersion") != version)
 
-    async def _use(self, name: str, obtained: Obtained) -> None:
-        """Go over to what the cluster publishes now."""
+    async def _use(self, name: str, obtained: Obtained) -> bool:
+        """Go over to what the cluster publishes now. False where that is to be tried again."""
         wish = self._supervisor.wish(name)
         profile = obtained.profile
         if wish is None:
-            return
+            return True
         if profile.metadata.name != name:
             self._supervisor.note(name, renamed(name, profile.metadata.name))
-            return
+            return True
         newer = replace(
             wish, profile=profile, origin=obtained.origin, fetched=obtained.fetched, version=obtained.version,
             pins=obtained.pins,
         )  # fmt: skip
-        await self._go_over(name, newer, *obtained.findings)
+        return await self._go_over(name, newer, *obtained.findings)
 
-    async def _go_over(self, name: str, newer: Wish, *notes: Finding) -> None:
+    async def _go_over(self, name: str, newer: Wish, *notes: Finding) -> bool:
         try:
-            await self._supervisor.renew(newer)
+            if not await self._supervisor.renew(newer):
+                return False
         except DevlinkError as error:
             log.warning("the newer profile of %s is not used: %s", name, error)
             self._supervisor.note(name, held(name, error))
-            return
+            return True
         log.info("%s is at revision %s", name, newer.profile.metadata.revision or "-")
         self._supervisor.note(name, *notes)
+        return True
 
     def _tell_failure(self, name: str, error: DevlinkError) -> None:
         if isinstance(error, ProfileError):

@@ -234,15 +234,15 @@ class Supervisor:
         if session is not None:
             session.wish = dataclasses.replace(session.wish, fetched=now)
 
-    async def renew(self, wish: Wish) -> None:
+    async def renew(self, wish: Wish) -> bool:
         """Go over to a newer edition of a session's profile: only what differs is touched, and verified again.
 
-        Raises the DevlinkError that keeps it from that; the edition that was up stays up.
+        False where the session is not up at this moment: then it is to be tried again. Raises the DevlinkError that keeps it from that; the edition that was up stays up.
         """
         async with self._lock:
             session = self._sessions.get(wish.profile.metadata.name)
             if session is None or session.ending or session.state is not State.UP:
-                return  # what comes up again takes the newest edition by itself
+                return False
             before = (session.wish, session.plan)
             plan = await self._plan(wish)
             session.wish, session.plan = wish, plan
@@ -255,6 +255,7 @@ class Supervisor:
                     raise
             self._kept.keep(session.name, wish)
             self._tell()
+            return True
 
     async def _stay_with(self, session: Session, error: DevlinkError) -> None:
         """After a renewal that failed: what was up before it is up again."""

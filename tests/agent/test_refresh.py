@@ -39,6 +39,7 @@ class FakeSupervisor:
         self.renewed: list[str] = []
         self.refusal: DevlinkError | None = None
         self.current_at: list[float] = []
+        self.is_up = True
 
     def wish(self, name: str) -> Wish | None:
         return self.wanted if name == "qa" else None
@@ -49,11 +50,13 @@ class FakeSupervisor:
     def is_current(self, name: str, now: float) -> None:
         self.current_at.append(now)
 
-    async def renew(self, wish: Wish) -> None:
+    async def renew(self, wish: Wish) -> bool:
         if self.refusal is not None:
             raise self.refusal
-        self.wanted = wish
-        self.renewed.append(wish.profile.metadata.revision)
+        if self.is_up:
+            self.wanted = wish
+            self.renewed.append(wish.profile.metadata.revision)
+        return self.is_up
 
 
 class Cluster:
@@ -318,5 +321,20 @@ def test_nodes_that_nobody_names_any_more_take_no_route_away(run: Run) -> None:
         scene.refresher.follow("qa", {}, stale=False)
         await asyncio.sleep(0.02)
         assert owners(scene) == before
+
+    run(body)
+
+
+def test_what_is_published_while_the_session_is_not_up_is_gone_over_to_once_it_is(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.supervisor.is_up = False
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        scene.cluster.publish(edition("2"), "2")
+        scene.cluster.answers += [edition("2")] * 1000
+        await scene.until(lambda: scene.cluster.fetched > 2)
+        assert (scene.supervisor.renewed, scene.supervisor.notes) == ([], [])
+        scene.supervisor.is_up = True
+        await scene.until(lambda: scene.supervisor.renewed == ["2"])
 
     run(body)

@@ -745,6 +745,18 @@ def test_a_newer_edition_is_gone_over_to_and_never_shown_as_less_than_up(run: Ru
     run(body)
 
 
+def test_an_edition_for_a_session_that_is_not_up_is_left_for_later(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.lost(AWAY)
+        assert not await world.supervisor.renew(Wish(profile=with_pods("10.30.0.0/16")))
+        await world.link.returned()
+        assert world.states == {"qa": "up"}
+        assert await world.supervisor.renew(Wish(profile=with_pods("10.30.0.0/16")))
+
+    run(body)
+
+
 def test_an_edition_that_changes_nothing_here_touches_nothing(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)
