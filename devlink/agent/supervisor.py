@@ -237,7 +237,8 @@ class Supervisor:
     async def renew(self, wish: Wish) -> bool:
         """Go over to a newer edition of a session's profile: only what differs is touched, and verified again.
 
-        False where the session is not up at this moment: then it is to be tried again. Raises the DevlinkError that keeps it from that; the edition that was up stays up.
+        False where the session is not up at this moment: then it is to be tried again. Raises the DevlinkError that
+        keeps it from that; the edition that was up stays up.
         """
         async with self._lock:
             session = self._sessions.get(wish.profile.metadata.name)
