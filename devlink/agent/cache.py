@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 16 * 1024 * 1024
 """Octets of one file: two profiles of the greatest size as JSON."""
+TOLERANCE = 86400.0
+"""Seconds by which a clock may have been set back since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,10 @@ def _path(server: str) -> Path:
 def _read(path: Path) -> Kept | None:
     try:
         with path.open("rb") as file:
-            return decode(Kept, json.loads(file.read(MAX_BYTES)))
+            kept = decode(Kept, json.loads(file.read(MAX_BYTES)))
+        if not 0 <= kept.fetched <= time.time() + TOLERANCE:  # what is not finite, neither
+            raise ValueError("it was fetched at no time that can be")
+        return kept
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:  # a DecodeError is a ValueError

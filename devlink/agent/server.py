@@ -39,6 +39,8 @@ class Agent:
     def __init__(self, supervisor: Supervisor, refresher: Refresher) -> None:
         self._supervisor = supervisor
         self._refresher = refresher
+        self._asking: dict[asyncio.Task[Any], str] = {}
+        """Each `Up` that still waits for its profile, with what it was asked for."""
         self.stop = asyncio.Event()
         self.caller_gone = asyncio.Event()
         self.server = Server(
@@ -58,15 +60,31 @@ class Agent:
 
         try:
             await progress(_reading(profile, context), False)
-            obtained = await obtain(profile, context, environ)
+            obtained = await self._obtain(profile, context, environ)
             await progress(_source(obtained), True)
-            session = await self._bring_up(obtained, call, progress)
+            session = await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, progress)
             self._refresher.follow(str(session["name"]), environ, stale=bool(obtained.findings))
             return {"session": session}
         except asyncio.CancelledError:  # once something is changed, the supervisor says what came of it
             raise NotUpError("It was cancelled before anything was changed.") from None
 
-    async def _bring_up(self, obtained: Obtained, call: Call, progress: Progress) -> Mapping[str, Any]:
+    async def _obtain(self, profile: str, context: str, environ: Mapping[str, str]) -> Obtained:
+        task = asyncio.current_task()
+        assert task is not None
+        self._asking[task] = profile or context
+        try:
+            return await obtain(profile, context, environ)
+        finally:
+            del self._asking[task]
+
+    def _give_up(self, name: str | None) -> list[str]:
+        """Cancel what still waits for its profile and may be meant; what it was asked for, in words."""
+        meant = {task: wanted for task, wanted in self._asking.items() if name in (None, wanted) or not wanted}
+        for task in meant:
+            task.cancel()
+        return [wanted or "what was on its way" for wanted in meant.values()]
+
+    async def _bring_up(self, obtained: Obtained, kubeconfig: str, call: Call, progress: Progress) -> Mapping[str, Any]:
         """The newest edition, or the one that came up here last where the newest claims more than is trusted."""
         replace = _parameter(call, "replace", bool, False)
         wish = Wish(
@@ -76,6 +94,7 @@ class Agent:
             origin=obtained.origin,
             fetched=obtained.fetched,
             version=obtained.version,
+            kubeconfig=kubeconfig,
             pins=obtained.pins,
         )
         try:
@@ -96,11 +115,17 @@ class Agent:
     async def _down(self, _: Session, call: Call) -> Mapping[str, Any]:
         name = _parameter(call, "session", str, "") or None
         everything = _parameter(call, "all", bool, False)
+        given_up = self._give_up(name)
         work = spawn(self._supervisor.down(name, everything=everything), name="down")
-        names = await asyncio.shield(work)
+        try:
+            names: tuple[str, ...] = await asyncio.shield(work)
+        except NotUpError:
+            if not given_up:
+                raise
+            names = ()
         for each in names:
             self._refresher.leave(each)
-        return {"sessions": list(names)}
+        return {"sessions": [*names, *given_up]}
 
     async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
         await self._supervisor.look()
@@ -177,7 +202,9 @@ async def serve(*, linger: bool) -> None:
         loop.add_signal_handler(number, agent.stop.set)
     await supervisor.resume()
     for name in supervisor.names:
-        refresher.follow(name, os.environ, stale=True)
+        wish = supervisor.wish(name)
+        if wish is not None:  # whoever started this agent may have had another KUBECONFIG than who brought it up
+            refresher.follow(name, {**os.environ, "KUBECONFIG": wish.kubeconfig}, stale=True)
     accepting = [spawn(agent.server.serve(each), name="accept") for each in listeners]
     notify("READY=1")
     while not agent.stop.is_set():

@@ -38,6 +38,8 @@ class Wish:
     """When it gave it, Unix seconds; 0 for a file."""
     version: str = ""
     """The ConfigMap's resourceVersion then."""
+    kubeconfig: str = ""
+    """KUBECONFIG as its user had it: where the cluster is found again."""
     pins: tuple[IPAddress, ...] = ()
     """Addresses that keep their way besides those that the helper knows: the API server's, a proxy's."""
 

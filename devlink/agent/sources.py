@@ -66,9 +66,24 @@ async def obtain(argument: str, context: str, environ: Mapping[str, str]) -> Obt
     try:
         return await from_cluster("", environ)
     except DevlinkError as error:
-        if isinstance(error, ProfileError) or not (files or _is_unconfigured(error)):
+        if files:  # then the question is which one is meant
+            return await _from_file("", besides=reason(error))
+        if await asyncio.to_thread(_can_ask, environ):
             raise
+        kept = await asyncio.to_thread(cache.every)
+        if len(kept) == 1:
+            return _from_cache(kept[0], error)
         return await _from_file("", besides=reason(error))
+
+
+def _can_ask(environ: Mapping[str, str]) -> bool:
+    """Whether some cluster is meant, however broken the way to it is; else the lack of a file is what to speak of."""
+    from devlink.cluster.contexts import is_any_meant
+
+    try:
+        return is_any_meant(environ)
+    except DevlinkError:
+        return True
 
 
 async def from_cluster(context: str, environ: Mapping[str, str], wanted: Kept | None = None) -> Obtained:
@@ -177,11 +192,6 @@ async def _from_file(name_or_path: str, besides: str = "") -> Obtained:
         if besides:
             error.why = f"{error.why} {besides}".strip()
         raise
-
-
-def _is_unconfigured(error: DevlinkError) -> bool:
-    """There is no cluster to ask: then the lack of a file is what to speak of."""
-    return isinstance(error, UsageError)
 
 
 def _from_cache(kept: Kept, error: DevlinkError) -> Obtained:

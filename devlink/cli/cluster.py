@@ -287,8 +287,10 @@ async def _published(api: Api) -> BridgeProfile | None:
 
     try:
         return (await publishing.fetch(api)).profile
-    except DevlinkError:
-        return None  # none yet, or one that nobody can read; if the API is away, the next question says so
+    except DevlinkError as error:
+        if isinstance(error, ClusterError) and error.status in (None, 401):
+            raise  # there is nobody to ask anything
+        return None  # none yet, or one that nobody can read
 
 
 def _without_identity(found: Discovery, context: str) -> Discovery:

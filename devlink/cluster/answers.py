@@ -83,7 +83,7 @@ def unreachable(access: Access, error: BaseException, limit: float, *, proxy: st
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _distrusted(access, f"{cause.verify_message or cause.reason}")
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLWantReadError):  # that one only waited
             said = cause.reason or str(cause)
             # An alert is the server's word on what we showed (RFC 8446 section 6.2).
             refuses = "ALERT" in said

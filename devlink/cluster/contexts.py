@@ -48,3 +48,8 @@ def name_meant(context: str | None, environ: Mapping[str, str]) -> str:
     wanted = context or read(environ).current
     known = logins.names()
     return known[0] if not wanted and len(known) == 1 else wanted
+
+
+def is_any_meant(environ: Mapping[str, str]) -> bool:
+    """Whether there is a kubeconfig, a login or a pod's account. Raises UsageError as they do."""
+    return bool(read(environ).files or logins.names() or in_cluster_access(environ))

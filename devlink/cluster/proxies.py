@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from devlink.cluster.access import Access
+from devlink.errors import UsageError
 
 PORTS = {"http": 80, "https": 443}
 
 
 def proxy_for(access: Access, environ: Mapping[str, str]) -> str:
-    """The proxy's URL, or empty."""
+    """The proxy's URL, or empty. Raises UsageError for one of the environment that is no URL."""
     if access.proxy:
         return access.proxy
     parts = urlsplit(access.server)
@@ -19,7 +20,14 @@ def proxy_for(access: Access, environ: Mapping[str, str]) -> str:
     excluded = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     if not proxy or not _uses_proxy(parts.hostname or "", parts.port or PORTS.get(parts.scheme, 443), excluded):
         return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        usable = bool(urlsplit(proxy).hostname) and urlsplit(proxy).port != 0
+    except ValueError:
+        usable = False
+    if not usable:  # its text may hold a password
+        raise UsageError(f"{name} is no URL of a proxy.", next_step=f"As in: {name}=http://proxy.example.com:3128")
+    return proxy
 
 
 def _uses_proxy(host: str, port: int, excluded: str) -> bool:

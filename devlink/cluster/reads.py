@@ -240,6 +240,8 @@ async def _read(api: Reader, read: Read) -> list[Object] | Unread:
             if error.status == 401:
                 raise
             failures.append((path, error))
+            if error.status is None:
+                break  # nobody answered: what else there may be would not be answered either
     # What is not there needs no right; what may not be read may be there.
     place, worst = min(failures, key=lambda failure: failure[1].status == 404)
     return Unread(path=place, status=worst.status, why=reason(worst), right=read.right)

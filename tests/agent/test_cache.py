@@ -92,3 +92,11 @@ def test_a_cache_that_cannot_be_written_costs_nothing_now(tmp_path: Path, monkey
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache.keep(OFFICE, QA, "1", 1.0).profile == QA
+
+
+@pytest.mark.parametrize("fetched", ["-Infinity", "NaN", "1e308", "-1"])
+def test_a_copy_from_no_time_that_can_be_is_not_used(folder: Path, fetched: str) -> None:
+    kept = cache.keep(OFFICE, QA, "1", 17.0)
+    path = cache.path_of(kept)
+    path.write_text(path.read_text().replace("17.0", fetched))
+    assert cache.of_server(OFFICE.server) is None

@@ -36,6 +36,8 @@ class Clusters:
         self.current = ""
         self.asked: list[str] = []
         self.insecure = False
+        self.is_configured = False
+        """There is a kubeconfig, even where no context of it can be used."""
         self.servers: dict[str, str] = {}
         """Of contexts that lead elsewhere than their names say."""
         self.environ: list[Mapping[str, str]] = []
@@ -71,6 +73,7 @@ def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clusters:
     made = Clusters()
     monkeypatch.setattr("devlink.cluster.contexts.choose_access", made.choose)
     monkeypatch.setattr("devlink.cluster.contexts.name_meant", made.name_meant)
+    monkeypatch.setattr("devlink.cluster.contexts.is_any_meant", lambda _: bool(made.published) or made.is_configured)
     monkeypatch.setattr("devlink.cluster.publishing.fetch", made.fetch)
 
     async def resolve(*_: str) -> tuple[ipaddress.IPv4Address, ...]:
@@ -258,3 +261,23 @@ def test_a_profile_that_its_cluster_has_renamed_is_asked_for_by_its_new_name(clu
     with pytest.raises(UsageError, match="calls it prod now"):
         run("qa")
     assert run("prod").profile == edition("2", "prod")
+
+
+def test_a_broken_way_to_the_current_cluster_is_told_and_brings_up_no_other(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    clusters.current = "prod"  # a typing error, a program that is not there, a broken file
+    with pytest.raises(UsageError, match="no kubeconfig"):
+        run()
+
+
+def test_without_any_kubeconfig_the_only_copy_is_meant_and_its_age_told(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    clusters.published, clusters.current = {}, ""
+    obtained = run()
+    assert (obtained.profile, codes(obtained)) == (edition("1"), ["DL-PROFILE-CACHED"])
+    assert obtained.origin is not None
+    cache.keep(Origin(context="other", server="https://192.0.2.1"), edition("1", "other"), "1", 1.0)
+    with pytest.raises(UsageError, match="Which profile"):
+        run()

@@ -4,6 +4,7 @@ import pytest
 
 from devlink.cluster.access import Access
 from devlink.cluster.proxies import proxy_for
+from devlink.errors import UsageError
 
 PROXY = "http://proxy.example.com:3128"
 
@@ -67,3 +68,10 @@ def test_a_port_that_is_left_out_is_the_schemes() -> None:
     environ = {"HTTP_PROXY": PROXY, "NO_PROXY": "api.example.com:80"}
     assert proxy_for(Access(name="qa", server="http://api.example.com"), environ) == ""
     assert proxy_for(Access(name="qa", server="http://api.example.com:443"), environ) == PROXY
+
+
+@pytest.mark.parametrize("proxy", ["http://joe:s3cret@[bad:3128", "http://", "http://x:99999"])
+def test_one_that_is_no_url_is_named_without_its_secret(proxy: str) -> None:
+    with pytest.raises(UsageError, match="HTTPS_PROXY is no URL") as caught:
+        proxy_for(Access(name="qa", server="https://192.0.2.6:6443"), {"HTTPS_PROXY": proxy})
+    assert "s3cret" not in str(caught.value)
