@@ -19,8 +19,8 @@ from devlink.errors import ClusterError, DevlinkError, ProfileError, UsageError,
 if TYPE_CHECKING:  # an HTTP client takes long to import, and a file needs none
     from devlink.cluster.api import Api
 
-PATIENCE = 15.0
-"""Seconds for a cluster to give a profile that we do not have yet: a program that signs in may take some of them."""
+PATIENCE = 20.0
+"""Seconds for a cluster to give a profile that we do not have yet: longer than a program that signs in may take."""
 PATIENCE_WITH_CACHE = 3.0
 """Seconds where we could do without: somebody waits for `up`."""
 RESOLVE_LIMIT = 1.0

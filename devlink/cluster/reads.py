@@ -223,7 +223,8 @@ async def collect_owners(api: Reader) -> tuple[Object, ...]:
         if not isinstance(found, Unread):
             objects += found
         elif found.status != 404:  # what is not there, this cluster does not have
-            raise ClusterError(found.why, next_step=f"It takes the right to {found.right}.", status=found.status)
+            right = f"It takes the right to {found.right}." if found.status == 403 else ""
+            raise ClusterError(found.why, next_step=right, status=found.status)
     return tuple(objects)
 
 

@@ -307,3 +307,15 @@ def test_who_may_read_nodes_and_blocks_has_the_routes_move_with_them_whatever_is
     cluster.link.wait_until(lambda: any("10.20.120.128/26 via 172.16.0.19" in r for r in cluster.routes()), "it moves")
     assert cluster.link.states() == {cluster.name: "up"}
     assert "api-0" in cluster.link.run("curl", "-sS", "--max-time", "3", "http://10.20.120.130:8080")
+
+
+def test_a_down_ends_an_up_that_still_asks_its_cluster(cluster: Beside) -> None:
+    cluster.forget()
+    with cluster.world.paused_api():
+        asking = cluster.link.start("up", env={"KUBECONFIG": cluster.kubeconfig(DEVELOPER)})
+        cluster.link.wait_until(lambda: cluster.link.pids("agent"), "the agent runs")
+        cluster.link.wait_until(lambda: "is down" in cluster.link.devlink("down").stderr, "it is taken down")
+        code, said = cluster.link.await_end(asking)
+    assert code == 3
+    assert "cancelled before anything was changed" in said
+    assert cluster.link.states() == {}
