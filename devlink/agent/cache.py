@@ -57,7 +57,7 @@ def keep(origin: Origin, profile: BridgeProfile, version: str, now: float) -> Ke
     """Note what an API gave at Unix time `now`. One that came up before stays beside it until this one has."""
     before = of_server(origin.server)
     good = None
-    if before is not None and before.name == profile.metadata.name and before.last_good != profile:
+    if before is not None and before.last_good != profile:
         good = before.last_good
     kept = Kept(origin=origin, fetched=now, version=version, profile=profile, good=good)
     _write(kept)
@@ -83,8 +83,16 @@ def of_context(context: str) -> Kept | None:
 
 
 def named(name: str) -> Kept | None:
-    """The profile of that name; of several clusters', the one that was fetched last."""
-    return max((kept for kept in every() if kept.name == name), key=lambda kept: kept.fetched, default=None)
+    """The profile of that name; of several clusters', the one that was fetched last.
+
+    Also one that its cluster has renamed since: it is what came up here last.
+    """
+    found = [kept for kept in every() if kept.name == name] or [
+        replace(kept, profile=kept.good, good=None)
+        for kept in every()
+        if kept.good is not None and kept.good.metadata.name == name
+    ]
+    return max(found, key=lambda kept: kept.fetched, default=None)
 
 
 def every() -> tuple[Kept, ...]:

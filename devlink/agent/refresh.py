@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from devlink.agent.profiles import read_config
 from devlink.agent.session import Wish
-from devlink.agent.sources import Obtained, broken, fetch
+from devlink.agent.sources import Obtained, broken, fetch, renamed, unasked
 from devlink.agent.supervisor import Supervisor
 from devlink.cluster.access import Access
 from devlink.core.findings import Finding, Severity
@@ -136,7 +136,7 @@ class Refresher:
                 field = {"fieldSelector": f"metadata.name={CONFIG_MAP}"}
                 events = api.watch(path, field, resource_version=version, seconds=seconds, accept=METADATA)
                 async for kind, found in events:
-                    if kind in ("ADDED", "MODIFIED") and found["metadata"].get("resourceVersion") != version:
+                    if kind == "DELETED" or found["metadata"].get("resourceVersion") != version:
                         return True
                 return False
             except ClusterError as error:
@@ -179,6 +179,8 @@ class Refresher:
     def _tell_failure(self, name: str, error: DevlinkError) -> None:
         if isinstance(error, ProfileError):
             self._supervisor.note(name, broken(error))
+        elif isinstance(error, ClusterError) and error.status in (401, 403, 404):
+            self._supervisor.note(name, unasked(error))
         else:  # its API is away: the session does not need it
             log.info("what the cluster of %s publishes cannot be seen: %s", name, error)
 
@@ -202,15 +204,4 @@ def held(name: str, error: DevlinkError) -> Finding:
         fix=f"look at it and trust it, then go over to it: devlink trust {name}; devlink up {name}"
         if trust
         else error.next_step,
-    )
-
-
-def renamed(name: str, other: str) -> Finding:
-    """The cluster publishes under another name now; trust goes by the name, so this is another profile."""
-    return Finding(
-        code="DL-PROFILE-HELD",
-        severity=Severity.WARNING,
-        title=f"The cluster publishes its profile under another name now: {other}.",
-        evidence=f"{name} stays as it is",
-        fix=f"devlink up {other} --replace",
     )

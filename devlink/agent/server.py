@@ -105,7 +105,7 @@ class Agent:
             if obtained.good is None:
                 raise
             await progress(f"the newest profile is not trusted: {error.what}", True)
-            notes = (*obtained.findings, held(obtained.good.metadata.name, error))
+            notes = (*obtained.findings, held(obtained.profile.metadata.name, error))
             wish = dataclasses.replace(wish, profile=obtained.good)
             session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=notes)
         if wish.origin is not None:

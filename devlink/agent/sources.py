@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -175,14 +175,8 @@ async def _named(name: str, environ: Mapping[str, str]) -> Obtained:
     if kept is None or any(known.name == name for known in files):
         return await _from_file(name)
     obtained = await from_cluster(kept.origin.context, environ, kept)
-    if obtained.profile.metadata.name != name:
-        other = obtained.profile.metadata.name
-        raise UsageError(
-            f"The cluster that gave profile {name} calls it {other} now.",
-            why="Trust goes by the name, so it is another profile.",
-            next_step=f"devlink up {other}",
-        )
-    return obtained
+    other = obtained.profile.metadata.name
+    return obtained if other == name else replace(_copied(kept), findings=(renamed(name, other),))
 
 
 async def _from_file(name_or_path: str, besides: str = "") -> Obtained:
@@ -195,20 +189,43 @@ async def _from_file(name_or_path: str, besides: str = "") -> Obtained:
 
 
 def _from_cache(kept: Kept, error: DevlinkError) -> Obtained:
+    finding = broken(error) if isinstance(error, ProfileError) else unasked(error)
+    return replace(_copied(kept), findings=(finding,))
+
+
+def _copied(kept: Kept) -> Obtained:
     return Obtained(
         profile=kept.profile, origin=kept.origin, fetched=kept.fetched, version=kept.version, good=kept.good,
-        findings=(broken(error) if isinstance(error, ProfileError) else _cached(error),),
         pins=_literal_addresses(kept.origin.server),
     )  # fmt: skip
 
 
-def _cached(error: DevlinkError) -> Finding:
+def unasked(error: DevlinkError) -> Finding:
+    """What is published cannot be had."""
+    status = error.status if isinstance(error, ClusterError) else None
+    titles = {
+        401: "The cluster does not know who you are",
+        403: "The cluster does not let you read its profile",
+        404: "The cluster publishes no profile any more",
+    }
     return Finding(
         code="DL-PROFILE-CACHED",
         severity=Severity.WARNING,
-        title="The cluster could not be asked for its profile; the last one that it gave is used.",
+        title=f"{titles.get(status or 0, 'The cluster could not be asked for its profile')}; "
+        "the last one that it gave is used.",
         evidence=reason(error),
         fix=error.next_step,
+    )
+
+
+def renamed(name: str, other: str) -> Finding:
+    """The cluster publishes under another name now; trust goes by the name, so this is another profile."""
+    return Finding(
+        code="DL-PROFILE-HELD",
+        severity=Severity.WARNING,
+        title=f"The cluster publishes its profile under another name now: {other}.",
+        evidence=f"{name} stays as it was given last",
+        fix=f"devlink up {other} --replace",
     )
 
 

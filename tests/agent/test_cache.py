@@ -59,9 +59,16 @@ def test_the_edition_that_came_up_stays_until_a_newer_one_has() -> None:
     assert (after.profile, after.good) == (edition("3"), None)
 
 
-def test_another_profile_of_the_same_cluster_takes_no_edition_over() -> None:
+def test_a_profile_that_its_cluster_renamed_keeps_what_came_up_by_both_names() -> None:
     cache.keep(OFFICE, edition("1"), "1", 1.0)
-    assert cache.keep(OFFICE, edition("2", name="prod"), "2", 2.0).good is None
+    cache.note_good(OFFICE, edition("1"))
+    kept = cache.keep(OFFICE, edition("2", name="prod"), "2", 2.0)
+    assert (cache.named("prod"), kept.good) == (kept, edition("1"))
+    old = cache.named("qa")
+    assert old is not None
+    assert (old.profile, old.good, old.origin) == (edition("1"), None, OFFICE)
+    cache.note_good(OFFICE, edition("2", name="prod"))
+    assert cache.named("qa") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[1,", b'{"origin": 1}', b"\xff\xfe", b"[" * 100_000])

@@ -119,10 +119,11 @@ class FakeApi:
             raise self.cluster.watch_error
         try:
             async with asyncio.timeout(seconds):
-                await self.cluster.changed.wait()
+                while self.cluster.version == resource_version:
+                    await self.cluster.changed.wait()
+                    self.cluster.changed.clear()
         except TimeoutError:
             return
-        self.cluster.changed.clear()
         yield "MODIFIED", {"metadata": {"resourceVersion": self.cluster.version}}
 
 
@@ -336,5 +337,18 @@ def test_what_is_published_while_the_session_is_not_up_is_gone_over_to_once_it_i
         assert (scene.supervisor.renewed, scene.supervisor.notes) == ([], [])
         scene.supervisor.is_up = True
         await scene.until(lambda: scene.supervisor.renewed == ["2"])
+
+    run(body)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_that_the_profile_is_withdrawn_is_told_until_there_is_one_again(run: Run, status: int) -> None:
+    async def body(scene: Scene) -> None:
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        scene.cluster.answers.append(ClusterError("It is gone.", status=status))
+        scene.cluster.publish(edition("2"), "2")
+        await scene.until(lambda: scene.supervisor.notes == [("DL-PROFILE-CACHED",), ()])
+        assert scene.supervisor.renewed == ["2"]
 
     run(body)

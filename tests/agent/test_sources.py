@@ -254,13 +254,24 @@ def test_a_context_of_the_same_name_at_another_server_is_another_cluster(cluster
     assert "another server" in by_name.findings[0].evidence
 
 
-def test_a_profile_that_its_cluster_has_renamed_is_asked_for_by_its_new_name(clusters: Clusters) -> None:
+def test_a_profile_that_its_cluster_has_renamed_stays_under_its_old_name_and_that_is_told(clusters: Clusters) -> None:
     clusters.published, clusters.current = {"office": edition("1")}, "office"
     run()
     clusters.published["office"] = edition("2", "prod")
-    with pytest.raises(UsageError, match="calls it prod now"):
-        run("qa")
+    for _ in range(2):
+        by_name = run("qa")
+        assert (by_name.profile, codes(by_name)) == (edition("1"), ["DL-PROFILE-HELD"])
     assert run("prod").profile == edition("2", "prod")
+    bare = run()
+    assert (bare.profile, bare.good) == (edition("2", "prod"), edition("1"))
+
+
+@pytest.mark.parametrize(("status", "title"), [(401, "know who"), (403, "not let"), (404, "no profile any more")])
+def test_what_a_cluster_refuses_is_told_as_that(clusters: Clusters, status: int, title: str) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    run()
+    clusters.published["office"] = ClusterError("No.", status=status)
+    assert title in run().findings[0].title
 
 
 def test_a_broken_way_to_the_current_cluster_is_told_and_brings_up_no_other(clusters: Clusters) -> None:
