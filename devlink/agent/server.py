@@ -63,7 +63,7 @@ class Agent:
             obtained = await self._obtain(profile, context, environ)
             await progress(_source(obtained), True)
             session = await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, progress)
-            self._refresher.follow(str(session["name"]), environ, stale=bool(obtained.findings))
+            self._refresher.follow(str(session["name"]), environ, stale=obtained.is_copy)
             return {"session": session}
         except asyncio.CancelledError:  # once something is changed, the supervisor says what came of it
             raise NotUpError("It was cancelled before anything was changed.") from None
@@ -102,6 +102,10 @@ class Agent:
         except NotTrustedError as error:
             if obtained.origin is not None:  # a file is named by its path, which the command knows
                 error.next_step = error.next_step.replace("trust PROFILE", f"trust {obtained.profile.metadata.name}")
+            if not obtained.is_checked:
+                insecure = obtained.findings[0]
+                error.why = f"{error.why} {insecure.title} ({insecure.evidence})".strip()
+                error.next_step = f"{insecure.fix[0].upper()}{insecure.fix[1:]}."
             if obtained.good is None:
                 raise
             await progress(f"the newest profile is not trusted: {error.what}", True)
@@ -157,7 +161,7 @@ def _source(obtained: Obtained) -> str:
     name = obtained.profile.metadata.name
     if obtained.origin is None:
         return f"profile {name}"
-    given = "the copy that is kept here" if obtained.findings else "as it is published now"
+    given = "the copy that is kept here" if obtained.is_copy else "as it is published now"
     return f"profile {name} of context {obtained.origin.context}, {given}"
 
 

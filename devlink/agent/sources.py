@@ -43,6 +43,10 @@ class Obtained:
     pins: tuple[IPAddress, ...] = ()
     """The API server's and the proxy's own addresses: they keep their way."""
     findings: tuple[Finding, ...] = ()
+    is_copy: bool = False
+    """The cluster did not give it at this moment."""
+    is_checked: bool = True
+    """Nobody else can have written it on its way."""
 
 
 async def obtain(argument: str, context: str, environ: Mapping[str, str]) -> Obtained:
@@ -161,7 +165,7 @@ async def fetched(api: "Api") -> Obtained:
     if published.insecure:
         return Obtained(
             profile=published.profile, origin=origin, fetched=now, version=published.resource_version, pins=pins,
-            findings=(_insecure(access.name),),
+            findings=(_insecure(access.name),), is_checked=False,
         )  # fmt: skip
     kept = await asyncio.to_thread(cache.keep, origin, published.profile, published.resource_version, now)
     return Obtained(
@@ -196,7 +200,7 @@ def _from_cache(kept: Kept, error: DevlinkError) -> Obtained:
 def _copied(kept: Kept) -> Obtained:
     return Obtained(
         profile=kept.profile, origin=kept.origin, fetched=kept.fetched, version=kept.version, good=kept.good,
-        pins=_literal_addresses(kept.origin.server),
+        pins=_literal_addresses(kept.origin.server), is_copy=True,
     )  # fmt: skip
 
 
