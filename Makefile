@@ -9,8 +9,8 @@ READY := .venv/.ready
 REQUIREMENTS := packaging/requirements
 COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make requirements"
-# What needs no namespace, no root and no program of a cluster.
-UNIT := not lab and not system and not cluster
+# What needs no namespace, no root and no program of a cluster, and does not take seconds of work.
+UNIT := not lab and not system and not cluster and not slow
 # The halves of `check` run side by side; each prints as one piece.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+@pytest.mark.slow
 def test_a_test_that_cannot_run_is_skipped_and_fails_under_ci(tmp_path: Path, ci: str, code: int) -> None:
     test = tmp_path / "test_it.py"
     test.write_text("import pytest\n\n@pytest.mark.lab\ndef test_it(): pass\n")

@@ -88,12 +88,12 @@ def known_profiles() -> tuple[KnownProfile, ...]:
     """
     files = in_folder()
     names = {known.name for known in files}
-    given = {kept.name: kept for kept in sorted(cache.every(), key=lambda kept: kept.fetched) if kept.name not in names}
     fetched = (
         KnownProfile(
-            path=cache.path_of(kept), name=name, profile=kept.profile, origin=kept.origin, fetched=kept.fetched
+            path=cache.path_of(kept), name=kept.name, profile=kept.profile, origin=kept.origin, fetched=kept.fetched
         )
-        for name, kept in given.items()
+        for kept in cache.every()
+        if kept.name not in names
     )
     return tuple(sorted((*files, *fetched), key=lambda known: (known.name, known.path)))
 
@@ -162,6 +162,17 @@ def choose(name_or_path: str) -> BridgeProfile:
     return load(name_or_path) if name_or_path else default_profile()
 
 
+def given_by(context: str) -> BridgeProfile:
+    """What the cluster of that context gave last. Raises UsageError."""
+    kept = cache.of_context(context)
+    if kept is None:
+        raise UsageError(
+            f"No cluster of a context {shown(context)} has given a profile yet.",
+            next_step=f"devlink profile fetch --context {shown(context)}",
+        )
+    return kept.profile
+
+
 def check_argument(name_or_path: str | None) -> None:
     """Raise UsageError where an argument can mean neither a profile's name nor its file."""
     if name_or_path is None:
@@ -209,6 +220,8 @@ def read_config() -> Config:
 
 def _named(name: str, known: tuple[KnownProfile, ...], why: str = "") -> BridgeProfile:
     found = [candidate for candidate in known if candidate.name == name]
+    if found and all(candidate.origin for candidate in found):  # two clusters' may be named alike
+        found = [max(found, key=lambda candidate: candidate.fetched)]
     if len(found) == 1:
         return _opened(found[0])
     if found:

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from devlink.agent.profiles import read_config
 from devlink.agent.session import Wish
@@ -21,7 +22,7 @@ from devlink.agent.supervisor import Supervisor
 from devlink.cluster.access import Access
 from devlink.core.findings import Finding, Severity
 from devlink.core.profile import Node
-from devlink.errors import ClusterError, DevlinkError, NotTrustedError, ProfileError, reason
+from devlink.errors import ClusterError, ConflictError, DevlinkError, NotTrustedError, ProfileError, reason
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ class Refresher:
 
     def follow(self, name: str, environ: Mapping[str, str], *, stale: bool) -> None:
         """From now on keep that session at what its cluster publishes; `stale`: it may have published another one."""
-        self.leave(name)
+        for each in list(self._tasks):  # this one, and those that have been replaced
+            if each == name or self._supervisor.wish(each) is None:
+                self.leave(each)
         wish = self._supervisor.wish(name)
         if wish is None or wish.origin is None:
             return
@@ -77,19 +80,20 @@ class Refresher:
                 access = await _access(wish.origin.context, environ)
                 if version and not await self._has_changed(access, environ, version):
                     self._supervisor.is_current(name, time.time())
+                    pause = PAUSES[0]
                     continue
                 if version:
                     spread = (await asyncio.to_thread(read_config)).refresh_spread
                     await asyncio.sleep(self._chance.uniform(0, max(0.0, spread)))
                 obtained = await fetch(access, environ)
-                version, pause = obtained.version, PAUSES[0]
-                if not await self._use(name, obtained):
-                    version = ""  # the helper is away, say: it is not what the session has
-                    await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
+                if await self._use(name, obtained):
+                    version, pause = obtained.version, PAUSES[0]
+                    continue
+                version = ""  # the session has not gone over to it, and may in a while
             except DevlinkError as error:
                 self._tell_failure(name, error)
-                await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
-                pause = min(2 * pause, longest)
+            await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
+            pause = min(2 * pause, longest)
 
     async def _follow_nodes(self, name: str, environ: Mapping[str, str]) -> None:
         """Move the per-node routes with the nodes, between two editions of the profile; if we may see them."""
@@ -133,21 +137,23 @@ class Refresher:
         path = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
         async with Api(access, environ=environ) as api:
             try:
+                # From "0" the watch begins with the object as it is. From the object's own edition, which may be years
+                # old, the API would say each time that this is too long ago.
                 field = {"fieldSelector": f"metadata.name={CONFIG_MAP}"}
-                events = api.watch(path, field, resource_version=version, seconds=seconds, accept=METADATA)
+                events = api.watch(path, field, resource_version="0", seconds=seconds, accept=METADATA)
+                is_there = False
                 async for kind, found in events:
-                    if kind == "DELETED" or found["metadata"].get("resourceVersion") != version:
+                    if kind == "DELETED" or _version_of(found) != version:
                         return True
-                return False
+                    is_there = True
+                return not is_there
             except ClusterError as error:
-                if error.status == 410:  # too long ago to say what has happened since
-                    return True
                 if error.status != 403:
                     raise
         await asyncio.sleep(seconds)  # it may be got, and not be watched
         async with Api(access, environ=environ) as api:
             found = await api.get(f"{path}/{CONFIG_MAP}", accept=METADATA)
-        return bool(found["metadata"].get("resourceVersion") != version)
+        return _version_of(found) != version
 
     async def _use(self, name: str, obtained: Obtained) -> bool:
         """Go over to what the cluster publishes now. False where that is to be tried again."""
@@ -171,7 +177,7 @@ class Refresher:
         except DevlinkError as error:
             log.warning("the newer profile of %s is not used: %s", name, error)
             self._supervisor.note(name, held(name, error))
-            return True
+            return isinstance(error, NotTrustedError | ConflictError)  # what else it was may pass
         log.info("%s is at revision %s", name, newer.profile.metadata.revision or "-")
         self._supervisor.note(name, *notes)
         return True
@@ -185,14 +191,19 @@ class Refresher:
             log.info("what the cluster of %s publishes cannot be seen: %s", name, error)
 
 
+def _version_of(found: Mapping[str, Any]) -> str:
+    metadata = found.get("metadata")
+    return str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
+
+
 async def _access(context: str, environ: Mapping[str, str]) -> Access:
     from devlink.cluster.contexts import choose_access
 
     return await asyncio.to_thread(choose_access, context, environ)
 
 
-def held(name: str, error: DevlinkError) -> Finding:
-    """A newer profile that cannot be gone over to."""
+def held(name: str, error: DevlinkError, argument: str = "") -> Finding:
+    """A newer profile that cannot be gone over to; `argument`: what `devlink trust` takes for it, if not its name."""
     trust = isinstance(error, NotTrustedError)
     return Finding(
         code="DL-PROFILE-HELD",
@@ -201,7 +212,7 @@ def held(name: str, error: DevlinkError) -> Finding:
         if trust
         else "The newer profile does not work here. The last good one is used.",
         evidence=reason(error),
-        fix=f"look at it and trust it, then go over to it: devlink trust {name}; devlink up {name}"
+        fix=f"look at it and trust it, then go over to it: devlink trust {argument or name}; devlink up {name}"
         if trust
         else error.next_step,
     )

@@ -101,7 +101,7 @@ class Agent:
             session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=obtained.findings)
         except NotTrustedError as error:
             if obtained.origin is not None:  # a file is named by its path, which the command knows
-                error.next_step = error.next_step.replace("trust PROFILE", f"trust {obtained.profile.metadata.name}")
+                error.next_step = error.next_step.replace("trust PROFILE", f"trust {_argument(obtained)}")
             if not obtained.is_checked:
                 insecure = obtained.findings[0]
                 error.why = f"{error.why} {insecure.title} ({insecure.evidence})".strip()
@@ -109,7 +109,7 @@ class Agent:
             if obtained.good is None:
                 raise
             await progress(f"the newest profile is not trusted: {error.what}", True)
-            notes = (*obtained.findings, held(obtained.profile.metadata.name, error))
+            notes = (*obtained.findings, held(obtained.profile.metadata.name, error, _argument(obtained)))
             wish = dataclasses.replace(wish, profile=obtained.good)
             session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=notes)
         if wish.origin is not None:
@@ -151,6 +151,13 @@ class Agent:
             await asyncio.shield(spawn(self._supervisor.down(None, everything=True), name="stop"))
         self.stop.set()
         return {}
+
+
+def _argument(obtained: Obtained) -> str:
+    """What `devlink trust` takes for it: its name, where no other cluster's has the same."""
+    name = obtained.profile.metadata.name
+    alike = sum(kept.name == name for kept in cache.every())
+    return name if obtained.origin is None or alike < 2 else f"--context {obtained.origin.context}"
 
 
 def _reading(profile: str, context: str) -> str:

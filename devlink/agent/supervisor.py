@@ -80,6 +80,8 @@ class Supervisor:
         async with self._lock:
             present = self._sessions.get(name)
             others = [session for other, session in self._sessions.items() if other != name] if replace else []
+            if present is not None and not replace:
+                _check_same_cluster(present.wish, wish)
             await progress("look at the laptop's network", False)
             await self._link.ready()
             plan = await self._plan(wish)
@@ -399,6 +401,20 @@ class Supervisor:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _check_same_cluster(present: Wish, wanted: Wish) -> None:
+    """Raises ConflictError where another cluster calls its profile the same, as two kubeadm defaults do."""
+    ours, theirs = present.origin, wanted.origin
+    if ours is not None and theirs is not None and ours.server != theirs.server:
+        name = wanted.profile.metadata.name
+        raise ConflictError(
+            f"{name} is up already, and is another cluster.",
+            why=f"It came from {ours.context} ({ours.server}); that of {theirs.context} ({theirs.server}) has the same "
+            "name.",
+            next_step=f"To go over to it: devlink up --context {theirs.context} --replace. Better: have one of them "
+            "publish under a name of its own (devlink profile publish --name N).",
+        )
 
 
 async def _no_progress(_: str, __: bool) -> None:

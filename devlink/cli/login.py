@@ -108,7 +108,11 @@ def _authority(name: str, server: str, ca_file: str | None, ca_hash: str | None)
         with open(ca_file, encoding="ascii", errors="replace") as file:
             found = "".join(pins.certificates(file.read(MAX_FILE)))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{ca_file} cannot be read.", why=reason(error)) from error
+        raise UsageError(
+            f"{ca_file} cannot be read.",
+            why=reason(error),
+            next_step="Give a file with the CA, or --ca-hash sha256:HEX.",
+        ) from error
     if not found:
         raise UsageError(f"{ca_file} holds no certificate.", why="It must be PEM, as in /etc/kubernetes/pki/ca.crt.")
     return found

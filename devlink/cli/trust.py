@@ -28,7 +28,7 @@ class ProfileOrCommand(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage(ctx.command_path, "[PROFILE] [--yes] [--sha256 HASH]")
+        formatter.write_usage(ctx.command_path, "[PROFILE | --context C] [--yes] [--sha256 HASH]")
         formatter.write_usage(ctx.command_path, "COMMAND", prefix="   or: ")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -44,7 +44,7 @@ class Give(click.Command):
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         typed = ctx.parent.command_path if ctx.parent is not None else ctx.command_path
-        formatter.write_usage(typed, "[PROFILE] [--yes] [--sha256 HASH]")
+        formatter.write_usage(typed, "[PROFILE | --context C] [--yes] [--sha256 HASH]")
 
 
 @click.group(cls=ProfileOrCommand, invoke_without_command=True)
@@ -62,17 +62,20 @@ def trust(ctx: click.Context) -> int:
 
 @trust.command(cls=Give, hidden=True)
 @click.argument("profile", required=False)
+@click.option("--context", default="", metavar="C", help="The profile that the cluster of context C gave.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--sha256", default="", metavar="HASH", help="Refuse if the file is not the one with this hash.")
-def give(profile: str | None, yes: bool, sha256: str) -> int:
+def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:
     """Trust PROFILE."""
-    from devlink.agent.profiles import choose
+    from devlink.agent.profiles import choose, given_by
     from devlink.core.codec import decode
     from devlink.core.profile_document import encode_profile
     from devlink.core.trust import TrustRecord, claim_of_profile, record_of, remarks
     from devlink.kernel.observe import observe
 
-    loaded = choose(profile or "")
+    if profile and context:
+        raise UsageError("PROFILE and --context both say which profile.", next_step="Leave one of them out.")
+    loaded = given_by(context) if context else choose(profile or "")
     text = encode_profile(loaded)
     if sha256 and hashlib.sha256(text.encode()).hexdigest() != sha256:
         raise UsageError(

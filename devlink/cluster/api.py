@@ -228,12 +228,16 @@ class Api:
     def _parsed(self, text: bytes) -> dict[str, Any]:
         try:
             tree = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ClusterError(
-                f"The API of {self.access.name} answers no JSON: is it one?", why=reason(error)
-            ) from None
+        except (ValueError, RecursionError):
+            tree = None
         if not isinstance(tree, dict):
-            raise ClusterError(f"The API of {self.access.name} answers no object: is it one?")
+            begin = "a web page" if text.lstrip()[:1] == b"<" else f"{len(text)} octets of something else"
+            raise ClusterError(
+                f"What answers at {self.access.name} is no Kubernetes API.",
+                why=f"{self.access.server} sends {begin} where an object was asked for: a login page, perhaps, or a "
+                "proxy's own words.",
+                next_step="Look at the cluster's server in the kubeconfig, and at the proxy: kubectl config view",
+            )
         return tree
 
     async def _events(

@@ -123,9 +123,17 @@ def keep(login: Login, token: str) -> None:
 
 
 def forget(login: Login) -> None:
-    """Remove the token, then the record. Raises ClusterError where the token is out of reach; the record stays then."""
-    _store(login.storage).forget(login.name)
+    """Remove the record, then the token. Raises ClusterError where the token is out of reach, and says so."""
     _path(login.name).unlink(missing_ok=True)
+    try:
+        _store(login.storage).forget(login.name)
+    except ClusterError as error:
+        raise ClusterError(
+            f"The login {login.name} is forgotten, but its token may still be in the keyring.",
+            why=reason(error),
+            next_step=f"Remove the entry `devlink`, {login.name}, with the keyring's own program; and end the token in "
+            "the cluster if others use this account.",
+        ) from error
 
 
 def access(login: Login) -> Access:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from devlink.agent.profiles import check_argument, default_profile, known_profiles, load
-from devlink.core.profile_document import MAX_BYTES
+from devlink.agent import cache
+from devlink.agent.cache import Origin
+from devlink.agent.profiles import check_argument, default_profile, given_by, known_profiles, load
+from devlink.core.profile_document import MAX_BYTES, decode_profile
 from devlink.errors import ProfileError, UsageError
 from tests.core.profiles import SAMPLE
 
@@ -155,3 +157,23 @@ def test_a_path_that_is_too_long_is_not_repeated_whole(folder: Path) -> None:
     with pytest.raises(UsageError, match="too long") as caught:
         load("./" + "x" * 5000)
     assert len(str(caught.value)) < 300
+
+
+def test_what_clusters_gave_is_known_beside_the_files_and_a_file_goes_first(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    profile = decode_profile(SAMPLE)
+    for number, context in enumerate(("a", "b")):
+        cache.keep(Origin(context=context, server=f"https://{context}:6443"), profile, "1", float(number))
+    assert [(known.name, known.origin and known.origin.context) for known in known_profiles()] in (
+        [("qa", "a"), ("qa", "b")], [("qa", "b"), ("qa", "a")],
+    )  # fmt: skip
+    assert load("qa") == given_by("a") == profile
+    with pytest.raises(UsageError, match="Which profile"):
+        default_profile()
+    put(folder, "qa")
+    assert [known.origin for known in known_profiles()] == [None]
+    assert default_profile() == load("qa")
+    with pytest.raises(UsageError, match="context c has given"):
+        given_by("c")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devlink.agent import supervisor as module
+from devlink.agent.cache import Origin
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
 from devlink.core.codec import encode
@@ -832,5 +833,24 @@ def test_what_is_said_of_a_profiles_source_is_shown_until_something_else_is(run:
         assert "DL-PROFILE-CACHED" in codes()
         world.supervisor.note("qa")
         assert "DL-PROFILE-CACHED" not in codes()
+
+    run(body)
+
+
+def test_another_clusters_profile_of_the_same_name_takes_no_session_over_unasked(run: Run) -> None:
+    async def body(world: World) -> None:
+        ours = Origin(context="a", server="https://192.0.2.1:6443")
+        theirs = Origin(context="b", server="https://192.0.2.2:6443")
+        await world.up(QA, origin=ours)
+        calls = list(world.link.calls)
+        with pytest.raises(ConflictError, match="is another cluster") as caught:
+            await world.up(QA, origin=theirs)
+        assert "--context b --replace" in caught.value.next_step
+        assert (world.link.calls, world.states) == (calls, {"qa": "up"})
+        await world.up(QA, origin=ours)
+        await world.up(QA, origin=theirs, replace=True)
+        wish = world.supervisor.wish("qa")
+        assert wish is not None
+        assert wish.origin == theirs
 
     run(body)

@@ -113,6 +113,7 @@ def test_a_block_of_ours_inside_the_pod_network_is_expected_to_win_there() -> No
         check_paths({pods: address}, (pods,), observed)
 
 
+@pytest.mark.slow
 def test_ten_times_the_blocks_cost_about_ten_times_the_work_to_sample_and_check() -> None:
     def cost(count: int) -> float:
         blocks = list(ipaddress.IPv4Network("10.0.0.0/11").subnets(new_prefix=26))[:count]

@@ -169,7 +169,7 @@ def test_without_a_helper_the_error_names_where_it_was_looked_for(
 def test_the_help_shows_what_is_typed_with_its_options(devlink: Command, arguments: tuple[str, ...]) -> None:
     code, out, _ = devlink(*arguments)
     assert code == 0
-    assert out.startswith("Usage: devlink trust [PROFILE] [--yes] [--sha256 HASH]\n")
+    assert out.startswith("Usage: devlink trust [PROFILE | --context C] [--yes] [--sha256 HASH]\n")
     assert "Do not ask." in out
     assert "Refuse if the file is not the one with this hash." in out
     assert "give" not in out

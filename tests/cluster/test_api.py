@@ -263,7 +263,10 @@ def test_packed_answers_are_asked_for_and_unpacked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"", b"[" * 100_000])
 def test_what_is_no_object_is_no_api(tmp_path: Path, body: bytes) -> None:
-    with serving(always(Answer(body=body)), tmp_path) as server, pytest.raises(ClusterError, match="is it one"):
+    with (
+        serving(always(Answer(body=body)), tmp_path) as server,
+        pytest.raises(ClusterError, match="is no Kubernetes API"),
+    ):
         ask(server.access(), get)
 
 
@@ -569,7 +572,11 @@ printf '"status":{"token":"%s"}}' "$(date +%N)$$" """
 
 
 def test_an_event_that_is_none_is_told(tmp_path: Path) -> None:
-    for text, said in ((b"7\n", "no object"), (b'{"type":"ADDED"}\n', "without objects"), (b"{\n", "no JSON")):
+    for text, said in (
+        (b"7\n", "no Kubernetes"),
+        (b'{"type":"ADDED"}\n', "without objects"),
+        (b"{\n", "no Kubernetes"),
+    ):
         with serving(always(Answer(body=text)), tmp_path) as server, pytest.raises(ClusterError, match=said):
             watched(server.access(), 1)
 

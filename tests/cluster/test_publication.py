@@ -67,6 +67,7 @@ def test_what_is_published_is_what_is_fetched(profile: BridgeProfile) -> None:
     assert published_profile(config_map(profile)) == profile
 
 
+@pytest.mark.slow
 def test_a_small_profile_lies_there_as_text_and_a_large_one_packed() -> None:
     assert config_map(QA)["data"] == {KEY: encode_profile(QA)}
     large = with_blocks(11_000)

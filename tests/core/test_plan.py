@@ -419,6 +419,7 @@ def large(count: int) -> tuple[BridgeProfile, ObservedNetwork]:
     return altered(pods=(ip_network("10.0.0.0/11"),), nodes=nodes), observed
 
 
+@pytest.mark.slow
 def test_ten_times_the_nodes_cost_about_ten_times_the_work() -> None:
     def cost(count: int) -> float:
         profile, observed = large(count)

@@ -169,12 +169,14 @@ def test_what_is_no_plain_document_gets_one_fault_that_says_where(text: str | by
         "many faults", "many overlaps",
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_hostile_document_costs_no_more_than_a_few_honest_big_ones(text: str | bytes, honest_cost: float) -> None:
     start = time.process_time()
     assert 1 <= len(faults(text)) <= MAX_FAULTS
     assert time.process_time() - start < 4 * honest_cost
 
 
+@pytest.mark.slow
 def test_twenty_thousand_blocks_fit_and_cost_as_much_apiece_as_two_thousand() -> None:
     costs = []
     for count in (2_000, 20_000):

@@ -190,6 +190,7 @@ def test_no_object_is_too_odd(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("network", CLUSTERS, ids=lambda f: f.__name__)
+@pytest.mark.slow
 def test_no_single_field_is_missed_so_much_that_there_is_no_profile(network: Callable[[], list[Object]]) -> None:
     """Each field of each object taken away in turn, and each object: there is a profile all the same."""
     whole = network()
@@ -209,6 +210,7 @@ def test_a_hostile_configuration_reaches_no_shell_and_no_terminal() -> None:
     assert told.fix.isprintable()
 
 
+@pytest.mark.slow
 def test_a_large_cluster_costs_little_more_than_reading_its_json() -> None:
     """A quarter of the size that counts (5,000 nodes, 20,000 blocks; `make bench`), in a process of its own."""
     run = subprocess.run([sys.executable, str(BENCHMARK), "1250", "5000"], check=True, capture_output=True, timeout=100)
