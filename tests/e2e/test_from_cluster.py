@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -320,3 +321,27 @@ def test_a_down_ends_an_up_that_still_asks_its_cluster(cluster: Beside) -> None:
     assert code == 3
     assert "cancelled before anything was changed" in said
     assert cluster.link.states() == {}
+
+
+def reads_of_the_profile(cluster: Beside) -> int:
+    """How often the API server has been asked for a ConfigMap since it started, by its own count."""
+    token = cluster.world.secrets.tokens["admin"]
+    metrics = cluster.link.run(
+        "curl", "-sSk", "-H", f"Authorization: Bearer {token}", f"{server_url(cluster.world.spec)}/metrics"
+    )
+    counts = (line for line in metrics.splitlines() if line.startswith("apiserver_request_total{"))
+    ours = (line for line in counts if 'resource="configmaps"' in line and 'verb="GET"' in line)
+    return sum(int(float(line.rpartition(" ")[2])) for line in ours)
+
+
+def test_an_api_server_that_was_restarted_is_not_asked_for_the_same_profile_over_and_over(cluster: Beside) -> None:
+    cluster.devlink("up")
+    cluster.world.kill_api()
+    cluster.world.restart_api()
+    cluster.publish(lambda tree: tree["spec"].update(mtu=1400), revision="2")
+    cluster.link.wait_until(
+        lambda: all("mtu 1400" in route for route in cluster.routes()), "it is followed again", limit=60.0
+    )
+    before = reads_of_the_profile(cluster)
+    time.sleep(3)
+    assert reads_of_the_profile(cluster) - before < 10

@@ -142,12 +142,13 @@ def _services_not_told(subject: Subject) -> Iterator[Finding]:
     peers = list(switches(subject.cluster))
     if peers and subject.services and not subject.cluster.calico.services.prefixes:
         cidrs = ",".join(f'{{"cidr":"{prefix}"}}' for prefix in subject.services)
+        group = peers[0].source.partition("/")[0].partition(".")[2]  # in which this cluster's Calico is served
         yield Finding(
             code="DL-SERVICES-NOT-ADVERTISED",
             severity=Severity.WARNING,
             title="The switch knows the way to pods, and none to ClusterIPs.",
             evidence=f"{peers[0].source} peers with {peers[0].address}, and BGPConfiguration has no serviceClusterIPs",
-            fix=_patch("bgpconfigurations.crd.projectcalico.org/default", f'"serviceClusterIPs":[{cidrs}]'),
+            fix=_patch(f"bgpconfigurations.{group}/default", f'"serviceClusterIPs":[{cidrs}]'),
         )
 
 

@@ -9,9 +9,10 @@ from devlink.core.findings import Finding
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, is_within
 
 KNOWN_DEFAULTS = tuple(
-    ipaddress.ip_network(text) for text in ("10.96.0.0/12", "10.43.0.0/16", "10.233.0.0/18", "10.152.183.0/24")
+    ipaddress.ip_network(text)
+    for text in ("10.96.0.0/12", "10.43.0.0/16", "10.233.0.0/18", "10.152.183.0/24", "34.118.224.0/20")
 )
-"""What kubeadm, k3s and RKE2, kubespray and MicroK8s give out of where nobody chose."""
+"""What kubeadm, k3s and RKE2, kubespray, MicroK8s and GKE give out of where nobody chose."""
 SHORTEST_GUESS = {4: 12, 6: 108}
 """Prefix lengths, by IP version: Kubernetes itself allows no larger IPv6 range, and no common default is larger."""
 LIKELY = {4: 16, 6: 112}

@@ -131,6 +131,8 @@ def test_a_full_mesh_is_told_and_warned_of_only_where_it_is_large() -> None:
 def test_a_switch_that_does_not_know_the_services_is_a_finding_until_it_does() -> None:
     told = there(networks.network_e(), "DL-SERVICES-NOT-ADVERTISED")
     assert """'{"spec":{"serviceClusterIPs":[{"cidr":"10.96.0.0/12"}]}}'""" in told.fix
+    group = told.evidence.partition("/")[0].removeprefix("bgppeers.")
+    assert f"bgpconfigurations.{group} default" in told.fix, "in the group by which this cluster's Calico is served"
     spec = {"asNumber": 64512, "nodeToNodeMeshEnabled": False, "serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]}
     told_them = [
         *without(networks.network_e(), "BGPConfiguration"),
