@@ -40,7 +40,7 @@ class Agent:
         self._supervisor = supervisor
         self._refresher = refresher
         self._asking: dict[asyncio.Task[Any], str] = {}
-        """Each `Up` that still waits for its profile, with what it was asked for."""
+        """Each `Up` that still waits for its profile, with what it was asked for; empty for the default."""
         self.stop = asyncio.Event()
         self.caller_gone = asyncio.Event()
         self.server = Server(
@@ -135,7 +135,7 @@ class Agent:
         await self._supervisor.look()
         shown: Mapping[str, Any] = {}
         while call.more:
-            status = self._supervisor.status()
+            status = self._shown()
             if _without_times(status) != _without_times(shown):
                 await caller.send({"status": status})
                 shown = status
@@ -144,7 +144,10 @@ class Agent:
                     await self._supervisor.changed()
             except TimeoutError:
                 await self._supervisor.look()
-        return {"status": self._supervisor.status()}
+        return {"status": self._shown()}
+
+    def _shown(self) -> Mapping[str, Any]:
+        return {**self._supervisor.status(), "asking": list(self._asking.values())}
 
     async def _stop(self, _: Session, __: Call) -> Mapping[str, Any]:
         if not self._supervisor.is_idle:

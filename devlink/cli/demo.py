@@ -41,16 +41,14 @@ def demo(shell: bool, real: bool) -> int:
     from devlink.lab import available, demo_real
     from devlink.lab import demo as story
 
-    if shell and real:
-        raise click.UsageError("--shell and --real do not go together.")
-
     reason = available()
     if reason is not None:
         raise HelperError("The demo cannot run here.", why=f"{reason}.")
     terminal = Terminal()
+    told = demo_real if real else story
     if shell:
-        story.shell(terminal)
+        story.shell(terminal, told.prepared(terminal))
         return 0
-    (demo_real if real else story).run(terminal)
+    told.run(terminal)
     click.echo("\n" + click.style("Every step was true.", bold=True))
     return 0

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -10,6 +13,9 @@ from devlink.errors import UsageError, reason
 
 MAX_FILE = 1024 * 1024
 """Octets of a file with CA certificates."""
+KEYRING_SLOW = 2.0
+"""Seconds after which we say what we wait for."""
+_TO_SIGN_IN = "To sign in: devlink login SERVER"
 
 
 @click.command()
@@ -40,7 +46,8 @@ def login(
     storage = Storage.FILE if insecure_storage else Storage.KEYRING
     made = Login(name=called, server=url, ca=ca, storage=storage)
     user = asyncio.run(signing_in.whoami(logins.access_with(made, token), os.environ))
-    logins.keep(made, token)
+    with _told_if_slow():
+        logins.keep(made, token)
     who = f" as {user}" if user else ""
     place = f"in plain text in {logins.folder()}" if insecure_storage else "in the keyring"
     click.echo(f"Signed in to {called}{who}. The token is kept {place}.", err=True)
@@ -58,19 +65,34 @@ def logout(name: str | None) -> int:
         raise UsageError(
             "Which login is meant?" if known else "There is no login.",
             why=f"Logins: {', '.join(known)}." if known else "",
-            next_step="Name one: devlink logout NAME" if known else "",
+            next_step="Name one: devlink logout NAME" if known else _TO_SIGN_IN,
         )
     found = logins.find(name if name is not None else known[0])
     if found is None:
         raise UsageError(
             "There is no login of that name.",
             why=f"Logins: {', '.join(known)}." if known else "There is none.",
+            next_step="Name one of these: devlink logout NAME" if known else _TO_SIGN_IN,
         )
-    logins.forget(found)
+    with _told_if_slow():
+        logins.forget(found)
     click.echo(
         f"Signed out of {found.name}: the token is gone from this machine; the cluster still knows it.", err=True
     )
     return 0
+
+
+@contextmanager
+def _told_if_slow() -> Iterator[None]:
+    """A keyring that waits for its password shows that in a window, which may be on another screen."""
+    line = "Waiting for the keyring: it may ask for its password in a window."
+    timer = threading.Timer(KEYRING_SLOW, click.echo, (line,), {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _check_free(name: str, server: str) -> None:

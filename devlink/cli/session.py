@@ -222,7 +222,7 @@ def status(watch: bool, output: str) -> int:
     """Show what is up. Exit code: 0 up, 3 nothing is up, 4 degraded."""
     agent = connect(timeout=None if watch else STATUS_LIMIT)
     if agent is None:
-        nothing = {"version": "", "helper": "", "helper_version": "", "sessions": []}
+        nothing = {"version": "", "helper": "", "helper_version": "", "sessions": [], "asking": []}
         return _show_status(nothing, output, is_all=True)
     with agent:
         if not watch:
@@ -263,7 +263,8 @@ def _show_status(data: Mapping[str, Any], output: str, *, is_all: bool = False) 
 
             check_nothing_left()
         if output == "text":
-            click.echo("Nothing is up.")
+            asking = " and ".join(wanted or "the default profile" for wanted in data.get("asking", ()))
+            click.echo(f"Nothing is up yet: `devlink up` still asks for {asking}." if asking else "Nothing is up.")
         return EXIT_NOT_UP
     if output == "text":
         for session in sessions:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from devlink.errors import VerificationError
@@ -139,7 +139,7 @@ class Demo:
         self.tell.heading("The main job")
         self.step(("devlink", "up", self._profile), succeeds, "up, and verified")
 
-    def know_profile(self) -> None:
+    def make_default(self) -> None:
         """Put the profile where `devlink profile list` finds it: a bare `devlink up` then means it."""
         folder = f"{HOME}/.config/devlink/profiles"
         self.world.run(LAPTOP, ["mkdir", "-p", folder], check=True)
@@ -238,7 +238,7 @@ def a_world(tell: Teller, spec: WorldSpec) -> Iterator[World]:
 
 
 @contextmanager
-def _story(tell: Teller) -> Iterator[Demo]:
+def prepared(tell: Teller) -> Iterator[Demo]:
     """A world with the helper running and the profile trusted."""
     with a_world(tell, network_a()) as world:
         demo = Demo(world, tell)
@@ -250,7 +250,7 @@ def _story(tell: Teller) -> Iterator[Demo]:
 
 def run(tell: Teller) -> None:
     """The whole story. Raises VerificationError where a step was not true, HelperError where no world can be built."""
-    with _story(tell) as demo:
+    with prepared(tell) as demo:
         world = demo.world
         before = world.snapshot()
         with world.capture(UPSTREAM) as at_upstream, world.capture(world.spec.dns_pod.name) as at_cluster:
@@ -264,13 +264,13 @@ def run(tell: Teller) -> None:
         demo.no_leak(at_upstream.names, at_cluster.names)
 
 
-def shell(tell: Teller) -> None:
-    """The same up to `devlink up`, then a shell on the laptop; when it ends, `down` and what is different.
+def shell(tell: Teller, begun: AbstractContextManager[Demo]) -> None:
+    """What was `begun`, up to `devlink up`, then a shell on the laptop; when it ends, `down` and what is different.
 
     What the person did meanwhile is theirs: they may have taken it down, or changed the laptop.
     """
-    with _story(tell) as demo:
-        demo.know_profile()
+    with begun as demo:
+        demo.make_default()
         before = demo.world.snapshot()
         demo.up()
         name = demo.world.spec.service_name("web")

@@ -1,5 +1,8 @@
 """The same story with the real parts of a cluster: who publishes, who connects, and an API server that dies."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from devlink.lab.credentials import DEVELOPER, PUBLISHER, server_url
 from devlink.lab.demo import SAY, Demo, Teller, a_world, says, shows, succeeds
 from devlink.lab.rootfs import HOME
@@ -44,6 +47,9 @@ class RealDemo(Demo):
         self.tell.heading("The main job, with no profile file")
         self.step(("devlink", "up"), shows("as it is published now"), "up, verified, and it is this cluster by its CA")
 
+    def make_default(self) -> None:
+        """It is already: the kubeconfig's current context is this cluster."""
+
     def outage(self) -> None:
         """The API server is killed, and what a developer does all day goes on."""
         spec = self.world.spec
@@ -60,8 +66,9 @@ class RealDemo(Demo):
         self.step((*SAY, f"http://{spec.service_name('web')}"), says(web.endpoints[0]), promise)
 
 
-def run(tell: Teller) -> None:
-    """The whole story. Raises VerificationError where a step was not true, HelperError where no world can be built."""
+@contextmanager
+def prepared(tell: Teller) -> Iterator[RealDemo]:
+    """A world with the profile published, fetched and trusted, and the helper running."""
     tell.note(
         "Starting etcd, kube-apiserver, kube-controller-manager, two kube-proxies and CoreDNS: five to ten seconds."
     )
@@ -73,14 +80,21 @@ def run(tell: Teller) -> None:
         demo.developer()
         with demo.helper():
             demo.trust()
-            before = world.snapshot()
-            with world.capture(UPSTREAM) as at_upstream, world.capture(world.spec.dns_pod.name) as at_cluster:
-                demo.up()
-                demo.use()
-                demo.ordinary()
-                demo.status()
-                demo.outage()
-                demo.down()
-            demo.same(before)
+            yield demo
+
+
+def run(tell: Teller) -> None:
+    """The whole story. Raises VerificationError where a step was not true, HelperError where no world can be built."""
+    with prepared(tell) as demo:
+        world = demo.world
+        before = world.snapshot()
+        with world.capture(UPSTREAM) as at_upstream, world.capture(world.spec.dns_pod.name) as at_cluster:
+            demo.up()
+            demo.use()
             demo.ordinary()
-            demo.no_leak(at_upstream.names, at_cluster.names)
+            demo.status()
+            demo.outage()
+            demo.down()
+        demo.same(before)
+        demo.ordinary()
+        demo.no_leak(at_upstream.names, at_cluster.names)

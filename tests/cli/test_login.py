@@ -3,13 +3,14 @@
 import hashlib
 import io
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
 
-from devlink.cli import root
+from devlink.cli import login, root
 from devlink.cluster import credentials, logins
 from devlink.cluster.contexts import choose_access
 from devlink.cluster.logins import Storage
@@ -210,3 +211,29 @@ def test_logout_says_which_logins_there_are(cluster: Talker, wallet: Wallet, run
         assert "a, b" in err
     assert run("logout", "a")[0] == 0
     assert logins.names() == ("b",)
+
+
+def test_a_keyring_that_makes_one_wait_is_said_to(
+    cluster: Talker, wallet: Wallet, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = threading.Event()
+    monkeypatch.setattr(login, "KEYRING_SLOW", 0.01)
+    monkeypatch.setattr(click, "echo", watched(click.echo, "window", said))
+    monkeypatch.setattr(wallet, "set_password", lambda *_: said.wait(5))
+    code, _, err = run("login", cluster.url, "--ca-hash", PIN, "--token-stdin", stdin=TOKEN)
+    assert code == 0
+    assert "Waiting for the keyring" in err
+    assert said.is_set()
+    monkeypatch.setattr(login, "KEYRING_SLOW", 60.0)
+    assert "Waiting" not in run("logout")[2], "one that answers at once"
+
+
+def watched(echo: Callable[..., None], word: str, seen: threading.Event) -> Callable[..., None]:
+    """`echo`, and `seen` once it said `word`."""
+
+    def told(line: str, **named: bool) -> None:
+        echo(line, **named)
+        if word in line:
+            seen.set()
+
+    return told

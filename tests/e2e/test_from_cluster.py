@@ -315,7 +315,10 @@ def test_a_down_ends_an_up_that_still_asks_its_cluster(cluster: Beside) -> None:
     cluster.forget()
     with cluster.world.paused_api():
         asking = cluster.link.start("up", env={"KUBECONFIG": cluster.kubeconfig(DEVELOPER)})
-        cluster.link.wait_until(lambda: cluster.link.pids("agent"), "the agent runs")
+        cluster.link.wait_until(
+            lambda: "still asks for the default profile" in cluster.link.devlink("status").stdout,
+            "it says what it does",
+        )
         cluster.link.wait_until(lambda: "is down" in cluster.link.devlink("down").stderr, "it is taken down")
         code, said = cluster.link.await_end(asking)
     assert code == 3

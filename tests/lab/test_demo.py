@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,20 @@ def test_the_shell_of_the_demo_ends_as_before_whatever_was_typed(typed: str, pro
     assert "Error" not in said
     if "devlink up" in typed:
         assert said.count(" is up (") == 2, "a bare `devlink up` means the world's profile"
+
+
+@pytest.mark.cluster
+def test_the_shell_of_the_demo_with_the_real_parts_is_a_developers() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("devlink"), "demo", "--shell", "--real"],
+        input="kubectl auth whoami; devlink status; devlink down; devlink up\n",
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert re.search(r"Username\s+developer\b", said)
+    assert said.count(" is up (") == 2
+    assert "✓ exactly as before" in done.stdout
 
 
 @pytest.mark.system
