@@ -111,7 +111,7 @@ READS = (
         paths=("/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1beta1/servicecidrs"),
         keep=_SPEC,
     ),
-    _calico("ippools"),
+    _calico("ippools", {"metadata": _LABELLED, "spec": ALL}),
     _calico("blockaffinities", _BLOCK),
     _calico("bgpconfigurations"),
     _calico("bgppeers"),

@@ -18,16 +18,17 @@ from devlink.cluster.discovery.objects import (
     texts,
 )
 from devlink.cluster.discovery.selectors import Selector, parse_selector
-from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork
 
 DEFAULT_AS = 64512
 """BGPConfiguration `asNumber`, where none is given."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
 WORKLOAD = "Workload"
 """The use of an IPPool that gives addresses to pods."""
-
-
 MTU_KEYS = ("ipipMTU", "vxlanMTU", "vxlanMTUV6", "wireguardMTU", "wireguardMTUV6")
 """Of FelixConfiguration; 0 leaves it to Calico."""
+WIREGUARD = {4: "wireguardEnabled", 6: "wireguardEnabledV6"}
+"""Of FelixConfiguration, by IP version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Pool:
     """Always, CrossSubnet or Never."""
     vxlan: str
     nat_outgoing: bool
+    is_operators: bool
+    """The Tigera operator keeps it as its Installation says, and takes changes of others back."""
     is_disabled: bool
     """No new address is given out of it; those that were stay in use."""
     source: str
@@ -81,11 +84,14 @@ class Calico:
     has_mesh: bool
     """Every node speaks BGP with every other."""
     as_number: str
+    configuration: str
+    """The BGPConfiguration `default`; empty where none is there, and Calico's defaults hold."""
     services: Declared
     """`serviceClusterIPs`: what BGP tells the network's routers."""
     overlay_mtus: dict[str, int]
     """Octets, by FelixConfiguration's key."""
-    has_wireguard: bool
+    wireguard: frozenset[int]
+    """IP versions between whose addresses of nodes WireGuard is on."""
     has_ebpf: bool
     external_nodes: tuple[str, ...]
     """Prefixes of hosts outside that may send IPIP and VXLAN (`externalNodesList`)."""
@@ -95,19 +101,24 @@ def read_calico(objects: Objects) -> Calico:
     """All that Calico's objects say."""
     bgp = _named_default(objects, "BGPConfiguration")
     felix = _named_default(objects, "FelixConfiguration")
+    pools = objects.of("IPPool", *CALICO)
     affinities = objects.of("BlockAffinity", *CALICO) or objects.of("IPAMBlock", *CALICO)
+    for_others = Cover(
+        prefix for item in pools if not _is_for_pods(item) for prefix in objects.prefixes(item, _cidr(item))
+    )
     ranges = [text(item, "cidr") for item in mappings(bgp, "spec", "serviceClusterIPs")]
     mtus = {key: number(felix, "spec", key) for key in MTU_KEYS}
     return Calico(
-        pools=tuple(pool for item in objects.of("IPPool", *CALICO) for pool in _pool(objects, item)),
-        blocks=tuple(block for item in affinities for block in _block(objects, item)),
+        pools=tuple(pool for item in pools if _is_for_pods(item) for pool in _pool(objects, item)),
+        blocks=tuple(b for item in affinities for b in _block(objects, item) if for_others.find(b.prefix) is None),
         blocks_source=resource_of(affinities[0]) if affinities else "",
         peers=tuple(peer for item in objects.of("BGPPeer", *CALICO) for peer in _peer(objects, item)),
         has_mesh=flag(bgp, "spec", "nodeToNodeMeshEnabled") is not False,
         as_number=_as_number(bgp, "spec", "asNumber") or str(DEFAULT_AS),
+        configuration=source_of(bgp) if bgp else "",
         services=objects.declared(bgp, ranges),
         overlay_mtus={key: value for key, value in mtus.items() if value},
-        has_wireguard=bool(flag(felix, "spec", "wireguardEnabled") or flag(felix, "spec", "wireguardEnabledV6")),
+        wireguard=frozenset(version for version, key in WIREGUARD.items() if flag(felix, "spec", key)),
         has_ebpf=bool(flag(felix, "spec", "bpfEnabled")),
         external_nodes=texts(felix, "spec", "externalNodesList"),
     )
@@ -118,10 +129,13 @@ def _named_default(objects: Objects, kind: str) -> Object:
     return next((item for item in objects.of(kind, *CALICO) if name_of(item) == "default"), {})
 
 
-def _pool(objects: Objects, item: Object) -> list[Pool]:
+def _is_for_pods(item: Object) -> bool:
+    """Others have the addresses of tunnels, or of Services of type LoadBalancer."""
     uses = texts(item, "spec", "allowedUses")
-    if uses and WORKLOAD not in uses:
-        return []  # addresses of tunnels, or of Services of type LoadBalancer
+    return not uses or WORKLOAD in uses
+
+
+def _pool(objects: Objects, item: Object) -> list[Pool]:
     source = source_of(item)
     return [
         Pool(
@@ -130,6 +144,7 @@ def _pool(objects: Objects, item: Object) -> list[Pool]:
             ipip=text(item, "spec", "ipipMode") or "Never",
             vxlan=text(item, "spec", "vxlanMode") or "Never",
             nat_outgoing=bool(flag(item, "spec", "natOutgoing")),
+            is_operators=text(item, "metadata", "labels", MANAGED_BY) == "tigera-operator",
             is_disabled=bool(flag(item, "spec", "disabled") or dig(item, "metadata", "deletionTimestamp")),
             source=source,
             resource=resource_of(item),

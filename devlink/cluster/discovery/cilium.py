@@ -31,6 +31,8 @@ class Cilium:
     blocks: Mapping[str, tuple[IPNetwork, ...]]
     """Pod prefixes by the node's name, of its CiliumNode."""
     blocks_source: str
+    is_chained: bool
+    """It stands behind another CNI, which gives out the addresses (`cni-chaining-mode`)."""
     tunnel: str
     """vxlan or geneve; empty where it routes natively."""
     has_wireguard: bool
@@ -61,6 +63,7 @@ def read_cilium(objects: Objects) -> Cilium:
         pools=objects.declared(item, ranges if pooled else (), "cluster-pool"),
         blocks={name: prefixes for name, prefixes in blocks.items() if prefixes},
         blocks_source=resource_of(members[0]) if members else "",
+        is_chained=text(data, "cni-chaining-mode") not in ("", "none"),
         tunnel=_tunnel(data) if item else "",
         has_wireguard=bool(flag(data, "enable-wireguard")),
         mtu=number(data, "mtu") or None,

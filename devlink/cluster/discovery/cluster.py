@@ -1,25 +1,17 @@
 """All that the objects say, side by side and typed: what the facts of a profile are chosen from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from devlink.cluster.discovery import kubernetes
 from devlink.cluster.discovery.calico import Calico, read_calico
 from devlink.cluster.discovery.cilium import Cilium, read_cilium
+from devlink.cluster.discovery.cni import Cni, is_disproved, networks_of, traces_of
 from devlink.cluster.discovery.flannel import Flannel, read_flannel
 from devlink.cluster.discovery.kubernetes import ClusterNode, DnsConfig, DnsService, KubeProxy, LivePod
 from devlink.cluster.discovery.objects import Declared, Objects
 from devlink.core.prefixes import IPAddress
 from devlink.core.reserved import objection_to_address
-
-
-class Cni(Enum):
-    """Who gives pods their addresses and moves their packets."""
-
-    CALICO = "Calico"
-    FLANNEL = "flannel"
-    CILIUM = "Cilium"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +22,14 @@ class Cluster:
     calico: Calico
     flannel: Flannel
     cilium: Cilium
+    cni: Cni
+    """The one that runs."""
+    left_behind: tuple[Cni, ...]
+    """Others, of which objects are there while no pod that runs has an address of theirs."""
     kube_proxy: KubeProxy | None
     pods: tuple[LivePod, ...]
-    pod_endpoints: tuple[IPAddress, ...]
-    """Addresses behind Services that are pods'."""
+    pod_addresses: tuple[IPAddress, ...]
+    """That some pods have at this moment, of a network of their own or of an underlay's LAN."""
     cluster_ips: tuple[tuple[IPAddress, str], ...]
     """In use, with their Services; that of `kubernetes` first."""
     service_cidrs: tuple[Declared, ...]
@@ -56,40 +52,28 @@ class Cluster:
         """A node that is silent forwards nothing."""
         return tuple(node for node in self.nodes if node.is_ready)
 
-    @property
-    def cni(self) -> Cni:
-        """By the first of these traces; Canal has Calico's pools and flannel's network, and no block of Calico's."""
-        traces = (
-            (Cni.CALICO, bool(self.calico.blocks)),
-            (Cni.FLANNEL, self.flannel.runs),
-            (Cni.CILIUM, self.cilium.is_there),
-            (Cni.CALICO, bool(self.calico.pools) or any(node.has_calico for node in self.nodes)),
-        )
-        return next((cni for cni, seen in traces if seen), Cni.UNKNOWN)
-
-    @property
-    def pod_addresses(self) -> tuple[IPAddress, ...]:
-        """Addresses that some pods have at this moment, of a network of their own or of an underlay's LAN."""
-        of_nodes = {address for node in self.nodes for address in (*node.reported, *node.addresses.values())}
-        of_nodes |= {address for pod in self.pods if pod.on_host_network for address in pod.addresses}
-        of_pods = [address for pod in self.pods for address in pod.addresses]
-        found = dict.fromkeys((*of_pods, *self.pod_endpoints))
-        return tuple(address for address in found if address not in of_nodes and not objection_to_address(address))
-
 
 def read_cluster(objects: Objects) -> Cluster:
     """All that the objects say."""
     nodes = kubernetes.read_nodes(objects)
+    pods = kubernetes.read_pods(objects)
+    in_use = tuple(_pod_addresses(nodes, pods, kubernetes.read_pod_endpoints(objects)))
+    calico, flannel, cilium = read_calico(objects), read_flannel(objects, nodes), read_cilium(objects)
+    traces = traces_of(calico, flannel, cilium, nodes)
+    left = [cni for cni in traces if is_disproved(networks_of(cni, calico, flannel, cilium, nodes), in_use)]
+    running = [cni for cni in traces if cni not in left]
     manager = "kube-controller-manager"
     ca, ca_source = kubernetes.read_ca(objects)
     return Cluster(
         nodes=nodes,
-        calico=read_calico(objects),
-        flannel=read_flannel(objects, nodes),
-        cilium=read_cilium(objects),
+        calico=calico,
+        flannel=flannel,
+        cilium=cilium,
+        cni=(*running, *traces, Cni.UNKNOWN)[0],
+        left_behind=tuple(left) if running else (),
         kube_proxy=kubernetes.read_kube_proxy(objects),
-        pods=kubernetes.read_pods(objects),
-        pod_endpoints=kubernetes.read_pod_endpoints(objects),
+        pods=pods,
+        pod_addresses=in_use,
         cluster_ips=kubernetes.read_cluster_ips(objects),
         service_cidrs=kubernetes.read_service_cidrs(objects),
         kubeadm_pods=kubernetes.read_kubeadm(objects, "podSubnet"),
@@ -105,3 +89,13 @@ def read_cluster(objects: Objects) -> Cluster:
         ca=ca,
         ca_source=ca_source,
     )
+
+
+def _pod_addresses(
+    nodes: Iterable[ClusterNode], pods: Iterable[LivePod], endpoints: Iterable[IPAddress]
+) -> Iterable[IPAddress]:
+    """The pods' own ones, and what is behind Services, less what is of the nodes' network."""
+    of_nodes = {address for node in nodes for address in (*node.reported, *node.addresses.values())}
+    of_nodes |= {address for pod in pods if pod.on_host_network for address in pod.addresses}
+    found = dict.fromkeys((*(address for pod in pods for address in pod.addresses), *endpoints))
+    return (address for address in found if address not in of_nodes and not objection_to_address(address))

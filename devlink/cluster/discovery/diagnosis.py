@@ -1,19 +1,22 @@
 """What will not work, or not as people expect, before anyone tries: a table of checks over a cluster."""
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from devlink.cluster.discovery.calico import Pool
-from devlink.cluster.discovery.cluster import Cluster, Cni
+from devlink.cluster.discovery.calico import Peer, Pool
+from devlink.cluster.discovery.cluster import Cluster
+from devlink.cluster.discovery.cni import Cni
 from devlink.cluster.discovery.dns import node_local_servers
-from devlink.cluster.discovery.gateways import has_reflectors, switches
+from devlink.cluster.discovery.gateways import has_reflectors, silent_reflectors, speakers, switches
 from devlink.cluster.discovery.overlay import NEVER
 from devlink.cluster.discovery.pods import pools_in_use
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import IPNetwork, is_within, overlap
 
+MAX_FIXES = 8
+"""Commands in one fix."""
 MESH_LIMIT = 100
 """Nodes above which Calico's documentation asks for route reflectors."""
 RESTART = "kubectl -n kube-system rollout restart daemonset kube-proxy"
@@ -44,17 +47,30 @@ def _overlay_always(subject: Subject) -> Iterator[Finding]:
     if subject.cluster.cni is not Cni.CALICO:
         return
     for key, device, mode_of in (("ipipMode", "tunl0", _ipip), ("vxlanMode", "vxlan.calico", _vxlan)):
-        pools = [pool for pool in pools_in_use(subject.cluster) if mode_of(pool) == "Always"]
+        # IPv6 has no such check.
+        in_use = [pool for pool in pools_in_use(subject.cluster) if pool.prefix.version == 4]
+        pools = [pool for pool in in_use if mode_of(pool) == "Always"]
         if pools:
-            patch = _patch(pools[0].source, f'"{key}":"CrossSubnet"')
             yield Finding(
                 code="DL-R4-OVERLAY",
                 severity=Severity.WARNING,
                 title="Through a gateway, pods on other nodes are silent where these check reverse paths strictly.",
                 evidence=f"{key} Always in {listed(pool.source for pool in pools)}: packets from outside come out of "
                 f"{device}, and their way back is another link; rp_filter=1 drops them",
-                fix=f"{patch}; or on each node: sysctl -w net.ipv4.conf.{device.replace('.', '/')}.rp_filter=2",
+                fix=f"{_across_subnets(pools, key)}; or on each node: "
+                f"sysctl -w net.ipv4.conf.{device.replace('.', '/')}.rp_filter=2",
             )
+
+
+def _across_subnets(pools: Iterable[Pool], key: str) -> str:
+    """How to have only those packets encapsulated that cross a router."""
+    by_operator = [str(pool.prefix) for pool in pools if pool.is_operators]
+    by_hand = [_patch(pool.source, f'"{key}":"CrossSubnet"') for pool in pools if not pool.is_operators]
+    overlay = {"ipipMode": "IPIPCrossSubnet", "vxlanMode": "VXLANCrossSubnet"}[key]
+    edit = (
+        f"kubectl edit installation default: encapsulation: {overlay} in calicoNetwork.ipPools, {listed(by_operator)}"
+    )
+    return "; ".join(by_hand + [edit] * bool(by_operator))
 
 
 def _ipip(pool: Pool) -> str:
@@ -133,7 +149,8 @@ def _full_mesh(subject: Subject) -> Iterator[Finding]:
             code="DL-FULL-MESH",
             severity=Severity.WARNING if large else Severity.INFO,
             title="Every node speaks BGP with every other: there is no route reflector, and any node is a gateway.",
-            evidence=f"BGPConfiguration default: nodeToNodeMeshEnabled, {len(cluster.nodes)} nodes",
+            evidence=f"{cluster.calico.configuration or 'no BGPConfiguration'}: the node-to-node mesh is on, "
+            f"{len(cluster.nodes)} nodes",
             fix=f"above {MESH_LIMIT} nodes Calico asks for route reflectors" if large else "",
         )
 
@@ -142,29 +159,66 @@ def _services_not_told(subject: Subject) -> Iterator[Finding]:
     peers = list(switches(subject.cluster))
     if peers and subject.services and not subject.cluster.calico.services.prefixes:
         cidrs = ",".join(f'{{"cidr":"{prefix}"}}' for prefix in subject.services)
-        group = peers[0].source.partition("/")[0].partition(".")[2]  # in which this cluster's Calico is served
+        change = f'"serviceClusterIPs":[{cidrs}]'
+        configuration = subject.cluster.calico.configuration
         yield Finding(
             code="DL-SERVICES-NOT-ADVERTISED",
             severity=Severity.WARNING,
             title="The switch knows the way to pods, and none to ClusterIPs.",
             evidence=f"{peers[0].source} peers with {peers[0].address}, and BGPConfiguration has no serviceClusterIPs",
-            fix=_patch(f"bgpconfigurations.{group}/default", f'"serviceClusterIPs":[{cidrs}]'),
+            fix=_patch(configuration, change) if configuration else _create_configuration(peers[0], change),
         )
 
 
+def _create_configuration(peer: Peer, change: str) -> str:
+    """The command that makes the BGPConfiguration that is not there, in the group by which this Calico is served."""
+    group = peer.source.partition("/")[0].partition(".")[2]
+    version = {"projectcalico.org": "v3", "crd.projectcalico.org": "v1"}[group]
+    tree = f'{{"apiVersion":"{group}/{version}","kind":"BGPConfiguration","metadata":{{"name":"default"}},"spec":'
+    return f"echo '{tree}{{{change}}}}}' | kubectl create -f -"
+
+
 def _next_hop_is_the_reflector(subject: Subject) -> Iterator[Finding]:
-    """R2 once more: where only some nodes speak with the switch, it sends everything to those."""
-    for peer in switches(subject.cluster):
-        speaks = {n.name for n in subject.cluster.nodes if peer.node in ("", n.name) and peer.nodes(n.labels)}
-        if not peer.keeps_next_hop and 0 < len(speaks) < len(subject.cluster.nodes):
-            yield Finding(
-                code="DL-BGP-NEXT-HOP",
-                severity=Severity.WARNING,
-                title="The switch may send packets for every pod to the route reflectors instead of the pod's node.",
-                evidence=f"{peer.source}: {peer.address} peers with {listed(sorted(speaks))} alone, and in a "
-                "multihop session their own address is the next hop",
-                fix=_patch(peer.source, '"nextHopMode":"Keep"'),
-            )
+    """R2 once more: where some nodes speak with no switch, it sends what is theirs to those that do."""
+    cluster = subject.cluster
+    speak = {peer.source: [node.name for node in speakers(cluster, peer)] for peer in switches(cluster)}
+    changing = [peer for peer in switches(cluster) if not peer.keeps_next_hop]
+    mute = {node.name for node in cluster.nodes}.difference(*speak.values())
+    if changing and mute:
+        told = sorted({name for peer in changing for name in speak[peer.source]})
+        yield Finding(
+            code="DL-BGP-NEXT-HOP",
+            severity=Severity.WARNING,
+            title="The switch may send packets for every pod to the route reflectors instead of the pod's node.",
+            evidence=f"{listed(peer.source for peer in changing)}: {listed({str(peer.address) for peer in changing})} "
+            f"peers with {listed(told)} alone, and in a multihop session their own address is the next hop",
+            fix="; ".join(_patch(peer.source, '"keepOriginalNextHop":true') for peer in changing[:MAX_FIXES]),
+        )
+
+
+def _left_behind(subject: Subject) -> Iterator[Finding]:
+    cluster = subject.cluster
+    if cluster.left_behind:
+        names = " and ".join(cni.value for cni in cluster.left_behind)
+        yield Finding(
+            code="DL-CNI-LEFT",
+            severity=Severity.INFO,
+            title=f"Objects of {names} are there, and pods have addresses of {cluster.cni.value}: it was believed.",
+            evidence=f"addresses in use: {listed(cluster.pod_addresses)}",
+            fix=f"remove what is left of {names} where it no longer runs",
+        )
+
+
+def _silent_reflectors(subject: Subject) -> Iterator[Finding]:
+    silent = silent_reflectors(subject.cluster)
+    if silent:
+        yield Finding(
+            code="DL-REFLECTOR-NOT-READY",
+            severity=Severity.WARNING,
+            title="Route reflectors that are not ready are no gateways of this profile.",
+            evidence=listed(silent),
+            fix="discover and publish again when they are: kubectl get nodes",
+        )
 
 
 def _nat_outgoing(subject: Subject) -> Iterator[Finding]:
@@ -250,6 +304,7 @@ def _without_kube_proxy(cluster: Cluster) -> bool:
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _no_snat,
     _cluster_ips_refused,
+    _silent_reflectors,
     _overlay_always,
     _invalid_drop,
     _next_hop_is_the_reflector,
@@ -260,6 +315,7 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _nat_outgoing,
     _external_nodes,
     _disabled_pools,
+    _left_behind,
     _node_local_dns,
     _collisions,
 )

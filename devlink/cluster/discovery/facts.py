@@ -24,6 +24,8 @@ class Fact(Generic[T]):
     source: str
     is_guess: bool = False
     """Worked out from what is in use, not said by anyone."""
+    is_sum: bool = False
+    """What nodes have now, one by one: a new node will have more."""
 
     @property
     def provenance(self) -> str:

@@ -15,6 +15,8 @@ STEP = 10
 """Between two priorities, so that a person can put one in between."""
 MAX_GATEWAYS = 16
 """Of one kind and family; a laptop uses the first that is healthy on its link."""
+NO_MACHINES = {"type": ("virtual-kubelet", "kwok"), "eks.amazonaws.com/compute-type": ("fargate",)}
+"""Labels of nodes that stand for something else: AKS virtual nodes, simulated ones, a pod's own small machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,8 @@ def find_gateways(cluster: Cluster, versions: Iterable[int], given: Sequence[IPA
         peers = [peer for peer in switches(cluster) if peer.address is not None and peer.address.version == version]
         by_address = {peer.address: peer.source for peer in peers if peer.address is not None}
         ours = list(_ranked(sorted(by_address, key=int), SWITCH, 0))
-        reflectors = {n.addresses[version]: source for n, source in _reflectors(cluster) if version in n.addresses}
+        ready = [(node, source) for node, source in _reflectors(cluster) if node.is_ready]
+        reflectors = {node.addresses[version]: source for node, source in ready if version in node.addresses}
         if reflectors:
             ours += _ranked(sorted(reflectors, key=int), REFLECTOR, len(ours))
         else:
@@ -65,7 +68,7 @@ def _ranked(addresses: Sequence[IPAddress], role: str, before: int) -> Iterator[
 def _any_nodes(cluster: Cluster, version: int, before: int) -> Iterator[Forwarder]:
     """Some nodes of each LAN: the first carries everyone until it fails, and the others are as good as one another."""
     lans: dict[IPNetwork, list[IPAddress]] = {}
-    linux = [node for node in cluster.ready_nodes if node.labels.get("kubernetes.io/os", "linux") == "linux"]
+    linux = [node for node in cluster.ready_nodes if _is_linux_machine(node)]
     for address in sorted((node.addresses[version] for node in linux if version in node.addresses), key=int):
         lans.setdefault(lan_of(address), []).append(address)
     in_turn = sorted(
@@ -77,19 +80,26 @@ def _any_nodes(cluster: Cluster, version: int, before: int) -> Iterator[Forwarde
         yield Forwarder(address=address, role=NODE, priority=STEP * (before + 1 + min(rank, 1)))
 
 
+def _is_linux_machine(node: ClusterNode) -> bool:
+    """Others forward nothing for hosts outside: Windows, and nodes that are no machine."""
+    is_virtual = any(node.labels.get(key) in values for key, values in NO_MACHINES.items())
+    return node.labels.get("kubernetes.io/os", "linux") == "linux" and not is_virtual
+
+
 def switches(cluster: Cluster) -> Iterator[Peer]:
     """The BGP peers outside the cluster, in another AS, that some node speaks with: the network's own routers."""
     own = {address for node in cluster.nodes for address in node.addresses.values()}
     for peer in cluster.calico.peers:
         is_foreign = peer.as_number not in ("", cluster.calico.as_number)
         if peer.address is not None and is_foreign and peer.address not in own and (
-            not cluster.nodes or any(_has_peer(node, peer) for node in cluster.nodes)
+            not cluster.nodes or speakers(cluster, peer)
         ):  # fmt: skip
             yield peer
 
 
-def _has_peer(node: ClusterNode, peer: Peer) -> bool:
-    return peer.node in ("", node.name) and peer.nodes(node.labels)
+def speakers(cluster: Cluster, peer: Peer) -> list[ClusterNode]:
+    """The nodes that have this peer."""
+    return [node for node in cluster.nodes if peer.node in ("", node.name) and peer.nodes(node.labels)]
 
 
 def _reflectors(cluster: Cluster) -> Iterator[tuple[ClusterNode, str]]:
@@ -98,16 +108,21 @@ def _reflectors(cluster: Cluster) -> Iterator[tuple[ClusterNode, str]]:
     for peer in cluster.calico.peers:
         if peer.peers is not None:
             chosen = {node.name for node in cluster.nodes if peer.peers(node.labels)}
-            clients = {node.name for node in cluster.nodes if _has_peer(node, peer)} - chosen
+            clients = {node.name for node in speakers(cluster, peer)} - chosen
             if clients:  # those who peer among themselves only are a mesh
                 by_peer |= dict.fromkeys(chosen - by_peer.keys(), peer.source)
-    for node in cluster.ready_nodes:
+    for node in cluster.nodes:
         if node.is_reflector:
             yield node, "nodes (projectcalico.org/RouteReflectorClusterID)"
         elif node.name in by_peer:
             yield node, by_peer[node.name]
 
 
+def silent_reflectors(cluster: Cluster) -> list[str]:
+    """Those of them that are not ready, by name: a node that is silent forwards nothing."""
+    return [node.name for node, _ in _reflectors(cluster) if not node.is_ready]
+
+
 def has_reflectors(cluster: Cluster) -> bool:
     """Whether some ready node reflects routes."""
-    return next(_reflectors(cluster), None) is not None
+    return any(node.is_ready for node, _ in _reflectors(cluster))

@@ -3,6 +3,7 @@
 Read here and judged elsewhere: nothing in this file chooses.
 """
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ NODE_ADDRESSES = {
     6: ("projectcalico.org/IPv6Address", "flannel.alpha.coreos.com/public-ipv6"),
 }
 """Node annotations with the address that other nodes use, by IP version; the first that is there."""
+OLD_KUBELET_CONFIG = re.compile(r"kubelet-config-([0-9]{1,3})\.([0-9]{1,4})")
 VALID_RANGE = re.compile(r"range of valid IPs is ([0-9A-Fa-f:./]{1,80})")
 """What an API server before 1.33 says of a ClusterIP that is out of its range."""
 
@@ -50,6 +52,8 @@ class ClusterNode:
     name: str
     addresses: Mapping[int, IPAddress]
     """By IP version, as the cluster's network uses them."""
+    lans: tuple[IPNetwork, ...]
+    """Those that it is taken to be on: of the netmask that Calico found, else as `lan_of`."""
     reported: frozenset[IPAddress]
     """All that `status.addresses` has."""
     is_ready: bool
@@ -120,11 +124,14 @@ def _node(objects: Objects, item: Object) -> ClusterNode:
     notes = dig(item, "metadata", "annotations")
     ready = [text(one, "status") for one in mappings(item, "status", "conditions") if text(one, "type") == "Ready"]
     labels = [dig(item, "metadata", "labels"), json_in(notes, "projectcalico.org/labels")]
+    addresses = dict(_node_addresses(objects, item))
+    reported = objects.addresses(item, [text(one, "address") for one in _ip_addresses(item)])
     pairs = (pair for found in labels if isinstance(found, dict) for pair in found.items())
     return ClusterNode(
         name=text(item, "metadata", "name"),
-        addresses=dict(_node_addresses(objects, item)),
-        reported=frozenset(objects.addresses(item, [text(one, "address") for one in _ip_addresses(item)])),
+        addresses=addresses,
+        lans=tuple(_lan_of_node(address, notes) for address in dict.fromkeys((*addresses.values(), *reported))),
+        reported=frozenset(reported),
         is_ready=all(status == "True" for status in ready),
         pod_prefixes=objects.prefixes(item, texts(item, "spec", "podCIDRs") or words(text(item, "spec", "podCIDR"))),
         labels={key: value for key, value in pairs if isinstance(value, str)},
@@ -133,6 +140,17 @@ def _node(objects: Objects, item: Object) -> ClusterNode:
         flannel_backend=text(notes, "flannel.alpha.coreos.com/backend-type"),
         source=source_of(item),
     )  # fmt: skip
+
+
+def _lan_of_node(address: IPAddress, notes: object) -> IPNetwork:
+    """Narrower than `lan_of`, where Calico says so: a host's own /32 is no LAN, and of a wider one pods may be part."""
+    noted = text(notes, NODE_ADDRESSES[address.version][0])
+    guess = lan_of(address)
+    with contextlib.suppress(ValueError):
+        told = ipaddress.ip_interface(noted)
+        if told.ip == address and guess.prefixlen < told.network.prefixlen < address.max_prefixlen - 1:
+            return told.network
+    return guess
 
 
 def _ip_addresses(item: Object) -> list[Object]:
@@ -187,13 +205,14 @@ def read_node_argument(objects: Objects, option: str) -> Declared:
 
 
 def _option(arguments: tuple[str, ...], spelled: str) -> str:
-    """The value of `--option=VALUE` or `--option VALUE`."""
+    """The value of `--option=VALUE` or `--option VALUE`; of several, which k3s takes together, a list."""
+    found = []
     for place, argument in enumerate(arguments):
         if argument.startswith(f"{spelled}="):
-            return argument.partition("=")[2]
+            found.append(argument.partition("=")[2])
         if argument == spelled and place + 1 < len(arguments):
-            return arguments[place + 1]
-    return ""
+            found.append(arguments[place + 1])
+    return ",".join(found)
 
 
 def read_valid_range(objects: Objects) -> Declared:
@@ -320,9 +339,10 @@ def read_dns_config(objects: Objects) -> DnsConfig:
 
 
 def _old_kubelet_configs(objects: Objects) -> list[str]:
-    """kubeadm before 1.24 wrote the version into the name."""
+    """kubeadm before 1.24 wrote the version into the name, and left those of older versions there; the newest first."""
     names = (text(item, "metadata", "name") for item in objects.of("ConfigMap", CORE))
-    return [f"kube-system/{name}" for name in names if name.startswith("kubelet-config-")]
+    found = (match for name in names if (match := OLD_KUBELET_CONFIG.fullmatch(name)))
+    return [f"kube-system/{one[0]}" for one in sorted(found, key=lambda one: (int(one[1]), int(one[2])), reverse=True)]
 
 
 def read_ca(objects: Objects) -> tuple[str, str]:

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from devlink.cluster.discovery.cluster import Cluster, Cni
+from devlink.cluster.discovery.cluster import Cluster
+from devlink.cluster.discovery.cni import Cni
 from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.discovery.gateways import switches
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork
 
+OF_NODES = "nodes (spec.podCIDRs)"
 Owned = Mapping[str, Sequence[IPNetwork]]
 """Blocks by the node's name."""
 
@@ -33,7 +35,7 @@ def find_owners(
     networks = tuple(pods)
     if not networks or next(switches(cluster), None) is not None:
         return None, ()
-    owned, source = _owned(cluster)
+    owned, source = given_out(cluster)
     cover = Cover(networks)
     outside: list[IPNetwork] = []
     owners: list[Owner] = []
@@ -57,7 +59,7 @@ def find_owners(
                 fix="kubectl get nodes",
             )
         )
-    if outside:
+    if outside and (owners or source != OF_NODES):  # Kubernetes gives nodes prefixes, whether pods get them or not
         findings.append(
             Finding(
                 code="DL-BLOCK-OUTSIDE",
@@ -71,8 +73,8 @@ def find_owners(
     return Fact(value=tuple(owners), source=source) if owners else None, tuple(findings)
 
 
-def _owned(cluster: Cluster) -> tuple[Owned, str]:
-    """Who owns what, by the CNI's own word where it has one."""
+def given_out(cluster: Cluster) -> tuple[Owned, str]:
+    """Who owns what, by the CNI's own word where it has one, and the source."""
     if cluster.cni is Cni.CALICO:
         blocks: dict[str, list[IPNetwork]] = {}
         for block in cluster.calico.blocks:
@@ -80,7 +82,7 @@ def _owned(cluster: Cluster) -> tuple[Owned, str]:
         return blocks, cluster.calico.blocks_source
     if cluster.cni is Cni.CILIUM and cluster.cilium.blocks:
         return cluster.cilium.blocks, cluster.cilium.blocks_source
-    return {node.name: node.pod_prefixes for node in cluster.nodes if node.pod_prefixes}, "nodes (spec.podCIDRs)"
+    return {node.name: node.pod_prefixes for node in cluster.nodes if node.pod_prefixes}, OF_NODES
 
 
 def _sorted(blocks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from devlink.cluster.discovery.cluster import Cluster, Cni
+from devlink.cluster.discovery.calico import WIREGUARD
+from devlink.cluster.discovery.cluster import Cluster
+from devlink.cluster.discovery.cni import Cni
 from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.discovery.pods import pools_in_use
 
@@ -46,5 +48,6 @@ def _calico(cluster: Cluster) -> Iterator[Fact[int]]:
         if pool.vxlan != NEVER:
             key, usual = ("vxlanMTU", 1450) if pool.prefix.version == 4 else ("vxlanMTUV6", 1430)
             yield Fact(value=told.get(key, usual), source=f"{pool.source} (vxlanMode {pool.vxlan})")
-    if cluster.calico.has_wireguard:
-        yield Fact(value=told.get("wireguardMTU", 1440), source="felixconfigurations/default (wireguardEnabled)")
+    for version, (key, usual) in {4: ("wireguardMTU", 1440), 6: ("wireguardMTUV6", 1420)}.items():
+        if version in cluster.calico.wireguard:
+            yield Fact(value=told.get(key, usual), source=f"felixconfigurations/default ({WIREGUARD[version]})")

@@ -6,53 +6,62 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from devlink.cluster.discovery.calico import Pool
-from devlink.cluster.discovery.cluster import Cluster, Cni
+from devlink.cluster.discovery.cluster import Cluster
+from devlink.cluster.discovery.cni import Cni, is_disproved
 from devlink.cluster.discovery.facts import Fact, Prefixes, Source, choose, declared, without_nested
 from devlink.cluster.discovery.kubernetes import lan_of
+from devlink.cluster.discovery.nodes import OF_NODES, Owned, given_out
 from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
-from devlink.core.prefixes import Cover, IPNetwork, collapse, span
+from devlink.core.prefixes import Cover, IPNetwork, PrefixTable, collapse, span
 
-OF_NODES = "nodes (spec.podCIDRs)"
 MAX_GUESSED = 64
 """Prefixes that a guess may have."""
+SITE = {4: 16, 6: 48}
+"""Length of the prefix of a data centre or a cloud's private network, by IP version; no longer one is taken for it."""
 
 
 def find_pods(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
     """The pod networks; an empty value where pods live in the nodes' own LAN, None where nothing is known."""
     # Live pods, and blocks that were given out, show whether a declaration is kept to.
-    witnesses = (*cluster.pod_addresses, *(block.prefix.network_address for block in cluster.calico.blocks))
-
-    def is_disproved(prefixes: Sequence[IPNetwork]) -> bool:
-        cover = Cover(prefixes)
-        return bool(witnesses) and all(cover.find_address(address) is None for address in witnesses)
-
-    fact, findings = choose("pods", SOURCES, cluster, is_disproved)
+    owned, source = given_out(cluster)
+    blocks = () if source == OF_NODES else tuple(block for mine in owned.values() for block in mine)
+    witnesses = (*cluster.pod_addresses, *(block.network_address for block in blocks))
+    fact, findings = choose("pods", SOURCES, cluster, lambda prefixes: is_disproved(prefixes, witnesses))
     if fact is None:
         return None, findings
     if not fact.value:
         return fact, (*findings, _underlay(fact.source))
-    if fact.source == OF_NODES:
-        findings = (*findings, _grows(fact.value))
+    fact = replace(fact, value=without_nested(fact.value))
     node_lan = NodeLan(cluster)
-    prefixes = without_nested(fact.value)
-    beside = [prefix for prefix in prefixes if not node_lan.holds(prefix)]
-    if len(beside) == len(prefixes):
-        return replace(fact, value=prefixes), findings
-    lan = [prefix for prefix in prefixes if prefix not in beside]
-    source = fact.source if beside else f"{fact.source}, and that is the nodes' own LAN"
-    findings = (*findings, _underlay(f"{listed(lan)} by {fact.source} holds addresses of nodes"))
-    return Fact(value=tuple(beside), source=source, is_guess=fact.is_guess), findings
+    lan = [prefix for prefix in fact.value if node_lan.holds(prefix)]
+    if lan:
+        beside = tuple(prefix for prefix in fact.value if prefix not in lan)
+        routed = _routed(owned, lan, node_lan)
+        if routed:  # a network so wide that the nodes are in it, too: no laptop could reach them if it went to pods
+            fact = replace(fact, value=beside + routed, source=f"{fact.source}, what nodes have of it", is_sum=True)
+        else:
+            findings = (*findings, _underlay(f"{listed(lan)} by {fact.source} holds addresses of nodes"))
+            said = fact.source if beside else f"{fact.source}, and that is the nodes' own LAN"
+            fact = replace(fact, value=beside, source=said)
+    return fact, (*findings, _grows(fact)) if fact.is_sum and fact.value else findings
+
+
+def _routed(owned: Owned, lan: Sequence[IPNetwork], node_lan: "NodeLan") -> tuple[IPNetwork, ...]:
+    """Of networks that hold nodes, the blocks that nodes have for their pods."""
+    around = Cover(lan)
+    mine = (block for blocks in owned.values() for block in blocks)
+    return collapse(block for block in mine if around.find(block) is not None and not node_lan.holds(block))
 
 
 def pools_in_use(cluster: Cluster) -> tuple[Pool, ...]:
     """Calico's pools that are enabled, or that are not and still have blocks."""
     if not any(pool.is_disabled for pool in cluster.calico.pools):
         return cluster.calico.pools
-    disabled = Cover(pool.prefix for pool in cluster.calico.pools if pool.is_disabled)
-    busy = {disabled.find(block.prefix) for block in cluster.calico.blocks}
-    return tuple(p for p in cluster.calico.pools if not p.is_disabled or disabled.find(p.prefix) in busy)
+    table = PrefixTable((pool.prefix, pool.prefix) for pool in cluster.calico.pools)
+    busy = {prefix for block in cluster.calico.blocks for prefix in table.around(block.prefix)}
+    return tuple(pool for pool in cluster.calico.pools if not pool.is_disabled or pool.prefix in busy)
 
 
 def _ip_pools(cluster: Cluster) -> Prefixes | None:
@@ -73,7 +82,7 @@ def _cilium_blocks(cluster: Cluster) -> Prefixes | None:
     if cluster.cni is not Cni.CILIUM or not cluster.cilium.blocks:
         return None
     blocks = (prefix for prefixes in cluster.cilium.blocks.values() for prefix in prefixes)
-    return Fact(value=collapse(blocks), source=cluster.cilium.blocks_source)
+    return Fact(value=collapse(blocks), source=cluster.cilium.blocks_source, is_sum=True)
 
 
 def _proxy_cluster_cidr(cluster: Cluster) -> Prefixes | None:
@@ -89,8 +98,10 @@ def _proxy_cluster_cidr(cluster: Cluster) -> Prefixes | None:
 
 def _calico_blocks(cluster: Cluster) -> Prefixes | None:
     """Where the pools may not be read, what has been given out of them."""
+    if cluster.cni is not Cni.CALICO or cluster.calico.pools or not cluster.calico.blocks:
+        return None
     blocks = collapse(block.prefix for block in cluster.calico.blocks)
-    return Fact(value=blocks, source=cluster.calico.blocks_source) if blocks and not cluster.calico.pools else None
+    return Fact(value=blocks, source=cluster.calico.blocks_source, is_sum=True)
 
 
 def _node_prefixes(cluster: Cluster) -> Prefixes | None:
@@ -98,7 +109,7 @@ def _node_prefixes(cluster: Cluster) -> Prefixes | None:
     prefixes = collapse(prefix for node in cluster.nodes for prefix in node.pod_prefixes)
     if cluster.cni is Cni.CALICO or not prefixes:
         return None
-    return Fact(value=prefixes, source=OF_NODES)
+    return Fact(value=prefixes, source=OF_NODES, is_sum=True)
 
 
 def _live_pods(cluster: Cluster) -> Prefixes | None:
@@ -108,7 +119,7 @@ def _live_pods(cluster: Cluster) -> Prefixes | None:
     if not around:
         return None
     node_lan = NodeLan(cluster)
-    beside = [prefix for prefix in around if not node_lan.holds(prefix)]
+    beside = [prefix for prefix in around if not node_lan.holds(prefix) and not node_lan.is_between(prefix)]
     source = f"the addresses of {len(in_use)} running pods"
     if not beside:
         return Fact(value=(), source=f"{source} are of the nodes' own LAN", is_guess=True)
@@ -119,12 +130,12 @@ SOURCES = (
     Source(find=_ip_pools),
     Source(find=_flannel_network),
     Source(find=_cilium_pools),
-    Source(find=_cilium_blocks),
     Source(find=lambda cluster: declared(cluster.kubeadm_pods), is_only_declared=True),
     Source(find=lambda cluster: declared(cluster.node_argument_pods), is_only_declared=True),
     Source(find=lambda cluster: declared(cluster.controller_manager_pods), is_only_declared=True),
     Source(find=_proxy_cluster_cidr, is_only_declared=True),
     Source(find=_calico_blocks),
+    Source(find=_cilium_blocks),
     Source(find=_node_prefixes, is_only_declared=True),
     Source(find=_live_pods),
 )
@@ -135,22 +146,34 @@ class NodeLan:
     """Where the nodes themselves are: what of the network needs no route because it is their LAN."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._nodes = sorted((a.version, int(a)) for node in cluster.nodes for a in node.addresses.values())
+        found = {address for node in cluster.nodes for address in (*node.addresses.values(), *node.reported)}
+        self._addresses = sorted((address.version, int(address)) for address in found)
+        self._lans = Cover(lan for node in cluster.nodes for lan in node.lans)
 
     def holds(self, prefix: IPNetwork) -> bool:
         """Whether a node has an address of `prefix`, or right beside it."""
-        lan = lan_of(prefix.network_address)
-        version, first, last = span(lan if prefix.prefixlen > lan.prefixlen else prefix)
-        place = bisect_left(self._nodes, (version, first))
-        return place < len(self._nodes) and self._nodes[place] <= (version, last)
+        version, first, last = span(prefix)
+        place = bisect_left(self._addresses, (version, first))
+        has_node = place < len(self._addresses) and self._addresses[place] <= (version, last)
+        return has_node or self._lans.find(prefix) is not None
+
+    def is_between(self, prefix: IPNetwork) -> bool:
+        """Whether the nodes are all around it, in one site: clouds have subnets, with nodes and pods in each."""
+        version, first, last = span(prefix)
+        numbers = [number for v, number in self._addresses if v == version]
+        if not numbers:
+            return False
+        host_bits = (numbers[0] ^ numbers[-1]).bit_length()
+        is_one_site = prefix.max_prefixlen - host_bits >= SITE[version]
+        return is_one_site and numbers[0] >> host_bits == first >> host_bits == last >> host_bits
 
 
-def _grows(prefixes: Sequence[IPNetwork]) -> Finding:
+def _grows(fact: Prefixes) -> Finding:
     return Finding(
         code="DL-POD-SUM",
         severity=Severity.INFO,
         title="The pod networks are the sum of what the nodes have now: a new node claims more, which must be trusted.",
-        evidence=f"{listed(prefixes)} by {OF_NODES}; nothing says of which network they are",
+        evidence=f"{listed(fact.value)} by {fact.source}",
         fix="write the whole network into the profile where you know it (k3s: --cluster-cidr, 10.42.0.0/16 by default)",
     )
 

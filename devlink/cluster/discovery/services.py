@@ -1,11 +1,13 @@
 """Which networks ClusterIPs are given out of."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.facts import Fact, Prefixes, Source, choose, declared
-from devlink.core.findings import Finding
+from devlink.core.findings import Finding, Severity
+from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, is_within
 
 KNOWN_DEFAULTS = tuple(
@@ -19,16 +21,46 @@ LIKELY = {4: 16, 6: 112}
 
 
 def find_services(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
-    """The ClusterIP ranges, the one of the `kubernetes` Service first; None where nothing is known."""
+    """The ClusterIP ranges, the one of the `kubernetes` Service first; None where nothing is known.
 
-    def is_disproved(prefixes: Sequence[IPNetwork]) -> bool:
-        cover = Cover(prefixes)
-        return any(cover.find_address(address) is None for address, _ in cluster.cluster_ips)
+    A range that all ClusterIPs in use lie in, else the one of the `kubernetes` Service, and what is outside is told.
+    """
 
-    fact, findings = choose("services", SOURCES, cluster, is_disproved)
+    def lacks_any(prefixes: Sequence[IPNetwork]) -> bool:
+        return next(_outside(cluster, prefixes), None) is not None
+
+    def lacks_the_first(prefixes: Sequence[IPNetwork]) -> bool:
+        return _kubernetes(cluster) in {None, *(address for address, _ in _outside(cluster, prefixes))}
+
+    fact, findings = choose("services", SOURCES, cluster, lacks_any)
+    if fact is None or fact.is_guess:
+        fact, findings = choose("services", SOURCES, cluster, lacks_the_first)
     if fact is None:
         return None, findings
-    return Fact(value=_in_order(fact.value, cluster), source=fact.source, is_guess=fact.is_guess), findings
+    return replace(fact, value=_in_order(fact.value, cluster)), (*findings, *_told_outside(cluster, fact))
+
+
+def _outside(cluster: Cluster, prefixes: Sequence[IPNetwork]) -> Iterator[tuple[IPAddress, str]]:
+    """The ClusterIPs in use that lie in none of the prefixes."""
+    cover = Cover(prefixes)
+    return ((address, source) for address, source in cluster.cluster_ips if cover.find_address(address) is None)
+
+
+def _kubernetes(cluster: Cluster) -> IPAddress | None:
+    """The address of the `kubernetes` Service: the first of the first range."""
+    return next((address for address, source in cluster.cluster_ips if source == KUBERNETES), None)
+
+
+def _told_outside(cluster: Cluster, fact: Prefixes) -> Iterator[Finding]:
+    outside = [f"{address} of {source}" for address, source in _outside(cluster, fact.value)]
+    if outside:
+        yield Finding(
+            code="DL-SERVICE-OUTSIDE",
+            severity=Severity.WARNING,
+            title="ClusterIPs in use lie outside the network of ClusterIPs that was found: they will have no route.",
+            evidence=f"{listed(outside)}; {listed(fact.value)} by {fact.source}",
+            fix="see which networks there are (kubectl get servicecidrs), and add them to services",
+        )
 
 
 def _service_cidrs(cluster: Cluster) -> Prefixes | None:
@@ -96,7 +128,7 @@ def _in_order(prefixes: tuple[IPNetwork, ...], cluster: Cluster) -> tuple[IPNetw
     ServiceCIDRs may nest. Where a later one holds the first, what is left of it stands beside the first, which proves
     the cluster's identity by its first address.
     """
-    kubernetes = next((a for a, source in cluster.cluster_ips if source == KUBERNETES), None)
+    kubernetes = _kubernetes(cluster)
     ordered = sorted(prefixes, key=lambda prefix: kubernetes is not None and prefix.network_address + 1 != kubernetes)
     kept: list[IPNetwork] = []
     for prefix in ordered:

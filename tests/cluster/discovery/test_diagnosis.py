@@ -147,7 +147,7 @@ def test_a_switch_that_only_reflectors_speak_with_may_send_them_everything(keeps
     assert "e27, e28" in told.evidence
     assert (
         told.fix
-        == """kubectl patch bgppeers.crd.projectcalico.org rr-peer --type merge -p '{"spec":{"nextHopMode":"Keep"}}'"""
+        == """kubectl patch bgppeers.crd.projectcalico.org rr-peer --type merge -p '{"spec":{"keepOriginalNextHop":true}}'"""
     )
     objects = networks.network_e()
     next(item for item in objects if item["metadata"]["name"] == "rr-peer")["spec"] |= keeps
