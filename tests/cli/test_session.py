@@ -47,7 +47,7 @@ SESSION: dict[str, Any] = {
 
 def status(*sessions: Mapping[str, Any]) -> dict[str, Any]:
     """A reply of the agent."""
-    shown = {"version": "1", "helper": "connected", "helper_version": "1", "sessions": list(sessions)}
+    shown = {"version": "1", "helper": "connected", "helper_version": "1", "sessions": list(sessions), "asking": []}
     return varlink.reply({"status": shown})
 
 

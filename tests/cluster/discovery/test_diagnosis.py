@@ -145,10 +145,8 @@ def test_a_switch_that_does_not_know_the_services_is_a_finding_until_it_does() -
 def test_a_switch_that_only_reflectors_speak_with_may_send_them_everything(keeps: dict[str, Any]) -> None:
     told = there(networks.network_e(), "DL-BGP-NEXT-HOP")
     assert "e27, e28" in told.evidence
-    assert (
-        told.fix
-        == """kubectl patch bgppeers.crd.projectcalico.org rr-peer --type merge -p '{"spec":{"keepOriginalNextHop":true}}'"""
-    )
+    change = '{"spec":{"keepOriginalNextHop":true}}'
+    assert told.fix == f"kubectl patch bgppeers.crd.projectcalico.org rr-peer --type merge -p '{change}'"
     objects = networks.network_e()
     next(item for item in objects if item["metadata"]["name"] == "rr-peer")["spec"] |= keeps
     assert finding(objects, "DL-BGP-NEXT-HOP") is None
