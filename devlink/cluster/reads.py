@@ -81,7 +81,7 @@ _POD: Fields = {
     "status": {"phase": ALL, "podIP": ALL, "podIPs": ALL, "hostIP": ALL, "hostIPs": ALL},
 }
 _SERVICE: Fields = {"metadata": _LABELLED, "spec": {"clusterIP": ALL, "clusterIPs": ALL, "ports": ALL}}
-_SLICE: Fields = {"metadata": _LABELLED, "endpoints": {"addresses": ALL, "conditions": ALL}}
+_SLICE: Fields = {"metadata": _LABELLED, "endpoints": {"addresses": ALL, "conditions": ALL, "targetRef": {"kind": ALL}}}
 _SPEC: Fields = {"metadata": _NAME, "spec": ALL}
 _BLOCK: Fields = {"metadata": _NAME, "spec": {"cidr": ALL, "node": ALL, "state": ALL, "deleted": ALL}}
 _DATA: Fields = {"metadata": _NAME, "data": ALL}
@@ -115,6 +115,7 @@ READS = (
     _calico("blockaffinities", _BLOCK),
     _calico("bgpconfigurations"),
     _calico("bgppeers"),
+    _calico("bgpfilters"),
     _calico("felixconfigurations"),
     Read(
         right="list ciliumnodes.cilium.io",

@@ -8,7 +8,7 @@ Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
 PROFILE = "devlink-profile"
 DISCOVER = "devlink-discover"
-CALICO_RESOURCES = ["ippools", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations"]
+CALICO_RESOURCES = ["ippools", "blockaffinities", "bgpconfigurations", "bgppeers", "bgpfilters", "felixconfigurations"]
 
 
 def rights() -> tuple[Object, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -225,11 +226,14 @@ class World:
         return credentials.kubeconfig(self.spec, self.secrets.ca, user, self.secrets.tokens[user])
 
     def kill_api(self) -> None:
-        """SIGKILL the API server; what it stored stays in etcd."""
+        """SIGKILL the API server, and wait until its port is free; what it stored stays in etcd."""
         for pid in self._api_pids():
-            os.kill(pid, signal.SIGKILL)
-        while self._api_pids():
-            time.sleep(0.01)
+            descriptor = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [])  # readable once it has let go of all that it had
+            finally:
+                os.close(descriptor)
 
     def restart_api(self) -> None:
         """Start a killed API server, and wait until it is ready. Raises TimeoutError."""

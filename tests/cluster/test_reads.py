@@ -25,6 +25,7 @@ RESOURCES = {
     "CiliumNode": "/apis/cilium.io/v2/ciliumnodes",
     "Service": "/api/v1/namespaces/{namespace}/services",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+    "BGPFilter": "/apis/{api}/bgpfilters",
     "Pod": "/api/v1/namespaces/{namespace}/pods",
 }
 ALWAYS = (
@@ -147,10 +148,11 @@ def test_a_few_reads_are_under_way_at_once_and_no_more() -> None:
 
 
 def test_where_calicos_api_server_answers_its_storage_is_not_asked() -> None:
-    api = FakeApi(networks.network_a(networks.SERVED))
+    bgp_filter = networks.thing(networks.SERVED, "BGPFilter", "a", spec={})
+    api = FakeApi([*networks.network_a(networks.SERVED), bgp_filter])
     collected(api)
     served = [path for path in api.asked if path.startswith("/apis/projectcalico.org/v3/")]
-    assert len(served) == 5
+    assert len(served) == 6
     assert not any(path.startswith("/apis/crd.projectcalico.org/") for path in api.asked)
 
 

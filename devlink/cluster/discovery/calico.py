@@ -1,5 +1,6 @@
 """What Calico's objects say, alike for projectcalico.org/v3 and crd.projectcalico.org/v1. Nothing here chooses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from devlink.cluster.discovery.objects import (
@@ -23,6 +24,8 @@ from devlink.core.prefixes import Cover, IPAddress, IPNetwork
 DEFAULT_AS = 64512
 """BGPConfiguration `asNumber`, where none is given."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
+REJECT = {"action": "Reject"}
+"""A BGPFilter's rule without any condition."""
 WORKLOAD = "Workload"
 """The use of an IPPool that gives addresses to pods."""
 MTU_KEYS = ("ipipMTU", "vxlanMTU", "vxlanMTUV6", "wireguardMTU", "wireguardMTUV6")
@@ -68,6 +71,8 @@ class Peer:
     """The nodes that are the peers; None where the peer is an address."""
     address: IPAddress | None
     as_number: str
+    filters: tuple[str, ...]
+    """BGPFilters, by name."""
     keeps_next_hop: bool
     """The routes that it is told keep the owning node as next hop."""
     source: str
@@ -81,6 +86,8 @@ class Calico:
     blocks: tuple[Block, ...]
     blocks_source: str
     peers: tuple[Peer, ...]
+    mute_filters: Mapping[int, frozenset[str]]
+    """BGPFilters that let no route out, by IP version."""
     has_mesh: bool
     """Every node speaks BGP with every other."""
     as_number: str
@@ -113,6 +120,7 @@ def read_calico(objects: Objects) -> Calico:
         blocks=tuple(b for item in affinities for b in _block(objects, item) if for_others.find(b.prefix) is None),
         blocks_source=resource_of(affinities[0]) if affinities else "",
         peers=tuple(peer for item in objects.of("BGPPeer", *CALICO) for peer in _peer(objects, item)),
+        mute_filters={version: _mute_filters(objects, f"exportV{version}") for version in (4, 6)},
         has_mesh=flag(bgp, "spec", "nodeToNodeMeshEnabled") is not False,
         as_number=_as_number(bgp, "spec", "asNumber") or str(DEFAULT_AS),
         configuration=source_of(bgp) if bgp else "",
@@ -183,10 +191,17 @@ def _peer(objects: Objects, item: Object) -> list[Peer]:
             peers=peers,
             address=objects.address(item, _without_port(address)) if address else None,
             as_number=_as_number(item, "spec", "asNumber"),
+            filters=texts(item, "spec", "filters"),
             keeps_next_hop=bool(keeps),
             source=source,
         )
     ]
+
+
+def _mute_filters(objects: Objects, key: str) -> frozenset[str]:
+    """The names of those whose first rule refuses everything."""
+    filters = ((item, next(mappings(item, "spec", key), {})) for item in objects.of("BGPFilter", *CALICO))
+    return frozenset(name_of(item) for item, rule in filters if {k: v for k, v in rule.items() if v} == REJECT)
 
 
 def _without_port(address: str) -> str:

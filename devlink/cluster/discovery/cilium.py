@@ -17,6 +17,8 @@ from devlink.cluster.discovery.objects import (
 )
 from devlink.core.prefixes import IPNetwork
 
+UNDERLAYS = ("eni", "azure", "alibabacloud")
+"""Values of `ipam` with which the cloud's own network carries pods."""
 REPLACES = ("true", "strict", "probe", "partial")
 """Values of `kube-proxy-replacement` with which Cilium serves ClusterIPs itself."""
 
@@ -31,6 +33,8 @@ class Cilium:
     blocks: Mapping[str, tuple[IPNetwork, ...]]
     """Pod prefixes by the node's name, of its CiliumNode."""
     blocks_source: str
+    underlay: str
+    """The IPAM that gives pods addresses of a cloud's own network (`eni`); empty for others."""
     is_chained: bool
     """It stands behind another CNI, which gives out the addresses (`cni-chaining-mode`)."""
     tunnel: str
@@ -63,6 +67,7 @@ def read_cilium(objects: Objects) -> Cilium:
         pools=objects.declared(item, ranges if pooled else (), "cluster-pool"),
         blocks={name: prefixes for name, prefixes in blocks.items() if prefixes},
         blocks_source=resource_of(members[0]) if members else "",
+        underlay=text(data, "ipam") if text(data, "ipam") in UNDERLAYS else "",
         is_chained=text(data, "cni-chaining-mode") not in ("", "none"),
         tunnel=_tunnel(data) if item else "",
         has_wireguard=bool(flag(data, "enable-wireguard")),

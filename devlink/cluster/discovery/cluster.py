@@ -38,6 +38,8 @@ class Cluster:
     api_server_services: Declared
     controller_manager_services: Declared
     controller_manager_pods: Declared
+    node_arguments: str
+    """The source of the arguments that k3s or RKE2 was started with on a server; empty where none are noted."""
     node_argument_services: Declared
     node_argument_pods: Declared
     valid_range: Declared
@@ -81,6 +83,7 @@ def read_cluster(objects: Objects) -> Cluster:
         api_server_services=kubernetes.read_flag(objects, "kube-apiserver", "service-cluster-ip-range"),
         controller_manager_services=kubernetes.read_flag(objects, manager, "service-cluster-ip-range"),
         controller_manager_pods=kubernetes.read_flag(objects, manager, "cluster-cidr"),
+        node_arguments=kubernetes.find_server_arguments(objects),
         node_argument_services=kubernetes.read_node_argument(objects, "service-cidr"),
         node_argument_pods=kubernetes.read_node_argument(objects, "cluster-cidr"),
         valid_range=kubernetes.read_valid_range(objects),

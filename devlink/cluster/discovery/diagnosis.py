@@ -8,7 +8,7 @@ from devlink.cluster.discovery.calico import Peer, Pool
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.cni import Cni
 from devlink.cluster.discovery.dns import node_local_servers
-from devlink.cluster.discovery.gateways import has_reflectors, silent_reflectors, speakers, switches
+from devlink.cluster.discovery.gateways import Switch, has_reflectors, silent_reflectors
 from devlink.cluster.discovery.overlay import NEVER
 from devlink.cluster.discovery.pods import pools_in_use
 from devlink.core.findings import Finding, Severity
@@ -19,7 +19,9 @@ MAX_FIXES = 8
 """Commands in one fix."""
 MESH_LIMIT = 100
 """Nodes above which Calico's documentation asks for route reflectors."""
-RESTART = "kubectl -n kube-system rollout restart daemonset kube-proxy"
+EDIT_PROXY = (
+    "kubectl -n kube-system edit configmap kube-proxy && kubectl -n kube-system rollout restart daemonset kube-proxy"
+)
 HOME_NETWORKS = (
     (ipaddress.ip_network("192.168.0.0/16"), "the network of most homes"),
     (ipaddress.ip_network("172.17.0.0/16"), "Docker's own network on most laptops"),
@@ -32,6 +34,7 @@ class Subject:
     """A cluster, with what was found of it."""
 
     cluster: Cluster
+    switches: tuple[Switch, ...]
     pods: tuple[IPNetwork, ...]
     services: tuple[IPNetwork, ...]
     has_owners: bool
@@ -93,8 +96,7 @@ def _invalid_drop(subject: Subject) -> Iterator[Finding]:
         severity=Severity.WARNING,
         title=f"Through a gateway node, connections to pods on other nodes open and then hang.{routed}",
         evidence=f"{proxy.source}: mode iptables without conntrack.tcpBeLiberal drops what it sees only half of",
-        fix="kubectl -n kube-system edit configmap kube-proxy: set conntrack.tcpBeLiberal: true (or mode: nftables), "
-        f"then {RESTART}",
+        fix=f"set conntrack.tcpBeLiberal: true (or mode: nftables) in kube-proxy's configuration: {EDIT_PROXY}",
     )
 
 
@@ -112,9 +114,18 @@ def _no_snat(subject: Subject) -> Iterator[Finding]:
         title="ClusterIPs time out from outside where their endpoint is on another node than the gateway."
         + (" flannel's --ip-masq, where it is on, makes up for it." if helped else ""),
         evidence=f"{proxy.source}: detectLocalMode ClusterCIDR with an empty clusterCIDR, so kube-proxy does no SNAT",
-        fix="kubectl -n kube-system edit configmap kube-proxy: set "
-        f"clusterCIDR: {','.join(map(str, subject.pods)) or 'to the pod networks'}, then {RESTART}",
+        fix=f"set {_local_detection(subject)} in kube-proxy's configuration: {EDIT_PROXY}",
     )
+
+
+def _local_detection(subject: Subject) -> str:
+    """kube-proxy takes one clusterCIDR of each IP version, and ends itself where it is given more."""
+    versions = [prefix.version for prefix in subject.pods]
+    if subject.pods and len(set(versions)) == len(versions):
+        return f"clusterCIDR: {','.join(map(str, subject.pods))}"
+    if subject.cluster.cni is Cni.CALICO:
+        return "detectLocalMode: InterfaceNamePrefix and detectLocal.interfaceNamePrefix: cali"
+    return "clusterCIDR: to one network that holds all pods"
 
 
 def _cluster_ips_refused(subject: Subject) -> Iterator[Finding]:
@@ -156,17 +167,16 @@ def _full_mesh(subject: Subject) -> Iterator[Finding]:
 
 
 def _services_not_told(subject: Subject) -> Iterator[Finding]:
-    peers = list(switches(subject.cluster))
-    if peers and subject.services and not subject.cluster.calico.services.prefixes:
+    if subject.switches and subject.services and not subject.cluster.calico.services.prefixes:
         cidrs = ",".join(f'{{"cidr":"{prefix}"}}' for prefix in subject.services)
         change = f'"serviceClusterIPs":[{cidrs}]'
-        configuration = subject.cluster.calico.configuration
+        switch, configuration = subject.switches[0], subject.cluster.calico.configuration
         yield Finding(
             code="DL-SERVICES-NOT-ADVERTISED",
             severity=Severity.WARNING,
             title="The switch knows the way to pods, and none to ClusterIPs.",
-            evidence=f"{peers[0].source} peers with {peers[0].address}, and BGPConfiguration has no serviceClusterIPs",
-            fix=_patch(configuration, change) if configuration else _create_configuration(peers[0], change),
+            evidence=f"{switch.peer.source} peers with {switch.address}, and BGPConfiguration has no serviceClusterIPs",
+            fix=_patch(configuration, change) if configuration else _create_configuration(switch.peer, change),
         )
 
 
@@ -180,19 +190,17 @@ def _create_configuration(peer: Peer, change: str) -> str:
 
 def _next_hop_is_the_reflector(subject: Subject) -> Iterator[Finding]:
     """R2 once more: where some nodes speak with no switch, it sends what is theirs to those that do."""
-    cluster = subject.cluster
-    speak = {peer.source: [node.name for node in speakers(cluster, peer)] for peer in switches(cluster)}
-    changing = [peer for peer in switches(cluster) if not peer.keeps_next_hop]
-    mute = {node.name for node in cluster.nodes}.difference(*speak.values())
+    changing = [switch for switch in subject.switches if not switch.peer.keeps_next_hop]
+    mute = {node.name for node in subject.cluster.nodes}.difference(*(one.speakers for one in subject.switches))
     if changing and mute:
-        told = sorted({name for peer in changing for name in speak[peer.source]})
+        told = sorted(frozenset().union(*(switch.speakers for switch in changing)))
         yield Finding(
             code="DL-BGP-NEXT-HOP",
             severity=Severity.WARNING,
             title="The switch may send packets for every pod to the route reflectors instead of the pod's node.",
-            evidence=f"{listed(peer.source for peer in changing)}: {listed({str(peer.address) for peer in changing})} "
+            evidence=f"{listed(switch.peer.source for switch in changing)}: {listed(one.address for one in changing)} "
             f"peers with {listed(told)} alone, and in a multihop session their own address is the next hop",
-            fix="; ".join(_patch(peer.source, '"keepOriginalNextHop":true') for peer in changing[:MAX_FIXES]),
+            fix="; ".join(_patch(switch.peer.source, '"keepOriginalNextHop":true') for switch in changing[:MAX_FIXES]),
         )
 
 

@@ -8,7 +8,7 @@ from devlink.cluster.discovery.cluster import read_cluster
 from devlink.cluster.discovery.diagnosis import Subject, diagnose
 from devlink.cluster.discovery.dns import find_domain, find_servers
 from devlink.cluster.discovery.facts import Fact
-from devlink.cluster.discovery.gateways import find_gateways
+from devlink.cluster.discovery.gateways import find_gateways, find_switches
 from devlink.cluster.discovery.identity import find_ca
 from devlink.cluster.discovery.nodes import find_owners
 from devlink.cluster.discovery.objects import Objects
@@ -35,16 +35,17 @@ def discover(
     cluster = read_cluster(index)
     skipped = tuple(unread)
 
-    pods, pod_findings = find_pods(cluster)
     services, service_findings = find_services(cluster)
+    pods, pod_findings = find_pods(cluster, services.value if services else ())
     prefixes = (pods.value if pods else ()) + (services.value if services else ())
-    owners, owner_findings = find_owners(cluster, pods.value if pods else ())
+    switches = find_switches(cluster)
+    owners, owner_findings = find_owners(cluster, pods.value if pods else (), switches)
     servers = find_servers(cluster)
     domain, domain_findings = find_domain(cluster)
     everything: dict[str, Fact[Any] | None] = {
         "pods": pods,
         "services": services,
-        "gateways": find_gateways(cluster, {prefix.version for prefix in prefixes}, wishes.gateways),
+        "gateways": find_gateways(cluster, switches, {prefix.version for prefix in prefixes}, wishes.gateways),
         "nodes": owners,
         "mtu": find_mtu(cluster) if prefixes else None,
         "dns.domain": domain if servers else None,
@@ -55,6 +56,7 @@ def discover(
     profile, refused = admit(_document(facts, wishes))
     subject = Subject(
         cluster=cluster,
+        switches=switches,
         pods=(profile.spec.pods if profile else None) or (),
         services=(profile.spec.services if profile else None) or (),
         has_owners=owners is not None,
@@ -79,7 +81,7 @@ def discover(
 
 def discover_nodes(objects: Iterable[object], pods: Iterable[IPNetwork]) -> tuple[Node, ...]:
     """The nodes that are ready, each with the blocks of `pods` that it owns; none where the objects do not say it."""
-    owners, _ = find_owners(read_cluster(Objects(objects)), pods)
+    owners, _ = find_owners(read_cluster(Objects(objects)), pods, ())
     return tuple(Node(address=owner.address, pods=owner.pods) for owner in owners.value) if owners else ()
 
 

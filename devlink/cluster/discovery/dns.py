@@ -35,7 +35,7 @@ def find_domain(cluster: Cluster) -> tuple[Fact[DomainName], tuple[Finding, ...]
                 severity=Severity.WARNING,
                 title="CoreDNS answers for another domain than the one that pods search.",
                 evidence=f"{name} by {source}; {searched[0][0]} by {searched[0][1]}",
-                fix="kubectl -n kube-system edit configmap coredns: the zones of its kubernetes plugin",
+                fix="correct the zones of its kubernetes plugin: kubectl -n kube-system edit configmap coredns",
             )
         )
     return Fact(value=name, source=source), tuple(findings)

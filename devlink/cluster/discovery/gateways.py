@@ -1,6 +1,6 @@
 """Who forwards for all pods and services: a switch that speaks BGP with the cluster, route reflectors, or any node."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from devlink.cluster.discovery.calico import Peer
@@ -9,6 +9,8 @@ from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.discovery.kubernetes import ClusterNode, lan_of
 from devlink.core.prefixes import IPAddress, IPNetwork
 
+GIVEN = "given"
+"""The source of gateways that a person named."""
 SWITCH, REFLECTOR, NODE = "switch", "route-reflector", "gateway"
 """Roles, for people."""
 STEP = 10
@@ -31,18 +33,51 @@ class Forwarder:
 Forwarders = Fact[tuple[Forwarder, ...]]
 
 
-def find_gateways(cluster: Cluster, versions: Iterable[int], given: Sequence[IPAddress] = ()) -> Forwarders | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A BGP peer outside the cluster, in another AS: one of the network's own routers."""
+
+    address: IPAddress
+    peer: Peer
+    speakers: frozenset[str]
+    """The nodes that speak with it, by name."""
+
+
+def find_switches(cluster: Cluster) -> tuple[Switch, ...]:
+    """Those that some node speaks with and tells the routes of the address' family."""
+    own = {address for node in cluster.nodes for address in (*node.addresses.values(), *node.reported)}
+    by_name = {node.name: node for node in cluster.nodes}
+    found = []
+    for peer in cluster.calico.peers:
+        if peer.address is None or peer.address in own or peer.as_number in ("", cluster.calico.as_number):
+            continue
+        if not cluster.calico.mute_filters[peer.address.version].isdisjoint(peer.filters):
+            continue
+        speakers = frozenset(node.name for node in _with_peer(by_name, peer))
+        if speakers or not cluster.nodes:
+            found.append(Switch(address=peer.address, peer=peer, speakers=speakers))
+    return tuple(found)
+
+
+def _with_peer(nodes: Mapping[str, ClusterNode], peer: Peer) -> Iterator[ClusterNode]:
+    """Of nodes by name, those that have this peer; the one that it names costs no search."""
+    candidates = filter(None, [nodes.get(peer.node)]) if peer.node else nodes.values()
+    return (node for node in candidates if peer.nodes(node.labels))
+
+
+def find_gateways(
+    cluster: Cluster, switches: Sequence[Switch], versions: Iterable[int], given: Sequence[IPAddress] = ()
+) -> Forwarders | None:
     """The gateways that have an address of one of the IP `versions`; those `given` replace all that can be found.
 
     Switches go first: they know every node's blocks. Then the reflectors; any node only where there is no reflector.
     """
     if given:
-        return Fact(value=tuple(_ranked(given, NODE, 0)), source="given")
+        return Fact(value=tuple(_ranked(given, NODE, 0)), source=GIVEN)
     found: list[Forwarder] = []
     sources: list[str] = []
     for version in sorted(set(versions)):
-        peers = [peer for peer in switches(cluster) if peer.address is not None and peer.address.version == version]
-        by_address = {peer.address: peer.source for peer in peers if peer.address is not None}
+        by_address = {one.address: one.peer.source for one in switches if one.address.version == version}
         ours = list(_ranked(sorted(by_address, key=int), SWITCH, 0))
         ready = [(node, source) for node, source in _reflectors(cluster) if node.is_ready]
         reflectors = {node.addresses[version]: source for node, source in ready if version in node.addresses}
@@ -86,29 +121,14 @@ def _is_linux_machine(node: ClusterNode) -> bool:
     return node.labels.get("kubernetes.io/os", "linux") == "linux" and not is_virtual
 
 
-def switches(cluster: Cluster) -> Iterator[Peer]:
-    """The BGP peers outside the cluster, in another AS, that some node speaks with: the network's own routers."""
-    own = {address for node in cluster.nodes for address in node.addresses.values()}
-    for peer in cluster.calico.peers:
-        is_foreign = peer.as_number not in ("", cluster.calico.as_number)
-        if peer.address is not None and is_foreign and peer.address not in own and (
-            not cluster.nodes or speakers(cluster, peer)
-        ):  # fmt: skip
-            yield peer
-
-
-def speakers(cluster: Cluster, peer: Peer) -> list[ClusterNode]:
-    """The nodes that have this peer."""
-    return [node for node in cluster.nodes if peer.node in ("", node.name) and peer.nodes(node.labels)]
-
-
 def _reflectors(cluster: Cluster) -> Iterator[tuple[ClusterNode, str]]:
     """The nodes that reflect routes, with what says so: their annotation, or a BGPPeer that sends others to them."""
     by_peer: dict[str, str] = {}
+    by_name = {node.name: node for node in cluster.nodes}
     for peer in cluster.calico.peers:
         if peer.peers is not None:
             chosen = {node.name for node in cluster.nodes if peer.peers(node.labels)}
-            clients = {node.name for node in speakers(cluster, peer)} - chosen
+            clients = {node.name for node in _with_peer(by_name, peer)} - chosen
             if clients:  # those who peer among themselves only are a mesh
                 by_peer |= dict.fromkeys(chosen - by_peer.keys(), peer.source)
     for node in cluster.nodes:

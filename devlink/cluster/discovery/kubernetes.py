@@ -5,6 +5,7 @@ Read here and judged elsewhere: nothing in this file chooses.
 
 import contextlib
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from devlink.core.reserved import objection_to_address
 DNS_LABEL = {"k8s-app": "kube-dns"}
 DNS_SERVICES = ("kube-dns", "rke2-coredns-rke2-coredns", "coredns")
 """What the cluster DNS's Service is called: kubeadm and k3s, RKE2, some Helm installations; the best name first."""
+WITNESSES = 2_000
+"""Pods that are looked at for where pods have addresses; a dump may have 100,000."""
 SLICE_OF = "kubernetes.io/service-name"
 """The label of an EndpointSlice that names its Service."""
 NODE_ARGUMENTS = ("k3s.io/node-args", "rke2.io/node-args")
@@ -57,7 +60,7 @@ class ClusterNode:
     reported: frozenset[IPAddress]
     """All that `status.addresses` has."""
     is_ready: bool
-    """Its kubelet reports; true also where no condition says anything."""
+    """Its kubelet reports, and its network is there; true also where no condition says anything."""
     pod_prefixes: tuple[IPNetwork, ...]
     """`spec.podCIDRs`, which nobody keeps to under an IPAM of another kind."""
     labels: Mapping[str, str]
@@ -86,6 +89,8 @@ class LivePod:
     """A running pod with an address."""
 
     addresses: tuple[IPAddress, ...]
+    hosts: tuple[IPAddress, ...]
+    """Its node's."""
     on_host_network: bool
     is_dns: bool
     source: str
@@ -122,7 +127,7 @@ def read_nodes(objects: Objects) -> tuple[ClusterNode, ...]:
 
 def _node(objects: Objects, item: Object) -> ClusterNode:
     notes = dig(item, "metadata", "annotations")
-    ready = [text(one, "status") for one in mappings(item, "status", "conditions") if text(one, "type") == "Ready"]
+    conditions = [(text(one, "type"), text(one, "status")) for one in mappings(item, "status", "conditions")]
     labels = [dig(item, "metadata", "labels"), json_in(notes, "projectcalico.org/labels")]
     addresses = dict(_node_addresses(objects, item))
     reported = objects.addresses(item, [text(one, "address") for one in _ip_addresses(item)])
@@ -132,7 +137,8 @@ def _node(objects: Objects, item: Object) -> ClusterNode:
         addresses=addresses,
         lans=tuple(_lan_of_node(address, notes) for address in dict.fromkeys((*addresses.values(), *reported))),
         reported=frozenset(reported),
-        is_ready=all(status == "True" for status in ready),
+        is_ready=all(status == "True" for kind, status in conditions if kind == "Ready")
+        and ("NetworkUnavailable", "True") not in conditions,
         pod_prefixes=objects.prefixes(item, texts(item, "spec", "podCIDRs") or words(text(item, "spec", "podCIDR"))),
         labels={key: value for key, value in pairs if isinstance(value, str)},
         is_reflector=bool(text(notes, "projectcalico.org/RouteReflectorClusterID")),
@@ -196,12 +202,25 @@ def read_flag(objects: Objects, component: str, option: str) -> Declared:
 
 def read_node_argument(objects: Objects, option: str) -> Declared:
     """An option that k3s or RKE2 was started with, by the node's annotation."""
+    for item, key, arguments in _node_arguments(objects):
+        if found := _option(arguments, f"--{option}"):
+            return objects.declared(item, words(found), key)
+    return Declared()
+
+
+def find_server_arguments(objects: Objects) -> str:
+    """The source of the arguments of a k3s or RKE2 server, whose options hold for the cluster; empty for none."""
+    of_servers = ((item, key) for item, key, arguments in _node_arguments(objects) if arguments[:1] == ("server",))
+    return next((source_of(item, key) for item, key in of_servers), "")
+
+
+def _node_arguments(objects: Objects) -> Iterator[tuple[Object, str, tuple[str, ...]]]:
+    """Nodes with such an annotation, the annotation's key, and the arguments."""
     for item in objects.of("Node", CORE):
         for key in NODE_ARGUMENTS:
             arguments = json_in(item, "metadata", "annotations", key)
-            if isinstance(arguments, list) and (found := _option(texts({"": arguments}, ""), f"--{option}")):
-                return objects.declared(item, words(found), key)
-    return Declared()
+            if isinstance(arguments, list):
+                yield item, key, texts({"": arguments}, "")
 
 
 def _option(arguments: tuple[str, ...], spelled: str) -> str:
@@ -274,20 +293,22 @@ def _cluster_ips(objects: Objects, item: Object) -> tuple[IPAddress, ...]:
 
 
 def read_pods(objects: Objects) -> tuple[LivePod, ...]:
-    """The pods that run and have an address."""
-    pods = []
+    """The pods that run and have an address: the cluster DNS' ones, and enough others to show where pods are."""
+    pods: list[LivePod] = []
     for item in objects.of("Pod", CORE):
-        if text(item, "status", "phase") in ("Succeeded", "Failed"):
+        is_dns = all(text(item, "metadata", "labels", key) == value for key, value in DNS_LABEL.items())
+        if text(item, "status", "phase") in ("Succeeded", "Failed") or (len(pods) >= WITNESSES and not is_dns):
             continue
         reported = [text(one, "ip") for one in mappings(item, "status", "podIPs")] or [text(item, "status", "podIP")]
         addresses = objects.addresses(item, [one for one in reported if one])
         if addresses:
-            host = {text(item, "status", "hostIP"), *(text(one, "ip") for one in mappings(item, "status", "hostIPs"))}
+            hosts = [text(one, "ip") for one in mappings(item, "status", "hostIPs")] or [text(item, "status", "hostIP")]
             pods.append(
                 LivePod(
                     addresses=addresses,
-                    on_host_network=flag(item, "spec", "hostNetwork") or reported[0] in host,
-                    is_dns=all(text(item, "metadata", "labels", key) == value for key, value in DNS_LABEL.items()),
+                    hosts=objects.addresses(item, [one for one in hosts if one]),
+                    on_host_network=flag(item, "spec", "hostNetwork") or reported[0] in hosts,
+                    is_dns=is_dns,
                     source=source_of(item),
                 )
             )
@@ -295,14 +316,15 @@ def read_pods(objects: Objects) -> tuple[LivePod, ...]:
 
 
 def read_pod_endpoints(objects: Objects) -> tuple[IPAddress, ...]:
-    """The addresses behind Services that are pods'; some are of pods on their node's network."""
-    return tuple(
+    """Addresses behind Services that are pods', as far as they are needed; some are of pods on the nodes' network."""
+    found = (
         address
         for item in objects.of("EndpointSlice", "discovery.k8s.io")
         for endpoint in mappings(item, "endpoints")
         if text(endpoint, "targetRef", "kind") == "Pod"
         for address in objects.addresses(item, texts(endpoint, "addresses"))
     )
+    return tuple(itertools.islice(found, WITNESSES))
 
 
 def read_kube_proxy(objects: Objects) -> KubeProxy | None:

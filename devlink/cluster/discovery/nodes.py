@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from devlink.cluster.discovery.cluster import Cluster
-from devlink.cluster.discovery.cni import Cni
+from devlink.cluster.discovery.cni import Cni, is_disproved
 from devlink.cluster.discovery.facts import Fact
-from devlink.cluster.discovery.gateways import switches
+from devlink.cluster.discovery.gateways import Switch
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork
@@ -25,15 +25,16 @@ class Owner:
 
 
 def find_owners(
-    cluster: Cluster, pods: Iterable[IPNetwork]
+    cluster: Cluster, pods: Iterable[IPNetwork], switches: Iterable[Switch]
 ) -> tuple[Fact[tuple[Owner, ...]] | None, tuple[Finding, ...]]:
     """The nodes that are ready and own a block of `pods`, by address.
 
     None where nobody says who owns what, where pods need no route, and where a router outside the cluster learns
-    all of it by BGP.
+    all of it by BGP: of that router's IP version.
     """
-    networks = tuple(pods)
-    if not networks or next(switches(cluster), None) is not None:
+    by_switch = {one.address.version for one in switches}
+    networks = tuple(prefix for prefix in pods if prefix.version not in by_switch)
+    if not networks:
         return None, ()
     owned, source = given_out(cluster)
     cover = Cover(networks)
@@ -42,6 +43,8 @@ def find_owners(
     for node in cluster.ready_nodes:
         blocks: dict[int, list[IPNetwork]] = {}
         for block in owned.get(node.name, ()):
+            if block.version in by_switch:
+                continue
             if cover.find(block) is None:
                 outside.append(block)
             elif block.version in node.addresses:
@@ -82,6 +85,9 @@ def given_out(cluster: Cluster) -> tuple[Owned, str]:
         return blocks, cluster.calico.blocks_source
     if cluster.cni is Cni.CILIUM and cluster.cilium.blocks:
         return cluster.cilium.blocks, cluster.cilium.blocks_source
+    of_nodes = [prefix for node in cluster.nodes for prefix in node.pod_prefixes]
+    if (cluster.cni is Cni.CILIUM and cluster.cilium.pools.prefixes) or is_disproved(of_nodes, cluster.pod_addresses):
+        return {}, OF_NODES
     return {node.name: node.pod_prefixes for node in cluster.nodes if node.pod_prefixes}, OF_NODES
 
 

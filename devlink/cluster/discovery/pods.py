@@ -14,16 +14,23 @@ from devlink.cluster.discovery.nodes import OF_NODES, Owned, given_out
 from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
-from devlink.core.prefixes import Cover, IPNetwork, PrefixTable, collapse, span
+from devlink.core.prefixes import Cover, IPNetwork, PrefixTable, collapse, is_within, span
 
 MAX_GUESSED = 64
 """Prefixes that a guess may have."""
+NOBODY_CHOSE = (ipaddress.ip_network("10.0.0.0/8"),)
+"""Cilium's default pool: all that an office may have of its own lies in it."""
+K3S_PODS = ipaddress.ip_network("10.42.0.0/16")
+"""What k3s and RKE2 give out of where nobody chose."""
 SITE = {4: 16, 6: 48}
 """Length of the prefix of a data centre or a cloud's private network, by IP version; no longer one is taken for it."""
 
 
-def find_pods(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
-    """The pod networks; an empty value where pods live in the nodes' own LAN, None where nothing is known."""
+def find_pods(cluster: Cluster, services: Sequence[IPNetwork]) -> tuple[Prefixes | None, tuple[Finding, ...]]:
+    """The pod networks; an empty value where pods live in the nodes' own LAN, None where nothing is known.
+
+    `services`: the networks of ClusterIPs, which no pod has an address of.
+    """
     # Live pods, and blocks that were given out, show whether a declaration is kept to.
     owned, source = given_out(cluster)
     blocks = () if source == OF_NODES else tuple(block for mine in owned.values() for block in mine)
@@ -36,21 +43,24 @@ def find_pods(cluster: Cluster) -> tuple[Prefixes | None, tuple[Finding, ...]]:
     fact = replace(fact, value=without_nested(fact.value))
     node_lan = NodeLan(cluster)
     lan = [prefix for prefix in fact.value if node_lan.holds(prefix)]
-    if lan:
-        beside = tuple(prefix for prefix in fact.value if prefix not in lan)
-        routed = _routed(owned, lan, node_lan)
-        if routed:  # a network so wide that the nodes are in it, too: no laptop could reach them if it went to pods
+    wide = [p for p in fact.value if p in lan or p in NOBODY_CHOSE or any(is_within(each, p) for each in services)]
+    if wide:
+        # Who is in it besides pods could not be reached any more, if all of it went to pods.
+        beside = tuple(prefix for prefix in fact.value if prefix not in wide)
+        routed = _routed(owned, wide, node_lan)
+        if routed:
             fact = replace(fact, value=beside + routed, source=f"{fact.source}, what nodes have of it", is_sum=True)
-        else:
+        elif lan:
+            beside = tuple(prefix for prefix in fact.value if prefix not in lan)
             findings = (*findings, _underlay(f"{listed(lan)} by {fact.source} holds addresses of nodes"))
             said = fact.source if beside else f"{fact.source}, and that is the nodes' own LAN"
             fact = replace(fact, value=beside, source=said)
     return fact, (*findings, _grows(fact)) if fact.is_sum and fact.value else findings
 
 
-def _routed(owned: Owned, lan: Sequence[IPNetwork], node_lan: "NodeLan") -> tuple[IPNetwork, ...]:
-    """Of networks that hold nodes, the blocks that nodes have for their pods."""
-    around = Cover(lan)
+def _routed(owned: Owned, wide: Sequence[IPNetwork], node_lan: "NodeLan") -> tuple[IPNetwork, ...]:
+    """Of networks that hold others, too, the blocks that nodes have for their pods."""
+    around = Cover(wide)
     mine = (block for blocks in owned.values() for block in blocks)
     return collapse(block for block in mine if around.find(block) is not None and not node_lan.holds(block))
 
@@ -76,6 +86,21 @@ def _flannel_network(cluster: Cluster) -> Prefixes | None:
 
 def _cilium_pools(cluster: Cluster) -> Prefixes | None:
     return declared(cluster.cilium.pools) if cluster.cni is Cni.CILIUM else None
+
+
+def _cilium_underlay(cluster: Cluster) -> Prefixes | None:
+    if cluster.cni is not Cni.CILIUM or not cluster.cilium.underlay:
+        return None
+    return Fact(value=(), source=f"{cluster.cilium.source} (ipam: {cluster.cilium.underlay})")
+
+
+def _k3s_default(cluster: Cluster) -> Prefixes | None:
+    """k3s and RKE2 say with which arguments they were started: nobody chose, and the nodes have prefixes of it."""
+    given = collapse(prefix for node in cluster.nodes for prefix in node.pod_prefixes)
+    source = cluster.node_arguments
+    if not source or cluster.node_argument_pods.prefixes or not given or not all(is_within(p, K3S_PODS) for p in given):
+        return None
+    return Fact(value=(K3S_PODS,), source=f"{source}, which name no --cluster-cidr: the default")
 
 
 def _cilium_blocks(cluster: Cluster) -> Prefixes | None:
@@ -130,10 +155,12 @@ SOURCES = (
     Source(find=_ip_pools),
     Source(find=_flannel_network),
     Source(find=_cilium_pools),
+    Source(find=_cilium_underlay),
     Source(find=lambda cluster: declared(cluster.kubeadm_pods), is_only_declared=True),
     Source(find=lambda cluster: declared(cluster.node_argument_pods), is_only_declared=True),
     Source(find=lambda cluster: declared(cluster.controller_manager_pods), is_only_declared=True),
     Source(find=_proxy_cluster_cidr, is_only_declared=True),
+    Source(find=_k3s_default, is_only_declared=True),
     Source(find=_calico_blocks),
     Source(find=_cilium_blocks),
     Source(find=_node_prefixes, is_only_declared=True),
@@ -146,9 +173,10 @@ class NodeLan:
     """Where the nodes themselves are: what of the network needs no route because it is their LAN."""
 
     def __init__(self, cluster: Cluster) -> None:
-        found = {address for node in cluster.nodes for address in (*node.addresses.values(), *node.reported)}
-        self._addresses = sorted((address.version, int(address)) for address in found)
-        self._lans = Cover(lan for node in cluster.nodes for lan in node.lans)
+        of_nodes = {address for node in cluster.nodes for address in (*node.addresses.values(), *node.reported)}
+        hosts = {address for pod in cluster.pods for address in pod.hosts} - of_nodes  # where nodes may not be read
+        self._addresses = sorted((address.version, int(address)) for address in of_nodes | hosts)
+        self._lans = Cover((*(lan for node in cluster.nodes for lan in node.lans), *map(lan_of, hosts)))
 
     def holds(self, prefix: IPNetwork) -> bool:
         """Whether a node has an address of `prefix`, or right beside it."""

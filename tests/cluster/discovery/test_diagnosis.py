@@ -1,5 +1,6 @@
 """What will not work is found before anyone tries, with a fix; where it works, nothing is said."""
 
+import json
 from typing import Any
 
 import pytest
@@ -172,3 +173,42 @@ def test_ebpf_nat_and_admitted_hosts_are_told() -> None:
     assert "10.10.0.0/24" in there(networks.network_a(), "DL-EXTERNAL-NODES").evidence
     assert there(CALICO, "DL-NAT-OUTGOING")
     assert finding([*BASE, pool("10.20.0.0/16", natOutgoing=False)], "DL-NAT-OUTGOING") is None
+
+
+def test_ipv6_has_no_reverse_path_check_to_meet() -> None:
+    assert finding([*BASE, pool("fd00:20::/48", "six", vxlanMode="Always")], "DL-R4-OVERLAY") is None
+
+
+def test_every_pool_is_patched_and_the_operators_by_its_installation() -> None:
+    kept = pool("10.40.0.0/16", "kept", ipipMode="Always")
+    kept["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "tigera-operator"}
+    pools = [pool("10.20.0.0/16", "a", ipipMode="Always"), pool("10.30.0.0/16", "b", ipipMode="Always"), kept]
+    fix = there([*BASE, *pools], "DL-R4-OVERLAY").fix
+    assert "kubectl patch ippools.crd.projectcalico.org a " in fix
+    assert "kubectl patch ippools.crd.projectcalico.org b " in fix
+    assert "ippools.crd.projectcalico.org kept" not in fix
+    assert "kubectl edit installation default: encapsulation: IPIPCrossSubnet" in fix
+
+
+def test_where_no_bgp_configuration_is_there_it_is_made() -> None:
+    told = there(without(networks.network_e(), "BGPConfiguration"), "DL-SERVICES-NOT-ADVERTISED")
+    made = json.loads(told.fix.removeprefix("echo '").partition("'")[0])
+    assert told.fix.endswith("| kubectl create -f -")
+    assert (made["apiVersion"], made["kind"], made["metadata"]) == (CRD, "BGPConfiguration", {"name": "default"})
+    assert made["spec"] == {"serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]}
+
+
+def test_nodes_that_each_speak_with_their_own_switch_send_nobody_astray() -> None:
+    racks = [
+        thing(CRD, "BGPPeer", f"rack-{name}", spec={"node": name, "peerIP": f"192.0.2.{last}", "asNumber": 65000})
+        for name, last in (("a", 253), ("b", 254))
+    ]
+    assert finding([*CALICO, *racks], "DL-BGP-NEXT-HOP") is None
+    assert there([*CALICO, racks[0]], "DL-BGP-NEXT-HOP").evidence.startswith("bgppeers.crd.projectcalico.org/rack-a")
+
+
+def test_kube_proxy_is_told_one_network_of_each_family() -> None:
+    two = [*BASE, pool("10.20.0.0/16", "a"), pool("10.30.0.0/16", "b"), kube_proxy("")]
+    assert "interfaceNamePrefix: cali" in there(two, "DL-R3-NO-SNAT").fix
+    both = [*BASE, pool("10.20.0.0/16", "a"), pool("fd00:20::/48", "b"), kube_proxy("")]
+    assert "clusterCIDR: 10.20.0.0/16,fd00:20::/48 in" in there(both, "DL-R3-NO-SNAT").fix

@@ -121,3 +121,14 @@ def test_of_coredns_on_every_node_a_few_are_asked() -> None:
     nodes = [node(f"m{n}", f"192.0.2.{n}") for n in range(100, 140)]
     everywhere = endpoints(*(f"192.0.2.{n}" for n in range(139, 99, -1)))
     assert servers([*BASE, *nodes, everywhere]) == [f"192.0.2.{n}" for n in range(100, 108)]
+
+
+def test_of_kubelets_configurations_of_several_versions_the_newest_is_read() -> None:
+    def old(version: str, domain: str) -> Object:
+        item = kubelet(domain, "10.96.0.9")
+        item["metadata"]["name"] = f"kubelet-config-{version}"
+        return item
+
+    objects = [*BASE, kube_dns("10.96.0.10"), old("1.9", "oldest.example"), old("1.23", "new.example")]
+    assert domain([*objects, old("1.19", "old.example")]) == "new.example"
+    assert domain([*objects, kubelet("newest.example", "10.96.0.10")]) == "newest.example"

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from tests.cluster.discovery import networks
-from tests.cluster.discovery.finds import gateways, profile, source
+from tests.cluster.discovery.finds import finding, gateways, profile, source
 from tests.cluster.discovery.networks import CRD, SERVED, Object, calico_node, node, pool, thing, without
 
 BASE = [networks.kube_dns("10.96.0.10"), networks.service_cidr("10.96.0.0/12"), pool("10.20.0.0/16")]
@@ -56,6 +56,10 @@ def test_a_reflector_that_is_not_ready_forwards_nothing() -> None:
         if item["kind"] == "Node" and item["metadata"]["name"] == "d13.node":
             item["status"]["conditions"][2]["status"] = "Unknown"
     assert gateways(objects) == [("172.16.0.16", "route-reflector", 10)]
+    told = finding(objects, "DL-REFLECTOR-NOT-READY")
+    assert told is not None
+    assert told.evidence == "d13.node"
+    assert finding(networks.network_a(), "DL-REFLECTOR-NOT-READY") is None
 
 
 @pytest.mark.parametrize(
@@ -124,3 +128,48 @@ def test_the_served_api_and_the_storage_name_the_same_gateways() -> None:
 def test_a_node_of_another_system_forwards_nothing() -> None:
     windows = node("w", "192.0.2.1", labels={"kubernetes.io/os": "windows"})
     assert gateways([*BASE, windows, node("a", "192.0.2.2")]) == [("192.0.2.2", "gateway", 10)]
+
+
+@pytest.mark.parametrize(
+    "labels", [{"type": "virtual-kubelet"}, {"type": "kwok"}, {"eks.amazonaws.com/compute-type": "fargate"}]
+)
+def test_a_node_that_is_no_machine_forwards_nothing(labels: dict[str, str]) -> None:
+    assert gateways([*BASE, node("v", "192.0.2.1", labels=labels), node("a", "192.0.2.2")]) == [
+        ("192.0.2.2", "gateway", 10)
+    ]
+
+
+def test_a_node_without_network_forwards_nothing() -> None:
+    silent = node("v", "192.0.2.1")
+    silent["status"]["conditions"][0]["status"] = "True"
+    assert gateways([*BASE, silent, node("a", "192.0.2.2")]) == [("192.0.2.2", "gateway", 10)]
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_switch"),
+    [
+        ([{"action": "Reject"}], False),
+        ([{"action": "Reject", "cidr": "", "source": ""}], False),
+        ([{"action": "Reject", "cidr": "10.20.0.0/16", "matchOperator": "In"}], True),
+        ([{"action": "Accept"}, {"action": "Reject"}], True),
+        ([], True),
+    ],
+)
+def test_a_peer_that_is_told_nothing_is_no_switch(rules: list[dict[str, str]], is_switch: bool) -> None:
+    silence = thing(CRD, "BGPFilter", "silence", spec={"exportV4": rules, "importV4": [{"action": "Reject"}]})
+    objects = [*BASE, node("a", "192.0.2.1"), networks.block("a", "10.20.1.0/26"), silence]
+    collector = peer("collector", peerIP="192.0.2.254", asNumber=65001, filters=["silence"])
+    assert (("192.0.2.254", "switch", 10) in gateways([*objects, collector])) is is_switch
+    assert (profile([*objects, collector]).spec.nodes is None) is is_switch
+
+
+def test_a_peer_at_a_nodes_second_address_is_no_switch() -> None:
+    objects = [*BASE, node("a", "192.0.2.1"), node("b", "192.0.2.2", "172.20.0.2")]
+    assert ("172.20.0.2", "switch", 10) not in gateways([*objects, peer("x", peerIP="172.20.0.2", asNumber=65001)])
+
+
+def test_a_switch_of_one_family_leaves_the_others_blocks_to_laptops() -> None:
+    objects = [*networks.dual_stack(), peer("tor6", peerIP="fd00:16::fe", asNumber=65001)]
+    assert ("fd00:16::fe", "switch", 10) in gateways(objects)
+    assert {str(n.address) for n in profile(objects).spec.nodes or ()} == {"172.16.0.1", "172.16.0.2"}
+    assert finding(objects, "DL-BLOCK-OUTSIDE") is None

@@ -128,3 +128,24 @@ def test_blocks_are_known_by_ipams_own_objects_too() -> None:
         objects.append(thing(CRD, "IPAMBlock", cidr.replace("/", "-"), spec=spec))
     assert owners(objects) == {"172.16.0.10": ["10.20.12.128/26"], "172.16.0.13": ["10.20.73.64/26"]}
     assert source(objects, "nodes") == "ipamblocks.crd.projectcalico.org"
+
+
+def test_blocks_of_tunnels_are_nobodys_pods_and_no_news() -> None:
+    tunnels = pool("10.99.0.0/24", "tunnels", allowedUses=["Tunnel"])
+    objects = [*BASE, tunnels, node("n", "192.0.2.1"), block("n", "10.20.1.0/26"), block("n", "10.99.0.0/26")]
+    assert owners(objects) == {"192.0.2.1": ["10.20.1.0/26"]}
+    assert finding(objects, "DL-BLOCK-OUTSIDE") is None
+
+
+def test_prefixes_of_nodes_that_pods_disprove_are_nobodys_and_no_news() -> None:
+    objects = [
+        *BASE[:2], node("n", "192.0.2.1", pod_cidrs=["10.244.0.0/24"]),
+        networks.pod("a", "10.50.3.7", host="192.0.2.1", namespace="default"),
+    ]  # fmt: skip
+    assert profile(objects).spec.nodes is None
+    assert finding(objects, "DL-BLOCK-OUTSIDE") is None
+
+
+def test_under_ciliums_own_pool_the_nodes_prefixes_are_not_believed() -> None:
+    unread = without(networks.cilium(cluster_pool_ipv4_cidr="10.240.0.0/12"), "CiliumNode", "Node")
+    assert profile([*unread, node("c0", "192.0.2.10", pod_cidrs=["10.244.0.0/24"])]).spec.nodes is None

@@ -92,7 +92,7 @@ def test_what_flannel_left_behind_is_not_believed_where_calico_gives_out_blocks(
 
 
 def test_k3s_and_rke2_and_cilium() -> None:
-    assert pods(networks.k3s()) == ["10.42.0.0/23"]
+    assert pods(networks.k3s()) == ["10.42.0.0/16"]
     assert pods(networks.rke2()) == ["10.42.0.0/16"]
     assert source(networks.rke2(), "pods") == "pods/kube-system/kube-controller-manager-rke2-0 (--cluster-cidr)"
     assert pods(networks.cilium()) == ["10.128.0.0/14"]
@@ -205,7 +205,130 @@ def test_a_guess_contradicts_nobody() -> None:
 
 
 def test_pod_networks_that_grow_with_the_nodes_are_told() -> None:
-    told = finding(networks.k3s(), "DL-POD-SUM")
+    nodes = [node(f"n{n}", f"192.0.2.{n}", pod_cidrs=[f"10.42.{n}.0/24"]) for n in range(2)]
+    told = finding([*BASE, *nodes], "DL-POD-SUM")
     assert told is not None
     assert "10.42.0.0/23" in told.evidence
     assert finding(networks.rke2(), "DL-POD-SUM") is None
+
+
+def test_what_k3s_gives_where_nobody_chose_is_known_where_its_nodes_have_it() -> None:
+    assert source(networks.k3s(), "pods").startswith("nodes/k3s-0 (k3s.io/node-args), which name no --cluster-cidr")
+    other = [node("n", "192.0.2.1", pod_cidrs=["10.77.0.0/24"], annotations={"k3s.io/node-args": '["server"]'})]
+    agent = [node("n", "192.0.2.1", pod_cidrs=["10.42.0.0/24"], annotations={"k3s.io/node-args": '["agent"]'})]
+    assert pods([*BASE, *other]) == ["10.77.0.0/24"]
+    assert pods([*BASE, *agent]) == ["10.42.0.0/24"], "an agent does not say what its server was told"
+
+
+def test_an_argument_of_k3s_that_is_given_twice_is_a_list() -> None:
+    given = [
+        "server",
+        "--cluster-cidr",
+        "10.52.0.0/16",
+        "--cluster-cidr=fd00:52::/56",
+        "--service-cidr",
+        "10.53.0.0/16",
+    ]
+    objects = [*BASE, node("n1", "192.0.2.1", annotations={"k3s.io/node-args": json.dumps(given)})]
+    assert pods(objects) == ["10.52.0.0/16", "fd00:52::/56"]
+
+
+FLANNELS = {"flannel.alpha.coreos.com/backend-type": "vxlan", "flannel.alpha.coreos.com/public-ip": "192.0.2.10"}
+
+
+def test_what_another_network_left_behind_is_passed_over_where_pods_show_it() -> None:
+    left = [
+        node("c9", "192.0.2.19", pod_cidrs=["10.244.9.0/24"], annotations=FLANNELS),
+        pool("10.20.0.0/16"), block("c0", "10.20.1.0/26"), block("c1", "10.20.2.0/26"),
+        networks.kubeadm(podSubnet="10.244.0.0/16", serviceSubnet="10.96.0.0/12"),
+    ]  # fmt: skip
+    live = pod("web", "10.128.0.7", host="192.0.2.10", namespace="default")
+    objects = [*networks.cilium(), *left, live]
+    assert pods(objects) == ["10.128.0.0/14"]
+    assert source(objects, "nodes") == "ciliumnodes.cilium.io"
+    told = finding(objects, "DL-CNI-LEFT")
+    assert told is not None
+    assert told.title.startswith("Objects of Calico and flannel are there, and pods have addresses of Cilium")
+    assert finding(objects[:-1], "DL-CNI-LEFT") is None, "without pods nobody knows"
+    assert pods(objects[:-1]) == ["10.20.0.0/16"], "blocks are the surest trace"
+
+
+def test_flannels_annotations_outlive_it_and_a_chained_cilium_gives_out_nothing() -> None:
+    both = [*networks.cilium(), node("c0", "192.0.2.10", pod_cidrs=["10.244.0.0/24"], annotations=FLANNELS)]
+    assert pods(both) == ["10.128.0.0/14"]
+    chained = [*networks.cilium(cni_chaining_mode="flannel"), *without(networks.network_c(), "Service", "ConfigMap")]
+    net_conf = config_map("kube-flannel-cfg", {"net-conf.json": '{"Network": "172.20.0.0/16"}'}, "kube-flannel")
+    assert pods([*chained, net_conf]) == ["172.20.0.0/16"]
+
+
+def test_under_ciliums_kubernetes_ipam_kubeadm_knows_the_whole_network() -> None:
+    kubeadm = networks.kubeadm(podSubnet="10.128.0.0/16", serviceSubnet="10.96.0.0/12")
+    assert pods([*networks.cilium(ipam="kubernetes"), kubeadm]) == ["10.128.0.0/16"]
+    elsewhere = networks.kubeadm(podSubnet="10.244.0.0/16", serviceSubnet="10.96.0.0/12")
+    assert pods([*networks.cilium(ipam="kubernetes"), elsewhere]) == ["10.128.0.0/23"], "its nodes disprove it"
+    assert finding([*networks.cilium(ipam="multi-pool", cluster_pool_ipv4_cidr="")], "DL-POD-SUM") is not None
+
+
+@pytest.mark.parametrize("services", ["10.96.0.0/12", "172.30.0.0/16"])
+def test_a_pool_that_nobody_chose_is_what_nodes_have_of_it(services: str) -> None:
+    """Ten million addresses toward a test cluster would take the office's own, too."""
+    objects = [
+        *without(networks.cilium(cluster_pool_ipv4_cidr="10.0.0.0/8"), "ServiceCIDR"),
+        networks.service_cidr(services),
+    ]
+    assert pods(objects) == ["10.128.0.0/23"]
+    assert source(objects, "pods") == "configmaps/kube-system/cilium-config (cluster-pool), what nodes have of it"
+    assert [str(prefix) for prefix in profile(objects).spec.services or ()] == [services]
+    assert finding(objects, "DL-POD-SUM") is not None
+
+
+def test_a_pool_that_the_nodes_are_in_is_what_they_have_of_it() -> None:
+    nodes = [node("n0", "10.20.200.10"), node("n1", "10.20.200.11")]
+    blocks = [block("n0", "10.20.1.0/26"), block("n1", "10.20.9.0/26"), block("n1", "10.20.200.64/26")]
+    objects = [*BASE, *nodes, *blocks, pool("10.20.0.0/16"), pool("10.30.0.0/16", "other")]
+    assert pods(objects) == ["10.30.0.0/16", "10.20.1.0/26", "10.20.9.0/26"], "and none beside a node's own address"
+
+
+def test_calicos_netmask_narrows_the_nodes_lan() -> None:
+    mask = {"projectcalico.org/IPv4Address": "10.20.0.4/27"}
+    objects = [*BASE, node("n", "10.20.0.4", annotations=mask), block("n", "10.20.0.128/26"), pool("10.20.0.128/25")]
+    assert pods(objects) == ["10.20.0.128/25"]
+    host = {"projectcalico.org/IPv4Address": "10.20.0.4/32"}
+    beside = [*BASE, node("n", "10.20.0.4", annotations=host), pool("10.20.0.128/25")]
+    assert profile(beside).spec.pods is None, "a host route says nothing of the LAN"
+
+
+def test_pods_in_the_lan_of_a_second_interface_or_of_hosts_that_may_not_be_read_need_no_route() -> None:
+    second = [node("n", "10.10.20.152", "192.168.50.152"), pod("a", "192.168.50.60", host="10.10.20.152")]
+    hidden = [pod("a", "10.10.20.60", host="10.10.20.152", namespace="default")]
+    for objects in (second, hidden):
+        assert profile([*BASE, *objects]).spec.pods is None
+        assert finding([*BASE, *objects], "DL-POD-UNDERLAY") is not None
+
+
+def test_pods_between_the_nodes_of_a_cloud_are_of_its_own_network() -> None:
+    nodes = [node("a", "10.0.12.5"), node("b", "10.0.44.9")]
+    objects = [*BASE, *nodes, pod("x", "10.0.27.4", host="10.0.12.5", namespace="default")]
+    assert profile(objects).spec.pods is None
+    assert finding(objects, "DL-POD-UNDERLAY") is not None
+    far = [node("a", "10.0.12.5"), node("b", "10.200.44.9")]
+    assert pods([*BASE, *far, objects[-1]]) == ["10.0.27.0/24"], "two sites have anything between them"
+    assert profile([*networks.cilium(ipam="eni"), objects[-1]]).spec.pods is None
+
+
+def test_of_disabled_pools_side_by_side_those_in_use_are_taken() -> None:
+    pools = [pool("10.20.0.0/16", "a")] + [
+        pool(f"10.30.{third}.0/17", f"old{third}", disabled=True) for third in (0, 128)
+    ]
+    assert pods([*BASE, *pools, block("n", "10.20.1.0/26"), block("n", "10.30.1.0/26")]) == [
+        "10.20.0.0/16",
+        "10.30.0.0/17",
+    ]
+
+
+def test_a_dump_of_very_many_pods_is_sampled_and_dns_is_found_in_it() -> None:
+    many = [pod(f"a-{n:05}", f"10.50.{n // 250}.{n % 250}", host="192.0.2.1", namespace="a") for n in range(2_500)]
+    dns = pod("coredns", "192.0.2.1", host="192.0.2.1", labels={"k8s-app": "kube-dns"})
+    objects = [networks.service_cidr("10.96.0.0/12"), node("n", "192.0.2.1"), *many, dns]
+    assert len(pods(objects)) <= 8
+    assert [str(s.address) for s in (profile(objects).spec.dns or pytest.fail("no DNS")).servers] == ["192.0.2.1"]

@@ -131,6 +131,20 @@ def test_a_guess_is_bounded() -> None:
     assert profile(objects).spec.services is None
 
 
+def test_one_clusterip_outside_does_not_cost_the_range_of_the_kubernetes_service() -> None:
+    declared = kubeadm(serviceSubnet="10.96.0.0/12")
+    inside, outside = service("kubernetes", "default", "10.96.0.1"), service("odd", "qa", "10.200.0.5")
+    objects = [declared, inside, outside]
+    assert services(objects) == ["10.96.0.0/12"]
+    assert source(objects, "services") == "configmaps/kube-system/kubeadm-config (serviceSubnet)"
+    told = finding(objects, "DL-SERVICE-OUTSIDE")
+    assert told is not None
+    assert "10.200.0.5 of services/qa/odd" in told.evidence
+    assert finding(objects[:2], "DL-SERVICE-OUTSIDE") is None
+    moved = [declared, service("kubernetes", "default", "10.43.0.1"), outside, networks.pool("10.20.0.0/16")]
+    assert profile(moved).spec.services is None, "then it is another cluster's range"
+
+
 def test_the_range_of_the_kubernetes_service_is_first_whatever_it_is_called() -> None:
     objects = [service_cidr("10.20.0.0/24"), service_cidr("10.254.0.0/16", name="older"), KUBERNETES]
     assert services(objects) == ["10.254.0.0/16", "10.20.0.0/24"]
