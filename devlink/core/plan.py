@@ -327,8 +327,8 @@ def _overlaps(routes: tuple[Route, ...], observed: ObservedNetwork) -> Iterable[
 
 
 def listed(items: Iterable[object]) -> str:
-    """The first six of `items`, and how many there are besides."""
-    texts = list(dict.fromkeys(map(str, items)))
+    """The first six of `items`, fit for a terminal, and how many there are besides."""
+    texts = ["".join(c if c.isprintable() else "?" for c in text) for text in dict.fromkeys(map(str, items))]
     return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
 
 

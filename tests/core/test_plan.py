@@ -18,6 +18,7 @@ from devlink.core.plan import (
     Plan,
     addresses_of_interest,
     conflicts,
+    listed,
     make_plan,
     pins,
     proof_address,
@@ -489,3 +490,8 @@ def test_the_hash_of_the_clusters_ca_goes_with_the_plan() -> None:
     identity = Identity(ca=pem())
     assert make_plan(altered(identity=identity), seen()).desired.ca == identity.ca_hash
     assert make_plan(PROFILE, seen()).desired.ca == ""
+
+
+def test_a_list_for_people_is_short_and_harmless_on_a_terminal() -> None:
+    assert listed(["a", "a", "b\x1b[2J", "\u202ec"]) == "a, b?[2J, ?c"
+    assert listed(range(9)) == "0, 1, 2, 3, 4, 5 and 3 more"

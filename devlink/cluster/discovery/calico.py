@@ -24,6 +24,8 @@ from devlink.core.prefixes import Cover, IPAddress, IPNetwork
 DEFAULT_AS = 64512
 """BGPConfiguration `asNumber`, where none is given."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
+SERVED, STORED = "projectcalico.org/v3", "crd.projectcalico.org/v1"
+"""What Calico's own API server and calicoctl speak, and its storage."""
 REJECT = {"action": "Reject"}
 """A BGPFilter's rule without any condition."""
 WORKLOAD = "Workload"
@@ -71,6 +73,8 @@ class Peer:
     """The nodes that are the peers; None where the peer is an address."""
     address: IPAddress | None
     as_number: str
+    api_version: str
+    """By which this cluster's Calico is served."""
     filters: tuple[str, ...]
     """BGPFilters, by name."""
     keeps_next_hop: bool
@@ -191,6 +195,7 @@ def _peer(objects: Objects, item: Object) -> list[Peer]:
             peers=peers,
             address=objects.address(item, _without_port(address)) if address else None,
             as_number=_as_number(item, "spec", "asNumber"),
+            api_version=STORED if text(item, "apiVersion") == STORED else SERVED,
             filters=texts(item, "spec", "filters"),
             keeps_next_hop=bool(keeps),
             source=source,

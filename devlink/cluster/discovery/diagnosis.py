@@ -181,10 +181,8 @@ def _services_not_told(subject: Subject) -> Iterator[Finding]:
 
 
 def _create_configuration(peer: Peer, change: str) -> str:
-    """The command that makes the BGPConfiguration that is not there, in the group by which this Calico is served."""
-    group = peer.source.partition("/")[0].partition(".")[2]
-    version = {"projectcalico.org": "v3", "crd.projectcalico.org": "v1"}[group]
-    tree = f'{{"apiVersion":"{group}/{version}","kind":"BGPConfiguration","metadata":{{"name":"default"}},"spec":'
+    """The command that makes the BGPConfiguration that is not there, by the API that has the peer."""
+    tree = f'{{"apiVersion":"{peer.api_version}","kind":"BGPConfiguration","metadata":{{"name":"default"}},"spec":'
     return f"echo '{tree}{{{change}}}}}' | kubectl create -f -"
 
 

@@ -1,6 +1,6 @@
 """The cluster's domain, and who answers for it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.facts import Fact, by_version
@@ -20,13 +20,11 @@ Servers = Fact[tuple[IPAddress, ...]]
 
 def find_domain(cluster: Cluster) -> tuple[Fact[DomainName], tuple[Finding, ...]]:
     """The domain that CoreDNS serves and that pods search; a guess where nothing says any."""
-    known = [(name, source) for zone, source in cluster.dns_config.zones if (name := _domain(zone)) is not None]
-    if not known:
+    served, searched = _domains(cluster.dns_config.served), _domains(cluster.dns_config.searched)
+    if not served and not searched:
         return Fact(value=DEFAULT_DOMAIN, source="Kubernetes' default", is_guess=True), ()
-    served = [(name, source) for name, source in known if source.endswith("(Corefile)")]
-    searched = [(name, source) for name, source in known if not source.endswith("(Corefile)")]
     both = [(name, source) for name, source in served if searched and name == searched[0][0]]
-    name, source = (both or known)[0]
+    name, source = (both or served or searched)[0]
     findings = []
     if served and searched and not both:
         findings.append(
@@ -39,6 +37,10 @@ def find_domain(cluster: Cluster) -> tuple[Fact[DomainName], tuple[Finding, ...]
             )
         )
     return Fact(value=name, source=source), tuple(findings)
+
+
+def _domains(zones: Iterable[tuple[str, str]]) -> list[tuple[DomainName, str]]:
+    return [(name, source) for zone, source in zones if (name := _domain(zone)) is not None]
 
 
 def _domain(zone: str) -> DomainName | None:

@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from devlink.cluster.discovery.corefile import kubernetes_zones
@@ -113,8 +113,10 @@ class KubeProxy:
 class DnsConfig:
     """What CoreDNS, kubelet and kubeadm say of the cluster's names."""
 
-    zones: tuple[tuple[str, str], ...]
-    """Cluster domains with their sources, the most direct one first."""
+    served: tuple[tuple[str, str], ...]
+    """Cluster domains that CoreDNS answers for, with their sources."""
+    searched: tuple[tuple[str, str], ...]
+    """Those that pods are told to search, the most direct source first."""
     kubelet_servers: tuple[IPAddress, ...]
     """What pods are told to ask (`clusterDNS`)."""
     kubelet_source: str
@@ -350,14 +352,22 @@ def read_dns_config(objects: Objects) -> DnsConfig:
     kubelet = objects.config_map("kube-system/kubelet-config", *_old_kubelet_configs(objects))
     kubelet_tree = objects.yaml_in(kubelet, "kubelet")
     networking = dig(objects.yaml_in(kubeadm, "ClusterConfiguration"), "networking")
-    zones = [(zone, source_of(corefile, "Corefile")) for zone in kubernetes_zones(text(corefile, "data", "Corefile"))]
-    zones.append((text(kubelet_tree, "clusterDomain"), source_of(kubelet, "clusterDomain")))
-    zones.append((text(networking, "dnsDomain"), source_of(kubeadm, "dnsDomain")))
+    zones = kubernetes_zones(text(corefile, "data", "Corefile"))
     return DnsConfig(
-        zones=tuple((zone.lower().rstrip("."), source) for zone, source in zones if zone),
+        served=_named((zone, source_of(corefile, "Corefile")) for zone in zones),
+        searched=_named(
+            (
+                (text(kubelet_tree, "clusterDomain"), source_of(kubelet, "clusterDomain")),
+                (text(networking, "dnsDomain"), source_of(kubeadm, "dnsDomain")),
+            )
+        ),
         kubelet_servers=objects.addresses(kubelet, texts(kubelet_tree, "clusterDNS")),
         kubelet_source=source_of(kubelet, "clusterDNS"),
     )
+
+
+def _named(zones: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((zone.lower().rstrip("."), source) for zone, source in zones if zone)
 
 
 def _old_kubelet_configs(objects: Objects) -> list[str]:

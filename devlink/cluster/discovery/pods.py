@@ -40,29 +40,31 @@ def find_pods(cluster: Cluster, services: Sequence[IPNetwork]) -> tuple[Prefixes
         return None, findings
     if not fact.value:
         return fact, (*findings, _underlay(fact.source))
-    fact = replace(fact, value=without_nested(fact.value))
+    fact, told = _less_what_is_others(replace(fact, value=without_nested(fact.value)), owned, services, cluster)
+    return fact, (*findings, *told, *([_grows(fact)] if fact.is_sum and fact.value else ()))
+
+
+def _less_what_is_others(
+    fact: Prefixes, owned: Owned, services: Sequence[IPNetwork], cluster: Cluster
+) -> tuple[Prefixes, tuple[Finding, ...]]:
+    """The pod networks without those that others have addresses of, too, who could not be reached any more.
+
+    Of such a network what the nodes have for their pods is left, where that is known.
+    """
     node_lan = NodeLan(cluster)
     lan = [prefix for prefix in fact.value if node_lan.holds(prefix)]
     wide = [p for p in fact.value if p in lan or p in NOBODY_CHOSE or any(is_within(each, p) for each in services)]
-    if wide:
-        # Who is in it besides pods could not be reached any more, if all of it went to pods.
-        beside = tuple(prefix for prefix in fact.value if prefix not in wide)
-        routed = _routed(owned, wide, node_lan)
-        if routed:
-            fact = replace(fact, value=beside + routed, source=f"{fact.source}, what nodes have of it", is_sum=True)
-        elif lan:
-            beside = tuple(prefix for prefix in fact.value if prefix not in lan)
-            findings = (*findings, _underlay(f"{listed(lan)} by {fact.source} holds addresses of nodes"))
-            said = fact.source if beside else f"{fact.source}, and that is the nodes' own LAN"
-            fact = replace(fact, value=beside, source=said)
-    return fact, (*findings, _grows(fact)) if fact.is_sum and fact.value else findings
-
-
-def _routed(owned: Owned, wide: Sequence[IPNetwork], node_lan: "NodeLan") -> tuple[IPNetwork, ...]:
-    """Of networks that hold others, too, the blocks that nodes have for their pods."""
     around = Cover(wide)
-    mine = (block for blocks in owned.values() for block in blocks)
-    return collapse(block for block in mine if around.find(block) is not None and not node_lan.holds(block))
+    blocks = (block for mine in owned.values() for block in mine) if wide else ()
+    routed = collapse(block for block in blocks if around.find(block) is not None and not node_lan.holds(block))
+    if routed:
+        beside = tuple(prefix for prefix in fact.value if prefix not in wide)
+        return replace(fact, value=beside + routed, source=f"{fact.source}, what nodes have of it", is_sum=True), ()
+    beside = tuple(prefix for prefix in fact.value if prefix not in wide)
+    told = [_underlay(f"{listed(lan)} by {fact.source} holds addresses of nodes")] if lan else []
+    told += [_too_wide(fact, prefix) for prefix in wide if prefix not in lan]
+    source = fact.source if beside or not lan else f"{fact.source}, and that is the nodes' own LAN"
+    return replace(fact, value=beside, source=source), tuple(told)
 
 
 def pools_in_use(cluster: Cluster) -> tuple[Pool, ...]:
@@ -196,13 +198,23 @@ class NodeLan:
         return is_one_site and numbers[0] >> host_bits == first >> host_bits == last >> host_bits
 
 
+def _too_wide(fact: Prefixes, prefix: IPNetwork) -> Finding:
+    return Finding(
+        code="DL-POD-WIDE",
+        severity=Severity.WARNING,
+        title="A pod network holds others' addresses, too, and was left out: what pods have of it is not known.",
+        evidence=f"{prefix} by {fact.source}",
+        fix="let the account list what nodes have of it (ciliumnodes.cilium.io), or write it into the profile by hand",
+    )
+
+
 def _grows(fact: Prefixes) -> Finding:
     return Finding(
         code="DL-POD-SUM",
         severity=Severity.INFO,
         title="The pod networks are the sum of what the nodes have now: a new node claims more, which must be trusted.",
         evidence=f"{listed(fact.value)} by {fact.source}",
-        fix="write the whole network into the profile where you know it (k3s: --cluster-cidr, 10.42.0.0/16 by default)",
+        fix="write the whole network into the profile where you know it",
     )
 
 

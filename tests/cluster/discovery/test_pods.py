@@ -332,3 +332,12 @@ def test_a_dump_of_very_many_pods_is_sampled_and_dns_is_found_in_it() -> None:
     objects = [networks.service_cidr("10.96.0.0/12"), node("n", "192.0.2.1"), *many, dns]
     assert len(pods(objects)) <= 8
     assert [str(s.address) for s in (profile(objects).spec.dns or pytest.fail("no DNS")).servers] == ["192.0.2.1"]
+
+
+def test_a_pool_that_nobody_chose_is_left_out_where_what_nodes_have_of_it_may_not_be_read() -> None:
+    objects = without(networks.cilium(cluster_pool_ipv4_cidr="10.0.0.0/8"), "CiliumNode")
+    assert profile(objects).spec.pods is None
+    assert [str(prefix) for prefix in profile(objects).spec.services or ()] == ["10.96.0.0/12"]
+    told = finding(objects, "DL-POD-WIDE")
+    assert told is not None
+    assert "10.0.0.0/8 by configmaps/kube-system/cilium-config" in told.evidence
