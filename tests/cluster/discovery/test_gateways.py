@@ -79,7 +79,7 @@ def test_a_reflector_that_is_not_ready_forwards_nothing() -> None:
 )
 def test_a_switch_is_a_peer_outside_in_another_as(spec: dict[str, object], expected: bool) -> None:
     objects = [*BASE, node("a", "192.0.2.1"), node("b", "192.0.2.2"), peer("tor", **spec)]
-    assert (("192.0.2.254", "switch", 10) in gateways(objects)) is expected
+    assert any(role == "switch" for _, role, _ in gateways(objects)) is expected
     assert (profile(objects).spec.nodes is None) is True
 
 

@@ -33,6 +33,12 @@ def test_a_disabled_pool_is_left_out_unless_its_blocks_are_in_use() -> None:
     assert finding([*BASE, *pools, block("n", "10.20.1.0/26")], "DL-POOL-DISABLED") is None
 
 
+def test_a_pool_that_is_being_deleted_is_as_one_that_is_disabled() -> None:
+    going = pool("10.30.0.0/16", "b")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert pods([*BASE, pool("10.20.0.0/16", "a"), going, block("n", "10.20.1.0/26")]) == ["10.20.0.0/16"]
+
+
 def test_a_pool_within_another_is_not_named_twice() -> None:
     assert pods([*BASE, pool("10.20.128.0/17", "a"), pool("10.20.0.0/16", "b")]) == ["10.20.0.0/16"]
 
