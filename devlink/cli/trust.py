@@ -20,19 +20,18 @@ if TYPE_CHECKING:  # its imports are for the one command that gives trust
 class ProfileOrCommand(click.Group):
     """A group that takes a profile where no subcommand is named."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Before the group's own parser, which knows none of the options that go without a PROFILE.
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["give", *args]
-        return super().resolve_command(ctx, args)
+        return super().parse_args(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "[PROFILE | --context C] [--yes] [--sha256 HASH]")
         formatter.write_usage(ctx.command_path, "COMMAND", prefix="   or: ")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Options, after PROFILE"):
+        with formatter.section("Options, with or without PROFILE"):
             options = (each for each in self.commands["give"].params if isinstance(each, click.Option))
             records = [option.get_help_record(ctx) for option in options]
             formatter.write_dl([record for record in records if record is not None])
@@ -93,8 +92,8 @@ def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:
         raise _needs_root(text, record.name)
     # A hash was given for what has been looked at: the line that an ordinary user's `devlink trust` prints, with sudo's
     # own question, is the one time of asking.
-    if not (yes or sha256) and not (sys.stdin.isatty() and click.confirm("Trust it on this machine?", err=True)):
-        raise NotPermittedError("Not trusted.", next_step="Answer yes, or give --yes.")
+    if not (yes or sha256):
+        _ask()
     with connect() as client:
         recorded = decode(TrustRecord, client.call("io.devlink.Helper.Trust", {"profile": text})["record"])
     if recorded != record:  # the network may have changed meanwhile, or the helper be another one
@@ -103,6 +102,18 @@ def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:
         click.echo(f"If that is not right, take it back: devlink trust revoke {record.name}", err=True)
     click.echo(f"Profile {record.name} is trusted.", err=True)
     return 0
+
+
+def _ask() -> None:
+    """Returns where the answer is yes. Raises NotPermittedError."""
+    if not sys.stdin.isatty():  # a pipe may hold an answer, and nobody would have seen the question
+        raise NotPermittedError(
+            "Not trusted.",
+            why="There is no terminal to ask at.",
+            next_step="Run it at a terminal; or, where that is what you want to trust: --yes",
+        )
+    if not click.confirm("Trust it on this machine?", err=True):
+        raise NotPermittedError("Not trusted.", why="The answer was no.", next_step="To be asked again, run it again.")
 
 
 def _show(record: "TrustRecord") -> None:

@@ -14,7 +14,8 @@ import yaml
 from devlink.cli import root
 from devlink.core.codec import encode
 from devlink.core.network import ObservedNetwork
-from devlink.core.profile_document import decode_profile
+from devlink.core.profile import BridgeProfile
+from devlink.core.profile_document import decode_profile, encode_profile
 from devlink.core.trust import claim_of_profile, record_of
 from devlink.errors import NotPermittedError
 from devlink.rpc import varlink
@@ -90,7 +91,48 @@ def test_without_an_answer_nothing_is_asked_of_the_helper(devlink: Command, prof
         code, _, err = devlink("trust", str(profile))
     assert code == 6
     assert "Not trusted." in err
+    assert "no terminal to ask at" in err
+    assert "--yes" in err
     assert peer.calls == []
+
+
+@pytest.mark.parametrize("given", [(), ("--context", "office"), ("--yes",), ("--sha256", "HASH")])
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_options_go_without_a_profile(
+    devlink: Command,
+    helper: Path,
+    profile: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, ...],
+    answer: bool,
+) -> None:
+    asked = []
+
+    def chosen(name: str) -> BridgeProfile:
+        asked.append(name)
+        return decode_profile(SAMPLE)
+
+    def confirm(*_: object, **__: object) -> bool:
+        asked.append("sure?")
+        return answer
+
+    monkeypatch.setattr("devlink.agent.profiles.given_by", chosen)
+    monkeypatch.setattr("devlink.agent.profiles.choose", chosen)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", confirm)
+    digest = hashlib.sha256(encode_profile(decode_profile(SAMPLE)).encode()).hexdigest()
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": encode(RECORD)})]}) as peer:
+        code, _, err = devlink("trust", *(digest if each == "HASH" else each for each in given))
+    is_asked = not {"--yes", "--sha256"} & {*given}
+    assert asked == ["office" if "--context" in given else "", *(["sure?"] if is_asked else [])]
+    assert code == (0 if answer or not is_asked else 6), err
+    assert peer.methods == (["Trust"] if code == 0 else [])
+
+
+def test_an_option_that_does_not_exist_is_told(devlink: Command) -> None:
+    code, _, err = devlink("trust", "--contxt", "office")
+    assert code == 2
+    assert "--context" in err
 
 
 def test_an_ordinary_user_is_given_one_line_that_holds_for_what_was_shown(
