@@ -60,8 +60,10 @@ def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes:
     if dumps:
         if context is not None:
             raise UsageError("--from and --context both say what to read.", next_step="Leave one of them out.")
+        from devlink.cluster.republishing import label
+
         stem = dumps[0].rpartition("/")[2].partition(".")[0]
-        found = _from_dumps(dumps, _made(wishes, None, stem))
+        found = _from_dumps(dumps, _wishes(wishes, None, name=label(stem)))
     else:
         found = _run(_discovered(context, wishes))
     _report(found)
@@ -100,15 +102,16 @@ async def _publish(
     context: str | None, profile: BridgeProfile | None, wishes: dict[str, Any], dry_run: bool, overwrite: bool
 ) -> int:
     from devlink.cluster import publishing
+    from devlink.cluster.republishing import check_not_worse
 
     async with _api(context) as api:
         if profile is None:
-            published = await _published(api)
+            published = await publishing.known(api, overwrite=overwrite)
             found = await _discover(api, wishes, published)
             _report(found)
             profile = _found_profile(found)
-            if published is not None and not (dry_run or overwrite):
-                _check_not_poorer(found, published, profile)
+            if published is not None and not overwrite:
+                check_not_worse(found, published)
         if dry_run:
             return _print_manifests(profile)
         written = await publishing.publish(api, profile, overwrite=overwrite)
@@ -119,21 +122,6 @@ async def _publish(
         return 0
     click.echo(f"Profile {profile.metadata.name} is published. Others now type: devlink up", err=True)
     return 0
-
-
-def _check_not_poorer(found: Discovery, before: BridgeProfile, after: BridgeProfile) -> None:
-    """An API that had a bad minute, or a right that was taken away, must not take nodes from every laptop."""
-    from devlink.cluster.publication import lost_facts
-
-    rights = "; ".join(dict.fromkeys(each.right for each in found.unread if each.status != 404))
-    lost = lost_facts(before, after) if before.metadata.name == after.metadata.name else ()
-    if rights and lost:
-        raise ClusterError(
-            f"Nothing was published: what is published says more ({', '.join(lost)}), and not everything could be read "
-            "now.",
-            why=f"Not read: {rights}.",
-            next_step="Try again, or with these rights. To publish less than before all the same: --overwrite",
-        )
 
 
 def _print_manifests(profile: BridgeProfile) -> int:
@@ -264,33 +252,26 @@ async def _api(context: str | None) -> AsyncIterator[Api]:
 
 
 async def _discovered(context: str | None, wishes: dict[str, Any]) -> Discovery:
+    from devlink.cluster.publishing import known
+
     async with _api(context) as api:
-        return await _discover(api, wishes, await _published(api))
+        # Nothing is written: what may not be read is as good as none.
+        return await _discover(api, wishes, await known(api, overwrite=True))
 
 
 async def _discover(api: Api, wishes: dict[str, Any], published: BridgeProfile | None) -> Discovery:
+    from devlink.cluster.contexts import IN_CLUSTER
     from devlink.cluster.discovery import discover as find
     from devlink.cluster.reads import collect
+    from devlink.cluster.republishing import label
 
-    made = _made(wishes, published, api.access.name)
+    context = api.access.name
+    made = _wishes(wishes, published, name=label(context) if context != IN_CLUSTER else None)
     collected = await collect(api)
     # Over an unchecked connection nobody knows whose CA that would be.
     ca = None if api.access.insecure else api.access.ca
     found = find(collected.objects, made, unread=collected.unread, ca=ca)
     return _without_identity(found, api.access.name) if api.access.insecure else found
-
-
-async def _published(api: Api) -> BridgeProfile | None:
-    """Trust goes by the name, and wishes are people's: what is published keeps them."""
-    from devlink.cluster import publishing
-    from devlink.errors import DevlinkError
-
-    try:
-        return (await publishing.fetch(api)).profile
-    except DevlinkError as error:
-        if isinstance(error, ClusterError) and error.status in (None, 401):
-            raise  # there is nobody to ask anything
-        return None  # none yet, or one that nobody can read
 
 
 def _without_identity(found: Discovery, context: str) -> Discovery:
@@ -330,48 +311,23 @@ def _dump_text(name: str) -> str:
         raise UsageError(f"{name} cannot be read.", why=reason(error)) from error
 
 
-def _made(wishes: dict[str, Any], published: BridgeProfile | None, context: str) -> Wishes:
-    """What is given; else what the published profile of that name was given; else the defaults. Raises UsageError."""
-    from devlink.cluster.contexts import IN_CLUSTER
-    from devlink.cluster.discovery import Wishes
+def _wishes(given: dict[str, Any], published: BridgeProfile | None, *, name: str | None) -> Wishes:
+    """Of the options of a command. Raises UsageError."""
+    from devlink.cluster.republishing import Given, wishes_of
     from devlink.core.codec import parse_address
     from devlink.core.profile import Transport
 
-    if wishes["namespaces"] and wishes["all_namespaces"]:
-        raise UsageError("--namespace and --all-namespaces exclude each other.")
     try:
-        gateways = tuple(parse_address(text) for text in wishes["gateways"])
+        gateways = tuple(parse_address(text) for text in given["gateways"])
     except ValueError as error:
         raise UsageError(
             f"--gateway: {error.args[0]}.", next_step="Give an address, as in --gateway 172.16.0.13"
         ) from None
-    name = wishes["name"]
-    if published is not None and name not in (None, published.metadata.name):
-        published = None  # another profile
-    if name is None and published is None and context == IN_CLUSTER:
-        raise UsageError(
-            "What is the profile to be called?",
-            why="A pod does not know its cluster's name, and nothing is published yet.",
-            next_step="Name it: --name NAME",
-        )
-    before = published.spec.dns if published is not None else None
-    if published is not None and not gateways and published.provenance.get("gateways") == "given":
-        gateways = tuple(each.address for each in published.spec.gateways or ())
-    return Wishes(
-        name=name or (published.metadata.name if published is not None else _label(context)),
-        revision=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        namespaces=wishes["namespaces"] or (before.namespaces if before and not wishes["all_namespaces"] else None),
-        transport=Transport(wishes["transport"] or (before.servers[0].transport if before else "auto")),
-        gateways=gateways,
+    transport = Transport(given["transport"]) if given["transport"] else None
+    revision = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return wishes_of(
+        Given(**{**given, "gateways": gateways, "transport": transport}), published, name=name, revision=revision
     )
-
-
-def _label(context: str) -> str:
-    """A DNS label of a context's name: of `kubernetes-admin@qa` the cluster's part, of an ARN its last one."""
-    import re
-
-    last = re.split("[@/]", context)[-1] or context
-    return re.sub("[^a-z0-9]+", "-", last.lower()).strip("-")[:63].strip("-") or "cluster"
 
 
 def _found_profile(found: Discovery) -> BridgeProfile:

@@ -1,6 +1,5 @@
 """How a profile lies in its cluster: the ConfigMap, and the right to read it, as objects of the API; and back. PURE."""
 
-import dataclasses
 import gzip
 import zlib
 from collections.abc import Iterable, Mapping
@@ -112,15 +111,6 @@ def published_profile(found: Mapping[str, Any]) -> BridgeProfile:
 def is_same(one: BridgeProfile, other: BridgeProfile) -> bool:
     """Whether two profiles tell laptops the same: all but the revision, and where the facts came from."""
     return _essence(one) == _essence(other)
-
-
-def lost_facts(before: BridgeProfile, after: BridgeProfile) -> tuple[str, ...]:
-    """What the one says of the cluster and the other does not, by the keys of `spec`."""
-    return tuple(
-        each.name
-        for each in dataclasses.fields(Spec)
-        if getattr(before.spec, each.name) is not None and getattr(after.spec, each.name) is None
-    )
 
 
 def _essence(profile: BridgeProfile) -> tuple[str, Spec]:

@@ -84,6 +84,23 @@ async def fetch(api: Api) -> Published:
     )
 
 
+async def known(api: Api, *, overwrite: bool) -> BridgeProfile | None:
+    """What is published, for those who publish again; None where nothing is, or nothing that is a profile.
+
+    Raises ClusterError where that cannot be known; unless told to `overwrite`, also where it may not be read.
+    """
+    try:
+        return (await fetch(api)).profile
+    except ProfileError:
+        return None
+    except ClusterError as error:
+        if error.status == 404 or (error.status == 403 and overwrite):
+            return None
+        if error.status == 403:
+            raise _unseen(error) from error
+        raise
+
+
 def without_identity(profile: BridgeProfile) -> BridgeProfile:
     """A profile that came by a way on which anyone could have written it: its CA would prove nothing."""
     provenance = {key: source for key, source in profile.provenance.items() if not key.startswith("identity")}
@@ -106,12 +123,19 @@ async def publish(api: Api, profile: BridgeProfile, *, overwrite: bool) -> Writt
             next_step="Put the cluster's CA into the kubeconfig (certificate-authority-data), or publish the output "
             "of --dry-run by a way that is checked.",
         )
-    present = await _present(api)
+    present = await _present(api, overwrite=overwrite)
     if not overwrite:
         _check_ours(present, profile)
     held = _profile_in(present)
     changed = held is None or not is_same(held, profile)
     wanted = profile if changed or held is None else held
+    if changed and present.get("immutable") is True:
+        raise ConflictError(
+            f"The ConfigMap {NAMESPACE}/{CONFIG_MAP} is immutable.",
+            why="Somebody has set `immutable: true` in it: nobody can change what it holds.",
+            next_step=f"Delete it first: kubectl -n {NAMESPACE} delete configmap {CONFIG_MAP}. Then publish again, "
+            "with what people gave it (--name, --namespace, --transport, --gateway).",
+        )
     remarks = []
     for manifest in manifests(wanted):
         kind = manifest["kind"]
@@ -133,14 +157,26 @@ async def publish(api: Api, profile: BridgeProfile, *, overwrite: bool) -> Writt
     return Written(profile=wanted, changed=changed, remarks=tuple(remarks))
 
 
-async def _present(api: Api) -> Mapping[str, Any]:
-    """The ConfigMap as it is; empty where there is none, or none to be seen: what is applied finds that out itself."""
+async def _present(api: Api, *, overwrite: bool) -> Mapping[str, Any]:
+    """The ConfigMap as it is; empty where there is none, or where what nobody lets us see is to be overwritten."""
     try:
         return await api.get(PATH, limit=MAX_ANSWER)
     except ClusterError as error:
-        if error.status not in (403, 404):
-            raise
-        return {}
+        if error.status == 404 or (error.status == 403 and overwrite):
+            return {}
+        if error.status == 403:
+            raise _unseen(error) from error
+        raise
+
+
+def _unseen(error: ClusterError) -> ClusterError:
+    return ClusterError(
+        "Nothing was published: you may not read what may be published already.",
+        why=error.why,
+        next_step=f"It takes the right to get configmaps/{CONFIG_MAP} in {NAMESPACE}, so that what people gave stays. "
+        "To write over whatever is there: --overwrite",
+        status=403,
+    )
 
 
 def _profile_in(found: Mapping[str, Any]) -> BridgeProfile | None:

@@ -13,7 +13,6 @@ import yaml
 
 from devlink.agent import cache
 from devlink.cli import root
-from devlink.cli.cluster import _label
 from devlink.cluster.access import Access
 from devlink.cluster.contexts import IN_CLUSTER
 from devlink.cluster.publication import KEY, config_map, manifests, published_profile
@@ -256,6 +255,52 @@ def test_a_bad_minute_of_the_api_takes_nothing_from_what_is_published(cluster: C
     assert cluster.published != first
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_while_what_is_published_cannot_be_read_nothing_that_people_gave_is_lost(
+    cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    assert run("publish", "--namespace", "qa", "--transport", "tcp", "--gateway", "172.16.0.9")[0] == 0
+    first = cluster.published
+    get, failures = cluster.get, iter([status])
+
+    async def failing_once(path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
+        if path == PATH and (failure := next(failures, None)):
+            raise ClusterError("The API failed.", why="etcdserver: request timed out", status=failure)
+        return await get(path, *arguments, **named)
+
+    monkeypatch.setattr(cluster, "get", failing_once)
+    code, _, err = run("publish")
+    assert code == 7
+    assert "etcdserver" in err
+    assert cluster.published == first
+    assert run("publish")[0] == 0
+    assert cluster.published == first
+
+
+def test_without_the_right_to_see_what_is_published_it_is_left_alone_unless_told(cluster: Cluster, run: Run) -> None:
+    assert run("publish", "--namespace", "qa")[0] == 0
+    first = cluster.published
+    cluster.refuse[PATH] = 403
+    for arguments in (["publish"], ["publish", "--dry-run"]):
+        code, _, err = run(*arguments)
+        assert code == 7
+        assert "--overwrite" in err
+    assert cluster.published == first
+    assert run("discover")[0] == 0, "which changes nothing"
+    assert run("publish", "--overwrite")[0] == 0
+    assert cluster.published != first
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_what_gitops_applies_is_held_to_the_same(cluster: Cluster, run: Run, status: int) -> None:
+    assert run("publish")[0] == 0
+    cluster.refuse["/api/v1/nodes"] = status
+    code, out, err = run("publish", "--dry-run")
+    assert (code, out) == (7, "")
+    assert "list nodes" in err
+    assert run("publish", "--dry-run", "--overwrite")[0] == 0
+
+
 def test_the_readers_right_that_could_not_be_given_is_a_remark(cluster: Cluster, run: Run) -> None:
     cluster.refuse["PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/kube-public/roles/devlink-profile"] = 403
     code, _, err = run("publish")
@@ -337,21 +382,3 @@ def test_an_api_that_is_away_ends_it_with_its_error(cluster: Cluster, run: Run) 
         code, out, err = run(command)
         assert (code, out) == (7, ""), command
         assert "Nobody is there." in err
-
-
-@pytest.mark.parametrize(
-    ("context", "label"),
-    [
-        ("kubernetes-admin@qa", "qa"),
-        ("arn:aws:eks:eu-west-1:123456789012:cluster/QA", "qa"),
-        ("gke_project_europe-west1_qa", "gke-project-europe-west1-qa"),
-        ("admin@qa.example.com", "qa-example-com"),
-        ("office@", "office"),
-        ("///", "cluster"),
-        ("", "cluster"),
-        ("x" * 62 + ".y", "x" * 62),
-        ("ä", "cluster"),
-    ],
-)
-def test_a_profile_is_named_after_its_context(context: str, label: str) -> None:
-    assert _label(context) == label

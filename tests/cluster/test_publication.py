@@ -20,7 +20,6 @@ from devlink.cluster.publication import (
     config_map,
     emptied,
     is_same,
-    lost_facts,
     manifests,
     published_profile,
     reader_rights,
@@ -179,13 +178,6 @@ def test_a_revision_and_a_source_make_no_other_profile_and_everything_else_does(
     assert is_same(QA, newer)
     assert not is_same(QA, dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, name="qb")))
     assert not is_same(QA, dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, mtu=1450)))
-
-
-def test_what_a_profile_lacks_that_another_has_is_named() -> None:
-    poorer = dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, nodes=None, mtu=None))
-    assert lost_facts(QA, poorer) == ("nodes", "mtu")
-    assert lost_facts(poorer, QA) == ()
-    assert lost_facts(QA, QA) == ()
 
 
 def test_the_readers_right_is_to_get_and_watch_one_object() -> None:

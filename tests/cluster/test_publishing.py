@@ -11,7 +11,7 @@ import pytest
 from devlink.cluster.access import Access
 from devlink.cluster.api import Api
 from devlink.cluster.publication import KEY, PACKED_KEY, config_map
-from devlink.cluster.publishing import PATH, Published, Written, fetch, publish
+from devlink.cluster.publishing import PATH, Published, Written, fetch, known, publish
 from devlink.core.profile import BridgeProfile, Identity
 from devlink.core.profile_document import decode_profile
 from devlink.errors import ClusterError, ConflictError, ProfileError, UsageError
@@ -120,6 +120,52 @@ def test_another_failure_passes_as_it_is_and_a_broken_profile_names_its_faults()
     with pytest.raises(ProfileError, match="kube-public/devlink-profile") as broken:
         fetched(api)
     assert broken.value.faults[0].startswith("spec.mtu")
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_who_publishes_again_knows_what_is_published_or_that_there_is_nothing(overwrite: bool) -> None:
+    api = FakeApi()
+    assert asyncio.run(known(cast(Api, api), overwrite=overwrite)) is None
+    api.hold(QA)
+    assert asyncio.run(known(cast(Api, api), overwrite=overwrite)) == QA
+    api.objects[PATH]["data"] = {KEY: "a: ["}
+    assert asyncio.run(known(cast(Api, api), overwrite=overwrite)) is None
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503, None])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_failure_to_read_what_is_published_is_never_taken_for_nothing(status: int | None, overwrite: bool) -> None:
+    api = FakeApi()
+    api.hold(QA)
+    api.refuse["get", PATH] = failure = error(status)
+    with pytest.raises(ClusterError) as caught:
+        asyncio.run(known(cast(Api, api), overwrite=overwrite))
+    assert caught.value is failure
+
+
+def test_what_may_not_be_seen_is_written_over_only_where_told() -> None:
+    api = FakeApi()
+    api.refuse["get", PATH] = error(403, "user x cannot get.")
+    for attempt in (known(cast(Api, api), overwrite=False), publish(cast(Api, api), QA, overwrite=False)):
+        with pytest.raises(ClusterError, match="may not read") as caught:
+            asyncio.run(attempt)
+        assert caught.value.why == "user x cannot get."
+        assert "--overwrite" in caught.value.next_step
+    assert api.written == []
+    assert asyncio.run(known(cast(Api, api), overwrite=True)) is None
+    assert published(api, overwrite=True).changed
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_nobody_can_change_is_to_be_deleted_first(overwrite: bool) -> None:
+    api = FakeApi()
+    api.hold(QA, OURS)
+    api.objects[PATH]["immutable"] = True
+    with pytest.raises(ConflictError, match="is immutable") as caught:
+        published(api, edition(mtu=1450), overwrite=overwrite)
+    assert "kubectl -n kube-public delete configmap devlink-profile" in caught.value.next_step
+    assert api.written == []
+    assert not published(api, edition()).changed
 
 
 def test_publishing_writes_the_profile_first_and_then_the_right_to_read_it() -> None:
