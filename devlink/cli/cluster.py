@@ -292,23 +292,36 @@ def _without_identity(found: Discovery, context: str) -> Discovery:
 
 
 def _from_dumps(dumps: tuple[str, ...], wishes: Wishes) -> Discovery:
+    import dataclasses
+
     from devlink.cluster.discovery import discover as find
-    from devlink.cluster.discovery import documents_in, objects_in
+    from devlink.cluster.dumps import read_dumps
 
-    documents = (document for name in dumps for document in documents_in(_dump_text(name), name=name))
-    return find(objects_in(documents), wishes)
+    dump = read_dumps(dumps, _dump)
+    found = find(dump.objects, wishes)
+    return dataclasses.replace(found, findings=(*found.findings, *dump.findings))
 
 
-def _dump_text(name: str) -> str:
+def _dump(name: str) -> bytes:
+    """A file, or standard input. Raises UsageError; never reads more than a dump may have."""
+    from devlink.cluster.discovery.documents import MAX_TEXT, too_large
     from devlink.errors import reason
 
     try:
         if name == "-":
-            return sys.stdin.read()
-        with open(name, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name} cannot be read.", why=reason(error)) from error
+            octets = sys.stdin.buffer.read(MAX_TEXT + 1)
+        else:
+            with open(name, "rb") as file:
+                octets = file.read(MAX_TEXT + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{name} cannot be read.",
+            why=reason(error),
+            next_step="Name a file with what `kubectl get ... -o json` has printed, or - for standard input.",
+        ) from error
+    if len(octets) > MAX_TEXT:
+        raise too_large(name if name != "-" else "Standard input")
+    return octets
 
 
 def _wishes(given: dict[str, Any], published: BridgeProfile | None, *, name: str | None) -> Wishes:

@@ -237,7 +237,7 @@ async def _read(api: Reader, read: Read) -> list[Object] | Unread:
             if read.is_list:
                 return await _listed(api, path, read)
             found = await api.get(path, limit=MAX_OBJECT)
-            return [_kept(found, read.keep)]
+            return [kept(found, read.keep)]
         except ClusterError as error:
             if error.status == 401:
                 raise
@@ -254,13 +254,13 @@ async def _listed(api: Reader, path: str, read: Read) -> list[Object]:
     pages = api.items(path, read.params, page=read.most) if read.most else api.items(path, read.params)
     async with contextlib.aclosing(pages) as items:  # type: ignore[type-var]  # an async generator, in truth
         async for item in items:
-            found.append(_kept(item, read.keep))
+            found.append(kept(item, read.keep))
             if len(found) == read.most:
                 break
     return found
 
 
-def _kept(item: Mapping[str, Any], fields: Fields) -> Object:
+def kept(item: Mapping[str, Any], fields: Fields) -> Object:
     """An object with its kind, cut down to `fields`: of 5,000 nodes of 8 KB each one KB is looked at."""
     return {"apiVersion": item.get("apiVersion"), "kind": item.get("kind"), **_below(item, fields)}
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from devlink.agent import cache
 from devlink.cli import root
 from devlink.cluster.access import Access
 from devlink.cluster.contexts import IN_CLUSTER
+from devlink.cluster.dumps import KUBECTL
 from devlink.cluster.publication import KEY, config_map, manifests, published_profile
 from devlink.cluster.publishing import PATH
 from devlink.core.profile import BridgeProfile, Transport
@@ -177,6 +179,53 @@ def test_dumps_are_discovered_without_a_cluster(cluster: Cluster, run: Run, tmp_
     assert decode_profile(out).metadata.name == "office"
     assert decode_profile(out).spec == decode_profile(run("discover")[1]).spec
     assert cluster.chosen == [None]
+
+
+def test_what_a_dump_lacks_is_told_with_the_command_that_makes_a_whole_one(
+    cluster: Cluster, run: Run, tmp_path: Path
+) -> None:
+    some = [each for each in networks.network_a() if each["kind"] in ("Node", "ConfigMap")]
+    (tmp_path / "office.yaml").write_text(yaml.safe_dump_all(some))
+    code, _, err = run("discover", "--from", str(tmp_path / "office.yaml"))
+    assert code == 0
+    assert "DL-NOT-IN-DUMP" in err
+    assert KUBECTL in err
+
+
+class Endless(io.RawIOBase):
+    """A standard input that never ends, and counts what was taken."""
+
+    taken = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.taken += len(buffer)
+        buffer[:] = b"y" * len(buffer)
+        return len(buffer)
+
+
+def test_of_an_endless_input_no_more_is_read_than_a_dump_may_have(
+    cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = Endless()
+    monkeypatch.setattr("devlink.cluster.discovery.documents.MAX_TEXT", 1 << 20)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(endless)))
+    code, out, err = run("discover", "--from", "-")
+    assert (code, out) == (2, "")
+    assert "larger than 1 MB" in err
+    assert endless.taken < 2 << 20
+
+
+def test_a_dump_that_cannot_be_read_has_a_next_step(cluster: Cluster, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "packed.json.gz").write_bytes(b"\x1f\x8b\x08\x00\xff")
+    for name in (".", "not-there.json", "packed.json.gz"):
+        code, out, err = run("discover", "--from", str(tmp_path / name))
+        assert (code, out) == (2, "")
+        assert "Next: " in err
+        assert "kubectl" in err
+        assert "codec" not in err
 
 
 def test_where_nothing_is_found_no_profile_is_printed(cluster: Cluster, run: Run) -> None:
