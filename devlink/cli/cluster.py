@@ -148,7 +148,11 @@ def _given(name_or_path: str, wishes: dict[str, Any]) -> BridgeProfile:
     try:
         metadata = dataclasses.replace(found.metadata, name=wishes["name"] or found.metadata.name)
     except DecodeError as error:
-        raise UsageError("The profile cannot be named so.", why="; ".join(map(str, error.faults))) from None
+        raise UsageError(
+            "The profile cannot be named so.",
+            why="; ".join(map(str, error.faults)),
+            next_step="Give another name: --name NAME",
+        ) from None
     return dataclasses.replace(found, metadata=metadata)
 
 

@@ -43,7 +43,11 @@ def demo(shell: bool, real: bool) -> int:
 
     reason = available()
     if reason is not None:
-        raise HelperError("The demo cannot run here.", why=f"{reason}.")
+        raise HelperError(
+            "The demo cannot run here.",
+            why=f"{reason}.",
+            next_step="See to that, or run it on a machine where that is allowed, such as a virtual one.",
+        )
     terminal = Terminal()
     told = demo_real if real else story
     if shell:

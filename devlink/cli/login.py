@@ -51,6 +51,8 @@ def login(
     who = f" as {user}" if user else ""
     place = f"in plain text in {logins.folder()}" if insecure_storage else "in the keyring"
     click.echo(f"Signed in to {called}{who}. The token is kept {place}.", err=True)
+    # By its name: a bare `up` means the kubeconfig's current context, where there is one.
+    click.echo(f"Bring its profile up: devlink up --context {called}", err=True)
     return 0
 
 
@@ -136,7 +138,11 @@ def _authority(name: str, server: str, ca_file: str | None, ca_hash: str | None)
             next_step="Give a file with the CA, or --ca-hash sha256:HEX.",
         ) from error
     if not found:
-        raise UsageError(f"{ca_file} holds no certificate.", why="It must be PEM, as in /etc/kubernetes/pki/ca.crt.")
+        raise UsageError(
+            f"{ca_file} holds no certificate.",
+            why="It must be PEM, as in /etc/kubernetes/pki/ca.crt.",
+            next_step="Give a file with the CA, or --ca-hash sha256:HEX.",
+        )
     return found
 
 

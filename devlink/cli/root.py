@@ -140,7 +140,11 @@ def _run() -> int:
 def _show_unwritten(error: OSError) -> int:
     if error.errno == errno.EPIPE:
         return 128 + signal.SIGPIPE
-    show_error(UnexpectedError("The output cannot be written.", why=reason(error)))
+    show_error(
+        UnexpectedError(
+            "The output cannot be written.", why=reason(error), next_step="Make room there, or write it elsewhere."
+        )
+    )
     return UnexpectedError.exit_code
 
 

@@ -24,7 +24,10 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 @click.command()
 @click.argument("profile", required=False)
 @click.option(
-    "--context", default="", metavar="C", help="The profile that the cluster of kubeconfig context C publishes."
+    "--context",
+    default="",
+    metavar="C",
+    help="The profile that the cluster of C publishes: a kubeconfig context, or a login.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be installed, and change nothing.")
 @click.option("--replace", is_flag=True, help="Take down your other sessions in the same step.")
@@ -37,7 +40,8 @@ def up(
     """Bring PROFILE up: its routes and names, verified, or nothing at all.
 
     PROFILE is a name that `devlink profile list` shows, or a file. Without it: the default of config.toml, else the
-    only file in the folder of profiles, else what the cluster of the current kubeconfig context publishes.
+    only file in the folder of profiles, else what the cluster of the current kubeconfig context publishes; without one,
+    that of the only login.
     """
     from devlink.agent.profiles import absolute, check_argument
 
@@ -46,7 +50,10 @@ def up(
     if chosen and context:
         raise UsageError("PROFILE and --context both say which profile.", next_step="Leave one of them out.")
     if no_dns and no_routes:
-        raise UsageError("With neither routes nor names there is nothing to bring up.")
+        raise UsageError(
+            "With neither routes nor names there is nothing to bring up.",
+            next_step="Leave --no-dns or --no-routes out.",
+        )
     if dry_run:
         from devlink.cli.plan import show_plan
 
@@ -166,7 +173,9 @@ def _stay(name: str) -> None:
     with connect_or_start(timeout=None) as agent:
         for state in _watch(agent):
             if name not in (session["name"] for session in state["sessions"]):
-                raise NotUpError(f"{name} was taken down by another command.")
+                raise NotUpError(
+                    f"{name} was taken down by another command.", next_step="Bring it up again: devlink up"
+                )
 
 
 @click.command()
@@ -176,7 +185,7 @@ def down(profile: str | None, everything: bool) -> int:
     """Take PROFILE down, or the one that is up: everything is as it was before."""
     if profile is not None:
         if everything:
-            raise UsageError("--all takes down all your sessions: name none, or leave --all out.")
+            raise UsageError("--all takes down all your sessions.", next_step="Name none, or leave --all out.")
         from devlink.agent.profiles import check_argument
 
         check_argument(profile)

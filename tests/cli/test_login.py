@@ -73,6 +73,7 @@ def test_a_pinned_login_is_kept_in_the_keyring_and_is_a_context_from_then_on(
     code, out, err = run("login", cluster.url, "--name", "qa", "--ca-hash", PIN, "--token-stdin", stdin=f"{TOKEN}\n")
     assert (code, out) == (0, "")
     assert "Signed in to qa as jane" in err
+    assert err.endswith("devlink up --context qa\n")
     assert wallet.held == {("devlink", "qa"): TOKEN}
     assert not any(TOKEN in path.read_text() for path in logins.folder().rglob("*"))
     access = choose_access("qa", {})

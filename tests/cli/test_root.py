@@ -1,15 +1,17 @@
 """The root command: quick to start, never a traceback, and each error in words on stderr with its exit code."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from devlink import __version__, errors
 from devlink.cli import root
@@ -259,7 +261,8 @@ def test_a_full_stdout_is_one_clear_line_also_where_stderr_is_full_too(
         )
     assert done.returncode == 1
     if not broken:
-        assert done.stderr == b"Error: The output cannot be written.\n  Why:  No space left on device.\n"
+        said = b"Error: The output cannot be written.\n  Why:  No space left on device.\n  Next: "
+        assert done.stderr.startswith(said)
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(("down",), 3), (("nope",), 2), (("profile", "list"), 0)])
@@ -300,3 +303,21 @@ def test_ctrl_c_while_the_interpreter_ends_changes_no_exit_code(runtime: Path) -
 def test_ctrl_c_that_was_ignored_when_we_were_started_stays_ignored(runtime: Path) -> None:
     nohup = "import os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPT_AT.format(module="click")
     assert devlink("status", runtime=runtime, python=nohup).returncode == 3
+
+
+def _errors_without_a_next_step(file: Path) -> Iterator[str]:
+    names = {cls.__name__ for cls in BY_NAME.values()}
+    for node in ast.walk(ast.parse(file.read_text())):
+        is_error = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+        if is_error and "next_step" not in {keyword.arg for keyword in node.keywords}:
+            yield f"{file.name}:{node.lineno}"
+
+
+def test_no_error_of_a_command_leaves_a_person_without_a_next_step() -> None:
+    cli = Path(root.__file__).parent
+    cluster = (cli.parent / "cluster" / f"{name}.py" for name in ("dumps", "publication", "publishing", "republishing"))
+    assert [each for file in (*cli.glob("*.py"), *cluster) for each in _errors_without_a_next_step(file)] == []
+
+
+def test_up_says_that_a_login_is_a_context_too() -> None:
+    assert "or a login" in CliRunner().invoke(root.devlink, ["up", "--help"]).output
