@@ -307,10 +307,11 @@ def test_ctrl_c_that_was_ignored_when_we_were_started_stays_ignored(runtime: Pat
 
 def _errors_without_a_next_step(file: Path) -> Iterator[str]:
     names = {cls.__name__ for cls in BY_NAME.values()}
-    for node in ast.walk(ast.parse(file.read_text())):
-        is_error = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
-        if is_error and "next_step" not in {keyword.arg for keyword in node.keywords}:
-            yield f"{file.name}:{node.lineno}"
+    calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+    for call in calls:
+        is_error = isinstance(call.func, ast.Name) and call.func.id in names
+        if is_error and "next_step" not in {keyword.arg for keyword in call.keywords}:
+            yield f"{file.name}:{call.lineno}"
 
 
 def test_no_error_of_a_command_leaves_a_person_without_a_next_step() -> None:
