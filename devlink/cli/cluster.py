@@ -84,12 +84,13 @@ def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes:
 @context_option
 @_wishes_options
 @click.option("--dry-run", is_flag=True, help="Print the objects as YAML, for GitOps, and change nothing.")
-@click.option("--overwrite", is_flag=True, help="Also over what another has written there.")
+@click.option("--overwrite", is_flag=True, help="Also over what another has written there, or without having seen all.")
 def publish(profile: str | None, context: str | None, dry_run: bool, overwrite: bool, **wishes: Any) -> int:
     """Publish a profile: the ConfigMap kube-public/devlink-profile, and everybody's right to read that one object.
 
-    Without FILE or NAME it is what `discover` finds at this moment. What another has written is not overwritten
-    unless told; what is published already keeps its revision, so that no laptop fetches it again.
+    Without FILE or NAME it is what `discover` finds at this moment. What another has written is not overwritten unless
+    told, nor is a fact changed because something could not be read. What is published already keeps its revision, so
+    that no laptop fetches it again.
     """
     if profile is not None:
         wanted = _given(profile, wishes)
@@ -301,7 +302,8 @@ def _from_dumps(dumps: tuple[str, ...], wishes: Wishes) -> Discovery:
     from devlink.cluster.discovery import discover as find
     from devlink.cluster.dumps import read_dumps
 
-    dump = read_dumps(dumps, _dump)
+    names = {"Standard input" if name == "-" else name: name for name in dumps}
+    dump = read_dumps(names, lambda shown: _dump(names[shown]))
     found = find(dump.objects, wishes)
     return dataclasses.replace(found, findings=(*found.findings, *dump.findings))
 
@@ -324,7 +326,7 @@ def _dump(name: str) -> bytes:
             next_step="Name a file with what `kubectl get ... -o json` has printed, or - for standard input.",
         ) from error
     if len(octets) > MAX_TEXT:
-        raise too_large(name if name != "-" else "Standard input")
+        raise too_large("Standard input" if name == "-" else name)
     return octets
 
 
@@ -350,12 +352,13 @@ def _wishes(given: dict[str, Any], published: BridgeProfile | None, *, name: str
 def _found_profile(found: Discovery) -> BridgeProfile:
     if found.profile is None:
         rights = "; ".join(dict.fromkeys(each.right for each in found.unread if each.status in (401, 403)))
+        step = "Have somebody with these rights run it" if rights else "Look above for what was missing"
         raise ClusterError(
             "Nothing was found that a profile could be made of.",
             why=f"These rights would show more: {rights}."
             if rights
             else "The cluster's objects say nothing of its networks.",
-            next_step="Have somebody with these rights run it, or write the profile by hand: `profiles/` has samples.",
+            next_step=f"{step}, or write the profile by hand: `profiles/` has samples.",
         )
     return found.profile
 

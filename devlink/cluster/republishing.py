@@ -81,12 +81,12 @@ def check_not_worse(found: Discovery, published: BridgeProfile) -> None:
     if not worse:
         return
     rights = "; ".join(dict.fromkeys(each.right for each in unread))
+    step = f"Try again; it takes: {rights}." if passing else f"Let the account: {rights}."
     raise ClusterError(
         f"Nothing was published: what was found differs from what is published ({', '.join(worse)}), and not "
         "everything could be read.",
         why=f"Not read: {listed(f'{each.path} ({each.status or each.why})' for each in unread)}.",
-        next_step=f"{'Try again' if passing else 'Let the account'}: {rights}. See what would change: devlink profile "
-        "diff. To publish it all the same: --overwrite",
+        next_step=f"{step} See what would change: devlink profile diff. To publish it all the same: --overwrite",
     )
 
 

@@ -215,6 +215,7 @@ def test_of_an_endless_input_no_more_is_read_than_a_dump_may_have(
     code, out, err = run("discover", "--from", "-")
     assert (code, out) == (2, "")
     assert "larger than 1 MB" in err
+    assert "Standard input" in err
     assert endless.taken < 2 << 20
 
 
