@@ -153,6 +153,16 @@ def test_what_windows_has_written_is_read_as_well(encoding: str) -> None:
     assert dumped(octets).objects == dumped(listed(networks.network_a())).objects
 
 
+def test_a_mark_of_windows_before_several_documents_is_no_part_of_the_first() -> None:
+    documents = "\n".join(json.dumps(each) for each in networks.network_a())
+    assert dumped(documents.encode("utf-8-sig")).objects == dumped(listed(networks.network_a())).objects
+
+
+def test_objects_that_do_not_say_their_version_are_of_their_kind() -> None:
+    whole = [{key: value for key, value in each.items() if key != "apiVersion"} for each in everything()]
+    assert dumped(listed(whole)).findings == ()
+
+
 @pytest.mark.parametrize("octets", [b"\xff\xfea", b"kind: \xe4", b"\x1f\x8b\x08\x00\xff"])
 def test_what_is_no_text_is_an_error_without_a_codec_in_it(octets: bytes) -> None:
     with pytest.raises(UsageError, match="no text") as caught:

@@ -1,7 +1,10 @@
 """Publishing again: what people gave stays, and no fact gets worse because something could not be read."""
 
+import contextlib
 import dataclasses
 import ipaddress
+import json
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from devlink.core.profile_document import decode_profile
 from devlink.errors import ClusterError, UsageError
 from tests.cluster.discovery import networks
 from tests.cluster.discovery.networks import CRD, Object, thing
-from tests.core.profiles import SAMPLE
+from tests.core.profiles import SAMPLE, pem
 
 QA = decode_profile(SAMPLE)
 NINE = ipaddress.ip_address("172.16.0.9")
@@ -177,6 +180,55 @@ def test_a_fact_that_is_lost_or_new_is_not_published_by_who_may_not_read_all(key
     discovery = Discovery(profile=after, findings=(), unread=(unread("felixconfigurations", 403),))
     with pytest.raises(ClusterError, match=key):
         check_not_worse(discovery, before)
+
+
+SOURCES = [
+    ("ippools.crd.projectcalico.org/old", "ippools.projectcalico.org/new, ippools.projectcalico.org/more", True),
+    ("nodes/n1 (k3s.io/node-args)", "nodes/n2 (k3s.io/node-args)", True),
+    ("the addresses of 12 running pods", "the addresses of 7 running pods", True),
+    ("guess: the addresses of 12 running pods", "the addresses of 12 running pods", False),
+    ("bgppeers.crd.projectcalico.org/a", "nodes (any of them forwards)", False),
+    ("configmaps/kube-system/kubeadm-config (podSubnet)", "nodes (spec.podCIDRs)", False),
+    ("", "nodes (spec.podCIDRs)", False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "is_same"), SOURCES)
+def test_sources_are_of_one_kind_whatever_their_objects_are_called(one: str, other: str, is_same: bool) -> None:
+    whole = published(networks.network_a())
+    before = dataclasses.replace(whole, provenance={**whole.provenance, "mtu": one})
+    spec = dataclasses.replace(whole.spec, mtu=1400)
+    after = dataclasses.replace(whole, spec=spec, provenance={**whole.provenance, "mtu": other})
+    discovery = Discovery(profile=after, findings=(), unread=(unread("felixconfigurations", 403),))
+    with contextlib.nullcontext() if is_same else pytest.raises(ClusterError, match="mtu"):
+        check_not_worse(discovery, before)
+
+
+@pytest.mark.parametrize(
+    ("key", "line", "changed"),
+    [
+        ("dns.servers", "10.254.0.2", "10.254.0.3"),
+        ("dns.domain", "cluster.local", "cluster.example"),
+        ("pods", "10.20.0.0/16", "10.20.0.0/15"),
+        ("services", "10.254.0.0/16", "10.254.0.0/15"),
+        ("gateways", "role: route-reflector", "role: gateway"),
+        ("nodes", "10.20.73.64/26", "10.20.73.0/26"),
+        ("mtu", "mtu: 1480", "mtu: 1450"),
+        ("identity.ca", "routing: auto", f"identity: {{ca: {json.dumps(pem())}}}"),
+    ],
+)
+def test_every_fact_is_compared(key: str, line: str, changed: str) -> None:
+    assert line in SAMPLE
+    after = decode_profile(SAMPLE.replace(line, changed))
+    discovery = Discovery(profile=after, findings=(), unread=(unread("ippools", 500),))
+    with pytest.raises(ClusterError, match=re.escape(f"({key})")):
+        check_not_worse(discovery, QA)
+
+
+@pytest.mark.parametrize(("line", "changed"), [("transport: auto", "transport: tcp"), ("[default, qa]", "[qa]")])
+def test_what_people_wish_for_is_no_fact_of_the_api(line: str, changed: str) -> None:
+    after = decode_profile(SAMPLE.replace(line, changed))
+    check_not_worse(Discovery(profile=after, findings=(), unread=(unread("ippools", 500),)), QA)
 
 
 def test_configmaps_are_told_apart_by_their_names() -> None:
