@@ -66,14 +66,14 @@ def wishes_of(given: Given, published: BridgeProfile | None, *, name: str | None
 def check_not_worse(found: Discovery, published: BridgeProfile) -> None:
     """Raises ClusterError where `found` says something else only because not everything could be read.
 
-    After a failure that passes, any change waits. What the account may not read it never sees: then a fact may change
+    After a failure that passes, any change waits. What this account is refused it never sees: then a fact may change
     while the same kind of source tells it, as nodes come and go; one that is new, lost, or told by another may not.
     """
     profile = found.profile
     unread = [each for each in found.unread if each.status != 404]
     if profile is None or not unread or profile.metadata.name != published.metadata.name:
         return
-    passing = any(each.status != 403 for each in unread)
+    passing = any(each.status is None or each.status == 429 or each.status >= 500 for each in unread)
     before, after = _facts(published), _facts(profile)
     # What a person gave does not come from the API.
     changed = [key for key in after if before[key] != after[key] and profile.provenance.get(key) != GIVEN]
