@@ -4,16 +4,20 @@ Five thousand laptops must not hurt an API server. Each holds one watch on the m
 five to ten minutes: 5,000 / 450 s = 11 requests a second, of about 1 KB each. A change is told to all at once, in 1 KB;
 each then waits up to a minute by chance (`refresh_spread` in config.toml) before it fetches the whole: 5,000 / 60 s =
 83 requests a second, for that minute. Who may read nodes and pod blocks, which are the few who run the cluster, reads
-one of them every fifth of a second on average, however large the cluster: 50 KB a second at most.
+one of them every fifth of a second on average, however large the cluster: 50 KB a second at most. Who may not asks
+again all the same, for a 403 may pass (an API server says it while it starts): after 15 s, 30 s, and so on, and from
+ten minutes on once in 600 s: 5,000 / 600 s = 8 requests a second, refused in 1 KB each; at most three of them, of one
+object each, where some of what it takes may be read.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devlink.agent.profiles import read_config
 from devlink.agent.session import Wish
@@ -24,6 +28,9 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.profile import Node
 from devlink.errors import ClusterError, ConflictError, DevlinkError, NotTrustedError, ProfileError, reason
 from devlink.rpc.tasks import spawn
+
+if TYPE_CHECKING:  # an HTTP client takes long to import
+    from devlink.cluster.api import Api
 
 log = logging.getLogger(__name__)
 
@@ -98,33 +105,39 @@ class Refresher:
     async def _follow_nodes(self, name: str, environ: Mapping[str, str]) -> None:
         """Move the per-node routes with the nodes, between two editions of the profile; if we may see them."""
         pause, longest = PAUSES
+        is_refused, told = False, ""
         while (wish := self._supervisor.wish(name)) is not None:
             assert wish.origin is not None
             seconds = max(SHORTEST, EACH_NODE * len(wish.profile.spec.nodes or ()))
             try:
-                nodes = await self._nodes(wish, environ)
+                nodes = await self._nodes(wish, environ, carefully=is_refused)
                 now = self._supervisor.wish(name)
                 if now is not None and now.profile is wish.profile and nodes and nodes != wish.profile.spec.nodes:
                     log.info("%s goes on with the nodes as they are now: %d", name, len(nodes))
                     spec = replace(wish.profile.spec, nodes=nodes)
                     await self._go_over(name, replace(now, profile=replace(wish.profile, spec=spec)))
-                pause = PAUSES[0]
+                pause, is_refused, told = PAUSES[0], False, ""
             except (DevlinkError, ValueError) as error:
-                if isinstance(error, ClusterError) and error.status in (401, 403):
-                    log.info("%s lives by the published list of nodes: %s", name, error)
-                    return
-                log.info("the nodes of %s cannot be followed at this moment: %s", name, error)
-                seconds, pause = pause, min(2 * pause, longest)
+                if str(error) != told:  # who has no right hears the same for as long as the session lasts
+                    log.info("%s lives by the published list of nodes at this moment: %s", name, error)
+                is_refused = isinstance(error, ClusterError) and error.status == 403
+                seconds, pause, told = pause, min(2 * pause, longest), str(error)
             await asyncio.sleep(seconds * self._chance.uniform(0.5, 1.5))
 
-    async def _nodes(self, wish: Wish, environ: Mapping[str, str]) -> tuple[Node, ...]:
-        """As the API has them. Raises ClusterError, with status 403 where we may not see them."""
+    async def _nodes(self, wish: Wish, environ: Mapping[str, str], *, carefully: bool) -> tuple[Node, ...]:
+        """As the API has them. Raises ClusterError, with status 403 where we may not see them.
+
+        `carefully`: look first whether we may. Who may see the nodes, and not the blocks, would else read the one in
+        vain, again and again.
+        """
         from devlink.cluster.api import Api
         from devlink.cluster.discovery import discover_nodes
         from devlink.cluster.reads import collect_owners
 
         assert wish.origin is not None
         async with Api(await _access(wish.origin.context, environ), environ=environ) as api:
+            if carefully:
+                await collect_owners(_Glance(api))
             objects = await collect_owners(api)
         return await asyncio.to_thread(discover_nodes, objects, wish.profile.spec.pods or ())
 
@@ -189,6 +202,27 @@ class Refresher:
             self._supervisor.note(name, unasked(error))
         else:  # its API is away: the session does not need it
             log.info("what the cluster of %s publishes cannot be seen: %s", name, error)
+
+
+class _Glance:
+    """An Api that shows the first object of each list: enough to see what may be read."""
+
+    def __init__(self, api: "Api") -> None:
+        self._api = api
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None, *, limit: int = 1024) -> dict[str, Any]:
+        raise AssertionError("who owns what stands in lists")
+
+    async def create(self, path: str, body: object, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        raise AssertionError("who owns what stands in lists")
+
+    async def items(
+        self, path: str, params: Mapping[str, str] | None = None, *, page: int = 1
+    ) -> AsyncIterator[dict[str, Any]]:
+        async with contextlib.aclosing(self._api.items(path, params, page=1)) as items:  # type: ignore[type-var]  # an async generator, in truth
+            async for item in items:
+                yield item
+                return
 
 
 def _version_of(found: Mapping[str, Any]) -> str:

@@ -71,6 +71,10 @@ class Cluster:
         self.fetched = 0
         self.objects: dict[str, list[dict[str, Any]]] = {}
         """By the last part of the path; without any the account may not read them."""
+        self.refusals: dict[str, int] = {}
+        """Statuses by the last part of the path, for reads that are refused."""
+        self.listed: list[tuple[str, int]] = []
+        """Each read of a list: the last part of its path, and how many objects were taken."""
 
     def publish(self, answer: BridgeProfile | DevlinkError, version: str) -> None:
         self.answers.append(answer)
@@ -106,9 +110,13 @@ class FakeApi:
     async def items(
         self, path: str, params: Mapping[str, str] | None = None, *, page: int = 500
     ) -> AsyncIterator[dict[str, Any]]:
-        if not self.cluster.objects:
-            raise ClusterError("Forbidden.", status=403)
-        for each in self.cluster.objects.get(path.rpartition("/")[2], []):
+        kind = path.rpartition("/")[2]
+        status = self.cluster.refusals.get(kind, 0 if self.cluster.objects else 403)
+        self.cluster.listed.append((kind, 0))
+        if status:
+            raise ClusterError("Refused.", status=status)
+        for number, each in enumerate(self.cluster.objects.get(kind, []), 1):
+            self.cluster.listed[-1] = (kind, number)
             yield each
 
     async def watch(
@@ -305,14 +313,53 @@ def test_who_may_read_nodes_and_blocks_goes_with_them_as_they_join_and_leave(run
     run(body)
 
 
-def test_who_may_not_see_nodes_lives_by_the_published_list_and_asks_no_more(run: Run) -> None:
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_who_is_refused_the_nodes_lives_by_the_published_list_until_he_is_not(run: Run, status: int) -> None:
     async def body(scene: Scene) -> None:
         before = owners(scene)
+        scene.cluster.refusals = {"nodes": status}
         scene.refresher.follow("qa", {}, stale=False)
-        (tasks,) = scene.refresher._tasks.values()
-        await tasks[1]
+        await scene.until(lambda: len(scene.cluster.listed) > 3)
         assert owners(scene) == before
         assert scene.supervisor.notes == []
+        scene.cluster.objects["nodes"] = [node("b", "172.16.0.19")]
+        scene.cluster.objects["blockaffinities"] = [block("b", "10.20.120.128/26")]
+        scene.cluster.refusals = {}
+        await scene.until(lambda: owners(scene) == {"172.16.0.19": ["10.20.120.128/26"]})
+
+    run(body)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_has_no_right_to_the_nodes_costs_a_request_for_each_of_the_longest_pauses(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """What 15 s doubled up to 600 s is there is 1 ms doubled up to 10 s here: 1 + 2 + ... + 128 ms pass by 8 of them.
+
+    With the jitter, from a half to one and a half of each, at most 10 fit into 300 ms.
+    """
+    caplog.set_level("INFO")
+
+    async def body(scene: Scene) -> None:
+        monkeypatch.setattr(module, "PAUSES", (0.001, 10.0))
+        scene.cluster.refusals = {"nodes": status}
+        scene.refresher.follow("qa", {}, stale=False)
+        await asyncio.sleep(0.3)
+        assert 2 <= len(scene.cluster.listed) <= 10
+        assert {kind for kind, _ in scene.cluster.listed} == {"nodes"}, "what is refused first ends it"
+
+    run(body)
+    assert len([each for each in caplog.messages if "published list of nodes" in each]) == 1, "and one line in the log"
+
+
+def test_who_may_see_nodes_and_not_blocks_reads_the_nodes_once_and_not_each_time(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.cluster.objects["nodes"] = [node(f"n{number}", f"172.16.1.{number}") for number in range(1, 200)]
+        scene.cluster.refusals = {"blockaffinities": 403}
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: len(scene.cluster.listed) > 12)
+        nodes = [number for kind, number in scene.cluster.listed if kind == "nodes"]
+        assert nodes[:4] == [199, 1, 1, 1]
 
     run(body)
 
