@@ -74,11 +74,16 @@ def _text(name: str, octets: bytes) -> str:
 
 def _trimmed(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """An object as it is kept of an API; what is none, or of another kind, as it is."""
+    read = _read_for(item)
+    return kept(item, read.keep) if read is not None and isinstance(item.get("metadata"), dict) else item
+
+
+def _read_for(item: Mapping[str, Any]) -> Read | None:
+    """The line of the table that reads such objects."""
     kind, version = item.get("kind"), item.get("apiVersion")
-    if not isinstance(kind, str) or not isinstance(item.get("metadata"), dict):
-        return item
-    read = _read_of(kind, version if isinstance(version, str) else None)
-    return kept(item, read.keep) if read is not None else item
+    if not isinstance(kind, str):
+        return None
+    return _read_of(kind, version if isinstance(version, str) else None)
 
 
 @functools.lru_cache(maxsize=256)
@@ -104,9 +109,8 @@ def _failed(objects: Iterable[Mapping[str, Any]]) -> Iterable[Finding]:
 
 def _lacking(objects: Iterable[Mapping[str, Any]]) -> Iterable[Finding]:
     """What discovery reads and the dump holds nothing of: nobody else can say whether the cluster has none."""
-    kinds = {(item.get("kind"), item.get("apiVersion")) for item in objects if isinstance(item.get("kind"), str)}
-    reads = (_read_of(str(kind), version if isinstance(version, str) else None) for kind, version in kinds)
-    there = {_resource(read.paths[-1]) for read in reads if read is not None}
+    paths = {read.paths[-1] for item in objects if (read := _read_for(item)) is not None}
+    there = set(map(_resource, paths))
     absent = [name for name in RESOURCES if name not in there]
     if absent:
         is_everywhere = any("." not in name for name in absent)

@@ -173,6 +173,7 @@ def test_what_is_no_text_is_an_error_without_a_codec_in_it(octets: bytes) -> Non
 
 def test_odd_shapes_are_passed_over() -> None:
     odd: list[Any] = [
+        {"kind": "Node", "apiVersion": [], "metadata": {"name": "n"}},
         7,
         None,
         {"kind": 5, "metadata": {}},
