@@ -83,16 +83,23 @@ def of_context(context: str) -> Kept | None:
 
 
 def named(name: str) -> Kept | None:
-    """The profile of that name; of several clusters', the one that was fetched last.
+    """The profile of that name; of several clusters', the one that was fetched last."""
+    return max((kept for kept in by_name() if kept.name == name), key=lambda kept: kept.fetched, default=None)
 
-    Also one that its cluster has renamed since: it is what came up here last.
+
+def by_name() -> tuple[Kept, ...]:
+    """All that has a name here, by name: what is kept, and the last good one of a profile that was renamed since.
+
+    The latter is what came up here last under a name that no cluster has any more.
     """
-    found = [kept for kept in every() if kept.name == name] or [
-        replace(kept, profile=kept.good, good=None)
-        for kept in every()
-        if kept.good is not None and kept.good.metadata.name == name
-    ]
-    return max(found, key=lambda kept: kept.fetched, default=None)
+    kept = every()
+    names = {each.name for each in kept}
+    renamed = (
+        replace(each, profile=each.good, good=None)
+        for each in kept
+        if each.good is not None and each.good.metadata.name not in names
+    )
+    return tuple(sorted((*kept, *renamed), key=lambda kept: (kept.name, kept.origin.context)))
 
 
 def every() -> tuple[Kept, ...]:

@@ -3,32 +3,19 @@
 import difflib
 import os
 import stat
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from devlink.agent import cache
-from devlink.agent.cache import Origin
-from devlink.core.codec import DecodeError, decode
+from devlink.agent.cache import Kept, Origin
+from devlink.agent.config import config_folder, read_config
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import MAX_BYTES, decode_profile
 from devlink.errors import DevlinkError, ProfileError, UsageError, reason
 
 MAX_SHOWN = 120
 """Characters of a name that a message repeats."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What `config.toml` may say."""
-
-    default: str | None = None
-    """The profile that a bare `devlink up` means."""
-    refresh_spread: float = 60.0
-    """Seconds over which laptops fetch a newer profile of their cluster, each at a moment drawn by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +28,18 @@ class KnownProfile:
     profile: BridgeProfile | None = None
     error: DevlinkError | None = None
     """Why `profile` is None."""
-    origin: Origin | None = None
-    """The cluster that gave it; None for a file of the user's."""
-    fetched: float = 0.0
-    """When it did, Unix seconds."""
+    kept: Kept | None = None
+    """What its cluster gave; None for a file of the user's."""
 
+    @property
+    def origin(self) -> Origin | None:
+        """The cluster that gave it; None for a file of the user's."""
+        return self.kept.origin if self.kept is not None else None
 
-def config_folder() -> Path:
-    """Where `config.toml` and `profiles/` are; it may not exist."""
-    return Path(platformdirs.user_config_dir("devlink"))
+    @property
+    def fetched(self) -> float:
+        """When it did, Unix seconds; 0 for a file."""
+        return self.kept.fetched if self.kept is not None else 0.0
 
 
 def read_profile(path: Path) -> BridgeProfile:
@@ -88,14 +78,34 @@ def known_profiles() -> tuple[KnownProfile, ...]:
     """
     files = in_folder()
     names = {known.name for known in files}
-    fetched = (
-        KnownProfile(
-            path=cache.path_of(kept), name=kept.name, profile=kept.profile, origin=kept.origin, fetched=kept.fetched
+    given = (_given(kept) for kept in cache.by_name() if kept.name not in names)
+    return tuple(sorted((*files, *given), key=lambda known: (known.name, known.path)))
+
+
+def named(name: str, why: str = "") -> KnownProfile:
+    """The profile of that name: the user's file, else what a cluster gave; of several clusters', what was fetched last.
+
+    Raises UsageError where there is none or there are two files, and the error of a file that is broken. `why`: where
+    the name comes from, if its user did not give it.
+    """
+    files = [known for known in in_folder() if known.name == name]
+    if len(files) > 1:
+        places = ", ".join(str(known.path) for known in files)
+        raise UsageError(
+            f"Two profiles are named {name}.", why=f"They are in {places}.", next_step="Rename one, or give the path."
         )
-        for kept in cache.every()
-        if kept.name not in names
+    kept = cache.named(name)
+    if files:
+        return _usable(files[0])
+    if kept is not None:
+        return _given(kept)
+    known = known_profiles()
+    near = difflib.get_close_matches(name[:MAX_SHOWN], [candidate.name for candidate in known], 1)
+    raise UsageError(
+        f"There is no profile {shown(name)}.",
+        why=" ".join(part for part in (why, f"Known: {_names(known)}." if known else "None is known.") if part),
+        next_step=f"Did you mean {near[0]}?" if near else f"A file is named by its path, as in ./{shown(name)}.yaml.",
     )
-    return tuple(sorted((*files, *fetched), key=lambda known: (known.name, known.path)))
 
 
 def in_folder() -> tuple[KnownProfile, ...]:
@@ -122,7 +132,7 @@ def load(name_or_path: str) -> BridgeProfile:
     check_argument(name_or_path)
     if is_path(name_or_path):
         return read_profile(Path(name_or_path))
-    return _named(name_or_path, known_profiles())
+    return _opened(named(name_or_path))
 
 
 def is_path(argument: str) -> bool:
@@ -135,14 +145,15 @@ def default_profile() -> BridgeProfile:
 
     `default` of config.toml, else the only file, else, without files, the only one that a cluster gave.
     """
-    known = known_profiles()
-    files = tuple(each for each in known if each.origin is None)
-    name = configured_default()
-    if name is not None:
-        return _named(name, known, why=f"It is the default in {config_folder() / 'config.toml'}.")
-    for only in (files, known):
+    default = configured_default()
+    if default is not None:
+        return _opened(default)
+    for only in (in_folder(), tuple(map(_given, cache.every()))):
         if len(only) == 1:
             return _opened(only[0])
+        if only:
+            break
+    known = known_profiles()
     if not known:
         raise UsageError(
             "There is no profile yet.",
@@ -193,56 +204,34 @@ def check_argument(name_or_path: str | None) -> None:
         )
 
 
+def configured_default() -> KnownProfile | None:
+    """What `default` of config.toml names, if it names one. Raises UsageError where either cannot be used."""
+    name = read_config().default
+    return named(name, why=f"It is the default in {config_folder() / 'config.toml'}.") if name is not None else None
+
+
 def absolute(name_or_path: str | None) -> str:
     """An argument in a form that means the same to a process with another working directory; empty for none."""
     text = name_or_path or ""
     return str(Path(text).absolute()) if is_path(text) else text
 
 
-def configured_default() -> str | None:
-    """`default` of config.toml, if there is such a file and it says so. Raises UsageError where it cannot be used."""
-    return read_config().default
-
-
-def read_config() -> Config:
-    """config.toml, or what holds without it. Raises UsageError where it cannot be used."""
-    path = config_folder() / "config.toml"
-    try:
-        return decode(Config, tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Config()
-    except DecodeError as error:
-        faults = "; ".join(map(str, error.faults))
-        raise UsageError(f"{path} cannot be used.", why=f"{faults}.", next_step="Correct the file.") from error
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise UsageError(f"{path} cannot be read.", why=reason(error), next_step="Correct the file.") from error
-
-
-def _named(name: str, known: tuple[KnownProfile, ...], why: str = "") -> BridgeProfile:
-    found = [candidate for candidate in known if candidate.name == name]
-    if found and all(candidate.origin for candidate in found):  # two clusters' may be named alike
-        found = [max(found, key=lambda candidate: candidate.fetched)]
-    if len(found) == 1:
-        return _opened(found[0])
-    if found:
-        files = ", ".join(str(candidate.path) for candidate in found)
-        raise UsageError(
-            f"Two profiles are named {name}.", why=f"They are in {files}.", next_step="Rename one, or give the path."
-        )
-    near = difflib.get_close_matches(name[:MAX_SHOWN], [candidate.name for candidate in known], 1)
-    raise UsageError(
-        f"There is no profile {shown(name)}.",
-        why=" ".join(part for part in (why, f"Known: {_names(known)}." if known else "None is known.") if part),
-        next_step=f"Did you mean {near[0]}?" if near else f"A file is named by its path, as in ./{shown(name)}.yaml.",
-    )
-
-
 def _names(known: Iterable[KnownProfile]) -> str:
     return ", ".join(dict.fromkeys(candidate.name for candidate in known))
 
 
-def _opened(known: KnownProfile) -> BridgeProfile:
+def _given(kept: Kept) -> KnownProfile:
+    return KnownProfile(path=cache.path_of(kept), name=kept.name, profile=kept.profile, kept=kept)
+
+
+def _usable(known: KnownProfile) -> KnownProfile:
     if known.profile is None:
         assert known.error is not None
         raise known.error
-    return known.profile
+    return known
+
+
+def _opened(known: KnownProfile) -> BridgeProfile:
+    profile = _usable(known).profile
+    assert profile is not None
+    return profile

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from devlink.agent import cache, profiles
 from devlink.agent.cache import Kept, Origin
+from devlink.agent.profiles import KnownProfile
 from devlink.cluster.access import Access
 from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
@@ -60,10 +61,10 @@ async def obtain(argument: str, context: str, environ: Mapping[str, str]) -> Obt
     if argument:
         if profiles.is_path(argument):
             return await _from_file(argument)
-        return await _named(argument, environ)
+        return await _known(await asyncio.to_thread(profiles.named, argument), environ)
     default = await asyncio.to_thread(profiles.configured_default)
     if default is not None:
-        return await _named(default, environ)
+        return await _known(default, environ)
     files = await asyncio.to_thread(profiles.in_folder)
     if len(files) == 1:
         return await _from_file("")
@@ -173,14 +174,13 @@ async def fetched(api: "Api") -> Obtained:
     )  # fmt: skip
 
 
-async def _named(name: str, environ: Mapping[str, str]) -> Obtained:
-    files = await asyncio.to_thread(profiles.in_folder)
-    kept = await asyncio.to_thread(cache.named, name)
-    if kept is None or any(known.name == name for known in files):
-        return await _from_file(name)
-    obtained = await from_cluster(kept.origin.context, environ, kept)
+async def _known(known: KnownProfile, environ: Mapping[str, str]) -> Obtained:
+    assert known.profile is not None
+    if known.kept is None:
+        return Obtained(profile=known.profile)
+    obtained = await from_cluster(known.kept.origin.context, environ, known.kept)
     other = obtained.profile.metadata.name
-    return obtained if other == name else replace(_copied(kept), findings=(renamed(name, other),))
+    return obtained if other == known.name else replace(_copied(known.kept), findings=(renamed(known.name, other),))
 
 
 async def _from_file(name_or_path: str, besides: str = "") -> Obtained:

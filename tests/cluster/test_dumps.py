@@ -180,4 +180,4 @@ def test_odd_shapes_are_passed_over() -> None:
         {"kind": "Node", "metadata": None},
         {"kind": "Pod", "apiVersion": 3, "metadata": {}},
     ]
-    assert len(dumped(json.dumps(odd).encode()).objects) == 3
+    assert len(dumped(json.dumps(odd).encode()).objects) == 4
