@@ -88,15 +88,16 @@ def named(name: str, why: str = "") -> KnownProfile:
     Raises UsageError where there is none or there are two files, and the error of a file that is broken. `why`: where
     the name comes from, if its user did not give it.
     """
+    check_argument(name)
     files = [known for known in in_folder() if known.name == name]
     if len(files) > 1:
         places = ", ".join(str(known.path) for known in files)
         raise UsageError(
             f"Two profiles are named {name}.", why=f"They are in {places}.", next_step="Rename one, or give the path."
         )
-    kept = cache.named(name)
     if files:
         return _usable(files[0])
+    kept = cache.named(name)
     if kept is not None:
         return _given(kept)
     known = known_profiles()
@@ -129,7 +130,6 @@ def load(name_or_path: str) -> BridgeProfile:
 
     Raises UsageError where there is none or there are two, ProfileError where it is invalid.
     """
-    check_argument(name_or_path)
     if is_path(name_or_path):
         return read_profile(Path(name_or_path))
     return _opened(named(name_or_path))

@@ -19,14 +19,14 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from devlink.agent.profiles import read_config
+from devlink.agent.config import Config, read_config
 from devlink.agent.session import Wish
 from devlink.agent.sources import Obtained, broken, fetch, renamed, unasked
 from devlink.agent.supervisor import Supervisor
 from devlink.cluster.access import Access
 from devlink.core.findings import Finding, Severity
 from devlink.core.profile import Node
-from devlink.errors import ClusterError, ConflictError, DevlinkError, NotTrustedError, ProfileError, reason
+from devlink.errors import ClusterError, ConflictError, DevlinkError, NotTrustedError, ProfileError, UsageError, reason
 from devlink.rpc.tasks import spawn
 
 if TYPE_CHECKING:  # an HTTP client takes long to import
@@ -54,6 +54,7 @@ class Refresher:
         self._supervisor = supervisor
         self._chance = chance or random.Random()  # noqa: S311  # spreads load, keeps no secret
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._config = Config()
 
     def follow(self, name: str, environ: Mapping[str, str], *, stale: bool) -> None:
         """From now on keep that session at what its cluster publishes; `stale`: it may have published another one."""
@@ -90,8 +91,7 @@ class Refresher:
                     pause = PAUSES[0]
                     continue
                 if version:
-                    spread = (await asyncio.to_thread(read_config)).refresh_spread
-                    await asyncio.sleep(self._chance.uniform(0, max(0.0, spread)))
+                    await asyncio.sleep(self._chance.uniform(0, await asyncio.to_thread(self._spread)))
                 obtained = await fetch(access, environ)
                 if await self._use(name, obtained):
                     version, pause = obtained.version, PAUSES[0]
@@ -101,6 +101,14 @@ class Refresher:
                 self._tell_failure(name, error)
             await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
             pause = min(2 * pause, longest)
+
+    def _spread(self) -> float:
+        """Seconds, as config.toml says; where it has become unusable, as it said last."""
+        try:
+            self._config = read_config()
+        except UsageError as error:
+            log.warning("newer profiles are fetched over %g s all the same: %s", self._config.refresh_spread, error)
+        return max(0.0, self._config.refresh_spread)
 
     async def _follow_nodes(self, name: str, environ: Mapping[str, str]) -> None:
         """Move the per-node routes with the nodes, between two editions of the profile; if we may see them."""

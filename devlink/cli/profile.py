@@ -81,12 +81,13 @@ def show(name: str | None, output: str, provenance: bool) -> None:
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="Form of the list.")
 def list_(output: str) -> None:
     """List the profiles in the configuration folder and those that clusters gave; * marks the default."""
-    from devlink.agent.profiles import config_folder, configured_default, known_profiles
+    from devlink.agent.config import config_folder, read_config
+    from devlink.agent.profiles import known_profiles
 
     known = known_profiles()
     try:
         files = [one.name for one in known if one.origin is None]
-        default = configured_default() or (files[0] if len(files) == 1 else None)
+        default = read_config().default or (files[0] if len(files) == 1 else None)
     except UsageError as error:  # a broken config.toml is no reason to hide the profiles
         click.echo(str(error), err=True)
         default = None

@@ -7,7 +7,7 @@ import pytest
 
 from devlink.agent import cache
 from devlink.agent.cache import Origin
-from devlink.agent.profiles import check_argument, default_profile, given_by, known_profiles, load
+from devlink.agent.profiles import check_argument, default_profile, given_by, known_profiles, load, named
 from devlink.core.profile_document import MAX_BYTES, decode_profile
 from devlink.errors import ProfileError, UsageError
 from tests.core.profiles import SAMPLE
@@ -157,6 +157,24 @@ def test_a_path_that_is_too_long_is_not_repeated_whole(folder: Path) -> None:
     with pytest.raises(UsageError, match="too long") as caught:
         load("./" + "x" * 5000)
     assert len(str(caught.value)) < 300
+
+
+def test_a_profile_that_its_cluster_renamed_is_found_and_known_by_both_names_and_still_the_only_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    origin, profile = Origin(context="a", server="https://a:6443"), decode_profile(SAMPLE)
+    renamed = decode_profile(SAMPLE.replace("name: qa", "name: prod"))
+    cache.keep(origin, profile, "1", 1.0)
+    cache.note_good(origin, profile)
+    cache.keep(origin, renamed, "2", 2.0)
+    assert [(known.name, known.profile) for known in known_profiles()] == [("prod", renamed), ("qa", profile)]
+    assert (load("qa"), load("prod"), default_profile()) == (profile, renamed, renamed)
+    assert (named("qa").kept, named("prod").kept) == (cache.named("qa"), cache.named("prod"))
+    cache.note_good(origin, renamed)
+    assert [known.name for known in known_profiles()] == ["prod"]
+    with pytest.raises(UsageError, match="no profile qa"):
+        load("qa")
 
 
 def test_what_clusters_gave_is_known_beside_the_files_and_a_file_goes_first(

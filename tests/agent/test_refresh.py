@@ -10,7 +10,7 @@ import pytest
 
 from devlink.agent import refresh as module
 from devlink.agent.cache import Origin
-from devlink.agent.profiles import Config
+from devlink.agent.config import Config
 from devlink.agent.refresh import METADATA, Refresher
 from devlink.agent.session import Wish
 from devlink.agent.sources import Obtained
@@ -18,7 +18,7 @@ from devlink.cluster.access import Access
 from devlink.core.findings import Finding
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import decode_profile
-from devlink.errors import ClusterError, DevlinkError, NotTrustedError, ProfileError, VerificationError
+from devlink.errors import ClusterError, DevlinkError, NotTrustedError, ProfileError, UsageError, VerificationError
 from tests.core.profiles import SAMPLE
 
 QA = decode_profile(SAMPLE)
@@ -192,6 +192,31 @@ def test_a_change_is_seen_by_a_watch_of_one_objects_metadata_and_gone_over_to(ru
         assert scene.cluster.watched[0] == ("0", {"fieldSelector": "metadata.name=devlink-profile"}, METADATA)
 
     run(body)
+
+
+def test_a_config_that_has_become_unusable_keeps_no_newer_profile_waiting(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = [Config(refresh_spread=0.001)]
+
+    def read() -> Config:
+        if said:
+            return said.pop()
+        raise UsageError("config.toml cannot be used.", next_step="Correct the file.")
+
+    async def body(scene: Scene) -> None:
+        monkeypatch.setattr(module, "read_config", read)
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        scene.cluster.publish(edition("2"), "2")
+        await scene.until(lambda: len(scene.cluster.watched) > 1)
+        scene.cluster.publish(edition("3"), "3")
+        await scene.until(lambda: scene.supervisor.renewed == ["2", "3"])
+
+    run(body)
+    (line,) = [each for each in caplog.messages if "config.toml" in each]
+    assert "over 0.001 s all the same: config.toml cannot be used. Correct the file." in line
+    assert "cannot be seen" not in caplog.text
 
 
 def test_while_nothing_changes_nothing_is_fetched_and_the_profile_counts_as_seen(run: Run) -> None:
