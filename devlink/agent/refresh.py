@@ -151,7 +151,7 @@ class Refresher:
 
     async def _has_changed(self, access: Access, environ: Mapping[str, str], version: str) -> bool:
         """Wait until what is published is not `version` any more: True; False when the watch's time is over."""
-        from devlink.cluster.api import Api
+        from devlink.cluster.api import FROM_NOW, Api
         from devlink.cluster.publication import CONFIG_MAP, NAMESPACE
 
         seconds = self._chance.uniform(*WATCH)
@@ -161,7 +161,7 @@ class Refresher:
                 # From "0" the watch begins with the object as it is. From the object's own edition, which may be years
                 # old, the API would say each time that this is too long ago.
                 field = {"fieldSelector": f"metadata.name={CONFIG_MAP}"}
-                events = api.watch(path, field, resource_version="0", seconds=seconds, accept=METADATA)
+                events = api.watch(path, field, resource_version=FROM_NOW, seconds=seconds, accept=METADATA)
                 is_there = False
                 async for kind, found in events:
                     if kind == "DELETED" or _version_of(found) != version:

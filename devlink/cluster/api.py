@@ -35,6 +35,8 @@ WAITS = 2
 """How often a server that says "later" (429, 503 with Retry-After) is waited for."""
 LONGEST_LINE = 8 * 1024 * 1024
 """Octets of one event of a watch."""
+FROM_NOW = "0"
+"""A watch's resource version: whatever the server has at this moment."""
 RESUME_PAUSE = 1.0
 """Seconds before a broken watch is taken up again, about; twice as long each time until something comes."""
 LONGEST_PAUSE = 30.0
@@ -135,6 +137,7 @@ class Api:
 
         Once it stands, a connection that breaks is taken up where it was, and a server that fails is asked again.
         Raises ClusterError with status 410 where that is too long ago to be told; then the list must be read again.
+        From FROM_NOW on, what is there comes first, as ADDED, and may come once more.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
@@ -162,7 +165,9 @@ class Api:
                 if error.status == 401 and not asked_anew and self._forget(credentials):
                     asked_anew = True
                     continue
-                if not stood or not is_passing(error):
+                if error.status == 410 and stood and resource_version == FROM_NOW:
+                    version = FROM_NOW  # as it began: a server that has started again knows no edition of before
+                elif not stood or not is_passing(error):
                     raise
             await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), max(0.0, end - loop.time())))  # noqa: S311
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -479,10 +479,10 @@ def event(kind: str, version: str) -> bytes:
     return json.dumps(body).encode() + b"\n"
 
 
-def watched(access: Access, count: int, seconds: float = 10.0) -> list[tuple[str, str]]:
+def watched(access: Access, count: int, seconds: float = 10.0, since: str = "1") -> list[tuple[str, str]]:
     async def take(api: Api) -> list[tuple[str, str]]:
         found = []
-        events = api.watch(PATH, {"fieldSelector": "x"}, resource_version="1", seconds=seconds)
+        events = api.watch(PATH, {"fieldSelector": "x"}, resource_version=since, seconds=seconds)
         async for kind, item in events:
             found.append((kind, item["metadata"]["resourceVersion"]))
             if len(found) == count:
@@ -516,6 +516,21 @@ def test_a_watch_from_too_long_ago_says_so(tmp_path: Path) -> None:
         with serving(always(answer), tmp_path) as server, pytest.raises(ClusterError) as caught:
             watched(server.access(), 1)
         assert caught.value.status == 410
+
+
+def test_a_watch_of_what_is_there_now_begins_anew_where_its_edition_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESUME_PAUSE", 0.001)
+    gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}}
+    answers = [
+        Answer(parts=(event("ADDED", "3"),), cut=True),
+        Answer(body=json.dumps(gone).encode() + b"\n"),
+        Answer(parts=(event("ADDED", "9"),)),
+    ]
+    with serving(lambda _: answers.pop(0), tmp_path) as server:
+        assert watched(server.access(), 2, since=module.FROM_NOW) == [("ADDED", "3"), ("ADDED", "9")]
+        assert [each.params["resourceVersion"] for each in server.asked] == ["0", "3", "0"]
 
 
 def test_a_watch_that_is_not_allowed_ends_at_once(tmp_path: Path) -> None:
