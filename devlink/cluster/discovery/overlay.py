@@ -41,13 +41,18 @@ def _overlays(cluster: Cluster) -> Iterator[Fact[int]]:
 
 
 def _calico(cluster: Cluster) -> Iterator[Fact[int]]:
-    told = cluster.calico.overlay_mtus
     for pool in pools_in_use(cluster):
         if pool.ipip != NEVER:
-            yield Fact(value=told.get("ipipMTU", 1480), source=f"{pool.source} (ipipMode {pool.ipip})")
+            yield _told(cluster, "ipipMTU", 1480, f"{pool.source} (ipipMode {pool.ipip})")
         if pool.vxlan != NEVER:
             key, usual = ("vxlanMTU", 1450) if pool.prefix.version == 4 else ("vxlanMTUV6", 1430)
-            yield Fact(value=told.get(key, usual), source=f"{pool.source} (vxlanMode {pool.vxlan})")
+            yield _told(cluster, key, usual, f"{pool.source} (vxlanMode {pool.vxlan})")
     for version, (key, usual) in {4: ("wireguardMTU", 1440), 6: ("wireguardMTUV6", 1420)}.items():
         if version in cluster.calico.wireguard:
-            yield Fact(value=told.get(key, usual), source=f"felixconfigurations/default ({WIREGUARD[version]})")
+            yield _told(cluster, key, usual, f"felixconfigurations/default ({WIREGUARD[version]})")
+
+
+def _told(cluster: Cluster, key: str, usual: int, source: str) -> Fact[int]:
+    """What FelixConfiguration says of an overlay's MTU, else the usual one, which `source` stands for."""
+    told = cluster.calico.overlay_mtus.get(key)
+    return Fact(value=usual, source=source) if told is None else Fact(value=told, source=f"felixconfigurations ({key})")

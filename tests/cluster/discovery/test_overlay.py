@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.discovery import networks
-from tests.cluster.discovery.finds import profile
+from tests.cluster.discovery.finds import profile, source
 from tests.cluster.discovery.networks import CRD, Object, block, config_map, node, pool, thing
 
 BASE = [networks.kube_dns("10.96.0.10"), networks.service_cidr("10.96.0.0/12"), node("n", "192.0.2.1")]
@@ -58,3 +58,9 @@ def flannel(backend: str, **options: Any) -> Object:
 )  # fmt: skip
 def test_the_mtu(objects: list[Object], mtu: int | None) -> None:
     assert profile([*BASE, *objects]).spec.mtu == mtu
+
+
+def test_an_mtu_that_somebody_set_has_that_as_its_source() -> None:
+    objects = [*BASE, pool("10.20.0.0/16", ipipMode="Always")]
+    assert source(objects, "mtu").endswith("(ipipMode Always)")
+    assert source([*objects, felix(ipipMTU=1400)], "mtu") == "felixconfigurations (ipipMTU)"
