@@ -13,15 +13,16 @@ class ExecPlugin:
     api_version: str
     command: str
     """A name for PATH, or an absolute path: one relative to the kubeconfig's folder is made so."""
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    args: tuple[str, ...] = field(default=(), repr=False)
+    """A secret may stand in them, as in `env`, `config` and a proxy's URL: no repr shows those."""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the environment that the program gets."""
     install_hint: str = ""
     """What the kubeconfig tells a person who lacks the program."""
     provide_cluster_info: bool = False
     interactive_mode: str = "IfAvailable"
     """Never, IfAvailable or Always: whether the program gets the terminal."""
-    config: Any = None
+    config: Any = field(default=None, repr=False)
     """The cluster's extension `client.authentication.k8s.io/exec`, handed on as it is."""
 
 
@@ -57,6 +58,6 @@ class Access:
     """The name that the server's certificate is checked for, where it is not the URL's host (`tls-server-name`)."""
     insecure: bool = False
     """The server's certificate is not checked at all: what it says may be anyone's words."""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     """`proxy-url`: http, https or socks5. Empty: as HTTPS_PROXY and NO_PROXY of the environment say."""
     credentials: Credentials = field(default_factory=Credentials)

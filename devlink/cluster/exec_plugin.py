@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import dataclasses
 import datetime
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Mapping
@@ -20,6 +22,15 @@ LIMIT = 15.0
 LIMIT_AT_TERMINAL = 60.0
 """Seconds where a person may have to answer."""
 MAX_OUTPUT = 1024 * 1024
+MAX_GRANTED = 64
+"""Grants that are kept; beyond that the oldest is asked for again."""
+OF_THE_PLACE = re.compile(
+    r"PWD|OLDPWD|SHLVL|_|COLUMNS|LINES|WINDOWID|DISPLAY|WAYLAND_DISPLAY|DESKTOP_STARTUP_ID|COLORTERM|(SSH|GPG)_TTY|"
+    r"SSH_(CLIENT|CONNECTION)|STY|WINDOW|INVOCATION_ID|JOURNAL_STREAM|TERM|TERM(CAP|INFO|INAL_EMULATOR)|TMUX|"
+    r"(TERM_PROGRAM|TERM_SESSION|TMUX_PANE|VTE|KITTY|ALACRITTY|WEZTERM|KONSOLE|GNOME_TERMINAL|XDG_SESSION|XDG_SEAT|"
+    r"XDG_VTNR|XDG_ACTIVATION)(_.*)?"
+)
+"""Variables that say in which folder, terminal or window one is, and nothing of who one is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +57,8 @@ async def credentials_of(
         printed = await _run(access, plugin, environ, terminal=terminal)
         for old in [key for key, each in _granted.items() if _is_over(each)]:
             del _granted[old]
+        while len(_granted) >= MAX_GRANTED:
+            del _granted[next(iter(_granted))]
         held = _granted[key] = _parse(plugin, printed)
     return held.credentials
 
@@ -63,8 +76,14 @@ def _is_over(granted: _Granted) -> bool:
 
 
 def _key(access: Access, plugin: ExecPlugin, environ: Mapping[str, str]) -> str:
-    """A hash: an environment may hold secrets. It decides who one is (AWS_PROFILE and the like)."""
-    return hashlib.sha256(repr((access.server, access.name, plugin, sorted(environ.items()))).encode()).hexdigest()
+    """A hash: an environment may hold secrets. It decides who one is (AWS_PROFILE and the like), but for the place.
+
+    What is left in by mistake costs a question too many; what is left out by mistake would grant one's rights to
+    another. So all counts but what is known to decide nothing.
+    """
+    deciding = sorted((name, value) for name, value in environ.items() if not OF_THE_PLACE.fullmatch(name))
+    parts = (access.server, access.name, dataclasses.astuple(plugin), deciding)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 async def _run(access: Access, plugin: ExecPlugin, environ: Mapping[str, str], *, terminal: bool) -> bytes:

@@ -75,6 +75,43 @@ def test_another_environment_may_mean_another_person(tmp_path: Path) -> None:
         assert asyncio.run(credentials_of(QA, wanted, environ, terminal=False)).token == name
 
 
+def test_another_folder_or_terminal_is_the_same_person(tmp_path: Path) -> None:
+    wanted = plugin(prints(tmp_path, token="t"))
+    for number in range(3):
+        place = {
+            "PWD": f"/{number}", "OLDPWD": "/", "SHLVL": str(number), "WINDOWID": str(number), "TERM": f"xterm-{number}",
+            "TERM_SESSION_ID": str(number), "COLUMNS": str(80 + number), "LINES": "9", "_": "/bin/x", "DISPLAY": ":1",
+            "GPG_TTY": f"/dev/pts/{number}", "SSH_TTY": f"/dev/pts/{number}", "TMUX_PANE": f"%{number}",
+            "XDG_SESSION_ID": str(number),
+        }  # fmt: skip
+        asyncio.run(
+            credentials_of(QA, wanted, {**ENVIRON, **dict(list(place.items())[: 5 * (number + 1)])}, terminal=False)
+        )
+    assert runs(tmp_path) == 1
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "KUBECONFIG", "HOME", "PATH", "TERMINUS_TOKEN", "XDG_CONFIG_HOME"])
+def test_what_may_decide_who_one_is_is_another_grant(name: str) -> None:
+    keys = {module._key(QA, plugin("x"), {**ENVIRON, name: value}) for value in ("/a", "/b")}
+    assert len(keys) == 2
+
+
+def test_another_cluster_and_another_way_to_ask_are_another_grant() -> None:
+    ways: list[dict[str, Any]] = [{}, {"args": ("--role", "ops")}, {"env": {"REGION": "eu"}}, {"config": {"a": 1}}]
+    keys = [module._key(QA, plugin("x", **way), ENVIRON) for way in ways]
+    keys += [module._key(Access(name="qa", server="https://192.0.2.7:6443"), plugin("x"), ENVIRON)]
+    keys += [module._key(Access(name="dev", server=QA.server), plugin("x"), ENVIRON)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_of_many_grants_without_an_end_the_oldest_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_GRANTED", 2)
+    wanted = plugin(prints(tmp_path, token="t"))
+    for region, asked in (("a", 1), ("b", 2), ("c", 3), ("b", 3), ("a", 4)):
+        asyncio.run(credentials_of(QA, wanted, {**ENVIRON, "REGION": region}, terminal=False))
+        assert (runs(tmp_path), len(module._granted)) == (asked, min(asked, 2))
+
+
 def test_what_is_held_shows_no_secret() -> None:
     assert "s3cret" not in module._key(QA, plugin("x", env={"KEY": "s3cret"}), {"TOKEN": "s3cret"})
 

@@ -375,6 +375,19 @@ def test_no_text_of_an_access_shows_a_secret(tmp_path: Path) -> None:
     assert "PRIVATE KEY" not in shown
 
 
+def test_no_text_of_an_access_shows_what_a_proxy_or_a_plugin_is_given(tmp_path: Path) -> None:
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1", "command": "sign-in", "args": ["--client-secret=s3cret"],
+        "env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "s3cret"}],
+    }  # fmt: skip
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"secret": "s3cret"}}
+    cluster = {"proxy-url": "http://joe:s3cret@proxy.example.com:3128", "extensions": [extension]}
+    found = load_access(None, write(Case({"a": config(cluster, {"exec": plugin})}), tmp_path))
+    assert "s3cret" in found.proxy
+    assert found.credentials.plugin is not None
+    assert "s3cret" not in repr(found)
+
+
 def test_a_pod_has_an_account_of_its_own(tmp_path: Path) -> None:
     environ = {"KUBERNETES_SERVICE_HOST": "fd00:254::1", "KUBERNETES_SERVICE_PORT": "443"}
     assert in_cluster_access(environ, tmp_path) is None
