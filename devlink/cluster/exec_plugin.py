@@ -82,7 +82,8 @@ def _key(access: Access, plugin: ExecPlugin, environ: Mapping[str, str]) -> str:
     another. So all counts but what is known to decide nothing.
     """
     deciding = sorted((name, value) for name, value in environ.items() if not OF_THE_PLACE.fullmatch(name))
-    parts = (access.server, access.name, dataclasses.astuple(plugin), deciding)
+    way = [getattr(plugin, each.name) for each in dataclasses.fields(plugin)]  # its repr leaves out what may be secret
+    parts = (access.server, access.name, way, deciding)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
