@@ -115,7 +115,12 @@ class HelperLink:
         if connection is self._connection:
             self._connection = None
             log.warning("the helper is gone")
-            self._lost(HelperError("The helper is away: routes and names may be too."))
+            self._lost(
+                HelperError(
+                    "The helper is away: routes and names may be too.",
+                    next_step=f"They are put back when it is. {log_of(HELPER_UNIT, 'Its log says more.')}",
+                )
+            )
             spawn(self._reconnect(), name="reconnect to the helper")
 
     async def _reconnect(self) -> None:

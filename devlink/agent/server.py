@@ -15,7 +15,7 @@ from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher, held
 from devlink.agent.session import Wish
 from devlink.agent.sources import Obtained, obtain
-from devlink.agent.supervisor import Progress, Supervisor
+from devlink.agent.supervisor import AGAIN, Progress, Supervisor
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, UsageError
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private
@@ -66,7 +66,7 @@ class Agent:
             self._refresher.follow(str(session["name"]), environ, stale=obtained.is_copy)
             return {"session": session}
         except asyncio.CancelledError:  # once something is changed, the supervisor says what came of it
-            raise NotUpError("It was cancelled before anything was changed.") from None
+            raise NotUpError("It was cancelled before anything was changed.", next_step=AGAIN) from None
 
     async def _obtain(self, profile: str, context: str, environ: Mapping[str, str]) -> Obtained:
         task = asyncio.current_task()
@@ -182,7 +182,7 @@ def _without_times(status: Mapping[str, Any]) -> Mapping[str, Any]:
 def _admit(peer: Peer) -> DevlinkError | None:
     if peer.uid in (0, os.geteuid()):
         return None
-    return NotPermittedError("This agent is another user's.")
+    return NotPermittedError("This agent is another user's.", next_step="Run devlink as the user whose session it is.")
 
 
 def _parameter(call: Call, key: str, kind: type, default: Any) -> Any:
@@ -190,7 +190,9 @@ def _parameter(call: Call, key: str, kind: type, default: Any) -> Any:
     if value is None:
         return default
     if not isinstance(value, kind):
-        raise UsageError(f"{call.method}: {key} has the wrong type.")
+        raise UsageError(
+            f"{call.method}: {key} has the wrong type.", next_step=f"Its types are in the interface {INTERFACE}."
+        )
     return value
 
 

@@ -34,6 +34,7 @@ POINTS.update(
     }
 )
 
+AGAIN = "When you want it: devlink up"
 Progress = Callable[[str, bool], Awaitable[None]]
 """Told of each step: its words, and whether it is done."""
 
@@ -98,8 +99,12 @@ class Supervisor:
                         error.why = f"{error.why} And what was up before cannot be brought back: {reason(left)}".strip()
                     raise
                 if left is not None:
-                    raise NotUpError(f"Bringing {name} up was cancelled.", why=str(left)) from None
-                raise NotUpError(f"Bringing {name} up was cancelled, and everything was taken back.") from None
+                    raise NotUpError(
+                        f"Bringing {name} up was cancelled.", why=str(left), next_step="See: devlink status"
+                    ) from None
+                raise NotUpError(
+                    f"Bringing {name} up was cancelled, and everything was taken back.", next_step=f"{AGAIN} {name}"
+                ) from None
             for other in others:
                 self._sessions.pop(other.name, None)
                 self._kept.keep(other.name, None)

@@ -45,9 +45,19 @@ def refused(access: Access, method: str, path: str, status: int, body: bytes, *,
             f"The cluster of {name} has no {path}.", why=said, next_step="See: kubectl api-resources", status=status
         )
     if status == 409:
-        return ClusterError(f"The cluster of {name} holds something else there.", why=said, status=status)
+        return ClusterError(
+            f"The cluster of {name} holds something else there.",
+            why=said,
+            next_step=f"Look at what is there, and at who else writes it: kubectl get --raw {path}",
+            status=status,
+        )
     if status == 410:
-        return ClusterError(f"The cluster of {name} has forgotten that edition of {path}.", why=said, status=status)
+        return ClusterError(
+            f"The cluster of {name} has forgotten that edition of {path}.",
+            why=said,
+            next_step="Try again: it is then read from its beginning.",
+            status=status,
+        )
     if 300 <= status < 400:
         return ClusterError(
             f"The server of {name} sends us elsewhere, and devlink does not follow with your credentials.",
@@ -68,14 +78,16 @@ def refused(access: Access, method: str, path: str, status: int, body: bytes, *,
         if busy
         else f"The API of {name} failed to answer {method} {path}: status {status}.",
         why=said,
-        next_step="Try again in a moment." if busy or status >= 500 else "",
+        next_step="Try again in a moment."
+        if busy or status >= 500
+        else f"See what it says to kubectl: kubectl get --raw {path}",
         status=status,
     )
 
 
 def unreachable(access: Access, error: BaseException, limit: float, *, proxy: str = "") -> ClusterError:
     """No answer came, for a reason that stands somewhere in the chain of `error`. `limit`: seconds; `proxy`: a URL."""
-    chain = list(_chain(error))
+    chain = list(causes(error))
     through = f" through the proxy {_without_password(proxy)}" if proxy else ""
     what = f"The API of {access.name} cannot be reached{through}."
     step = "Look at the network and the VPN; is this the server? See: kubectl cluster-info"
@@ -111,7 +123,7 @@ def is_passing(error: ClusterError) -> bool:
     """Whether waiting may help: the network or a server fails. Not so for a refusal, or for another's certificate."""
     if error.status is None:
         return error.__cause__ is not None and not any(
-            isinstance(cause, ssl.SSLCertVerificationError) for cause in _chain(error)
+            isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error)
         )
     return error.status == 429 or error.status >= 500
 
@@ -161,14 +173,15 @@ def _distrusted(access: Access, said: str) -> ClusterError:
     )
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and all that led to it."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
         if isinstance(error, BaseExceptionGroup):
             for each in error.exceptions:
-                yield from _chain(each)
+                yield from causes(each)
         error = error.__cause__ or error.__context__
 
 

@@ -41,6 +41,7 @@ RESUME_PAUSE = 1.0
 """Seconds before a broken watch is taken up again, about; twice as long each time until something comes."""
 LONGEST_PAUSE = 30.0
 MAX_PAGES = 10_000
+TOO_LARGE = "Have the cluster's people look at that object: no Kubernetes API keeps one that large."
 BOOKMARK = "BOOKMARK"
 KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -128,7 +129,10 @@ class Api:
             token = str(metadata.get("continue") or "") if isinstance(metadata, dict) else ""
             if not token:
                 return
-        raise ClusterError(f"The API of {self.access.name} gives {path} page after page, without an end.")
+        raise ClusterError(
+            f"The API of {self.access.name} gives {path} page after page, without an end.",
+            next_step=f"Show the cluster's people what they see: kubectl get --raw '{path}?limit={page}'",
+        )
 
     async def watch(
         self, path: str, params: _Params | None = None, *, resource_version: str, seconds: float, accept: str = JSON
@@ -268,7 +272,10 @@ class Api:
                         event = self._parsed(line)
                         kind, item = str(event.get("type", "")), event.get("object")
                         if not isinstance(item, dict):
-                            raise ClusterError(f"The API of {self.access.name} sends events without objects.")
+                            raise ClusterError(
+                                f"The API of {self.access.name} sends events without objects.",
+                                next_step=f"Look at its server, and at the proxy before it: {self.access.server}",
+                            )
                         if kind == "ERROR":
                             code = item.get("code")
                             status = code if isinstance(code, int) else 500
@@ -327,7 +334,11 @@ class Api:
                     socket_options=KEEPALIVE,
                 )
             except (httpx2.InvalidURL, ValueError) as error:
-                raise UsageError(f"The proxy of {self.access.name} cannot be used.", why=reason(error)) from None
+                raise UsageError(
+                    f"The proxy of {self.access.name} cannot be used.",
+                    why=reason(error),
+                    next_step="Correct proxy-url in the kubeconfig, or HTTPS_PROXY: http://HOST:PORT",
+                ) from None
             self._client = httpx2.AsyncClient(
                 base_url=self.access.server,
                 transport=transport,
@@ -367,7 +378,9 @@ async def _read(response: httpx2.Response, limit: int) -> bytes:
     async for part in response.aiter_bytes():
         size += len(part)
         if size > limit:
-            raise ClusterError(f"An answer of the API is larger than {limit} octets, and was not read.")
+            raise ClusterError(
+                f"An answer of the API is larger than {limit} octets, and was not read.", next_step=TOO_LARGE
+            )
         parts.append(part)
     return b"".join(parts)
 
@@ -379,7 +392,9 @@ async def _lines(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
         *lines, rest = buffer.split(b"\n")
         buffer = bytearray(rest)
         if len(buffer) > LONGEST_LINE:
-            raise ClusterError(f"An event of the API is larger than {LONGEST_LINE} octets, and was not read.")
+            raise ClusterError(
+                f"An event of the API is larger than {LONGEST_LINE} octets, and was not read.", next_step=TOO_LARGE
+            )
         for line in lines:
             if line.strip():
                 yield bytes(line)

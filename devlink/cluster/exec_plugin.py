@@ -116,7 +116,9 @@ async def _run(access: Access, plugin: ExecPlugin, environ: Mapping[str, str], *
             start_new_session=not interactive,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
-        raise UsageError(f"{program} cannot be run.", why=reason(error)) from error
+        raise UsageError(
+            f"{program} cannot be run.", why=reason(error), next_step=f"Install it anew, or try it by hand: {program}"
+        ) from error
     try:
         async with asyncio.timeout(limit):
             printed, said, _ = await asyncio.gather(_all_of(child.stdout), _all_of(child.stderr), child.wait())
@@ -186,7 +188,11 @@ def _request(access: Access, plugin: ExecPlugin, interactive: bool) -> str:
     try:
         return json.dumps(tree, default=str)
     except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"What the kubeconfig hands on to {plugin.command} is no JSON.", why=reason(error)) from None
+        raise UsageError(
+            f"What the kubeconfig hands on to {plugin.command} is no JSON.",
+            why=reason(error),
+            next_step="Correct the cluster's extension client.authentication.k8s.io/exec: kubectl config view",
+        ) from None
 
 
 def _parse(plugin: ExecPlugin, printed: bytes) -> _Granted:

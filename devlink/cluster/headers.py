@@ -4,6 +4,8 @@ import base64
 from collections.abc import Iterator
 
 from devlink.cluster.access import Credentials
+from devlink.cluster.answers import SIGN_IN
+from devlink.cluster.entries import VIEW
 from devlink.errors import UsageError, reason
 
 MAX_TOKEN = 1024 * 1024
@@ -17,7 +19,11 @@ def authorization(credentials: Credentials) -> list[_Header]:
     token = current_token(credentials)
     if token:
         if not token.isascii() or not token.isprintable():
-            raise UsageError("The token in use is damaged.", why="It has characters that no header can carry.")
+            raise UsageError(
+                "The token in use is damaged.",
+                why="It has characters that no header can carry.",
+                next_step=f"{SIGN_IN}; or correct the token in the kubeconfig",
+            )
         return [(b"Authorization", f"Bearer {token}".encode())]
     if credentials.username:
         pair = f"{credentials.username}:{credentials.password}".encode()
@@ -42,5 +48,9 @@ def current_token(credentials: Credentials) -> str:
             return file.read(MAX_TOKEN).decode().strip() or credentials.token
     except (OSError, UnicodeDecodeError) as error:
         if not credentials.token:
-            raise UsageError(f"The token file {path} cannot be read.", why=reason(error)) from None
+            raise UsageError(
+                f"The token file {path} cannot be read.",
+                why=reason(error),
+                next_step=f"Look at it (ls -l {path}), or correct tokenFile in the kubeconfig. {VIEW}",
+            ) from None
         return credentials.token

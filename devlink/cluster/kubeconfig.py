@@ -24,6 +24,8 @@ HEADER_NAME = "!#$&'*+-.^_`|~"
 """What a header's name may have beside letters and digits (RFC 9110 section 5.6.2), without the `%` of escapes."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its own account."""
+SET = "KUBECONFIG names the files: set it to the right ones"
+CORRECT = "Correct the file, or have whoever made it write it anew; kubectl config view says what kubectl makes of it"
 PROXY_SCHEMES = ("http", "https", "socks5")
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -148,9 +150,11 @@ def _read_file(path: Path) -> Mapping[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError(f"The kubeconfig {path} cannot be read.", why=reason(error)) from error
+        raise UsageError(
+            f"The kubeconfig {path} cannot be read.", why=reason(error), next_step=f"Look at it: ls -ld {path}; {SET}"
+        ) from error
     if len(content) > MAX_BYTES:
-        raise UsageError(f"The kubeconfig {path} is larger than {MAX_BYTES} octets.")
+        raise UsageError(f"The kubeconfig {path} is larger than {MAX_BYTES} octets.", next_step=SET)
     try:
         tree = yaml.load(content, _Loader)  # noqa: S506  # a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -170,13 +174,15 @@ def _entries(tree: Mapping[str, Any], kind: str, path: Path) -> Iterator[tuple[s
     singular = kind.removesuffix("s")
     listed = tree.get(kind) or []
     if not isinstance(listed, list):
-        raise UsageError(f"The kubeconfig {path} is damaged: {kind} is not a list.")
+        raise UsageError(f"The kubeconfig {path} is damaged: {kind} is not a list.", next_step=CORRECT)
     seen = set()
     for item in listed:
         values = (item.get(singular) or {}) if isinstance(item, dict) else None
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str) or not isinstance(values, dict):
-            raise UsageError(f"The kubeconfig {path} is damaged: an entry of {kind} has no name or no {singular}.")
+            raise UsageError(
+                f"The kubeconfig {path} is damaged: an entry of {kind} has no name or no {singular}.", next_step=CORRECT
+            )
         if name in seen:  # kubectl refuses the file too: which one is meant?
             raise UsageError(
                 f"The kubeconfig {path} has two {kind} of the name {name}.",
@@ -248,7 +254,10 @@ def _credentials(user: Entry, cluster: Entry, name: str) -> Credentials:
     certificate, key = pem(user, "client-certificate"), pem(user, "client-key")
     if bool(certificate) != bool(key):
         lacking = "client-key" if certificate else "client-certificate"
-        raise UsageError(f"The user {name} of the kubeconfig has no {lacking} to go with the other half.")
+        raise UsageError(
+            f"The user {name} of the kubeconfig has no {lacking} to go with the other half.",
+            next_step=f"Add it: kubectl config set-credentials {name} --{lacking}=FILE --embed-certs",
+        )
     token, token_file = text(values, "token"), text(values, "tokenFile")
     username = text(values, "username")
     if token and username:
@@ -334,5 +343,8 @@ def _impersonation(values: Mapping[str, Any], name: str) -> Mapping[str, tuple[s
             next_step=VIEW,
         )
     if not all(text.isprintable() for texts in found.values() for text in texts):
-        raise UsageError(f"The user {name} of the kubeconfig acts as somebody whose name no header can carry.")
+        raise UsageError(
+            f"The user {name} of the kubeconfig acts as somebody whose name no header can carry.",
+            next_step=f"Correct what it says beside `as`. {VIEW}",
+        )
     return found

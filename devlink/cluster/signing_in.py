@@ -3,10 +3,11 @@
 import base64
 import binascii
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from devlink.cluster.access import Access
+from devlink.cluster.answers import causes
 from devlink.cluster.api import Api
 from devlink.cluster.pins import pinned
 from devlink.errors import ClusterError
@@ -103,10 +104,4 @@ def _user(review: Mapping[str, Any]) -> str:
 
 
 def _is_unknown_authority(error: BaseException) -> bool:
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _chain(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
