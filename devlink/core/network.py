@@ -149,14 +149,6 @@ def forwarding_table(routes: Iterable[ObservedRoute]) -> PrefixTable[ObservedRou
     return PrefixTable((r.destination, r) for r in sorted(main, key=lambda r: r.metric))
 
 
-def lookup(routes: Iterable[ObservedRoute], address: IPAddress) -> ObservedRoute | None:
-    """The route of the main table that carries `address`: the longest prefix, then the lowest metric.
-
-    For many addresses, ask `forwarding_table(routes).longest(address)`.
-    """
-    return forwarding_table(routes).longest(address)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteDiff:
     """What must change for our routes to be the desired ones. The three share no key."""

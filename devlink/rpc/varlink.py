@@ -1,6 +1,5 @@
 """Varlink calls and replies as data, without any I/O (varlink.org): parse, build, and our errors across a socket."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,8 +122,3 @@ def interface_description(interface: str) -> str:
     from importlib import resources  # 4 ms that a command does not need
 
     return resources.files(INTERFACE_DESCRIPTIONS).joinpath(f"{interface}.varlink").read_text("utf-8")
-
-
-def methods_of(interface: str) -> frozenset[str]:
-    """The names of the methods that the interface's file declares."""
-    return frozenset(re.findall(r"^method (\w+)", interface_description(interface), re.MULTILINE))

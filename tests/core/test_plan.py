@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from devlink.core.findings import Severity
 from devlink.core.names import reverse_prefix
-from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route, lookup
+from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route, forwarding_table
 from devlink.core.plan import (
     Desired,
     Plan,
@@ -472,7 +472,7 @@ def test_with_routes_and_pins_installed_every_protected_address_goes_the_way_it_
         for r in (*routes, *made)
     )
     for address in protected:
-        former, present = lookup(table, address), lookup(after, address)
+        former, present = (forwarding_table(each).longest(address) for each in (table, after))
         if former is None or former.destination in ours:  # nothing to keep, or a conflict that is refused anyway
             continue
         assert present is not None

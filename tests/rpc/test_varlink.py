@@ -24,6 +24,7 @@ from devlink.resolvers.files import INTERFACE as FILES
 from devlink.rpc import varlink
 from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.varlink import Call
+from tests.rpc.interface_files import methods_of
 
 INTERFACES = sorted(
     entry.name.removesuffix(".varlink")
@@ -139,9 +140,9 @@ def test_the_helper_and_the_agent_serve_exactly_the_methods_that_their_files_dec
     policy = Policy()
     machine = Machine(policy=policy, journal=Journal(tmp_path / "journal"), parts=parts)
     helper = Helper(policy=policy, machine=machine, trust=TrustStore(tmp_path, tmp_path))
-    assert helper.server.methods == varlink.methods_of("io.devlink.Helper")
+    assert helper.server.methods == methods_of("io.devlink.Helper")
     supervisor = Supervisor(tmp_path)
-    assert Agent(supervisor, Refresher(supervisor)).server.methods == varlink.methods_of("io.devlink.Agent")
+    assert Agent(supervisor, Refresher(supervisor)).server.methods == methods_of("io.devlink.Agent")
 
 
 def test_every_interface_file_belongs_to_a_process() -> None:
@@ -227,7 +228,7 @@ def test_an_interface_file_follows_the_grammar_and_uses_the_types_that_it_declar
     file = InterfaceFile(varlink.interface_description(interface))
     assert file.interface == interface
     assert {name for name, kind in file.declared.items() if kind == "type"} == file.used
-    assert {name for name, kind in file.declared.items() if kind == "method"} == varlink.methods_of(interface)
+    assert {name for name, kind in file.declared.items() if kind == "method"} == methods_of(interface)
     assert file.declared["Failed"] == "error"
 
 

@@ -19,9 +19,9 @@ from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.worker import Worker
 from devlink.resolvers.resolvconf_text import parse
 from devlink.rpc.client import Client
-from devlink.rpc.varlink import methods_of
 from tests.kernel.private_network import in_private_network, mount_empty
 from tests.resolvers.files.before_after import snapshot
+from tests.rpc.interface_files import methods_of
 
 OURS = ipaddress.ip_address("169.254.53.53")
 ETC = Path("/etc")
