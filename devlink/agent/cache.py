@@ -12,6 +12,7 @@ import platformdirs
 from devlink.core.codec import decode, encode
 from devlink.core.profile import BridgeProfile
 from devlink.errors import reason
+from devlink.private_files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -140,9 +141,6 @@ def _read(path: Path) -> Kept | None:
 def _write(kept: Kept) -> None:
     path = path_of(kept)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(encode(kept)), "utf-8")
-        temporary.replace(path)
+        write_private(path, json.dumps(encode(kept)))
     except OSError as error:  # no reason to do without the profile now
         log.warning("the profile of %s cannot be kept for when its API is away: %s", kept.origin.context, error)

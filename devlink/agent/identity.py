@@ -15,6 +15,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Identity
 from devlink.errors import VerificationError
 from devlink.kernel.observe import link_address, observe
+from devlink.private_files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +118,6 @@ def _remember(identity: Identity, gateway: str) -> None:
     seen[identity.ca_hash] = [*mine, gateway][-MAX_GATEWAYS:]
     path = _file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(seen), "utf-8")
-        temporary.replace(path)
+        write_private(path, json.dumps(seen))
     except OSError as error:  # then it is proven again each time, or said that it is not
         log.warning("it cannot be remembered through which gateway the cluster was seen: %s", error)

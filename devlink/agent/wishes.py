@@ -6,6 +6,7 @@ from pathlib import Path
 
 from devlink.agent.session import Wish
 from devlink.core.codec import decode, encode
+from devlink.private_files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +24,7 @@ class KeptWishes:
             if wish is None:
                 path.unlink(missing_ok=True)
                 return
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = path.with_suffix(".new")
-            temporary.write_text(json.dumps(encode(wish)), "utf-8")
-            temporary.replace(path)
+            write_private(path, json.dumps(encode(wish)))
         except OSError as error:  # no reason to take a working session down
             log.error("an agent that is started again will not know of %s: %s", name, error)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from devlink import private_files
 from devlink.errors import ClusterError, reason
 
 SERVICE = "devlink"
@@ -107,20 +108,8 @@ class InFile:
 
 def write_private(path: Path, text: str) -> None:
     """Put a file in place that only its user may read, whole or not at all. Raises ClusterError."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise
+        private_files.write_private(path, text)
     except OSError as error:
         raise ClusterError(
             f"{path} cannot be written.", why=reason(error), next_step="Look at the folder's rights and its room."
