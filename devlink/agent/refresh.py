@@ -20,13 +20,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from devlink.agent.config import Config, read_config
+from devlink.agent.notes import broken, held, renamed, unasked
 from devlink.agent.session import Wish
-from devlink.agent.sources import Obtained, broken, fetch, renamed, unasked
+from devlink.agent.sources import Obtained, fetch
 from devlink.agent.supervisor import Supervisor
 from devlink.cluster.access import Access
-from devlink.core.findings import Finding, Severity
+from devlink.core.findings import Finding
 from devlink.core.profile import Node
-from devlink.errors import ClusterError, ConflictError, DevlinkError, NotTrustedError, ProfileError, UsageError, reason
+from devlink.errors import ClusterError, ConflictError, DevlinkError, NotTrustedError, ProfileError, UsageError
 from devlink.rpc.tasks import spawn
 
 if TYPE_CHECKING:  # an HTTP client takes long to import
@@ -242,19 +243,3 @@ async def _access(context: str, environ: Mapping[str, str]) -> Access:
     from devlink.cluster.contexts import choose_access
 
     return await asyncio.to_thread(choose_access, context, environ)
-
-
-def held(name: str, error: DevlinkError, argument: str = "") -> Finding:
-    """A newer profile that cannot be gone over to; `argument`: what `devlink trust` takes for it, if not its name."""
-    trust = isinstance(error, NotTrustedError)
-    return Finding(
-        code="DL-PROFILE-HELD",
-        severity=Severity.WARNING,
-        title="A newer profile waits: it claims more than this machine trusts it with. The last good one is used."
-        if trust
-        else "The newer profile does not work here. The last good one is used.",
-        evidence=reason(error),
-        fix=f"look at it and trust it, then go over to it: devlink trust {argument or name}; devlink up {name}"
-        if trust
-        else error.next_step,
-    )

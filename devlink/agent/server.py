@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from devlink.agent import cache
+from devlink.agent.notes import held
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
-from devlink.agent.refresh import Refresher, held
+from devlink.agent.refresh import Refresher
 from devlink.agent.session import Wish
 from devlink.agent.sources import Obtained, obtain
 from devlink.agent.supervisor import AGAIN, Progress, Supervisor

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from devlink.agent import cache, profiles
 from devlink.agent.cache import Kept, Origin
+from devlink.agent.notes import broken, renamed, unasked, unproven
 from devlink.agent.profiles import KnownProfile
 from devlink.cluster.access import Access
-from devlink.core.findings import Finding, Severity
+from devlink.core.findings import Finding
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
 from devlink.errors import ClusterError, DevlinkError, ProfileError, UsageError, reason
@@ -166,7 +167,7 @@ async def fetched(api: "Api") -> Obtained:
     if published.insecure:
         return Obtained(
             profile=published.profile, origin=origin, fetched=now, version=published.resource_version, pins=pins,
-            findings=(_insecure(access.name),), is_checked=False,
+            findings=(unproven(access.name, "the profile is not kept, its CA not believed"),), is_checked=False,
         )  # fmt: skip
     kept = await asyncio.to_thread(cache.keep, origin, published.profile, published.resource_version, now)
     return Obtained(
@@ -202,56 +203,6 @@ def _copied(kept: Kept) -> Obtained:
         profile=kept.profile, origin=kept.origin, fetched=kept.fetched, version=kept.version, good=kept.good,
         pins=_literal_addresses(kept.origin.server), is_copy=True,
     )  # fmt: skip
-
-
-def unasked(error: DevlinkError) -> Finding:
-    """What is published cannot be had."""
-    status = error.status if isinstance(error, ClusterError) else None
-    titles = {
-        401: "The cluster does not know who you are",
-        403: "The cluster does not let you read its profile",
-        404: "The cluster publishes no profile any more",
-    }
-    return Finding(
-        code="DL-PROFILE-CACHED",
-        severity=Severity.WARNING,
-        title=f"{titles.get(status or 0, 'The cluster could not be asked for its profile')}; "
-        "the last one that it gave is used.",
-        evidence=reason(error),
-        fix=error.next_step,
-    )
-
-
-def renamed(name: str, other: str) -> Finding:
-    """The cluster publishes under another name now; trust goes by the name, so this is another profile."""
-    return Finding(
-        code="DL-PROFILE-HELD",
-        severity=Severity.WARNING,
-        title=f"The cluster publishes its profile under another name now: {other}.",
-        evidence=f"{name} stays as it was given last",
-        fix=f"devlink up {other} --replace",
-    )
-
-
-def broken(error: ProfileError) -> Finding:
-    """What is published cannot be read as a profile."""
-    return Finding(
-        code="DL-PROFILE-BROKEN",
-        severity=Severity.WARNING,
-        title="The cluster publishes a broken profile; the last good one is used.",
-        evidence="; ".join((reason(error), *error.faults[:3])),
-        fix="tell its publisher: devlink profile fetch shows the faults",
-    )
-
-
-def _insecure(context: str) -> Finding:
-    return Finding(
-        code="DL-INSECURE",
-        severity=Severity.WARNING,
-        title="The profile came over a connection that anyone could have answered, and proves nothing.",
-        evidence=f"context {context} says insecure-skip-tls-verify; the profile is not kept, its CA not believed",
-        fix="put the cluster's CA into the kubeconfig (certificate-authority-data)",
-    )
 
 
 def _literal_addresses(*urls: str) -> tuple[IPAddress, ...]:

@@ -242,8 +242,8 @@ def test_a_session_that_came_up_from_an_old_copy_asks_at_once(run: Run) -> None:
     ("answer", "refusal", "code"),
     [
         (ProfileError("Broken.", faults=("spec: no",)), None, "DL-PROFILE-BROKEN"),
-        (edition("2"), NotTrustedError("It claims more."), "DL-PROFILE-HELD"),
-        (edition("2", name="other"), None, "DL-PROFILE-HELD"),
+        (edition("2"), NotTrustedError("It claims more."), "DL-PROFILE-UNTRUSTED"),
+        (edition("2", name="other"), None, "DL-PROFILE-RENAMED"),
     ],
 )
 def test_what_cannot_be_gone_over_to_is_told_and_the_last_good_one_stays(

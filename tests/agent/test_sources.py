@@ -260,7 +260,7 @@ def test_a_profile_that_its_cluster_has_renamed_stays_under_its_old_name_and_tha
     clusters.published["office"] = edition("2", "prod")
     for _ in range(2):
         by_name = run("qa")
-        assert (by_name.profile, codes(by_name)) == (edition("1"), ["DL-PROFILE-HELD"])
+        assert (by_name.profile, codes(by_name)) == (edition("1"), ["DL-PROFILE-RENAMED"])
     assert run("prod").profile == edition("2", "prod")
     bare = run()
     assert (bare.profile, bare.good) == (edition("2", "prod"), edition("1"))
