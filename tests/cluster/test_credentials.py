@@ -172,6 +172,15 @@ def test_a_token_file_that_others_may_read_is_not_used(tmp_path: Path, mode: int
     assert f"{mode:04o}" in caught.value.why
 
 
+def test_a_token_file_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = InFile(tmp_path)
+    store.keep("qa", TOKEN)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(ClusterError, match="not used") as caught:
+        store.token("qa")
+    assert "not a file of your own" in caught.value.why
+
+
 def test_a_token_is_neither_read_nor_written_through_a_link(tmp_path: Path) -> None:
     store = InFile(tmp_path / "logins")
     secret, target = tmp_path / "other", tmp_path / "target"
