@@ -189,13 +189,13 @@ def forge_ca(tree: dict[str, Any]) -> None:
 
 HOSTILE: dict[str, tuple[Callable[[Beside], dict[str, dict[str, str | None]]], str]] = {
     "a default route": (lambda c: {"data": {"profile.yaml": text_of(c, widen("pods", "0.0.0.0/0"))}}, "BROKEN"),
-    "a corporate /8": (lambda c: {"data": {"profile.yaml": text_of(c, widen("pods", "11.0.0.0/8"))}}, "HELD"),
+    "a corporate /8": (lambda c: {"data": {"profile.yaml": text_of(c, widen("pods", "11.0.0.0/8"))}}, "UNTRUSTED"),
     "around all": (lambda c: {"data": {"profile.yaml": text_of(c, widen("services", "10.0.0.0/8"))}}, "BROKEN"),
-    "another's domain": (lambda c: {"data": {"profile.yaml": text_of(c, set_dns(domain="corp.example"))}}, "HELD"),
+    "another's domain": (lambda c: {"data": {"profile.yaml": text_of(c, set_dns(domain="corp.example"))}}, "UNTRUSTED"),
     "a top-level domain": (lambda c: {"data": {"profile.yaml": text_of(c, set_dns(domain="com"))}}, "BROKEN"),
-    "another CA": (lambda c: {"data": {"profile.yaml": text_of(c, forge_ca)}}, "HELD"),
+    "another CA": (lambda c: {"data": {"profile.yaml": text_of(c, forge_ca)}}, "UNTRUSTED"),
     "the API server's network": (
-        lambda c: {"data": {"profile.yaml": text_of(c, widen("services", "172.16.0.8/29"))}}, "HELD|BROKEN",
+        lambda c: {"data": {"profile.yaml": text_of(c, widen("services", "172.16.0.8/29"))}}, "UNTRUSTED|HELD|BROKEN",
     ),
     "not YAML": (lambda c: {"data": {"profile.yaml": "a: ["}}, "BROKEN"),
     "nothing": (lambda c: {"data": {"other": "x", "profile.yaml": None}}, "BROKEN"),
@@ -236,9 +236,8 @@ def test_a_hundred_thousand_routes_do_not_come_up(cluster: Beside) -> None:
     cluster.devlink("up")
     good = cluster.routes()
     cluster.put(binaryData={"profile.yaml.gz": packed(text_of(cluster, many_nodes).encode())})
-    cluster.link.wait_until(
-        lambda: {"DL-PROFILE-HELD", "DL-PROFILE-BROKEN"} & cluster.codes(), "the session tells of it"
-    )
+    told = {"DL-PROFILE-HELD", "DL-PROFILE-UNTRUSTED", "DL-PROFILE-BROKEN"}
+    cluster.link.wait_until(lambda: told & cluster.codes(), "the session tells of it")
     assert cluster.routes() == good
     assert cluster.link.states() == {cluster.name: "up"}
 
