@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from devlink.cluster import logins
 from devlink.cluster.access import Access
-from devlink.cluster.kubeconfig import in_cluster_access, load_access, read
+from devlink.cluster.kubeconfig import access_of, in_cluster_access, read
 from devlink.errors import UsageError
 
 IN_CLUSTER = "in-cluster"
@@ -18,11 +18,11 @@ def choose_access(context: str | None, environ: Mapping[str, str]) -> Access:
     Raises UsageError where none of them is there or what is there cannot be used, ClusterError where a login's token
     cannot be had: the keyring is locked, say.
     """
-    config = read(environ)
-    wanted = name_meant(context, environ)
-    if wanted in config.contexts:
-        return load_access(context, environ)
+    config = read(environ)  # once: somebody may write it meanwhile
     known = logins.names()
+    wanted = _meant(context or config.current, known)
+    if wanted in config.contexts:
+        return access_of(config, context)
     login = logins.find(wanted) if context or not config.current else None
     if login is not None:
         return logins.access(login)
@@ -31,7 +31,7 @@ def choose_access(context: str | None, environ: Mapping[str, str]) -> Access:
         if inside is not None:
             return inside
     try:
-        return load_access(context, environ)
+        return access_of(config, context)
     except UsageError as error:
         if known:
             error.why = f"{error.why} Logins: {', '.join(known)}."
@@ -45,8 +45,10 @@ def name_meant(context: str | None, environ: Mapping[str, str]) -> str:
 
     Raises UsageError where a kubeconfig cannot be read.
     """
-    wanted = context or read(environ).current
-    known = logins.names()
+    return _meant(context or read(environ).current, logins.names())
+
+
+def _meant(wanted: str, known: tuple[str, ...]) -> str:
     return known[0] if not wanted and len(known) == 1 else wanted
 
 

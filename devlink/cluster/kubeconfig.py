@@ -43,8 +43,10 @@ class _Loader(_BASE):  # type: ignore[misc]  # its base is one of two
 class Kubeconfig:
     """All files as one."""
 
+    tried: tuple[Path, ...]
+    """Those that were looked for, in their order."""
     files: tuple[Path, ...]
-    """Those that are there, in their order."""
+    """Those of them that are there."""
     current: str = ""
     clusters: Mapping[str, Entry] = field(default_factory=dict)
     users: Mapping[str, Entry] = field(default_factory=dict)
@@ -65,7 +67,8 @@ def read(environ: Mapping[str, str]) -> Kubeconfig:
     files = []
     current = ""
     found: dict[str, dict[str, Entry]] = {"clusters": {}, "users": {}, "contexts": {}}
-    for path in paths(environ):
+    tried = paths(environ)
+    for path in tried:
         tree = _read_file(path)
         if tree is None:
             continue
@@ -74,20 +77,19 @@ def read(environ: Mapping[str, str]) -> Kubeconfig:
         for kind, entries in found.items():
             for name, values in _entries(tree, kind, path):
                 entries.setdefault(name, Entry(values=values, folder=path.absolute().parent))
-    return Kubeconfig(files=tuple(files), current=current, **found)
+    return Kubeconfig(tried=tried, files=tuple(files), current=current, **found)
 
 
-def load_access(context: str | None, environ: Mapping[str, str]) -> Access:
+def access_of(config: Kubeconfig, context: str | None) -> Access:
     """What a context (None: the current one) says of its cluster and its user.
 
     Raises UsageError: no file, no such context, a part missing, a file that cannot be read, what is not supported.
     """
-    config = read(environ)
     name = context or config.current
     if not config.files:
         raise UsageError(
             "There is no kubeconfig.",
-            why=f"Looked for {', '.join(map(str, paths(environ))) or 'KUBECONFIG and HOME, which are not set'}.",
+            why=f"Looked for {', '.join(map(str, config.tried)) or 'KUBECONFIG and HOME, which are not set'}.",
             next_step="Set KUBECONFIG, or sign in without one: devlink login SERVER",
         )
     known = ", ".join(sorted(config.contexts)) or "none"

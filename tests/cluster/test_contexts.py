@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from devlink.cluster import contexts, logins
+from devlink.cluster import contexts, kubeconfig, logins
 from devlink.cluster.access import Access
 from devlink.cluster.contexts import choose_access
 from devlink.cluster.logins import Login
@@ -116,3 +117,22 @@ def test_a_login_whose_token_is_out_of_reach_is_no_matter_of_usage(environ: dict
     wallet.held.clear()
     with pytest.raises(ClusterError):
         choose_access(None, environ)
+
+
+@pytest.mark.parametrize("context", [None, "office", "away"])
+def test_the_kubeconfig_is_read_once_for_one_answer(
+    environ: dict[str, str], wallet: Wallet, monkeypatch: pytest.MonkeyPatch, context: str | None
+) -> None:
+    """Else the context could be of one file, and its cluster of what somebody has written over it."""
+    write(environ, "office")
+    sign_in("away")
+    read = kubeconfig._read_file
+    reads: list[Path] = []
+
+    def counted(path: Path) -> Mapping[str, Any] | None:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(kubeconfig, "_read_file", counted)
+    choose_access(context, environ)
+    assert len(reads) == len(set(reads)) == 1

@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.config import kube_config
 
 from devlink.cluster.access import Access, Credentials
-from devlink.cluster.kubeconfig import in_cluster_access, load_access, paths, read
+from devlink.cluster.kubeconfig import access_of, in_cluster_access, paths, read
 from devlink.errors import UsageError
 from tests.certificates import Authority
 
@@ -151,7 +151,7 @@ def content(path: str | None) -> str:
 def test_the_official_client_reads_the_same(name: str, tmp_path: Path, oracle: Any) -> None:
     case = CASES[name]
     environ = write(case, tmp_path)
-    theirs, ours = oracle(case, environ), load_access(case.context, environ)
+    theirs, ours = oracle(case, environ), access_of(read(environ), case.context)
     credentials = ours.credentials
     assert ours.server == theirs.host.rstrip("/")
     if ours.server.startswith("http://"):
@@ -171,14 +171,14 @@ def test_the_official_client_reads_the_same(name: str, tmp_path: Path, oracle: A
 def test_the_first_file_that_names_a_current_context_wins(tmp_path: Path) -> None:
     """As client-go has it; the Python client takes the last one's."""
     environ = write(Case({"a": config(user={"token": "a"}), "b": two(**{"current-context": "y"})}), tmp_path)
-    assert load_access(None, environ).credentials.token == "a"
+    assert access_of(read(environ), None).credentials.token == "a"
 
 
 def test_a_missing_file_of_several_is_passed_over_and_the_first_that_says_something_wins(tmp_path: Path) -> None:
     case = Case({"a": config(user={"token": "a"}), "b": config(user={"token": "b"})}, listed=("none", "a", "b"))
     environ = write(case, tmp_path)
     environ["KUBECONFIG"] += "::"
-    assert load_access(None, environ).credentials.token == "a"
+    assert access_of(read(environ), None).credentials.token == "a"
     assert read(environ).files == (tmp_path / "a", tmp_path / "b")
 
 
@@ -190,14 +190,14 @@ def test_without_kubeconfig_in_the_environment_it_is_the_home_folders() -> None:
 
 def test_a_token_file_goes_before_a_token_and_is_named_not_read(tmp_path: Path) -> None:
     environ = write(Case({"a": config(user={"token": "old", "tokenFile": "token"})}), tmp_path)
-    credentials = load_access(None, environ).credentials
+    credentials = access_of(read(environ), None).credentials
     assert (credentials.token, credentials.token_file) == ("old", tmp_path / "token")
 
 
 def test_impersonation_becomes_headers(tmp_path: Path) -> None:
     user = {"as": "alice", "as-uid": "7", "as-groups": ["a", "b"], "as-user-extra": {"reason": ["audit"]}}
     environ = write(Case({"a": config(user=user)}), tmp_path)
-    assert load_access(None, environ).credentials.impersonate == {
+    assert access_of(read(environ), None).credentials.impersonate == {
         "Impersonate-User": ("alice",), "Impersonate-Uid": ("7",), "Impersonate-Group": ("a", "b"),
         "Impersonate-Extra-reason": ("audit",),
     }  # fmt: skip
@@ -207,7 +207,7 @@ def test_what_a_header_name_cannot_carry_of_an_extra_is_escaped(tmp_path: Path) 
     """As client-go does; the Python client knows no impersonation."""
     user = {"as": "Jürgen", "as-user-extra": {"example.com/scope %": ["read", "write"]}}
     environ = write(Case({"a": config(user=user)}), tmp_path)
-    assert load_access(None, environ).credentials.impersonate == {
+    assert access_of(read(environ), None).credentials.impersonate == {
         "Impersonate-User": ("Jürgen",), "Impersonate-Extra-example.com%2Fscope%20%25": ("read", "write"),
     }  # fmt: skip
 
@@ -223,14 +223,14 @@ def test_who_has_something_to_show_asks_no_plugin(tmp_path: Path, own: Tree) -> 
     """As client-go; the Python client runs the plugin before it looks at a password or a certificate."""
     plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws"}
     environ = write(Case({"a": config(user={**own, "exec": plugin})}), tmp_path)
-    assert load_access(None, environ).credentials.plugin is None
+    assert access_of(read(environ), None).credentials.plugin is None
 
 
 def test_nothing_is_sent_in_the_clear_but_whom_one_acts_for(tmp_path: Path) -> None:
     """As client-go, which also takes a server without a scheme for http; the Python client sends tokens anywhere."""
     for server in ("http://127.0.0.1:8001", "127.0.0.1:8001"):
         environ = write(Case({"a": config({"server": server}, {"token": "s3cret", "as": "bob"})}), tmp_path)
-        found = load_access(None, environ)
+        found = access_of(read(environ), None)
         assert (found.server, found.insecure) == ("http://127.0.0.1:8001", True)
         assert found.credentials == Credentials(impersonate={"Impersonate-User": ("bob",)})
 
@@ -238,7 +238,7 @@ def test_nothing_is_sent_in_the_clear_but_whom_one_acts_for(tmp_path: Path) -> N
 def test_a_query_behind_the_server_is_left_out(tmp_path: Path) -> None:
     """As client-go; the Python client keeps it, and asks for paths behind it."""
     environ = write(Case({"a": config({"server": "https://api.example.com/k8s/?a=b#c"})}), tmp_path)
-    assert load_access(None, environ).server == "https://api.example.com/k8s"
+    assert access_of(read(environ), None).server == "https://api.example.com/k8s"
 
 
 def test_the_empty_lists_that_kubectl_writes_are_empty(tmp_path: Path) -> None:
@@ -246,24 +246,24 @@ def test_the_empty_lists_that_kubectl_writes_are_empty(tmp_path: Path) -> None:
     empty: Tree = {"apiVersion": "v1", "kind": "Config", "clusters": None, "contexts": None, "users": None,
              "current-context": "", "preferences": {}}  # fmt: skip
     environ = write(Case({"a": empty, "b": config(user={"token": "b"})}), tmp_path)
-    assert load_access(None, environ).credentials.token == "b"
+    assert access_of(read(environ), None).credentials.token == "b"
 
 
 def test_a_context_may_be_called_like_a_day(tmp_path: Path) -> None:
     """As to kubectl; the Python client reads a date."""
     text = yaml.safe_dump(config()).replace("name: x", "name: 2026-11-20").replace("context: x", "context: 2026-11-20")
     (tmp_path / "a").write_text(text)
-    assert load_access(None, {"KUBECONFIG": str(tmp_path / "a")}).name == "2026-11-20"
+    assert access_of(read({"KUBECONFIG": str(tmp_path / "a")}), None).name == "2026-11-20"
 
 
 def test_remarks_beside_certificates_may_be_in_any_script(tmp_path: Path) -> None:
     case = Case({"a": config({"certificate-authority": "ca.crt"})}, extra={"ca.crt": f"# Côte d'Ivoire\n{OTHER.pem}"})
-    assert OTHER.pem in (load_access(None, write(case, tmp_path)).ca or "")
+    assert OTHER.pem in (access_of(read(write(case, tmp_path)), None).ca or "")
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        load_access(None, {"KUBECONFIG": str(tmp_path)})
+        access_of(read({"KUBECONFIG": str(tmp_path)}), None)
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
@@ -275,7 +275,7 @@ def test_an_exec_plugin_is_read_whole(tmp_path: Path, version: str) -> None:
     }  # fmt: skip
     extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "qa"}}
     environ = write(Case({"k/a": config({"extensions": [extension]}, {"exec": plugin})}), tmp_path)
-    found = load_access(None, environ).credentials.plugin
+    found = access_of(read(environ), None).credentials.plugin
     assert found is not None
     assert (found.command, found.args) == (str(tmp_path / "k/bin/sign-in"), ("--cluster", "qa"))
     assert (found.env, found.interactive_mode, found.provide_cluster_info) == ({"REGION": "eu"}, "Never", True)
@@ -285,7 +285,7 @@ def test_an_exec_plugin_is_read_whole(tmp_path: Path, version: str) -> None:
 def test_a_bare_command_is_left_to_path(tmp_path: Path) -> None:
     plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws"}
     environ = write(Case({"a": config(user={"exec": plugin})}), tmp_path)
-    found = load_access(None, environ).credentials.plugin
+    found = access_of(read(environ), None).credentials.plugin
     assert found is not None
     assert (found.command, found.interactive_mode) == ("aws", "IfAvailable")
 
@@ -344,7 +344,7 @@ def test_what_cannot_be_used_is_named_with_its_reason_and_no_secret(name: str, t
     tree, said = WRONG[name]
     (tmp_path / "a").write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree))
     with pytest.raises(UsageError) as caught:
-        load_access(None, {"KUBECONFIG": str(tmp_path / "a")})
+        access_of(read({"KUBECONFIG": str(tmp_path / "a")}), None)
     text = str(caught.value)
     assert said in text
     assert "s3cret" not in text
@@ -352,7 +352,7 @@ def test_what_cannot_be_used_is_named_with_its_reason_and_no_secret(name: str, t
 
 def test_the_lack_of_any_file_names_where_was_looked_and_the_way_without_one() -> None:
     with pytest.raises(UsageError, match="no kubeconfig") as caught:
-        load_access(None, {"HOME": "/nonexistent"})
+        access_of(read({"HOME": "/nonexistent"}), None)
     assert "/nonexistent/.kube/config" in caught.value.why
     assert "devlink login" in caught.value.next_step
 
@@ -360,7 +360,7 @@ def test_the_lack_of_any_file_names_where_was_looked_and_the_way_without_one() -
 def test_a_near_name_of_a_context_is_offered(tmp_path: Path) -> None:
     environ = write(Case({"a": two()}), tmp_path)
     with pytest.raises(UsageError, match="no context yy") as caught:
-        load_access("yy", environ)
+        access_of(read(environ), "yy")
     assert caught.value.next_step == "Did you mean y?"
 
 
@@ -370,7 +370,7 @@ def test_no_text_of_an_access_shows_a_secret(tmp_path: Path) -> None:
         "client-certificate-data": data(CLIENT.certificate), "client-key-data": data(CLIENT.key),
     }  # fmt: skip
     environ = write(Case({"a": config(user=user)}), tmp_path)
-    shown = repr(load_access(None, environ))
+    shown = repr(access_of(read(environ), None))
     assert "s3cret" not in shown
     assert "PRIVATE KEY" not in shown
 
@@ -382,7 +382,7 @@ def test_no_text_of_an_access_shows_what_a_proxy_or_a_plugin_is_given(tmp_path: 
     }  # fmt: skip
     extension = {"name": "client.authentication.k8s.io/exec", "extension": {"secret": "s3cret"}}
     cluster = {"proxy-url": "http://joe:s3cret@proxy.example.com:3128", "extensions": [extension]}
-    found = load_access(None, write(Case({"a": config(cluster, {"exec": plugin})}), tmp_path))
+    found = access_of(read(write(Case({"a": config(cluster, {"exec": plugin})}), tmp_path)), None)
     assert "s3cret" in found.proxy
     assert found.credentials.plugin is not None
     assert "s3cret" not in repr(found)
@@ -401,3 +401,11 @@ def test_a_pod_has_an_account_of_its_own(tmp_path: Path) -> None:
 
 def test_the_certificates_of_this_table_are_real() -> None:
     ssl.create_default_context(cadata=AUTHORITY.pem + OTHER.pem)
+
+
+def test_a_folder_and_a_damaged_list_come_with_a_next_step(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("contexts: 3")
+    for path in (tmp_path, tmp_path / "a"):
+        with pytest.raises(UsageError) as caught:
+            read({"KUBECONFIG": str(path)})
+        assert caught.value.next_step
