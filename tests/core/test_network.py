@@ -18,7 +18,7 @@ from devlink.core.network import (
     RouteDiff,
     RouteKey,
     diff_routes,
-    lookup,
+    forwarding_table,
 )
 from devlink.core.prefixes import IPNetwork
 
@@ -197,10 +197,10 @@ def test_the_longest_prefix_carries_an_address_and_among_equals_the_lowest_metri
         other("10.20.0.0/16", metric=100, oif="eth2"),
         other("fd00::/8"),
     )
-    found = lookup(table, ip_address("10.20.0.1"))
+    found = forwarding_table(table).longest(ip_address("10.20.0.1"))
     assert found is not None
     assert (found.oif, found.metric) == ("eth2", 100)
-    around = lookup(table, ip_address("10.30.0.1"))
+    around = forwarding_table(table).longest(ip_address("10.30.0.1"))
     assert around is not None
     assert around.oif == "eth1"
 
@@ -216,7 +216,7 @@ def test_the_longest_prefix_carries_an_address_and_among_equals_the_lowest_metri
     ],
 )
 def test_what_is_not_in_the_main_table_or_carries_nothing_is_no_way(route: ObservedRoute) -> None:
-    assert lookup((route,), ip_address("10.20.0.1")) is None
+    assert forwarding_table((route,)).longest(ip_address("10.20.0.1")) is None
 
 
 @given(
@@ -226,7 +226,7 @@ def test_what_is_not_in_the_main_table_or_carries_nothing_is_no_way(route: Obser
 def test_a_way_is_found_exactly_where_some_route_holds_the_address(
     destinations: list[IPNetwork], address: ipaddress.IPv4Address
 ) -> None:
-    found = lookup([other(str(d)) for d in destinations], address)
+    found = forwarding_table([other(str(d)) for d in destinations]).longest(address)
     holding = [d for d in destinations if address in d]
     assert (found is not None) == bool(holding)
     if found is not None:
