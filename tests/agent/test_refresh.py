@@ -40,9 +40,10 @@ class FakeSupervisor:
         self.refusal: DevlinkError | None = None
         self.current_at: list[float] = []
         self.is_up = True
+        self.name = "qa"
 
     def wish(self, name: str) -> Wish | None:
-        return self.wanted if name == "qa" else None
+        return self.wanted if name == self.name else None
 
     def note(self, name: str, *notes: Finding) -> None:
         self.notes.append(tuple(note.code for note in notes))
@@ -73,6 +74,8 @@ class Cluster:
         """By the last part of the path; without any the account may not read them."""
         self.refusals: dict[str, int] = {}
         """Statuses by the last part of the path, for reads that are refused."""
+        self.during: Callable[[], None] = lambda: None
+        """What happens while a list is read."""
         self.listed: list[tuple[str, int]] = []
         """Each read of a list: the last part of its path, and how many objects were taken."""
 
@@ -115,6 +118,7 @@ class FakeApi:
         self.cluster.listed.append((kind, 0))
         if status:
             raise ClusterError("Refused.", status=status)
+        self.cluster.during()
         for number, each in enumerate(self.cluster.objects.get(kind, []), 1):
             self.cluster.listed[-1] = (kind, number)
             yield each
@@ -140,13 +144,31 @@ class FakeApi:
         yield kind, {"metadata": {"resourceVersion": self.cluster.version}} if kind == "MODIFIED" else {}
 
 
+class Chance(random.Random):
+    """Always the most that can come out; it notes between what was drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.drawn: list[tuple[float, float]] = []
+
+    def uniform(self, a: float, b: float) -> float:
+        self.drawn.append((a, b))
+        return b
+
+
 class Scene:
     """A refresher between a supervisor and a cluster."""
 
     def __init__(self) -> None:
         self.supervisor = FakeSupervisor()
         self.cluster = FakeApi.cluster = Cluster()
-        self.refresher = Refresher(self.supervisor, chance=random.Random(1))  # type: ignore[arg-type]
+        self.chance = Chance()
+        self.refresher = Refresher(self.supervisor, chance=self.chance)  # type: ignore[arg-type]
+
+    def without_routes(self) -> None:
+        """A session of names only: no nodes are followed."""
+        assert self.supervisor.wanted is not None
+        self.supervisor.wanted = dataclasses.replace(self.supervisor.wanted, routes=False)
 
     async def until(self, true: Callable[[], object]) -> None:
         while not true():  # noqa: ASYNC110 - what is waited for has no event
@@ -462,5 +484,103 @@ def test_an_api_that_fails_over_and_over_is_asked_less_and_less(run: Run, monkey
         await asyncio.sleep(0.3)
         assert 1 < len(scene.cluster.watched) < 8
         assert scene.cluster.fetched == 0
+
+    run(body)
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds of each sleep; none of them takes any time."""
+    seconds: list[float] = []
+    turn = asyncio.sleep
+
+    async def sleep(delay: float) -> None:
+        seconds.append(delay)
+        await turn(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return seconds
+
+
+def test_five_thousand_laptops_come_spread_over_time(
+    run: Run, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "read_config", lambda: Config(refresh_spread=61.0))
+
+    async def body(scene: Scene) -> None:
+        scene.without_routes()
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        assert scene.chance.drawn == [module.WATCH], "how long a watch lasts"
+        assert 61.0 not in slept
+        scene.cluster.publish(edition("2"), "2")
+        await scene.until(lambda: scene.supervisor.renewed)
+        assert (0, 61.0) in scene.chance.drawn
+        assert 61.0 in slept, "before it fetches the whole"
+
+    run(body)
+
+
+def test_what_fails_is_tried_again_after_longer_and_longer_pauses_by_chance(run: Run, slept: list[float]) -> None:
+    async def body(scene: Scene) -> None:
+        scene.without_routes()
+        scene.cluster.watch_error = ClusterError("It is away.", status=503)
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: len(scene.cluster.watched) > 4)
+        first, longest = module.PAUSES
+        pauses = [seconds for seconds in slept if seconds != 0.001]
+        assert pauses[:3] == [1.5 * first, 1.5 * 2 * first, 1.5 * longest]
+        assert (0.5, 1.5) in scene.chance.drawn
+
+    run(body)
+
+
+def test_the_nodes_are_read_the_more_seldom_the_more_there_are(
+    run: Run, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EACH_NODE", 7.0)
+
+    async def body(scene: Scene) -> None:
+        scene.cluster.objects = {"nodes": [node("a", "172.16.0.13")], "blockaffinities": [block("a", "10.20.73.64/26")]}
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: len(scene.cluster.listed) > 6)
+        assert scene.supervisor.wanted is not None
+        assert 1.5 * 7.0 * len(QA.spec.nodes or ()) in slept
+        assert 1.5 * 7.0 in slept, "of one node, once there is one"
+
+    run(body)
+
+
+def test_nodes_that_were_read_for_an_older_edition_are_not_written_over_a_newer_one(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        supervisor = scene.supervisor
+
+        def overtaken() -> None:
+            assert supervisor.wanted is not None
+            if supervisor.wanted.version == "1":
+                supervisor.wanted = dataclasses.replace(supervisor.wanted, profile=edition("2"), version="2")
+
+        scene.cluster.version = "2"
+        scene.cluster.during = overtaken
+        scene.cluster.objects = {"nodes": [node("a", "172.16.0.13")], "blockaffinities": [block("a", "10.20.73.64/26")]}
+        task = scene.refresher._follow_nodes("qa", {})
+        following = asyncio.get_running_loop().create_task(task)
+        await scene.until(lambda: supervisor.renewed)
+        following.cancel()
+        assert set(supervisor.renewed) == {"2"}
+
+    run(body)
+
+
+def test_a_session_that_was_replaced_is_watched_no_more(run: Run) -> None:
+    async def body(scene: Scene) -> None:
+        scene.refresher.follow("qa", {}, stale=False)
+        (watching, *_) = scene.refresher._tasks["qa"]
+        await scene.until(lambda: scene.cluster.watched)
+        scene.supervisor.name = "prod"
+        scene.refresher.follow("prod", {}, stale=False)
+        assert set(scene.refresher._tasks) == {"prod"}
+        await asyncio.wait([watching])
+        assert watching.cancelled()
 
     run(body)

@@ -6,6 +6,7 @@ import ipaddress
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,6 +37,7 @@ class Clusters:
         self.current = ""
         self.asked: list[str] = []
         self.insecure = False
+        self.proxy = ""
         self.is_configured = False
         """There is a kubeconfig, even where no context of it can be used."""
         self.servers: dict[str, str] = {}
@@ -51,7 +53,7 @@ class Clusters:
         if name not in self.published:
             raise UsageError("There is no kubeconfig.")
         server = self.servers.get(name, f"https://{name}.example.com:6443")
-        return Access(name=name, server=server, insecure=self.insecure)
+        return Access(name=name, server=server, insecure=self.insecure, proxy=self.proxy)
 
     async def fetch(self, api: object) -> Published:
         access: Access = api.access  # type: ignore[attr-defined]
@@ -76,8 +78,9 @@ def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clusters:
     monkeypatch.setattr("devlink.cluster.contexts.is_any_meant", lambda _: bool(made.published) or made.is_configured)
     monkeypatch.setattr("devlink.cluster.publishing.fetch", made.fetch)
 
-    async def resolve(*_: str) -> tuple[ipaddress.IPv4Address, ...]:
-        return (ipaddress.IPv4Address("192.0.2.6"),)
+    async def resolve(*urls: str) -> tuple[ipaddress.IPv4Address, ...]:
+        hosts = {"proxy.example.com": "192.0.2.7"}
+        return tuple(ipaddress.IPv4Address(hosts.get(str(urlsplit(url).hostname), "192.0.2.6")) for url in urls if url)
 
     monkeypatch.setattr(sources, "_addresses", resolve)
     return made
@@ -292,3 +295,18 @@ def test_without_any_kubeconfig_the_only_copy_is_meant_and_its_age_told(clusters
     cache.keep(Origin(context="other", server="https://192.0.2.1"), edition("1", "other"), "1", 1.0)
     with pytest.raises(UsageError, match="Which profile"):
         run()
+
+
+def test_the_api_server_and_the_proxy_that_is_on_the_way_to_it_keep_their_ways(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    assert [str(pin) for pin in run().pins] == ["192.0.2.6"]
+    clusters.proxy = "http://proxy.example.com:3128"
+    assert [str(pin) for pin in run().pins] == ["192.0.2.6", "192.0.2.7"]
+
+
+def test_with_a_copy_the_api_server_keeps_its_way_where_its_address_is_known(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    clusters.servers["office"] = "https://192.0.2.9:6443"
+    run()
+    clusters.published["office"] = AWAY
+    assert [str(pin) for pin in run().pins] == ["192.0.2.9"]

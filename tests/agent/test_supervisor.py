@@ -14,6 +14,7 @@ from devlink.agent import supervisor as module
 from devlink.agent.cache import Origin
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
+from devlink.agent.wishes import KeptWishes
 from devlink.core.codec import encode
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork, Path
@@ -766,6 +767,8 @@ def test_an_edition_that_changes_nothing_here_touches_nothing(run: Run) -> None:
         await world.supervisor.renew(newer)
         assert world.link.calls == calls
         assert world.supervisor.status()["sessions"][0]["revision"] == "2"
+        kept = KeptWishes(world.folder).read()["qa"]
+        assert kept.profile.metadata.revision == "2", "an agent that is started again goes on with this one"
 
     run(body)
 

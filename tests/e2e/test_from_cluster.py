@@ -269,6 +269,14 @@ def test_a_node_that_left_has_its_block_go_by_the_gateway(cluster: Beside) -> No
     cluster.link.wait_until(lambda: any("172.16.0.19" in r for r in cluster.routes()), "and back when it is")
 
 
+def test_an_agent_that_is_started_by_whoever_follows_the_cluster_of_who_brought_it_up(cluster: Beside) -> None:
+    cluster.devlink("up")
+    cluster.link.kill("agent")
+    cluster.devlink("up", "no-such-profile", kubeconfig="/nonexistent", expect=2)
+    cluster.publish(lambda tree: tree["spec"].update(mtu=1400), revision="2")
+    cluster.link.wait_until(lambda: all("mtu 1400" in route for route in cluster.routes()), "it is followed")
+
+
 def test_an_edited_copy_claims_no_more_than_is_trusted(cluster: Beside) -> None:
     cluster.world.kill_api()
     try:
