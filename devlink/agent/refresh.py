@@ -65,10 +65,14 @@ class Refresher:
         wish = self._supervisor.wish(name)
         if wish is None or wish.origin is None:
             return
-        work = {"follow": self._follow(name, environ, "" if stale else wish.version)}
-        if wish.routes and wish.profile.spec.nodes:
-            work["nodes of"] = self._follow_nodes(name, environ)
-        self._tasks[name] = [spawn(each, name=f"{what} {name}") for what, each in work.items()]
+        self._tasks[name] = [spawn(self._follow(name, environ, "" if stale else wish.version), name=f"follow {name}")]
+        self._follow_any_nodes(name, environ)
+
+    def _follow_any_nodes(self, name: str, environ: Mapping[str, str]) -> None:
+        """Where this edition has nodes, and they are not followed yet."""
+        wish, (first, *others) = self._supervisor.wish(name), self._tasks[name]
+        if wish is not None and wish.routes and wish.profile.spec.nodes and all(task.done() for task in others):
+            self._tasks[name] = [first, spawn(self._follow_nodes(name, environ), name=f"nodes of {name}")]
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -95,6 +99,7 @@ class Refresher:
                     await asyncio.sleep(self._chance.uniform(0, await asyncio.to_thread(self._spread)))
                 obtained = await fetch(access, environ)
                 if await self._use(name, obtained):
+                    self._follow_any_nodes(name, environ)
                     version, pause = obtained.version, PAUSES[0]
                     continue
                 version = ""  # the session has not gone over to it, and may in a while
@@ -112,12 +117,11 @@ class Refresher:
         return max(0.0, self._config.refresh_spread)
 
     async def _follow_nodes(self, name: str, environ: Mapping[str, str]) -> None:
-        """Move the per-node routes with the nodes, between two editions of the profile; if we may see them."""
+        """Move the per-node routes with the nodes, as long as the profile has some; if we may see them."""
         pause, longest = PAUSES
         is_refused, told = False, ""
-        while (wish := self._supervisor.wish(name)) is not None:
-            assert wish.origin is not None
-            seconds = max(SHORTEST, EACH_NODE * len(wish.profile.spec.nodes or ()))
+        while (wish := self._supervisor.wish(name)) is not None and wish.profile.spec.nodes:
+            seconds = max(SHORTEST, EACH_NODE * len(wish.profile.spec.nodes))
             try:
                 nodes = await self._nodes(wish, environ, carefully=is_refused)
                 now = self._supervisor.wish(name)

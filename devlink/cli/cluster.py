@@ -282,18 +282,12 @@ async def _discover(api: Api, wishes: dict[str, Any], published: BridgeProfile |
 def _without_identity(found: Discovery, context: str) -> Discovery:
     import dataclasses
 
+    from devlink.agent.notes import unproven
     from devlink.cluster.publishing import without_identity
-    from devlink.core.findings import Finding, Severity
 
-    warning = Finding(
-        code="DL-INSECURE",
-        severity=Severity.WARNING,
-        title="All this came over a connection that anyone could have answered; the cluster's CA was left out.",
-        evidence=f"the server of {context} is not checked",
-        fix="put the cluster's CA into the kubeconfig (certificate-authority-data)",
-    )
     profile = without_identity(found.profile) if found.profile is not None else None
-    return dataclasses.replace(found, profile=profile, findings=(warning, *found.findings))
+    findings = (unproven(context, "the cluster's CA was left out"), *found.findings)
+    return dataclasses.replace(found, profile=profile, findings=findings)
 
 
 def _from_dumps(dumps: tuple[str, ...], wishes: Wishes) -> Discovery:

@@ -584,3 +584,24 @@ def test_a_session_that_was_replaced_is_watched_no_more(run: Run) -> None:
         assert watching.cancelled()
 
     run(body)
+
+
+def test_nodes_are_followed_from_the_edition_on_that_has_some_to_the_one_that_has_none(run: Run) -> None:
+    def of(revision: str, *, with_nodes: bool) -> BridgeProfile:
+        made = edition(revision)
+        return made if with_nodes else dataclasses.replace(made, spec=dataclasses.replace(made.spec, nodes=None))
+
+    async def body(scene: Scene) -> None:
+        scene.supervisor.wanted = Wish(profile=of("1", with_nodes=False), origin=OFFICE, fetched=1.0, version="1")
+        scene.cluster.objects = {"nodes": [node("a", "172.16.0.13")], "blockaffinities": [block("a", "10.20.73.64/26")]}
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.watched)
+        assert scene.cluster.listed == []
+        scene.cluster.publish(of("2", with_nodes=True), "2")
+        await scene.until(lambda: owners(scene) == {"172.16.0.13": ["10.20.73.64/26"]})
+        scene.cluster.publish(of("3", with_nodes=False), "3")
+        await scene.until(lambda: scene.supervisor.renewed[-1] == "3")
+        await asyncio.wait(scene.refresher._tasks["qa"][1:])
+        assert owners(scene) == {}
+
+    run(body)

@@ -1,11 +1,10 @@
 """The root command: quick to start, never a traceback, and each error in words on stderr with its exit code."""
 
-import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -303,21 +302,6 @@ def test_ctrl_c_while_the_interpreter_ends_changes_no_exit_code(runtime: Path) -
 def test_ctrl_c_that_was_ignored_when_we_were_started_stays_ignored(runtime: Path) -> None:
     nohup = "import os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPT_AT.format(module="click")
     assert devlink("status", runtime=runtime, python=nohup).returncode == 3
-
-
-def _errors_without_a_next_step(file: Path) -> Iterator[str]:
-    names = {cls.__name__ for cls in BY_NAME.values()}
-    calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
-    for call in calls:
-        is_error = isinstance(call.func, ast.Name) and call.func.id in names
-        if is_error and "next_step" not in {keyword.arg for keyword in call.keywords}:
-            yield f"{file.name}:{call.lineno}"
-
-
-def test_no_error_of_a_command_leaves_a_person_without_a_next_step() -> None:
-    cli = Path(root.__file__).parent
-    cluster = (cli.parent / "cluster" / f"{name}.py" for name in ("dumps", "publication", "publishing", "republishing"))
-    assert [each for file in (*cli.glob("*.py"), *cluster) for each in _errors_without_a_next_step(file)] == []
 
 
 def test_up_says_that_a_login_is_a_context_too() -> None:

@@ -62,7 +62,7 @@ def find_owners(
                 fix="kubectl get nodes",
             )
         )
-    if outside and (owners or source != OF_NODES):  # Kubernetes gives nodes prefixes, whether pods get them or not
+    if outside:
         findings.append(
             Finding(
                 code="DL-BLOCK-OUTSIDE",
@@ -85,6 +85,7 @@ def given_out(cluster: Cluster) -> tuple[Owned, str]:
         return blocks, cluster.calico.blocks_source
     if cluster.cni is Cni.CILIUM and cluster.cilium.blocks:
         return cluster.cilium.blocks, cluster.cilium.blocks_source
+    # Kubernetes gives nodes prefixes, whether pods get addresses of them or not.
     of_nodes = [prefix for node in cluster.nodes for prefix in node.pod_prefixes]
     if (cluster.cni is Cni.CILIUM and cluster.cilium.pools.prefixes) or is_disproved(of_nodes, cluster.pod_addresses):
         return {}, OF_NODES
