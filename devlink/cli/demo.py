@@ -49,10 +49,10 @@ def demo(shell: bool, real: bool) -> int:
             next_step="See to that, or run it on a machine where that is allowed, such as a virtual one.",
         )
     terminal = Terminal()
-    told = demo_real if real else story
+    begun = demo_real.prepared(terminal) if real else story.prepared(terminal)
     if shell:
-        story.shell(terminal, told.prepared(terminal))
+        story.shell(terminal, begun)
         return 0
-    told.run(terminal)
+    story.run(begun)
     click.echo("\n" + click.style("Every step was true.", bold=True))
     return 0

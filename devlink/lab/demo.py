@@ -171,6 +171,9 @@ class Demo:
         self.tell.heading("What is going on")
         self.step(("devlink", "status"), succeeds, "up")
 
+    def outage(self) -> None:
+        """What may fail meanwhile: here nothing does."""
+
     def down(self) -> None:
         """`devlink down`."""
         self.tell.heading("And back")
@@ -248,9 +251,9 @@ def prepared(tell: Teller) -> Iterator[Demo]:
             yield demo
 
 
-def run(tell: Teller) -> None:
+def run(begun: AbstractContextManager[Demo]) -> None:
     """The whole story. Raises VerificationError where a step was not true, HelperError where no world can be built."""
-    with prepared(tell) as demo:
+    with begun as demo:
         world = demo.world
         before = world.snapshot()
         with world.capture(UPSTREAM) as at_upstream, world.capture(world.spec.dns_pod.name) as at_cluster:
@@ -258,6 +261,7 @@ def run(tell: Teller) -> None:
             demo.use()
             demo.ordinary()
             demo.status()
+            demo.outage()
             demo.down()
         demo.same(before)
         demo.ordinary()

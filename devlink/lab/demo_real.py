@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from devlink.lab.credentials import DEVELOPER, PUBLISHER, server_url
 from devlink.lab.demo import SAY, Demo, Teller, a_world, says, shows, succeeds
 from devlink.lab.rootfs import HOME
-from devlink.lab.spec import LAPTOP, UPSTREAM, Parts
+from devlink.lab.spec import LAPTOP, Parts
 from devlink.lab.worlds import network_a
 
 OPERATOR = f"{HOME}/operator.kubeconfig"
@@ -81,20 +81,3 @@ def prepared(tell: Teller) -> Iterator[RealDemo]:
         with demo.helper():
             demo.trust()
             yield demo
-
-
-def run(tell: Teller) -> None:
-    """The whole story. Raises VerificationError where a step was not true, HelperError where no world can be built."""
-    with prepared(tell) as demo:
-        world = demo.world
-        before = world.snapshot()
-        with world.capture(UPSTREAM) as at_upstream, world.capture(world.spec.dns_pod.name) as at_cluster:
-            demo.up()
-            demo.use()
-            demo.ordinary()
-            demo.status()
-            demo.outage()
-            demo.down()
-        demo.same(before)
-        demo.ordinary()
-        demo.no_leak(at_upstream.names, at_cluster.names)
