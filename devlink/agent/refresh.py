@@ -70,7 +70,10 @@ class Refresher:
 
     def _follow_any_nodes(self, name: str, environ: Mapping[str, str]) -> None:
         """Where this edition has nodes, and they are not followed yet."""
-        wish, (first, *others) = self._supervisor.wish(name), self._tasks[name]
+        wish, tasks = self._supervisor.wish(name), self._tasks.get(name)
+        if tasks is None:  # it was left meanwhile
+            return
+        first, *others = tasks
         if wish is not None and wish.routes and wish.profile.spec.nodes and all(task.done() for task in others):
             self._tasks[name] = [first, spawn(self._follow_nodes(name, environ), name=f"nodes of {name}")]
 
@@ -98,11 +101,12 @@ class Refresher:
                 if version:
                     await asyncio.sleep(self._chance.uniform(0, await asyncio.to_thread(self._spread)))
                 obtained = await fetch(access, environ)
-                if await self._use(name, obtained):
-                    self._follow_any_nodes(name, environ)
-                    version, pause = obtained.version, PAUSES[0]
-                    continue
-                version = ""  # the session has not gone over to it, and may in a while
+                if not version or obtained.version != version:  # else one API server knows less than another
+                    if await self._use(name, obtained):
+                        self._follow_any_nodes(name, environ)
+                        version, pause = obtained.version, PAUSES[0]
+                        continue
+                    version = ""  # the session has not gone over to it, and may in a while
             except DevlinkError as error:
                 self._tell_failure(name, error)
             await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
@@ -152,7 +156,8 @@ class Refresher:
             if carefully:
                 await collect_owners(_Glance(api))
             objects = await collect_owners(api)
-        return await asyncio.to_thread(discover_nodes, objects, wish.profile.spec.pods or ())
+        spec = wish.profile.spec
+        return await asyncio.to_thread(discover_nodes, objects, spec.pods or (), spec.nodes or ())
 
     async def _has_changed(self, access: Access, environ: Mapping[str, str], version: str) -> bool:
         """Wait until what is published is not `version` any more: True; False when the watch's time is over."""

@@ -147,6 +147,7 @@ class Api:
         end = loop.time() + seconds
         version, pause = resource_version, RESUME_PAUSE
         stood = asked_anew = False
+        begun = 0
         while (left := end - loop.time()) > 0:
             wanted = {
                 **(params or {}),
@@ -171,6 +172,7 @@ class Api:
                     continue
                 if error.status == 410 and stood and resource_version == FROM_NOW:
                     version = FROM_NOW  # as it began: a server that has started again knows no edition of before
+                    pause, begun = RESUME_PAUSE * 2**begun, min(begun + 1, 5)
                 elif not stood or not is_passing(error):
                     raise
             await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), max(0.0, end - loop.time())))  # noqa: S311

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from devlink.cluster.discovery import Discovery, Wishes
+from devlink.cluster.discovery.facts import CUT
 from devlink.cluster.discovery.gateways import GIVEN
+from devlink.cluster.discovery.pods import NARROWED
 from devlink.core.plan import listed
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Transport
@@ -99,7 +101,8 @@ def _is_told_alike(key: str, before: BridgeProfile, after: BridgeProfile) -> boo
 
 def _kind(source: str) -> frozenset[str]:
     """A source without the names and numbers of objects: `ippools.crd.projectcalico.org/old` and `.../new` are one."""
-    return frozenset(re.sub(r"\d+", "N", _OBJECT.sub(r"\1", part)) for part in source.split(", "))
+    parts = source.removesuffix(NARROWED).removesuffix(CUT).split(", ")
+    return frozenset(re.sub(r"\d+", "N", _OBJECT.sub(r"\1", part)) for part in parts)
 
 
 def _facts(profile: BridgeProfile) -> Mapping[str, Any]:

@@ -605,3 +605,46 @@ def test_nodes_are_followed_from_the_edition_on_that_has_some_to_the_one_that_ha
         assert owners(scene) == {}
 
     run(body)
+
+
+def test_an_api_server_that_knows_less_than_another_costs_a_pause_and_no_renewal(
+    run: Run, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(scene: Scene) -> None:
+        scene.without_routes()
+        scene.cluster.version = "2"  # what this one's cache says; asked for the whole, it still gives the first
+        found = Obtained(profile=edition("1"), origin=OFFICE, fetched=2.0, version="1")
+
+        async def behind(access: Access, environ: Mapping[str, str]) -> Obtained:
+            scene.cluster.fetched += 1
+            return found
+
+        monkeypatch.setattr(module, "fetch", behind)
+        scene.refresher.follow("qa", {}, stale=False)
+        await scene.until(lambda: scene.cluster.fetched > 3)
+        assert scene.supervisor.renewed == []
+        first, longest = module.PAUSES
+        assert {1.5 * first, 1.5 * 2 * first, 1.5 * longest} <= set(slept), "each time a longer one"
+
+    run(body)
+
+
+def test_a_session_that_is_left_while_it_goes_over_is_no_error(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(scene: Scene) -> None:
+        renew = scene.supervisor.renew
+
+        async def left(wish: Wish) -> bool:
+            done = await renew(wish)
+            del scene.refresher._tasks["qa"]
+            scene.supervisor.wanted = None
+            return done
+
+        scene.supervisor.renew = left  # type: ignore[method-assign]
+        scene.refresher.follow("qa", {}, stale=False)
+        following = scene.refresher._tasks["qa"]
+        await scene.until(lambda: scene.cluster.watched)
+        scene.cluster.publish(edition("2"), "2")
+        await asyncio.wait(following)
+        assert [task.exception() for task in following] == [None] * len(following)
+
+    run(body)

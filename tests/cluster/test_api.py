@@ -533,6 +533,27 @@ def test_a_watch_of_what_is_there_now_begins_anew_where_its_edition_is_forgotten
         assert [each.params["resourceVersion"] for each in server.asked] == ["0", "3", "0"]
 
 
+def test_a_watch_that_has_to_begin_anew_again_and_again_takes_longer_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    turn = asyncio.sleep
+
+    async def sleep(delay: float) -> None:
+        slept.append(delay)
+        await turn(0)
+
+    monkeypatch.setattr("devlink.cluster.api.asyncio.sleep", sleep)
+    monkeypatch.setattr("devlink.cluster.api.random.uniform", lambda a, b: 1.0)
+    answers = [Answer(parts=(event("ADDED", "3"),), cut=True), status(410, "too old")] * 4 + [
+        Answer(parts=(event("DELETED", "9"),))
+    ]
+    with serving(lambda _: answers.pop(0), tmp_path) as server:
+        assert watched(server.access(), 5, seconds=600, since=module.FROM_NOW)[-1] == ("DELETED", "9")
+    anew = [delay for delay in slept if delay >= module.RESUME_PAUSE][1::2]
+    assert anew == [1.0, 2.0, 4.0, 8.0]
+
+
 def test_a_watch_that_is_not_allowed_ends_at_once(tmp_path: Path) -> None:
     with serving(always(status(403, "forbidden")), tmp_path) as server, pytest.raises(ClusterError) as caught:
         watched(server.access(), 1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from devlink.cluster.discovery import Discovery, Unread, Wishes, discover
+from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.republishing import Given, check_not_worse, label, wishes_of
 from devlink.core.profile import BridgeProfile, Gateway, Transport
 from devlink.core.profile_document import decode_profile
@@ -184,9 +185,12 @@ def test_a_fact_that_is_lost_or_new_is_not_published_by_who_may_not_read_all(key
         check_not_worse(discovery, before)
 
 
+MANY = Fact(value=1, source=", ".join(f"ippools.projectcalico.org/pool-number-{n}" for n in range(40)))
 SOURCES = [
     ("ippools.crd.projectcalico.org/old", "ippools.projectcalico.org/new, ippools.projectcalico.org/more", True),
     ("nodes/n1 (k3s.io/node-args)", "nodes/n2 (k3s.io/node-args)", True),
+    ("ippools.projectcalico.org/a", "ippools.projectcalico.org/a, what nodes have of it", True),
+    (MANY.provenance, Fact(value=1, source=f"ippools.projectcalico.org/one-more, {MANY.source}").provenance, True),
     ("the addresses of 12 running pods", "the addresses of 7 running pods", True),
     ("guess: the addresses of 12 running pods", "the addresses of 12 running pods", False),
     ("bgppeers.crd.projectcalico.org/a", "nodes (any of them forwards)", False),

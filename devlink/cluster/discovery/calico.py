@@ -1,6 +1,6 @@
 """What Calico's objects say, alike for projectcalico.org/v3 and crd.projectcalico.org/v1. Nothing here chooses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from devlink.cluster.discovery.objects import (
@@ -19,15 +19,13 @@ from devlink.cluster.discovery.objects import (
     texts,
 )
 from devlink.cluster.discovery.selectors import Selector, parse_selector
-from devlink.core.prefixes import Cover, IPAddress, IPNetwork
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, is_within, overlap
 
 DEFAULT_AS = 64512
 """BGPConfiguration `asNumber`, where none is given."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 SERVED, STORED = "projectcalico.org/v3", "crd.projectcalico.org/v1"
 """What Calico's own API server and calicoctl speak, and its storage."""
-REJECT = {"action": "Reject"}
-"""A BGPFilter's rule without any condition."""
 WORKLOAD = "Workload"
 """The use of an IPPool that gives addresses to pods."""
 MTU_KEYS = ("ipipMTU", "vxlanMTU", "vxlanMTUV6", "wireguardMTU", "wireguardMTUV6")
@@ -83,6 +81,33 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One of a BGPFilter, for routes that a peer is told."""
+
+    version: int
+    accepts: bool
+    operator: str
+    """In, NotIn, Equal or NotEqual: what a route has to do with `prefix`."""
+    prefix: IPNetwork | None
+    has_others: bool
+    """It has conditions besides, such as an interface or a community, or one that cannot be read."""
+
+    def is_for_blocks_of(self, network: IPNetwork) -> bool:
+        """Whether it decides of every block of a pod network, as far as can be told."""
+        if network.version != self.version or (self.has_others and not self.accepts):
+            return False
+        if self.prefix is None:
+            return True
+        match self.operator:
+            case "In":
+                return is_within(network, self.prefix)
+            case "NotIn":
+                return not overlap(network, self.prefix)
+            case _:
+                return self.operator == "NotEqual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calico:
     """Calico, as far as it is configured; of nothing at all where it is not there."""
 
@@ -90,8 +115,8 @@ class Calico:
     blocks: tuple[Block, ...]
     blocks_source: str
     peers: tuple[Peer, ...]
-    mute_filters: Mapping[int, frozenset[str]]
-    """BGPFilters that let no route out, by IP version."""
+    filters: Mapping[str, tuple[Rule, ...]]
+    """What the BGPFilters let out, by name: their rules for both IP versions, in order."""
     has_mesh: bool
     """Every node speaks BGP with every other."""
     as_number: str
@@ -124,7 +149,7 @@ def read_calico(objects: Objects) -> Calico:
         blocks=tuple(b for item in affinities for b in _block(objects, item) if for_others.find(b.prefix) is None),
         blocks_source=resource_of(affinities[0]) if affinities else "",
         peers=tuple(peer for item in objects.of("BGPPeer", *CALICO) for peer in _peer(objects, item)),
-        mute_filters={version: _mute_filters(objects, f"exportV{version}") for version in (4, 6)},
+        filters={name_of(item): tuple(_rules(objects, item)) for item in objects.of("BGPFilter", *CALICO)},
         has_mesh=flag(bgp, "spec", "nodeToNodeMeshEnabled") is not False,
         as_number=_as_number(bgp, "spec", "asNumber") or str(DEFAULT_AS),
         configuration=source_of(bgp) if bgp else "",
@@ -203,10 +228,19 @@ def _peer(objects: Objects, item: Object) -> list[Peer]:
     ]
 
 
-def _mute_filters(objects: Objects, key: str) -> frozenset[str]:
-    """The names of those whose first rule refuses everything."""
-    filters = ((item, next(mappings(item, "spec", key), {})) for item in objects.of("BGPFilter", *CALICO))
-    return frozenset(name_of(item) for item, rule in filters if {k: v for k, v in rule.items() if v} == REJECT)
+def _rules(objects: Objects, item: Object) -> Iterator[Rule]:
+    for version in (4, 6):
+        for rule in mappings(item, "spec", f"exportV{version}"):
+            found = text(rule, "cidr")
+            prefix = next(iter(objects.prefixes(item, [found])), None) if found else None
+            given = {key for key, value in rule.items() if value}
+            yield Rule(
+                version=version,
+                accepts=text(rule, "action") != "Reject",
+                operator=text(rule, "matchOperator"),
+                prefix=prefix,
+                has_others=not given <= {"action", "matchOperator", "cidr"} or bool(found and prefix is None),
+            )
 
 
 def _without_port(address: str) -> str:

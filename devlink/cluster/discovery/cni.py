@@ -40,7 +40,7 @@ def networks_of(
     """What pods of such a network have addresses of; nothing where no object says it."""
     match cni:
         case Cni.CALICO:
-            return tuple(item.prefix for item in calico.pools or calico.blocks)
+            return tuple(item.prefix for item in calico.blocks or calico.pools)
         case Cni.CILIUM:
             return (*cilium.pools.prefixes, *(prefix for blocks in cilium.blocks.values() for prefix in blocks))
         case Cni.FLANNEL:

@@ -10,7 +10,7 @@ from devlink.cluster.discovery.dns import find_domain, find_servers
 from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.discovery.gateways import find_gateways, find_switches
 from devlink.cluster.discovery.identity import find_ca
-from devlink.cluster.discovery.nodes import find_owners
+from devlink.cluster.discovery.nodes import find_owners, follow_owners
 from devlink.cluster.discovery.objects import Objects
 from devlink.cluster.discovery.overlay import find_mtu
 from devlink.cluster.discovery.pods import find_pods
@@ -38,7 +38,7 @@ def discover(
     services, service_findings = find_services(cluster)
     pods, pod_findings = find_pods(cluster, services.value if services else ())
     prefixes = (pods.value if pods else ()) + (services.value if services else ())
-    switches = find_switches(cluster)
+    switches = find_switches(cluster, pods.value if pods else ())
     owners, owner_findings = find_owners(cluster, pods.value if pods else (), switches)
     servers = find_servers(cluster)
     domain, domain_findings = find_domain(cluster)
@@ -79,10 +79,14 @@ def discover(
     )
 
 
-def discover_nodes(objects: Iterable[object], pods: Iterable[IPNetwork]) -> tuple[Node, ...]:
-    """The nodes that are ready, each with the blocks of `pods` that it owns; none where the objects do not say it."""
-    owners, _ = find_owners(read_cluster(Objects(objects)), pods, ())
-    return tuple(Node(address=owner.address, pods=owner.pods) for owner in owners.value) if owners else ()
+def discover_nodes(objects: Iterable[object], pods: Iterable[IPNetwork], present: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes as they are now, of a profile that had `present`: those that are ready, with their blocks of `pods`.
+
+    None where the objects do not say it.
+    """
+    blocks = (block for node in present for block in node.pods)
+    owners = follow_owners(read_cluster(Objects(objects)), pods, blocks)
+    return tuple(Node(address=owner.address, pods=owner.pods) for owner in owners)
 
 
 def _document(facts: Mapping[str, Fact[Any]], wishes: Wishes) -> dict[str, Any]:

@@ -13,10 +13,10 @@ MAX_TEXT = 512 << 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def objects_in(documents: Iterable[object]) -> Iterator[Mapping[str, Any]]:
+def objects_in(documents: Iterable[object], *, within: int = 1) -> Iterator[Mapping[str, Any]]:
     """The objects of some documents: each itself, or the items of a list (`List`, or `NodeList`: its items are Nodes).
 
-    What is no object is passed over.
+    `within`: how many lists a list may lie in, as where lists were put together. What is no object is passed over.
     """
     for document in documents:
         if not isinstance(document, Mapping):
@@ -26,7 +26,8 @@ def objects_in(documents: Iterable[object]) -> Iterator[Mapping[str, Any]]:
         if isinstance(items, list) and (not isinstance(kind, str) or kind.endswith("List")):
             of_items = {"apiVersion": document.get("apiVersion"), "kind": str(kind or "List").removesuffix("List")}
             defaults = of_items if of_items["kind"] else {}
-            yield from ({**defaults, **item} for item in items if isinstance(item, Mapping))
+            found = ({**defaults, **item} for item in items if isinstance(item, Mapping))
+            yield from objects_in(found, within=within - 1) if within else found
         else:
             yield document
 

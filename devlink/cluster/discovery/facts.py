@@ -12,6 +12,8 @@ from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable
 from devlink.core.reserved import objection_to_prefix
 
 T = TypeVar("T")
+CUT = ", ..."
+"""At the end of a source that names more than it can."""
 MAX_SOURCE = 900
 """Characters; a profile's provenance takes 1,024."""
 
@@ -30,7 +32,10 @@ class Fact(Generic[T]):
     @property
     def provenance(self) -> str:
         """What the profile says of where this came from."""
-        return ("guess: " if self.is_guess else "") + self.source[:MAX_SOURCE]
+        source = self.source
+        if len(source) > MAX_SOURCE:
+            source = source[:MAX_SOURCE].rpartition(", ")[0] + CUT
+        return ("guess: " if self.is_guess else "") + source
 
 
 Prefixes = Fact[tuple[IPNetwork, ...]]

@@ -43,20 +43,35 @@ class Switch:
     """The nodes that speak with it, by name."""
 
 
-def find_switches(cluster: Cluster) -> tuple[Switch, ...]:
-    """Those that some node speaks with and tells the routes of the address' family."""
+def find_switches(cluster: Cluster, pods: Sequence[IPNetwork]) -> tuple[Switch, ...]:
+    """Those that some node speaks with and tells its blocks of `pods`, of the family that they speak in."""
     own = {address for node in cluster.nodes for address in (*node.addresses.values(), *node.reported)}
     by_name = {node.name: node for node in cluster.nodes}
     found = []
     for peer in cluster.calico.peers:
         if peer.address is None or peer.address in own or peer.as_number in ("", cluster.calico.as_number):
             continue
-        if not cluster.calico.mute_filters[peer.address.version].isdisjoint(peer.filters):
+        ours = [network for network in pods if network.version == peer.address.version]
+        if ours and not any(_is_told(cluster, peer, network) for network in ours):
             continue
         speakers = frozenset(node.name for node in _with_peer(by_name, peer))
         if speakers or not cluster.nodes:
             found.append(Switch(address=peer.address, peer=peer, speakers=speakers))
     return tuple(found)
+
+
+def _is_told(cluster: Cluster, peer: Peer, network: IPNetwork) -> bool:
+    """Whether the filters of a peer let a pod network's blocks out; the first rule that is for them decides."""
+    rules = (rule for name in peer.filters for rule in cluster.calico.filters.get(name, ()))
+    return next((rule.accepts for rule in rules if rule.is_for_blocks_of(network)), True)
+
+
+def know_everything(switches: Iterable[Switch], cluster: Cluster, version: int) -> bool:
+    """Whether the switches of an IP version are told of all blocks: by all nodes, or by a reflector of theirs."""
+    ours = [one for one in switches if one.address.version == version]
+    speakers = {name for one in ours for name in one.speakers}
+    everybody = {node.name for node in cluster.nodes}
+    return bool(ours) and (speakers >= everybody or any(node.name in speakers for node, _ in _reflectors(cluster)))
 
 
 def _with_peer(nodes: Mapping[str, ClusterNode], peer: Peer) -> Iterator[ClusterNode]:

@@ -2,7 +2,7 @@
 
 import ipaddress
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from devlink.cluster.discovery.calico import Pool
@@ -14,7 +14,7 @@ from devlink.cluster.discovery.nodes import OF_NODES, Owned, given_out
 from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import listed
-from devlink.core.prefixes import Cover, IPNetwork, PrefixTable, collapse, is_within, span
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, is_within, span
 
 MAX_GUESSED = 64
 """Prefixes that a guess may have."""
@@ -22,8 +22,10 @@ NOBODY_CHOSE = (ipaddress.ip_network("10.0.0.0/8"),)
 """Cilium's default pool: all that an office may have of its own lies in it."""
 K3S_PODS = ipaddress.ip_network("10.42.0.0/16")
 """What k3s and RKE2 give out of where nobody chose."""
+NARROWED = ", what nodes have of it"
+"""At the end of the source of pod networks of which others are a part, too."""
 SITE = {4: 16, 6: 48}
-"""Length of the prefix of a data centre or a cloud's private network, by IP version; no longer one is taken for it."""
+"""Length of the prefix that a data centre or a cloud's private network is taken to have, by IP version."""
 
 
 def find_pods(cluster: Cluster, services: Sequence[IPNetwork]) -> tuple[Prefixes | None, tuple[Finding, ...]]:
@@ -39,7 +41,8 @@ def find_pods(cluster: Cluster, services: Sequence[IPNetwork]) -> tuple[Prefixes
     if fact is None:
         return None, findings
     if not fact.value:
-        return fact, (*findings, _underlay(fact.source))
+        in_lan = not fact.is_guess or NodeLan(cluster).has_all(cluster.pod_addresses)
+        return fact, (*findings, _underlay(fact.source, Severity.INFO if in_lan else Severity.WARNING))
     fact, told = _less_what_is_others(replace(fact, value=without_nested(fact.value)), owned, services, cluster)
     return fact, (*findings, *told, *([_grows(fact)] if fact.is_sum and fact.value else ()))
 
@@ -52,19 +55,25 @@ def _less_what_is_others(
     Of such a network what the nodes have for their pods is left, where that is known.
     """
     node_lan = NodeLan(cluster)
-    lan = [prefix for prefix in fact.value if node_lan.holds(prefix)]
-    wide = [p for p in fact.value if p in lan or p in NOBODY_CHOSE or any(is_within(each, p) for each in services)]
-    around = Cover(wide)
-    blocks = (block for mine in owned.values() for block in mine) if wide else ()
-    routed = collapse(block for block in blocks if around.find(block) is not None and not node_lan.holds(block))
-    if routed:
-        beside = tuple(prefix for prefix in fact.value if prefix not in wide)
-        return replace(fact, value=beside + routed, source=f"{fact.source}, what nodes have of it", is_sum=True), ()
-    beside = tuple(prefix for prefix in fact.value if prefix not in wide)
-    told = [_underlay(f"{listed(lan)} by {fact.source} holds addresses of nodes")] if lan else []
-    told += [_too_wide(fact, prefix) for prefix in wide if prefix not in lan]
-    source = fact.source if beside or not lan else f"{fact.source}, and that is the nodes' own LAN"
-    return replace(fact, value=beside, source=source), tuple(told)
+    blocks = [block for mine in owned.values() for block in mine]
+    left: list[IPNetwork] = []
+    told: list[Finding] = []
+    source, is_sum = fact.source, fact.is_sum
+    for prefix in fact.value:
+        is_lan = node_lan.holds(prefix)
+        if not is_lan and prefix not in NOBODY_CHOSE and not any(is_within(each, prefix) for each in services):
+            left.append(prefix)
+            continue
+        routed = collapse(block for block in blocks if is_within(block, prefix) and not node_lan.holds(block))
+        if routed:
+            left += routed
+            told.append(_narrowed(fact, prefix))
+            source, is_sum = f"{fact.source}{NARROWED}", True
+        elif is_lan and node_lan.is_all_of(prefix, cluster.pod_addresses):
+            told.append(_underlay(f"{prefix} by {fact.source} holds addresses of nodes", Severity.INFO))
+        else:
+            told.append(_too_wide(fact, prefix))
+    return replace(fact, value=tuple(left), source=source, is_sum=is_sum), tuple(told)
 
 
 def pools_in_use(cluster: Cluster) -> tuple[Pool, ...]:
@@ -146,7 +155,7 @@ def _live_pods(cluster: Cluster) -> Prefixes | None:
     if not around:
         return None
     node_lan = NodeLan(cluster)
-    beside = [prefix for prefix in around if not node_lan.holds(prefix) and not node_lan.is_between(prefix)]
+    beside = [prefix for prefix in around if not node_lan.holds(prefix) and not node_lan.is_of_their_site(prefix)]
     source = f"the addresses of {len(in_use)} running pods"
     if not beside:
         return Fact(value=(), source=f"{source} are of the nodes' own LAN", is_guess=True)
@@ -177,6 +186,7 @@ class NodeLan:
     def __init__(self, cluster: Cluster) -> None:
         of_nodes = {address for node in cluster.nodes for address in (*node.addresses.values(), *node.reported)}
         hosts = {address for pod in cluster.pods for address in pod.hosts} - of_nodes  # where nodes may not be read
+        self._inside = {(a.version, int(a)) for node in cluster.nodes for a in node.addresses.values()}
         self._addresses = sorted((address.version, int(address)) for address in of_nodes | hosts)
         self._lans = Cover((*(lan for node in cluster.nodes for lan in node.lans), *map(lan_of, hosts)))
 
@@ -187,15 +197,33 @@ class NodeLan:
         has_node = place < len(self._addresses) and self._addresses[place] <= (version, last)
         return has_node or self._lans.find(prefix) is not None
 
-    def is_between(self, prefix: IPNetwork) -> bool:
-        """Whether the nodes are all around it, in one site: clouds have subnets, with nodes and pods in each."""
-        version, first, last = span(prefix)
-        numbers = [number for v, number in self._addresses if v == version]
-        if not numbers:
-            return False
-        host_bits = (numbers[0] ^ numbers[-1]).bit_length()
-        is_one_site = prefix.max_prefixlen - host_bits >= SITE[version]
-        return is_one_site and numbers[0] >> host_bits == first >> host_bits == last >> host_bits
+    def has_all(self, addresses: Iterable[IPAddress]) -> bool:
+        """Whether all of these are in the LANs that nodes are on."""
+        return all(self._lans.find_address(address) is not None for address in addresses)
+
+    def is_all_of(self, prefix: IPNetwork, in_use: Iterable[IPAddress]) -> bool:
+        """Whether nothing is known of a network but such LANs: it is no wider, or pods are seen nowhere else in it."""
+        seen = [address for address in in_use if address in prefix]
+        return self._lans.find(prefix) is not None or (bool(seen) and self.has_all(seen))
+
+    def is_of_their_site(self, prefix: IPNetwork) -> bool:
+        """Whether all nodes are in one site, and it is as well: clouds have many subnets, with nodes and pods in each.
+
+        By the addresses that nodes have within: those outside are anywhere.
+        """
+        version, first, _ = span(prefix)
+        host_bits = prefix.max_prefixlen - SITE[version]
+        return {number >> host_bits for v, number in self._inside if v == version} == {first >> host_bits}
+
+
+def _narrowed(fact: Prefixes, prefix: IPNetwork) -> Finding:
+    return Finding(
+        code="DL-POD-NARROWED",
+        severity=Severity.WARNING,
+        title="A pod network holds others' addresses, too: only what nodes have of it now goes to the cluster.",
+        evidence=f"{prefix} by {fact.source} holds nodes, services, or all that an office may have",
+        fix="write the whole network into the profile if nothing else is in it, else trust each edition that has more",
+    )
 
 
 def _too_wide(fact: Prefixes, prefix: IPNetwork) -> Finding:
@@ -218,10 +246,10 @@ def _grows(fact: Prefixes) -> Finding:
     )
 
 
-def _underlay(evidence: str) -> Finding:
+def _underlay(evidence: str, severity: Severity) -> Finding:
     return Finding(
         code="DL-POD-UNDERLAY",
-        severity=Severity.INFO,
+        severity=severity,
         title="Pods have addresses of the nodes' own LAN: whoever reaches the nodes reaches them, without a route.",
         evidence=evidence,
         fix="write pods into the profile by hand if it is not so",

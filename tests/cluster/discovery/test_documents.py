@@ -62,3 +62,9 @@ def test_what_is_no_document_is_an_error_that_names_it(text: str) -> None:
 
 def test_an_empty_text_has_no_object() -> None:
     assert list(objects_in(documents_in("\n"))) == []
+
+
+def test_lists_that_were_put_into_a_list_are_opened() -> None:
+    inner = {"kind": "NodeList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}]}
+    outer = {"kind": "List", "apiVersion": "v1", "items": [inner, {"kind": "Pod", "metadata": {"name": "p"}}]}
+    assert [item["kind"] for item in objects_in([outer])] == ["Node", "Pod"]

@@ -150,7 +150,16 @@ def test_a_node_without_network_forwards_nothing() -> None:
     [
         ([{"action": "Reject"}], False),
         ([{"action": "Reject", "cidr": "", "source": ""}], False),
-        ([{"action": "Reject", "cidr": "10.20.0.0/16", "matchOperator": "In"}], True),
+        ([{"action": "Reject", "cidr": "10.20.0.0/16", "matchOperator": "In"}], False),
+        ([{"action": "Reject", "cidr": "0.0.0.0/0", "matchOperator": "In"}], False),
+        ([{"action": "Accept", "cidr": "10.96.0.0/12", "matchOperator": "In"}, {"action": "Reject"}], False),
+        ([{"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "In"}, {"action": "Reject"}], True),
+        ([{"action": "Reject", "cidr": "10.20.0.0/16", "matchOperator": "NotIn"}], True),
+        ([{"action": "Reject", "cidr": "10.96.0.0/12", "matchOperator": "NotIn"}], False),
+        ([{"action": "Reject", "cidr": "10.20.0.0/16", "matchOperator": "Equal"}], True),
+        ([{"action": "Reject", "cidr": "10.20.0.0/16", "matchOperator": "NotEqual"}], False),
+        ([{"action": "Reject", "interface": "eth1"}], True),
+        ([{"action": "Reject", "cidr": "nonsense", "matchOperator": "In"}], True),
         ([{"action": "Accept"}, {"action": "Reject"}], True),
         ([], True),
     ],
@@ -173,3 +182,16 @@ def test_a_switch_of_one_family_leaves_the_others_blocks_to_laptops() -> None:
     assert ("fd00:16::fe", "switch", 10) in gateways(objects)
     assert {str(n.address) for n in profile(objects).spec.nodes or ()} == {"172.16.0.1", "172.16.0.2"}
     assert finding(objects, "DL-BLOCK-OUTSIDE") is None
+
+
+def test_who_speaks_with_one_node_of_many_forwards_and_leaves_the_blocks_to_laptops() -> None:
+    objects = [*BASE, node("a", "192.0.2.1"), node("b", "192.0.2.2"), networks.block("a", "10.20.1.0/26")]
+    one, both = (
+        peer("tor", node="b", peerIP="192.0.2.254", asNumber=65001),
+        peer("all", peerIP="192.0.2.254", asNumber=7),
+    )
+    assert ("192.0.2.254", "switch", 10) in gateways([*objects, one])
+    assert profile([*objects, one]).spec.nodes is not None
+    assert profile([*objects, both]).spec.nodes is None
+    reflects = node("b", "192.0.2.2", annotations={"projectcalico.org/RouteReflectorClusterID": "1.1.1.1"})
+    assert profile([*objects[:-2], reflects, objects[-1], one]).spec.nodes is None, "a reflector knows all of them"

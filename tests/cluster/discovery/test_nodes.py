@@ -7,7 +7,7 @@ import pytest
 from devlink.cluster.discovery import discover_nodes
 from tests.cluster.discovery import networks
 from tests.cluster.discovery.finds import finding, owners, profile, source
-from tests.cluster.discovery.networks import CRD, block, calico_node, node, pool, thing, without
+from tests.cluster.discovery.networks import CRD, Object, block, calico_node, node, pool, thing, without
 
 BASE = [networks.kube_dns("10.96.0.10"), networks.service_cidr("10.96.0.0/12"), pool("10.20.0.0/16")]
 
@@ -117,8 +117,8 @@ def test_the_nodes_alone_are_found_again_as_the_whole_has_them() -> None:
     for network in (networks.network_a, networks.network_b, networks.k3s, networks.cilium, networks.dual_stack):
         whole = profile(network()).spec
         few = [item for item in network() if item["kind"] in ("Node", "BlockAffinity", "CiliumNode")]
-        assert discover_nodes(few, whole.pods or ()) == whole.nodes
-    assert discover_nodes([], ()) == ()
+        assert discover_nodes(few, whole.pods or (), whole.nodes or ()) == whole.nodes
+    assert discover_nodes([], (), ()) == ()
 
 
 def test_blocks_are_known_by_ipams_own_objects_too() -> None:
@@ -149,3 +149,24 @@ def test_prefixes_of_nodes_that_pods_disprove_are_nobodys_and_no_news() -> None:
 def test_under_ciliums_own_pool_the_nodes_prefixes_are_not_believed() -> None:
     unread = without(networks.cilium(cluster_pool_ipv4_cidr="10.240.0.0/12"), "CiliumNode", "Node")
     assert profile([*unread, node("c0", "192.0.2.10", pod_cidrs=["10.244.0.0/24"])]).spec.nodes is None
+
+
+def test_the_nodes_are_followed_in_the_families_and_by_the_source_of_the_profile_that_has_them() -> None:
+    def followed(objects: list[Object]) -> tuple[object, object]:
+        whole = profile(objects).spec
+        few = [item for item in objects if item["kind"] in ("Node", "BlockAffinity", "CiliumNode")]
+        return discover_nodes(few, whole.pods or (), whole.nodes or ()), whole.nodes
+
+    tor = thing(CRD, "BGPPeer", "tor", spec={"peerIP": "172.16.0.254", "asNumber": 65000})
+    left = [block("c0", "10.128.40.0/26"), block("c1", "10.128.50.0/26"), pool("10.128.0.0/14")]
+    live = [networks.pod("p", "10.128.1.4", host="192.0.2.11", namespace="default")]
+    for objects in ([*networks.dual_stack(), tor], [*networks.cilium(), *left, *live]):
+        now, published = followed(objects)
+        assert published
+        assert now == published
+
+
+def test_flannel_gives_out_the_nodes_prefixes_whatever_else_runs_there() -> None:
+    objects = without(networks.network_c(), "Pod")
+    odd = networks.pod("odd", "10.88.0.3", host="172.16.1.106", labels={"k8s-app": "kube-dns"})
+    assert owners([*objects, odd]) == owners(objects) != {}

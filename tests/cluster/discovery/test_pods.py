@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from devlink.core.findings import Severity
 from tests.cluster.discovery import networks
 from tests.cluster.discovery.finds import finding, found, pods, profile, source
 from tests.cluster.discovery.networks import CRD, block, config_map, node, pod, pool, thing, without
@@ -289,13 +290,16 @@ def test_a_pool_that_nobody_chose_is_what_nodes_have_of_it(services: str) -> Non
     assert source(objects, "pods") == "configmaps/kube-system/cilium-config (cluster-pool), what nodes have of it"
     assert [str(prefix) for prefix in profile(objects).spec.services or ()] == [services]
     assert finding(objects, "DL-POD-SUM") is not None
+    narrowed = finding(objects, "DL-POD-NARROWED")
+    assert narrowed is not None
+    assert "10.0.0.0/8 by configmaps/kube-system/cilium-config" in narrowed.evidence
 
 
 def test_a_pool_that_the_nodes_are_in_is_what_they_have_of_it() -> None:
     nodes = [node("n0", "10.20.200.10"), node("n1", "10.20.200.11")]
     blocks = [block("n0", "10.20.1.0/26"), block("n1", "10.20.9.0/26"), block("n1", "10.20.200.64/26")]
     objects = [*BASE, *nodes, *blocks, pool("10.20.0.0/16"), pool("10.30.0.0/16", "other")]
-    assert pods(objects) == ["10.30.0.0/16", "10.20.1.0/26", "10.20.9.0/26"], "and none beside a node's own address"
+    assert pods(objects) == ["10.20.1.0/26", "10.20.9.0/26", "10.30.0.0/16"], "and none beside a node's own address"
 
 
 def test_calicos_netmask_narrows_the_nodes_lan() -> None:
@@ -320,6 +324,14 @@ def test_pods_between_the_nodes_of_a_cloud_are_of_its_own_network() -> None:
     objects = [*BASE, *nodes, pod("x", "10.0.27.4", host="10.0.12.5", namespace="default")]
     assert profile(objects).spec.pods is None
     assert finding(objects, "DL-POD-UNDERLAY") is not None
+    public = [node("a", "10.0.12.5"), node("b", "10.0.44.9")]
+    for number, each in enumerate(public):
+        each["status"]["addresses"].append({"type": "ExternalIP", "address": f"203.0.113.{number}"})
+    assert profile([*BASE, *public, objects[-1]]).spec.pods is None, "where they are seen outside says nothing"
+    assert profile([*BASE, nodes[0], objects[-1]]).spec.pods is None, "nor is one node a site of its own"
+    told = finding(objects, "DL-POD-UNDERLAY")
+    assert told is not None
+    assert told.severity is Severity.WARNING, "it is a guess"
     far = [node("a", "10.0.12.5"), node("b", "10.200.44.9")]
     assert pods([*BASE, *far, objects[-1]]) == ["10.0.27.0/24"], "two sites have anything between them"
     assert profile([*networks.cilium(ipam="eni"), objects[-1]]).spec.pods is None
@@ -350,3 +362,36 @@ def test_a_pool_that_nobody_chose_is_left_out_where_what_nodes_have_of_it_may_no
     told = finding(objects, "DL-POD-WIDE")
     assert told is not None
     assert "10.0.0.0/8 by configmaps/kube-system/cilium-config" in told.evidence
+
+
+def test_a_network_that_holds_the_nodes_is_no_lan_of_theirs_where_pods_are_seen_elsewhere_in_it() -> None:
+    nodes = [node("n0", "192.168.1.10"), node("n1", "192.168.1.11")]
+    elsewhere = pod("a", "192.168.20.70", host="192.168.1.10", namespace="default")
+    beside = pod("b", "192.168.1.70", host="192.168.1.10", namespace="default")
+    pools = [pool("192.168.0.0/16")]
+    for seen, code, other in (
+        ([elsewhere], "DL-POD-WIDE", "DL-POD-UNDERLAY"),
+        ([], "DL-POD-WIDE", "DL-POD-UNDERLAY"),
+        ([beside], "DL-POD-UNDERLAY", "DL-POD-WIDE"),
+    ):
+        objects = [*BASE, *nodes, *pools, *seen]
+        assert profile(objects).spec.pods is None
+        assert finding(objects, code) is not None
+        assert finding(objects, other) is None
+
+
+def test_of_two_wide_networks_each_is_told_of_by_itself() -> None:
+    pools = [pool("10.20.0.0/16", "a"), pool("10.64.0.0/10", "b")]
+    objects = [*BASE, node("n0", "10.20.200.10"), block("n0", "10.20.1.0/26"), *pools]
+    assert pods(objects) == ["10.20.1.0/26"]
+    told = finding(objects, "DL-POD-WIDE")
+    assert told is not None
+    assert "10.64.0.0/10" in told.evidence
+
+
+def test_pods_outside_every_block_disprove_a_calico_whose_pool_the_next_network_took_over() -> None:
+    left = [pool("10.128.0.0/14"), block("c0", "10.128.40.0/26"), block("c1", "10.128.50.0/26")]
+    live = [pod(f"p{n}", f"10.128.{n}.4", host=f"192.0.2.{10 + n}", namespace="default") for n in range(2)]
+    objects = [*networks.cilium(), *left, *live]
+    assert source(objects, "nodes") == "ciliumnodes.cilium.io"
+    assert finding(objects, "DL-CNI-LEFT") is not None
