@@ -167,22 +167,24 @@ class Refresher:
         seconds = self._chance.uniform(*WATCH)
         path = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
         async with Api(access, environ=environ) as api:
-            try:
-                # From "0" the watch begins with the object as it is. From the object's own edition, which may be years
-                # old, the API would say each time that this is too long ago.
-                field = {"fieldSelector": f"metadata.name={CONFIG_MAP}"}
-                events = api.watch(path, field, resource_version=FROM_NOW, seconds=seconds, accept=METADATA)
-                is_there = False
-                async for kind, found in events:
-                    if kind == "DELETED" or _version_of(found) != version:
-                        return True
-                    is_there = True
-                return not is_there
-            except ClusterError as error:
-                if error.status != 403:
-                    raise
-        await asyncio.sleep(seconds)  # it may be got, and not be watched
-        async with Api(access, environ=environ) as api:
+            # An API server that has just started knows nobody's rights yet; refused again, it may be got, not watched.
+            for pause in (PAUSES[0] * self._chance.uniform(0.5, 1.5), seconds):
+                try:
+                    # From now on: from the object's own edition, which may be years old, the API would say each time
+                    # that this is too long ago.
+                    field = {"fieldSelector": f"metadata.name={CONFIG_MAP}"}
+                    events = api.watch(path, field, resource_version=FROM_NOW, seconds=seconds, accept=METADATA)
+                    is_there = False
+                    async for kind, found in events:
+                        if kind == "DELETED" or _version_of(found) != version:
+                            return True
+                        is_there = True
+                    return not is_there
+                except ClusterError as error:
+                    if error.status != 403:
+                        raise
+                    log.info("what is published may not be watched; it is looked at again in %d s", pause)
+                await asyncio.sleep(pause)
             found = await api.get(f"{path}/{CONFIG_MAP}", accept=METADATA)
         return _version_of(found) != version
 
