@@ -19,6 +19,8 @@ class Upstream:
     address: IPAddress
     port: int = 53
     transport: Transport = Transport.AUTO
+    tls_name: str = ""
+    """If given, it is asked over TLS (RFC 7858) alone, and its certificate must be valid for this name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class Zone:
     """In order of preference; never the ordinary upstreams."""
     namespaces: tuple[str, ...] | None = None
     """If given, `NAME.NAMESPACE.svc.SUFFIX` of other namespaces is refused locally (extended error 18)."""
+    search: tuple[str, ...] = ()
+    """Namespaces whose `NAME.NAMESPACE`, two labels, is answered as `NAME.NAMESPACE.svc.SUFFIX`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,14 @@ class ForwarderConfig:
     """For everything else, in order of preference; never one of our own addresses."""
     proofs: tuple[ProofRecord, ...] = ()
     """Names that it answers itself."""
+    tls_ca: str = ""
+    """The certificates, PEM, that vouch for upstreams with a `tls_name`."""
+    case_randomization: bool = False
+    """Whether questions to ordinary upstreams go in mixed case (0x20), which an answer must repeat."""
+    private: tuple[IPNetwork, ...] = ()
+    """Where no ordinary name may point (rebinding protection): an answer that has such an address is withheld."""
+    cache_bytes: int = 8 << 20
+    """How much the answers that are kept may take, in octets; 0 keeps none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
