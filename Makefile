@@ -10,7 +10,7 @@ REQUIREMENTS := packaging/requirements
 COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make requirements"
 # What needs no namespace, no root and no program of a cluster, and does not take seconds of work.
-UNIT := not lab and not system and not cluster and not slow
+UNIT := not lab and not system and not cluster and not peers and not slow
 # The halves of `check` run side by side; each prints as one piece.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target
 
@@ -60,8 +60,9 @@ fix: setup ## repair format and lint where a program can
 
 .PHONY: test
 test: static ## everything: static checks, then all tests in one run
-	@# Without the kit the tests of the real programs are skipped; under CI=true a skip is a failure.
+	@# Without the kit and the peers the tests with real programs are skipped; under CI=true a skip is a failure.
 	@tests/kit/build.sh || [[ $${CI:-} != true ]]
+	@tests/kit/peers.sh || [[ $${CI:-} != true ]]
 	@$(BIN)/pytest -q -n 2 --dist worksteal
 
 .PHONY: demo
