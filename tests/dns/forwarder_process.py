@@ -15,10 +15,9 @@ from typing import Any, Self
 from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig, Upstream
 from devlink.core.profile import Transport
-from devlink.dns.wire import StreamReader, frame
 from devlink.rpc import varlink
 from devlink.rpc.framing import FrameReader, pack
-from tests.dns.messages import answer, upstream
+from tests.dns.messages import Unframer, answer, frame, upstream
 
 PATIENCE = 10.0
 """Seconds after which a test fails that waits for something."""
@@ -99,10 +98,9 @@ class FakeServer:
             self.connections += 1
             with connection:
                 connection.settimeout(PATIENCE)
-                reader = StreamReader()
+                reader = Unframer()
                 while data := self._received(connection):
-                    reader.feed(data)
-                    while (packet := reader.take()) is not None:
+                    for packet in reader.feed(data):
                         self.asked.append(("tcp", packet, source[1]))
                         for reply in self.respond(packet):
                             connection.sendall(frame(reply))
@@ -212,12 +210,10 @@ class Forwarder:
 
 def read_stream(sock: socket.socket, count: int) -> list[bytes]:
     """So many messages from a TCP connection."""
-    reader = StreamReader()
+    reader = Unframer()
     messages: list[bytes] = []
     while len(messages) < count:
         data = sock.recv(65535)
         assert data, f"the connection ended after {len(messages)} messages"
-        reader.feed(data)
-        while (message := reader.take()) is not None:
-            messages.append(message)
+        messages += reader.feed(data)
     return messages

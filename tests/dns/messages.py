@@ -54,6 +54,27 @@ def extended_error(packet: bytes) -> int | None:
     return None
 
 
+def frame(message: bytes) -> bytes:
+    """A message as it goes over TCP (RFC 1035 section 4.2.2)."""
+    return len(message).to_bytes(2, "big") + message
+
+
+class Unframer:
+    """Cuts what comes over TCP into messages; not the forwarder's own, so that one is not wrong as the other is."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that are complete now."""
+        self._data += data
+        messages = []
+        while len(self._data) >= 2 and len(self._data) >= (end := 2 + int.from_bytes(self._data[:2], "big")):
+            messages.append(self._data[2:end])
+            self._data = self._data[end:]
+        return messages
+
+
 def upstream(address: str, *, port: int = 53, transport: Transport = Transport.AUTO) -> Upstream:
     return Upstream(address=ip_address(address), port=port, transport=transport)
 
