@@ -12,6 +12,7 @@ from devlink.core.plan import addresses_of_interest, make_plan, protect
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.helper.admission import check_foreign
+from devlink.helper.forwarding import protected_ways
 from devlink.helper.policy import Paths, read_policy
 from devlink.kernel.observe import observe
 from devlink.resolvers.direct import Direct
@@ -49,7 +50,8 @@ def show_plan(profile: str, context: str, *, with_dns: bool, with_routes: bool) 
 def _upstreams() -> Iterable[IPAddress]:
     """The servers on which ordinary names depend, as the helper reads them; said where this user may not read them."""
     try:
-        return Direct(FilesClient(_no_process), own=[read_policy(Paths().policy).nameserver]).read_ways()
+        policy = read_policy(Paths().policy)
+        return protected_ways(policy, Direct(FilesClient(_no_process), own=[policy.nameserver]).read_ways())
     except HelperError as error:
         click.echo(f"# the ordinary DNS servers cannot be read, so what keeps their ways is not shown: {error.what}")
         return ()

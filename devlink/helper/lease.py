@@ -110,5 +110,7 @@ def together(leases: list[Lease]) -> Installed:
         for pin in lease.pinned:
             routes.setdefault(pin.key, pin)
     return Installed(
-        routes=tuple(routes.values()), zones=tuple(zone for lease in leases for zone in lease.desired.zones)
+        routes=tuple(routes.values()),
+        zones=tuple(zone for lease in leases for zone in lease.desired.zones),
+        networks=tuple(route.destination for lease in leases for route in lease.desired.routes),
     )

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devlink.core.names import DomainName
 from devlink.core.network import Route, RouteDiff, diff_routes
-from devlink.core.plan import ForwarderConfig, ProofRecord, Zone, proof_address
-from devlink.core.prefixes import IPAddress
+from devlink.core.plan import ProofRecord, Zone, proof_address
+from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.errors import DevlinkError, HelperError
 from devlink.faults import POINTS, fault_point
 from devlink.helper.feed import Feed
+from devlink.helper.forwarding import Certificates, forwarder_config, ordinary_upstreams, protected_ways
 from devlink.helper.journal import Entry, Journal
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
@@ -54,6 +55,8 @@ class Installed:
 
     routes: tuple[Route, ...] = ()
     zones: tuple[Zone, ...] = ()
+    networks: tuple[IPNetwork, ...] = ()
+    """Where the sessions' own routes lead; those that only keep an address on its way are not among them."""
 
 
 class Machine:
@@ -66,6 +69,7 @@ class Machine:
         files = FilesClient(lambda: parts.connect("files"), dismiss=lambda: parts.dismiss("files"))
         self._resolver = Direct(files, own=[policy.nameserver])
         self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
+        self._certificates = Certificates(policy.dns)
         self._installed = Installed()
         self._loop_probe: ProofRecord | None = None
         self.lock = asyncio.Lock()
@@ -96,8 +100,8 @@ class Machine:
         return left.add + left.replace
 
     async def upstreams(self) -> tuple[IPAddress, ...]:
-        """The servers on which ordinary names depend: their way must not be taken over."""
-        return await asyncio.to_thread(self._resolver.read_ways)
+        """The servers on which ordinary names depend, whoever asks them: their way must not be taken over."""
+        return protected_ways(self._policy, await asyncio.to_thread(self._resolver.read_ways))
 
     @property
     def loop_probe(self) -> ProofRecord | None:
@@ -117,7 +121,7 @@ class Machine:
         """After an `undo` that failed: ordinary names go on through the forwarder where the resolver still names it."""
         try:
             if await asyncio.to_thread(self._resolver.is_ours):
-                await self._feed_zones((), ())
+                await self._feed_zones(Installed(), ())
         except DevlinkError as error:
             log.error("ordinary names cannot be served either: %s", error)
 
@@ -134,7 +138,7 @@ class Machine:
             await self._install(target, wanted)
         except Exception as error:
             log.warning("rolling back: %s", error)
-            before = Installed(routes=tuple(r for r in previous.routes if r in present), zones=previous.zones)
+            before = replace(previous, routes=tuple(route for route in previous.routes if route in present))
             try:
                 await self._install(previous, before)
             except DevlinkError as second:
@@ -161,11 +165,11 @@ class Machine:
             fault_point("helper.routes-added")
         if wanted.zones:
             proof = _new_proof(target.zones[0].suffix, self._policy)
-            await self._feed_zones(target.zones, self._proofs(proof))
+            await self._feed_zones(target, self._proofs(proof))
             fault_point("helper.forwarder-fed")
             await self._resolver_on(proof)
-        elif target.zones and target.zones != self._installed.zones:
-            await self._feed_what_is_left(target.zones)
+        elif target.zones and (target.zones, target.networks) != (self._installed.zones, self._installed.networks):
+            await self._feed_what_is_left(target)
         if await self._delete_routes_but(target.routes):
             fault_point("helper.routes-deleted")
         self._installed = target
@@ -200,19 +204,24 @@ class Machine:
 
         return await asyncio.to_thread(change)
 
-    async def _feed_what_is_left(self, zones: tuple[Zone, ...]) -> None:
+    async def _feed_what_is_left(self, target: Installed) -> None:
         """The rules without those of a session that goes: no trouble with them may keep it from going."""
         try:
-            await self._feed_zones(zones, self._proofs(_new_proof(zones[0].suffix, self._policy)))
+            await self._feed_zones(target, self._proofs(_new_proof(target.zones[0].suffix, self._policy)))
         except DevlinkError as error:
             log.error("the forwarder does not take what is left: %s", error)
             await self._resolver_off_if_nobody_serves()
 
-    async def _feed_zones(self, zones: tuple[Zone, ...], proofs: tuple[ProofRecord, ...]) -> None:
-        upstreams = await asyncio.to_thread(self._resolver.read_upstreams)
-        own = self._policy.nameserver
-        config = ForwarderConfig(zones=zones, upstreams=tuple(u for u in upstreams if u.address != own), proofs=proofs)
-        await self._feed.serve(config, own)
+    async def _feed_zones(self, target: Installed, proofs: tuple[ProofRecord, ...]) -> None:
+        config = forwarder_config(
+            self._policy,
+            zones=target.zones,
+            networks=target.networks,
+            upstreams=ordinary_upstreams(self._policy, await asyncio.to_thread(self._resolver.read_upstreams)),
+            proofs=proofs,
+            tls_ca=await asyncio.to_thread(self._certificates.read),
+        )
+        await self._feed.serve(config, self._policy.nameserver)
 
     def _proofs(self, proof: ProofRecord) -> tuple[ProofRecord, ...]:
         """What the forwarder answers itself: for libc's proof, and a new name for the loop's."""
@@ -268,7 +277,7 @@ class Machine:
                 async with self.lock:
                     if self._installed.zones:
                         proof = _new_proof(self._installed.zones[0].suffix, self._policy)
-                        await self._feed_zones(self._installed.zones, self._proofs(proof))
+                        await self._feed_zones(self._installed, self._proofs(proof))
                         await self._resolver_on(proof)
                 return
             except DevlinkError as error:

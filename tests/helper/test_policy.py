@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from devlink.core.plan import ForwarderConfig, Upstream
 from devlink.errors import HelperError
-from devlink.helper.policy import Paths, Policy, TrustPolicy, read_policy
+from devlink.helper.policy import DnsPolicy, NamedUpstream, Paths, Policy, QueryLog, TrustPolicy, read_policy
 
 
 @pytest.fixture
@@ -31,9 +32,69 @@ def test_all_that_it_may_say(path: Path) -> None:
     assert read_policy(path).lease_grace == 3.0
 
 
+def test_all_that_it_may_say_of_names(path: Path) -> None:
+    assert read_policy(path).dns == DnsPolicy()
+    assert DnsPolicy().cache_bytes == ForwarderConfig().cache_bytes
+    path.write_text(
+        """
+        [dns]
+        query_log = "all"
+        rebinding_protection = true
+        case_randomization = true
+        tls_ca = "/etc/devlink/resolver-ca.pem"
+        cache_bytes = 0
+        upstreams = [
+          {address = "9.9.9.9", tls_name = "dns.quad9.net"},
+          {address = "2620:fe::fe", port = 8853, tls_name = "2620:fe::fe"},
+          {address = "192.0.2.53"},
+          {address = "127.0.0.1", port = 5353},
+        ]
+        """
+    )
+    assert read_policy(path).dns == DnsPolicy(
+        query_log=QueryLog.ALL,
+        rebinding_protection=True,
+        case_randomization=True,
+        tls_ca="/etc/devlink/resolver-ca.pem",
+        cache_bytes=0,
+        upstreams=(
+            NamedUpstream(address=ip_address("9.9.9.9"), tls_name="dns.quad9.net"),
+            NamedUpstream(address=ip_address("2620:fe::fe"), port=8853, tls_name="2620:fe::fe"),
+            NamedUpstream(address=ip_address("192.0.2.53")),
+            NamedUpstream(address=ip_address("127.0.0.1"), port=5353),
+        ),
+    )
+    assert [each.upstream for each in read_policy(path).dns.upstreams or ()] == [
+        Upstream(address=ip_address("9.9.9.9"), port=853, tls_name="dns.quad9.net"),
+        Upstream(address=ip_address("2620:fe::fe"), port=8853, tls_name="2620:fe::fe"),
+        Upstream(address=ip_address("192.0.2.53"), port=53),
+        Upstream(address=ip_address("127.0.0.1"), port=5353),
+    ]
+
+
+def dns(line: str) -> str:
+    return f"[dns]\n{line}"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
+        (dns('query_log = "mine"'), "dns.query_log: 'mine' is none of own, all, off"),
+        (dns('query_logs = "own"'), "did you mean query_log?"),
+        (dns("rebinding_protection = 1"), "dns.rebinding_protection"),
+        (dns("upstreams = []"), "upstreams"),
+        (dns('upstreams = ["9.9.9.9"]'), "dns.upstreams[0]: '9.9.9.9' is not a mapping"),
+        (dns('upstreams = [{address = "resolver"}]'), "dns.upstreams[0].address: 'resolver' is not an IP address"),
+        (dns('upstreams = [{address = "0.0.0.0"}]'), "0.0.0.0 is not the address of a server"),
+        (dns('upstreams = [{address = "ff02::fb"}]'), "ff02::fb is not the address of a server"),
+        (dns('upstreams = [{address = "9.9.9.9", port = 0}]'), "from 1 to 65535"),
+        (dns('upstreams = [{address = "9.9.9.9", tls_name = "a b"}]'), "that the server's certificate is for"),
+        (dns('upstreams = [{address = "9.9.9.9", tls_name = "."}]'), "that the server's certificate is for"),
+        (dns('upstreams = [{address = "127.0.0.231"}]'), "127.0.0.231 is the forwarder itself"),
+        (dns("upstreams = [" + '{address = "9.9.9.9"},' * 9 + "]"), "1 to 8 servers"),
+        (dns('tls_ca = "ca.pem"'), "tls_ca is the absolute path of a file"),
+        (dns("cache_bytes = -1"), "cache_bytes is a number of octets"),
+        (dns("cache_bytes = 2_000_000_000"), "cache_bytes is a number of octets"),
         ("lease_grace", "Expected '='"),
         ("lease_grace = -1", "from 0 to 3600"),
         ("lease_grace = 3601", "from 0 to 3600"),
