@@ -96,8 +96,9 @@ class Turn:
     def reset(self) -> None:
         """End the connection by RST."""
         assert self._connection is not None
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._connection.close()
+        if self._connection.fileno() >= 0:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._connection.close()
 
 
 Behaviour = Callable[[Turn], None]
