@@ -4,12 +4,13 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
 from devlink.core.prefixes import IPAddress
-from devlink.errors import DevlinkError, HelperError, ProtocolError
+from devlink.errors import DevlinkError, HelperError, NotUpError, ProtocolError
 from devlink.helper.parts import Parts
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
@@ -23,7 +24,7 @@ REVIVE_LIMIT = 1.0
 """Seconds that queries may wait in the sockets for a new forwarder; then clients are refused at once."""
 CONFIGURE_LIMIT = 3.0
 ANSWER_LIMIT = 2.0
-"""Seconds after which a forwarder that says nothing hangs."""
+"""Seconds after which a forwarder that says nothing hangs; and for one to come back, before a caller is told."""
 
 
 class Feed:
@@ -65,6 +66,45 @@ class Feed:
             connection.close()
             return False
         return True
+
+    async def stats(self) -> dict[str, Any]:
+        """The forwarder's counts since its start, as its interface has them. Raises NotUpError and HelperError."""
+        return await self._ask("GetStats")
+
+    async def flush(self) -> int:
+        """Have the forwarder forget every answer that it keeps; how many there were. Raises as `stats` does."""
+        return int((await self._ask("Flush"))["entries"])
+
+    async def take_log(self, *, on: bool) -> tuple[list[dict[str, Any]], int]:
+        """Turn the log of questions on or off; what was logged since the last call, and how many more could not be
+        kept. One that came back has it off. Raises as `stats` does."""
+        taken = await self._ask("TakeLog", {"on": on})
+        return taken["records"], taken["lost"]
+
+    async def _ask(self, method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ANSWER_LIMIT
+        while self._config is not None:
+            connection = self._connection
+            if connection is not None:
+                try:
+                    return await connection.call(f"io.devlink.Forwarder.{method}", parameters, limit=ANSWER_LIMIT)
+                except TimeoutError:
+                    log.warning("the forwarder does not answer: it had %g s", ANSWER_LIMIT)
+                    connection.close()  # it is ended, and another started
+                except ProtocolError:
+                    if not connection.closed.done():
+                        raise  # it lives, and knows no such method
+            if loop.time() >= deadline:
+                raise HelperError(
+                    "The forwarder does not answer.",
+                    why="It is being started again.",
+                    next_step="Try again in some seconds; the helper's log says more.",
+                )
+            await asyncio.sleep(0.02)  # it takes new rules at this moment, or comes back
+        raise NotUpError(
+            "No names are served: no session is up that has any.", next_step="Bring a profile up first: devlink up"
+        )
 
     async def serve(self, config: ForwarderConfig, address: IPAddress) -> None:
         """Have the forwarder serve `config` on port 53 of `address`. Raises HelperError; then nothing is served."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
 from devlink.core.names import DomainName
 from devlink.core.network import Route, RouteDiff, diff_routes
@@ -85,6 +86,23 @@ class Machine:
         if not self._installed.zones:
             return "idle"
         return "serving" if await self._feed.answers() else "restarting"
+
+    @property
+    def nameserver(self) -> IPAddress:
+        """Where the forwarder answers, port 53."""
+        return self._policy.nameserver
+
+    async def dns_stats(self) -> dict[str, Any]:
+        """The forwarder's counts. Raises NotUpError while it serves nothing, and HelperError; so do the next two."""
+        return await self._feed.stats()
+
+    async def flush_dns(self) -> int:
+        """Have every kept answer forgotten; how many there were."""
+        return await self._feed.flush()
+
+    async def take_dns_log(self, on: bool) -> tuple[list[dict[str, Any]], int]:
+        """What was asked since the last call, and how many questions more could not be kept."""
+        return await self._feed.take_log(on=on)
 
     async def has_remains(self) -> bool:
         """Whether something of ours is there that nobody here has installed. Not to be asked during a change."""

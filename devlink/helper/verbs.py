@@ -20,6 +20,7 @@ from devlink.helper.access import refusal, user_name
 from devlink.helper.lease import Lease, Leases, together
 from devlink.helper.machine import Installed, Machine
 from devlink.helper.policy import Policy
+from devlink.helper.querylog import QueryLog, check_may_follow, is_shown, stats_for
 from devlink.helper.truststore import TrustStore
 from devlink.kernel.observe import observe
 from devlink.rpc.server import Server, Session
@@ -42,6 +43,7 @@ class Helper:
         self._trust = trust
         self._leases = Leases()
         self._undoing: asyncio.Task[None] | None = None
+        self._query_log = QueryLog(machine.take_dns_log)
         self.server = Server(
             INTERFACE,
             {
@@ -53,6 +55,9 @@ class Helper:
                 "Trust": self._trust_profile,
                 "Revoke": self._revoke,
                 "ListTrust": self._list_trust,
+                "GetDnsStats": self._get_dns_stats,
+                "FlushDns": self._flush_dns,
+                "FollowDnsLog": self._follow_dns_log,
             },
             closed=self._closed,
             admit=lambda peer: refusal(peer, policy.group),
@@ -232,6 +237,31 @@ class Helper:
 
     async def _list_trust(self, _: Session, __: Call) -> Mapping[str, Any]:
         return {"records": [encode(record) for record in self._trust.all()]}
+
+    async def _get_dns_stats(self, caller: Session, _: Call) -> Mapping[str, Any]:
+        stats = await self._machine.dns_stats()
+        return {
+            "nameserver": str(self._machine.nameserver),
+            "stats": stats_for(caller.peer.uid, self._zones_of(caller.peer.uid), stats),
+        }
+
+    async def _flush_dns(self, _: Session, __: Call) -> Mapping[str, Any]:
+        return {"entries": await self._machine.flush_dns()}
+
+    async def _follow_dns_log(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        if not call.more:
+            raise UsageError("The log of questions is followed.", next_step="Call FollowDnsLog with `more`.")
+        uid, policy = caller.peer.uid, self._policy.dns.query_log
+        check_may_follow(uid, policy)
+        # Asked anew for each piece of the log: sessions come and go while somebody follows.
+        with self._query_log.following(lambda zone: is_shown(zone, uid, self._zones_of(uid), policy)) as follower:
+            while True:
+                records, lost = await follower.take()
+                await caller.send({"records": records, "lost": lost})
+
+    def _zones_of(self, uid: int) -> frozenset[str]:
+        """The suffixes of a user's sessions, as the forwarder writes them."""
+        return frozenset(str(zone.suffix) for lease in self._leases if lease.uid == uid for zone in lease.desired.zones)
 
     def _closed(self, caller: Session) -> None:
         """A connection ended: what was up gets its grace, what was not is taken back at once."""

@@ -30,10 +30,12 @@ from devlink.errors import (
 )
 from devlink.helper import verbs
 from devlink.helper.machine import Installed
-from devlink.helper.policy import Policy
+from devlink.helper.policy import DnsPolicy, Policy, QueryLog
 from devlink.helper.truststore import TrustStore
 from devlink.helper.verbs import Helper
+from devlink.rpc import varlink
 from devlink.rpc.connection import Connection
+from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.peer import Peer
 from tests.core.profiles import SAMPLE
 
@@ -60,6 +62,28 @@ class FakeMachine:
         self.slow: asyncio.Event | None = None
         self.loop_probe: ProofRecord | None = None
         self.wanted = Installed()
+        self.nameserver = ip_address("127.0.0.231")
+        self.stats: dict[str, Any] = {}
+        self.is_logging = False
+        self.log: list[dict[str, Any]] = []
+
+    async def dns_stats(self) -> dict[str, Any]:
+        self.check_serving()
+        return self.stats
+
+    async def flush_dns(self) -> int:
+        self.check_serving()
+        return 17
+
+    async def take_dns_log(self, on: bool) -> tuple[list[dict[str, Any]], int]:
+        self.check_serving()
+        self.is_logging = on
+        taken, self.log = self.log, []
+        return taken, 0
+
+    def check_serving(self) -> None:
+        if not (self.targets and self.targets[-1].zones):
+            raise NotUpError("No names are served.")
 
     async def resolver(self) -> str:
         return "direct"
@@ -104,7 +128,7 @@ class FakeMachine:
 class World:
     """A helper on a socket, for callers of any uid."""
 
-    def __init__(self, folder: FilePath, grace: float) -> None:
+    def __init__(self, folder: FilePath, grace: float, dns: DnsPolicy) -> None:
         self.machine = FakeMachine()
         self.trust = TrustStore(folder / "own", folder / "trust.d")
         for name in ("qa", "prod", "wide"):
@@ -116,7 +140,8 @@ class World:
                     next_hops=(ip_network("172.16.0.0/24"),),
                 )
             )
-        self.helper = Helper(policy=Policy(lease_grace=grace), machine=self.machine, trust=self.trust)  # type: ignore[arg-type]  # the fake has what is used
+        policy = Policy(lease_grace=grace, dns=dns)
+        self.helper = Helper(policy=policy, machine=self.machine, trust=self.trust)  # type: ignore[arg-type]  # the fake has what is used
         self.path = str(folder / "socket")
         self.uids: list[int] = []
 
@@ -151,8 +176,42 @@ class Caller:
         await self.apply(desired, *replaced)
         await self.call("Confirm", session=desired.session)
 
+    async def follow(self) -> "Following":
+        """Follow the log; the helper's first answer has come."""
+        following = Following(self.connection)
+        await following.begin()
+        return following
+
     async def sessions(self) -> dict[str, str]:
         return {s["name"]: s["state"] for s in (await self.call("List"))["sessions"]}
+
+
+class Following:
+    """A caller's connection while it follows the log: replies that go on, which `Connection` takes none of."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.reader = FrameReader()
+        self.replies: list[dict[str, Any]] = []
+
+    async def begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.sock = self.connection._socket
+        loop.remove_reader(self.sock.fileno())
+        await loop.sock_sendall(self.sock, pack(varlink.call("io.devlink.Helper.FollowDnsLog", more=True)))
+        assert await self.next() == []
+
+    async def next(self) -> list[str]:
+        """The names in the next reply. Raises the helper's error."""
+        async with asyncio.timeout(LIMIT):
+            while not self.replies:
+                data = await asyncio.get_running_loop().sock_recv(self.sock, 1 << 16)
+                assert data, "the helper hung up"
+                self.replies += self.reader.feed(data)
+        parameters, continues = varlink.parse_reply(self.replies.pop(0))
+        assert continues
+        assert parameters["lost"] == 0
+        return [record["name"] for record in parameters["records"]]
 
 
 @pytest.fixture
@@ -166,9 +225,11 @@ def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     monkeypatch.setattr(verbs, "observe", observe)
     monkeypatch.setattr(verbs, "refusal", lambda *_: None)
 
-    def runner(body: Callable[[World], Coroutine[Any, Any, None]], *, grace: float = 30.0) -> None:
+    def runner(
+        body: Callable[[World], Coroutine[Any, Any, None]], *, grace: float = 30.0, query_log: QueryLog = QueryLog.OWN
+    ) -> None:
         async def main() -> None:
-            world = World(tmp_path, grace)
+            world = World(tmp_path, grace, DnsPolicy(query_log=query_log))
             monkeypatch.setattr("devlink.rpc.server.peer_of", lambda _: Peer(pid=1, uid=world.uids.pop(0), gid=1))
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
                 listener.bind(world.path)
@@ -547,6 +608,7 @@ def test_whoever_is_refused_can_do_nothing(run: Run, monkeypatch: pytest.MonkeyP
         calls = {
             "Apply": {"plan": encode(QA)}, "Confirm": {"session": "qa"}, "Release": {"session": "qa"}, "List": {},
             "Restore": {}, "Trust": {"profile": SAMPLE}, "Revoke": {"name": "qa"}, "ListTrust": {},
+            "GetDnsStats": {}, "FlushDns": {}, "FollowDnsLog": {},
         }  # fmt: skip
         assert set(calls) == world.helper.server.methods
         for verb, parameters in calls.items():
@@ -555,5 +617,175 @@ def test_whoever_is_refused_can_do_nothing(run: Run, monkeypatch: pytest.MonkeyP
         connection.close()
         assert world.machine.targets == []
         assert (4711, "devlink") in asked
+
+    run(body)
+
+
+# Names: what is asked, and who may see it
+
+STATS = {
+    "queries": 9,
+    "zones": [{"suffix": suffix} for suffix in (".", "cluster.local", "prod.example")],
+    "servers": [
+        {"server": "192.0.2.1#53", "zones": ["."]},
+        {"server": "10.20.0.2#53", "zones": ["cluster.local", "prod.example"]},
+        {"server": "10.30.0.2#53", "zones": ["prod.example"]},
+    ],
+}
+
+
+def asked(*zones: str) -> list[dict[str, Any]]:
+    return [{"zone": zone, "name": f"name-in.{zone}"} for zone in zones]
+
+
+ALL_ZONES = (".", "cluster.local", "prod.example")
+
+
+def apart(world: World) -> Desired:
+    """A second user's session beside QA, with a domain that is not below QA's."""
+    world.trust.put(
+        TrustRecord(
+            name="prod",
+            prefixes=(ip_network("10.0.0.0/8"),),
+            domains=(DomainName.parse("prod.example"),),
+            next_hops=(ip_network("172.16.0.0/24"),),
+        )
+    )
+    return replace(PROD, zones=(replace(ZONE, suffix=DomainName.parse("prod.example")),))
+
+
+def test_without_names_each_of_the_three_says_what_to_do_first(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice, world.caller() as watching:
+            for verb in ("GetDnsStats", "FlushDns"):
+                with pytest.raises(NotUpError):
+                    await alice.call(verb)
+            with pytest.raises(NotUpError):
+                await watching.follow()
+
+    run(body)
+
+
+def test_the_counts_are_of_the_callers_own_sessions_and_of_ordinary_names_and_root_sees_all(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.machine.stats = STATS
+        async with world.caller(1000) as alice, world.caller(1001) as bob, world.caller(0) as root:
+            await alice.up(QA)
+            await bob.up(apart(world))
+            said = await alice.call("GetDnsStats")
+            assert said["nameserver"] == "127.0.0.231"
+            assert said["stats"] == {
+                "queries": 9,
+                "zones": [{"suffix": "."}, {"suffix": "cluster.local"}],
+                "servers": [
+                    {"server": "192.0.2.1#53", "zones": ["."]},
+                    {"server": "10.20.0.2#53", "zones": ["cluster.local"]},
+                ],
+            }
+            bobs = (await bob.call("GetDnsStats"))["stats"]
+            assert [zone["suffix"] for zone in bobs["zones"]] == [".", "prod.example"]
+            assert [server["zones"] for server in bobs["servers"]] == [["."], ["prod.example"], ["prod.example"]]
+            assert (await root.call("GetDnsStats"))["stats"] == STATS
+
+    run(body)
+
+
+def test_what_is_kept_is_forgotten_and_counted(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            assert await alice.call("FlushDns") == {"entries": 17}
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("policy", "alices", "bobs"),
+    [(QueryLog.OWN, ["cluster.local"], ["prod.example"]), (QueryLog.ALL, ALL_ZONES, ALL_ZONES)],
+)
+def test_each_follower_sees_what_the_policy_says_and_root_sees_all(
+    run: Run, policy: QueryLog, alices: list[str], bobs: list[str]
+) -> None:
+    def names(zones: Iterable[str]) -> list[str]:
+        return [record["name"] for record in asked(*zones)]
+
+    async def body(world: World) -> None:
+        async with world.caller(1000) as alice, world.caller(1001) as bob, world.caller(0) as root:
+            await alice.up(QA)
+            await bob.up(apart(world))
+            async with world.caller(1000) as first, world.caller(1001) as second:
+                followers = [await caller.follow() for caller in (first, second, root)]
+                world.machine.log = asked(*ALL_ZONES)
+                seen = [await follower.next() for follower in followers]
+                assert seen == [names(alices), names(bobs), names(ALL_ZONES)]
+                assert world.machine.is_logging
+
+    run(body, query_log=policy)
+
+
+def test_a_session_that_comes_up_while_its_user_follows_is_seen(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(1000) as alice, world.caller(1001) as bob, world.caller(1001) as watching:
+            await alice.up(QA)
+            following = await watching.follow()
+            world.machine.log = asked(*ALL_ZONES)
+            await world.until(lambda: not world.machine.log)
+            await bob.up(apart(world))
+            world.machine.log = asked("prod.example")
+            assert await following.next() == ["name-in.prod.example"]
+
+    run(body)
+
+
+def test_where_the_policy_shows_nothing_only_root_may_follow(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller(1000) as alice, world.caller(0) as root, world.caller(1000) as watching:
+            await alice.up(QA)
+            with pytest.raises(NotPermittedError) as error:
+                await watching.follow()
+            assert "query_log" in error.value.why
+            following = await root.follow()
+            world.machine.log = asked(".")
+            assert await following.next() == ["name-in.."]
+
+    run(body, query_log=QueryLog.OFF)
+
+
+def test_the_log_is_off_as_soon_as_nobody_follows_it(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            async with world.caller() as first:
+                async with world.caller() as second:
+                    await first.follow()
+                    await second.follow()
+                await asyncio.sleep(0)
+                assert world.machine.is_logging
+            await world.until(lambda: not world.machine.is_logging)
+            async with world.caller() as third:
+                await third.follow()
+                assert world.machine.is_logging
+
+    run(body)
+
+
+def test_who_follows_is_told_when_the_last_session_is_down(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice, world.caller() as watching:
+            await alice.up(QA)
+            following = await watching.follow()
+            await alice.call("Release", session="qa")
+            with pytest.raises(NotUpError):
+                await following.next()
+
+    run(body)
+
+
+def test_the_log_is_not_given_in_one_answer(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            with pytest.raises(UsageError):
+                await alice.call("FollowDnsLog")
 
     run(body)

@@ -1,0 +1,183 @@
+"""What the helper asks of the forwarder: counts, flush, log; and what is said while it is not there."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from devlink.core.plan import ForwarderConfig, Upstream
+from devlink.errors import HelperError, NotUpError, ProtocolError
+from devlink.helper import feed as module
+from devlink.helper.feed import Feed
+from devlink.rpc import varlink
+from devlink.rpc.framing import FrameReader, pack
+
+LIMIT = 10.0
+"""Seconds for anything that must happen; a failure, not a figure."""
+ADDRESS = ip_address("127.0.0.231")
+CONFIG = ForwarderConfig(upstreams=(Upstream(address=ip_address("192.0.2.1")),))
+
+
+class FakeParts:
+    """Starts forwarders that answer from a table; a method that is not in it is not answered."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, Mapping[str, Any]] = {"Configure": varlink.reply()}
+        self.calls: list[tuple[str, Any]] = []
+        self.starts = 0
+        self.may_start = True
+        self._lines: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def connect(self, part: str) -> socket.socket:
+        assert part == "forwarder"
+        if not self.may_start:
+            raise HelperError("It does not start.")
+        self.starts += 1
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._lines.append(its)
+        thread = threading.Thread(target=self._serve, args=(its,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return ours
+
+    def _serve(self, line: socket.socket) -> None:
+        reader = FrameReader()
+        with line:
+            while True:
+                try:
+                    data = line.recv(1 << 16)
+                except OSError:
+                    return
+                if not data:
+                    return
+                for call in reader.feed(data):
+                    name = call["method"].rpartition(".")[2]
+                    self.calls.append((name, call["parameters"]))
+                    if name in self.replies:
+                        line.sendall(pack(dict(self.replies[name])))
+
+    def dismiss(self, part: str) -> None:
+        """They end when their line does."""
+
+    def kill(self) -> None:
+        """Every forwarder dies."""
+        for line in self._lines:
+            try:
+                line.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended already
+
+    def end(self) -> None:
+        for thread in self._threads:
+            thread.join(LIMIT)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[FakeParts, Feed], Coroutine[Any, Any, None]]], None]:
+    """Runs a test's body with a feed whose forwarder is not fed yet."""
+
+    async def no_sockets(_: object) -> list[socket.socket]:
+        return []
+
+    monkeypatch.setattr(module, "_bind", no_sockets)
+    monkeypatch.setattr(module, "ANSWER_LIMIT", 0.2)
+
+    async def nothing() -> None:
+        pass
+
+    def runner(body: Callable[[FakeParts, Feed], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            parts = FakeParts()
+            feed = Feed(parts, lost=nothing, returned=nothing)  # type: ignore[arg-type]  # the fake has what is used
+            try:
+                async with asyncio.timeout(LIMIT):
+                    await body(parts, feed)
+            finally:
+                await feed.stop()
+                parts.end()
+
+        asyncio.run(main())
+
+    return runner
+
+
+Run = Callable[[Callable[[FakeParts, Feed], Coroutine[Any, Any, None]]], None]
+
+
+def test_what_is_asked_is_what_the_interface_has(run: Run) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        parts.replies["GetStats"] = varlink.reply({"queries": 7})
+        parts.replies["Flush"] = varlink.reply({"entries": 3})
+        parts.replies["TakeLog"] = varlink.reply({"records": [{"name": "a."}], "lost": 2})
+        await feed.serve(CONFIG, ADDRESS)
+        assert await feed.stats() == {"queries": 7}
+        assert await feed.flush() == 3
+        assert await feed.take_log(on=True) == ([{"name": "a."}], 2)
+        assert parts.calls[1:] == [("GetStats", {}), ("Flush", {}), ("TakeLog", {"on": True})]
+
+    run(body)
+
+
+def test_while_nothing_is_served_the_next_step_is_to_bring_something_up(run: Run) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        for ask in (feed.stats, feed.flush, lambda: feed.take_log(on=True)):
+            with pytest.raises(NotUpError) as error:
+                await ask()
+            assert "devlink up" in error.value.next_step
+        await feed.serve(CONFIG, ADDRESS)
+        await feed.stop()
+        with pytest.raises(NotUpError):
+            await feed.stats()
+        assert parts.starts == 1
+
+    run(body)
+
+
+def test_who_asks_while_it_is_being_started_again_waits_for_it(run: Run) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        parts.replies["GetStats"] = varlink.reply({"queries": 0})
+        await feed.serve(CONFIG, ADDRESS)
+        parts.kill()
+        assert await feed.stats() == {"queries": 0}
+        assert parts.starts == 2
+
+    run(body)
+
+
+def test_one_that_does_not_come_back_is_told(run: Run) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        await feed.serve(CONFIG, ADDRESS)
+        parts.may_start = False
+        parts.kill()
+        with pytest.raises(HelperError, match="does not answer"):
+            await feed.stats()
+
+    run(body)
+
+
+def test_one_that_hangs_is_ended_and_another_started(run: Run) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        await feed.serve(CONFIG, ADDRESS)
+        with pytest.raises(HelperError, match="does not answer"):
+            await feed.flush()
+        parts.replies["Flush"] = varlink.reply({"entries": 0})
+        assert await feed.flush() == 0
+        assert parts.starts == 2
+
+    run(body)
+
+
+def test_one_of_another_version_is_told_at_once(run: Run) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        parts.replies["Flush"] = varlink.no_such_method("io.devlink.Forwarder.Flush")
+        await feed.serve(CONFIG, ADDRESS)
+        with pytest.raises(ProtocolError) as error:
+            await feed.flush()
+        assert "devlink --version" in error.value.next_step
+
+    run(body)

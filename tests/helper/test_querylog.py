@@ -1,0 +1,158 @@
+"""The log of questions: one look for all who follow, bounded for each, off when nobody does."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from devlink.errors import DevlinkError, HelperError, NotUpError
+from devlink.helper import querylog
+from devlink.helper.querylog import KEPT, Follower, QueryLog
+
+LIMIT = 10.0
+"""Seconds for anything that must happen; a failure, not a figure."""
+
+
+def record(number: int, zone: str = "cluster.local") -> dict[str, Any]:
+    return {"name": str(number), "zone": zone}
+
+
+class FakeForwarder:
+    """Has a log that is on or off."""
+
+    def __init__(self) -> None:
+        self.calls: list[bool] = []
+        self.pending: list[dict[str, Any]] = []
+        self.lost = 0
+        self.failure: DevlinkError | None = None
+        self.asked = asyncio.Event()
+
+    async def take(self, on: bool) -> tuple[list[dict[str, Any]], int]:
+        await asyncio.sleep(0)  # as a call to another process does
+        self.calls.append(on)
+        self.asked.set()
+        if self.failure is not None:
+            raise self.failure
+        taken = self.pending, self.lost
+        self.pending, self.lost = [], 0
+        return taken
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(querylog, "INTERVAL", 0.001)
+
+
+def run(body: Callable[[FakeForwarder, QueryLog], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        forwarder = FakeForwarder()
+        async with asyncio.timeout(LIMIT):
+            await body(forwarder, QueryLog(forwarder.take))
+
+    asyncio.run(main())
+
+
+async def until_off(forwarder: FakeForwarder) -> None:
+    while not forwarder.calls or forwarder.calls[-1]:
+        forwarder.asked.clear()
+        await forwarder.asked.wait()
+
+
+def everything(_: str) -> bool:
+    return True
+
+
+def test_nobody_asks_the_forwarder_while_nobody_follows() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as follower:
+            assert await follower.take() == ([], 0)
+        await until_off(forwarder)
+        count = len(forwarder.calls)
+        await asyncio.sleep(0.02)
+        assert len(forwarder.calls) == count
+
+    run(body)
+
+
+def test_all_followers_are_served_by_one_look() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as first, log.following(lambda zone: zone == "b") as second:
+            assert await first.take() == ([], 0)
+            assert await second.take() == ([], 0)
+            forwarder.pending = [record(1, "a"), record(2, "b")]
+            assert await first.take() == ([record(1, "a"), record(2, "b")], 0)
+            assert await second.take() == ([record(2, "b")], 0)
+
+    run(body)
+
+
+def test_what_the_forwarder_could_not_keep_is_told_to_all() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as first, log.following(lambda _: False) as second:
+            await first.take()
+            await second.take()
+            forwarder.lost = 5
+            assert await first.take() == ([], 5)
+            assert await second.take() == ([], 5)
+
+    run(body)
+
+
+def test_who_is_slow_loses_the_oldest_and_is_told_how_many() -> None:
+    async def body(_: FakeForwarder, __: QueryLog) -> None:
+        follower = Follower(everything)
+        follower.put([record(n) for n in range(KEPT)], 0)
+        follower.put([record(KEPT), record(KEPT + 1)], 3)
+        records, lost = await follower.take()
+        assert ([records[0], records[-1]], len(records), lost) == ([record(2), record(KEPT + 1)], KEPT, 5)
+        follower.put([record(9)], 0)
+        assert await follower.take() == ([record(9)], 0)
+
+    run(body)
+
+
+def test_a_forwarder_that_comes_back_has_its_log_turned_on_again() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as follower:
+            await follower.take()
+            forwarder.failure = HelperError("It is being started again.")
+            forwarder.asked.clear()
+            await forwarder.asked.wait()
+            forwarder.failure = None
+            forwarder.pending = [record(1)]
+            assert await follower.take() == ([record(1)], 0)
+            assert all(forwarder.calls)
+
+    run(body)
+
+
+def test_a_forwarder_that_is_gone_ends_the_log_for_everybody_and_a_new_one_begins_it_anew() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as first, log.following(everything) as second:
+            await first.take()
+            await second.take()
+            forwarder.failure = NotUpError("Nothing is served.")
+            for follower in (first, second):
+                with pytest.raises(NotUpError):
+                    await follower.take()
+        await until_off(forwarder)
+        forwarder.failure = None
+        with log.following(everything) as third:
+            assert await third.take() == ([], 0)
+
+    run(body)
+
+
+def test_who_comes_while_the_log_is_being_turned_off_has_it_on() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as first:
+            await first.take()
+        await until_off(forwarder)
+        with log.following(everything) as second:
+            await second.take()
+            assert forwarder.calls[-2:] == [False, True]
+            forwarder.pending = [record(1)]
+            assert await second.take() == ([record(1)], 0)
+
+    run(body)
