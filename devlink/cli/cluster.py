@@ -36,6 +36,9 @@ def _wishes_options(command: Any) -> Any:
         click.option("--namespace", "namespaces", multiple=True, metavar="NS", help="Only services of this namespace "
                      "are asked for; several times for several."),
         click.option("--all-namespaces", is_flag=True, help="Services of all namespaces, whatever was published."),
+        click.option("--search", "search", multiple=True, metavar="NS", help="Services of this namespace are "
+                     "also found as NAME.NS; several times for several."),
+        click.option("--no-search", is_flag=True, help="Whole names only, whatever was published."),
         click.option("--transport", type=click.Choice(["auto", "udp", "tcp"]), help="How the cluster's DNS is asked: "
                      "tcp where a firewall stops UDP."),
         click.option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Who shall forward, instead of "
@@ -55,7 +58,8 @@ def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes:
     """Work a profile out from a cluster's API. The profile goes to stdout, the report to stderr.
 
     Changes nothing. What may not be read costs that fact, and the report says which right would show it. What no API
-    says (name, namespaces, transport, given gateways) is taken over from what is published, unless it is given here.
+    says (name, namespaces, search, transport, given gateways) is taken over from what is published, unless it is given
+    here.
     """
     if dumps:
         if context is not None:

@@ -35,6 +35,8 @@ def _values(profile: BridgeProfile) -> Iterator[tuple[str, str]]:
         yield "dns.servers", listed(f"{each.address} ({each.transport.value})" for each in spec.dns.servers)
         if spec.dns.namespaces is not None:
             yield "dns.namespaces", listed(spec.dns.namespaces)
+        if spec.dns.search is not None:
+            yield "dns.search", listed(spec.dns.search)
     if spec.identity is not None:
         yield "identity.ca", f"sha256 {spec.identity.ca_hash[:16]}…"
 

@@ -40,6 +40,8 @@ def show_plan(profile: str, context: str, *, with_dns: bool, with_routes: bool) 
     for zone in desired.zones:
         servers = ", ".join(f"{s.address} ({s.transport.value})" for s in zone.servers)
         click.echo(f"# names in {zone.suffix} to {servers}")
+        for namespace in zone.search:
+            click.echo(f"# names like NAME.{namespace} as NAME.{namespace}.svc.{zone.suffix}")
     for finding in (*obtained.findings, *plan.findings):
         click.echo(f"# {finding.severity.value} {finding.code}: {finding.title} {finding.evidence}".rstrip())
         if finding.fix:

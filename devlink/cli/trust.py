@@ -119,6 +119,8 @@ def _ask() -> None:
 def _show(record: "TrustRecord") -> None:
     click.echo(f"  addresses    {', '.join(map(str, record.prefixes)) or 'none'}", err=True)
     click.echo(f"  names below  {', '.join(map(str, record.domains)) or 'none'}", err=True)
+    if record.search:
+        click.echo(f"  and names    {', '.join(f'NAME.{namespace}' for namespace in record.search)}", err=True)
     click.echo(f"  next hops    {', '.join(map(str, record.next_hops)) or 'none'}", err=True)
     if record.dns_servers:
         click.echo(f"  DNS servers  {', '.join(map(str, record.dns_servers))}", err=True)
@@ -156,7 +158,8 @@ def list_(output: str) -> int:
         emit({"records": records}, output)
         return 0
     for record in records:
-        click.echo(f"{record['name']}  {', '.join(record.get('prefixes', []))}  {', '.join(record.get('domains', []))}")
+        names = [*record.get("domains", []), *(f"NAME.{namespace}" for namespace in record.get("search", []))]
+        click.echo(f"{record['name']}  {', '.join(record.get('prefixes', []))}  {', '.join(names)}")
     if not records:
         click.echo("No profile is trusted.", err=True)
     return 0

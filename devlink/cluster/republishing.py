@@ -26,6 +26,9 @@ class Given:
     namespaces: tuple[str, ...] = ()
     all_namespaces: bool = False
     """Of all, whatever was published."""
+    search: tuple[str, ...] = ()
+    no_search: bool = False
+    """None, whatever was published."""
     transport: Transport | None = None
     gateways: tuple[IPAddress, ...] = ()
 
@@ -43,6 +46,8 @@ def wishes_of(given: Given, published: BridgeProfile | None, *, name: str | None
     """
     if given.namespaces and given.all_namespaces:
         raise UsageError("--namespace and --all-namespaces exclude each other.", next_step="Leave one of them out.")
+    if given.search and given.no_search:
+        raise UsageError("--search and --no-search exclude each other.", next_step="Leave one of them out.")
     if published is not None and given.name not in (None, published.metadata.name):
         published = None  # another profile
     called = given.name or (published.metadata.name if published is not None else name)
@@ -60,6 +65,7 @@ def wishes_of(given: Given, published: BridgeProfile | None, *, name: str | None
         name=called,
         revision=revision,
         namespaces=given.namespaces or (dns.namespaces if dns and not given.all_namespaces else None),
+        search=given.search or (dns.search if dns and not given.no_search else None),
         transport=given.transport or (dns.servers[0].transport if dns else Transport.AUTO),
         gateways=gateways,
     )

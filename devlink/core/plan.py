@@ -269,7 +269,7 @@ def _missing(spec: Spec, mode: RoutingMode, routes: Iterable[Route]) -> Iterable
 
 def _zones(spec: Spec, dns: ClusterDns) -> tuple[Zone, ...]:
     servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
-    zones = [Zone(suffix=dns.domain, servers=servers, namespaces=dns.namespaces)]
+    zones = [Zone(suffix=dns.domain, servers=servers, namespaces=dns.namespaces, search=dns.search or ())]
     if dns.reverse:
         zones += [Zone(suffix=zone, servers=servers) for prefix in spec.prefixes for zone in reverse_zones(prefix)]
     return tuple(zones)

@@ -102,6 +102,7 @@ class ClusterDns:
         Rule(("domain",), checks.domain_can_be_split),
         Rule(("servers",), checks.servers_are_distinct),
         Rule(("namespaces",), checks.namespaces_are_distinct),
+        Rule(("search", "namespaces"), checks.search_is_possible),
     )
 
     domain: DomainName
@@ -112,6 +113,11 @@ class ClusterDns:
         default=None, metadata=_limited({**FEW, "items": LABEL}, "namespaces as in the cluster; left out: all")
     )
     """Only services of these are asked for; None for all."""
+    search: tuple[str, ...] | None = field(
+        default=None, metadata=_limited({**FEW, "items": LABEL}, "namespaces as in the cluster; left out: none")
+    )
+    """Namespaces whose services are also found as `NAME.NAMESPACE`, as in a pod. One that is a top-level domain too
+    hides that domain's names of two labels."""
     reverse: bool = True
     """Whether PTR questions for pods and services go to the cluster too."""
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from devlink.core.checks import Fault, show
 from devlink.core.names import IN_ADDR_ARPA, IP6_ARPA, DomainName
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, span
-from devlink.core.reserved import objection_to_address, objection_to_prefix
+from devlink.core.reserved import objection_to_address, objection_to_prefix, objection_to_search
 
 Prefixes = tuple[IPNetwork, ...] | None
 Place = tuple[str, IPNetwork]
@@ -170,6 +170,17 @@ def servers_are_distinct(servers: Sequence[Addressed]) -> Iterator[Fault]:
 def namespaces_are_distinct(namespaces: tuple[str, ...] | None) -> Iterator[Fault]:
     """No namespace twice."""
     yield from _twice("namespaces[{}]", namespaces or (), "leave one of them out")
+
+
+def search_is_possible(search: tuple[str, ...] | None, namespaces: tuple[str, ...] | None) -> Iterator[Fault]:
+    """No namespace twice, none that is not asked for, and no top-level domain that is full of others' names."""
+    yield from _twice("search[{}]", search or (), "leave one of them out")
+    for index, namespace in enumerate(search or ()):
+        if objection := objection_to_search(namespace):
+            yield Fault(f"search[{index}]", f"{namespace} {objection}", "take its services' whole names")
+        if namespaces is not None and namespace not in namespaces:
+            hint = "add it to namespaces, or leave it out here"
+            yield Fault(f"search[{index}]", f"{namespace} is not in namespaces, so nothing in it is asked for", hint)
 
 
 def ca_is_certificates(ca: str) -> Iterator[Fault]:

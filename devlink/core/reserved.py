@@ -24,6 +24,16 @@ RESERVED: tuple[tuple[IPNetwork, str], ...] = tuple(
 """From the IANA special-purpose registries (RFC 6890): what no pod, service, node or DNS server can have."""
 
 
+TOP_LEVEL = frozenset(("com", "net", "org", "edu", "gov", "mil", "int", "arpa", "local", "localhost", "onion"))
+"""Top-level domains of RFC 1591, and those with a meaning of their own (RFC 6761, RFC 6762, RFC 7686), that are full of
+names of two labels, or that other programs answer."""
+
+
+def objection_to_search(namespace: str) -> str:
+    """Why names of two labels cannot end in a namespace; empty where they can."""
+    return "is a top-level domain of its own: its names are others'" if namespace in TOP_LEVEL else ""
+
+
 def objection_to_prefix(prefix: IPNetwork) -> str:
     """Why a prefix can be nobody's pods or services; empty where it can."""
     if prefix.prefixlen < SHORTEST[prefix.version]:

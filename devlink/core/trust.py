@@ -9,7 +9,7 @@ from devlink.core.network import MAIN_TABLE, ObservedNetwork
 from devlink.core.plan import Zone
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, is_within
 from devlink.core.profile import BridgeProfile
-from devlink.core.reserved import objection_to_address, objection_to_prefix
+from devlink.core.reserved import objection_to_address, objection_to_prefix, objection_to_search
 
 PRIVATE: tuple[IPNetwork, ...] = tuple(
     ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -28,6 +28,8 @@ class Claim:
     prefixes: tuple[IPNetwork, ...] = ()
     domains: tuple[DomainName, ...] = ()
     """Forward domains only; reverse zones are claimed as prefixes are."""
+    search: tuple[str, ...] = ()
+    """Namespaces: the names of two labels that end in one are the cluster's."""
     next_hops: tuple[IPAddress, ...] = ()
     dns_servers: tuple[IPAddress, ...] = ()
     ca: str = ""
@@ -45,6 +47,8 @@ class TrustRecord:
     """The on-link prefixes that contained the next hops when trust was given, else their host prefixes."""
     dns_servers: tuple[IPNetwork, ...] = ()
     """Host prefixes of DNS servers outside `prefixes`."""
+    search: tuple[str, ...] = ()
+    """Namespaces in which names of two labels may end."""
     ca: str = ""
 
 
@@ -56,6 +60,7 @@ def claim_of_profile(profile: BridgeProfile) -> Claim:
         name=profile.metadata.name,
         prefixes=collapse(spec.prefixes),
         domains=(spec.dns.domain,) if spec.dns else (),
+        search=spec.dns.search or () if spec.dns else (),
         next_hops=tuple(dict.fromkeys(hops)),
         dns_servers=tuple(s.address for s in spec.dns.servers) if spec.dns else (),
         ca=spec.identity.ca_hash if spec.identity else "",
@@ -78,6 +83,7 @@ def claim_of_plan(
         name=name,
         prefixes=collapse([*destinations, *reverse]),
         domains=tuple(dict.fromkeys(forward)),
+        search=tuple(dict.fromkeys(namespace for zone in zones for namespace in zone.search)),
         next_hops=tuple(dict.fromkeys(next_hops)),
         dns_servers=tuple(dict.fromkeys(server.address for zone in zones for server in zone.servers)),
         ca=ca,
@@ -94,6 +100,7 @@ def record_of(claim: Claim, observed: ObservedNetwork) -> TrustRecord:
         name=claim.name,
         prefixes=collapse(claim.prefixes),
         domains=claim.domains,
+        search=claim.search,
         next_hops=collapse(hops),
         dns_servers=collapse(host_prefix(a) for a in claim.dns_servers if claimed.find_address(a) is None),
         ca=claim.ca,
@@ -131,6 +138,7 @@ def uncovered(record: TrustRecord, claim: Claim) -> tuple[str, ...]:
     for domain in claim.domains:
         if not any(domain.is_within(trusted) for trusted in record.domains):
             wants.append(f"domain {domain}")
+    wants += [f"names like NAME.{namespace}" for namespace in claim.search if namespace not in record.search]
     for hop in claim.next_hops:
         if next_hops.find_address(hop) is None:
             wants.append(f"next hop {hop}")
@@ -148,6 +156,7 @@ def forbidden(claim: Claim) -> tuple[str, ...]:
     for domain in claim.domains:
         if len(domain.labels) < 2:
             refused.append(f"domain {domain} (the root, or a whole top-level domain)")
+    refused += [f"names like NAME.{ns} ({ns} {why})" for ns in claim.search if (why := objection_to_search(ns))]
     addresses = claim.next_hops + claim.dns_servers
     refused += [f"address {a} ({why})" for a in addresses if (why := objection_to_address(a))]
     return tuple(refused)
@@ -158,6 +167,8 @@ def remarks(claim: Claim) -> tuple[str, ...]:
     notes = [f"{p} is not private address space" for p in claim.prefixes if not any(is_within(p, s) for s in PRIVATE)]
     notes += [f"{d} is not cluster.local: every name below it will go to the cluster" for d in claim.domains
               if str(d) != "cluster.local"]  # fmt: skip
+    notes += [f"NAME.{namespace} will go to the cluster, also where .{namespace} is a top-level domain of the Internet"
+              for namespace in claim.search]  # fmt: skip
     if not claim.ca:
         notes.append("the profile carries no cluster CA, so nothing tells this cluster from one that poses as it")
     return tuple(notes)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from devlink.core.checks import show
-from devlink.core.names import reverse_prefix
+from devlink.core.names import DomainName, reverse_prefix
 from devlink.core.network import MAIN_TABLE, METRIC, ObservedNetwork, Route
 from devlink.core.plan import Desired, conflicts, listed
 from devlink.core.prefixes import collapse, contains, is_within, overlap
@@ -64,6 +64,7 @@ def _beyond_group(claim: Claim) -> bool:
             for p in claim.prefixes
         )
         or any(str(domain) != "cluster.local" for domain in claim.domains)
+        or bool(claim.search)
         or not all(contains(PRIVATE, server) for server in claim.dns_servers)
     )
 
@@ -94,6 +95,13 @@ def check_form(desired: Desired) -> None:
     for zone in desired.zones:
         if not zone.servers or any(server.port != DNS_PORT for server in zone.servers):
             raise UsageError(f"Zone {zone.suffix}: it needs servers, on port {DNS_PORT}.")
+        if any(server.tls_name for server in zone.servers):
+            raise UsageError(f"Zone {zone.suffix}: a cluster's servers are not asked over TLS.")
+        if not all(re.fullmatch(LABEL["pattern"], namespace) for namespace in zone.search):
+            raise UsageError(f"Zone {zone.suffix}: a namespace in `search` is {LABEL['title']}.")
+    searched = [namespace for zone in desired.zones for namespace in zone.search]
+    if len(set(searched)) != len(searched) or len(searched) > MAX_ZONES:
+        raise UsageError(f"A plan searches a namespace once, and at most {MAX_ZONES} of them.")
 
 
 def check_next_hops(routes: Iterable[Route], observed: ObservedNetwork) -> None:
@@ -137,11 +145,14 @@ def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int
         their_suffixes = {zone.suffix for zone in other.zones}
         taken = [str(prefix) for prefix in theirs & destinations]
         taken += [str(reverse_prefix(suffix) or suffix) for suffix in their_suffixes & suffixes]
+        taken += [f"NAME.{namespace}" for namespace in _searched(other) & _searched(desired)]
         if other_uid != uid:
             # a few prefixes each, once neighbours are put together
             wide, their_wide = collapse(destinations), collapse(theirs)
             taken += [str(b) for a in wide for b in their_wide if overlap(a, b)]
             taken += [str(b) for a in suffixes for b in their_suffixes if a.is_within(b) or b.is_within(a)]
+            taken += [str(suffix) for suffix in their_suffixes if _is_searched(suffix, _searched(desired))]
+            taken += [str(suffix) for suffix in suffixes if _is_searched(suffix, _searched(other))]
         if taken:
             raise ConflictError(
                 f"Session {other.session} of user {user_name(other_uid)} has {listed(sorted(set(taken)))} already.",
@@ -150,3 +161,13 @@ def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int
                 if other_uid == uid
                 else "Ask that user to take it down.",
             )
+
+
+def _searched(desired: Desired) -> set[str]:
+    """The namespaces that names of two labels may end in."""
+    return {namespace for zone in desired.zones for namespace in zone.search}
+
+
+def _is_searched(suffix: DomainName, namespaces: set[str]) -> bool:
+    """Whether a zone's own name is such a name of two labels."""
+    return len(suffix.labels) == 2 and suffix.labels[1].decode() in namespaces

@@ -116,19 +116,32 @@ def test_a_refused_read_costs_its_fact_and_the_report_names_the_right(cluster: C
 
 
 def test_what_people_wish_for_is_asked_for_once(cluster: Cluster, run: Run) -> None:
-    options = ["--namespace", "qa", "--namespace", "default", "--transport", "tcp", "--gateway", "172.16.0.9"]
+    options = [
+        "--namespace",
+        "qa",
+        "--namespace",
+        "default",
+        "--search",
+        "qa",
+        "--transport",
+        "tcp",
+        "--gateway",
+        "172.16.0.9",
+    ]
     assert run("publish", "--name", "office", *options)[0] == 0
     first = cluster.published
     assert first is not None
     assert first.spec.dns is not None
     assert first.metadata.name == "office"
     assert (first.spec.dns.namespaces, first.spec.dns.servers[0].transport) == (("qa", "default"), Transport.TCP)
+    assert first.spec.dns.search == ("qa",)
     assert [str(each.address) for each in first.spec.gateways or ()] == ["172.16.0.9"]
     again = decode_profile(run("discover")[1])
     assert (again.metadata.name, again.spec) == (first.metadata.name, first.spec)
-    other = decode_profile(run("discover", "--all-namespaces", "--transport", "auto", "--gateway", "172.16.0.13")[1])
+    told = ("--all-namespaces", "--no-search", "--transport", "auto", "--gateway", "172.16.0.13")
+    other = decode_profile(run("discover", *told)[1])
     assert other.spec.dns is not None
-    assert other.spec.dns.namespaces is None
+    assert (other.spec.dns.namespaces, other.spec.dns.search) == (None, None)
     assert other.spec.dns.servers[0].transport is Transport.AUTO
     fresh = decode_profile(run("discover", "--name", "another")[1])
     assert fresh.spec.dns is not None
@@ -141,6 +154,8 @@ def test_what_people_wish_for_is_asked_for_once(cluster: Cluster, run: Run) -> N
         (["discover", "--name", "No Label"], "a DNS label"),
         (["discover", "--gateway", "somewhere"], "--gateway"),
         (["discover", "--namespace", "a", "--all-namespaces"], "exclude each other"),
+        (["discover", "--search", "a", "--no-search"], "exclude each other"),
+        (["discover", "--search", "com"], "is a top-level domain"),
         (["discover", "--from", "x.json", "--context", "qa"], "what to read"),
         (["discover", "--from", "not-there.json"], "cannot be read"),
         (["publish", "not-there"], "no profile not-there"),
@@ -419,6 +434,9 @@ def test_show_provenance_has_each_fact_with_its_source(cluster: Cluster, run: Ru
     assert lines[1].split() == ["pods", "10.20.0.0/16,", "fd00:20::/48", QA.provenance["pods"]]
     assert lines[-1].split()[0] == "dns.namespaces"
     assert lines[-1].endswith(" -")
+    file.write_text(SAMPLE.replace("    reverse: true", "    search: [qa]"))
+    assert run("show", str(file), "--provenance")[1].splitlines()[-1].split() == ["dns.search", "qa", "-"]
+    file.write_text(SAMPLE)
     facts = json.loads(run("show", str(file), "--provenance", "-o", "json")[1])
     assert facts["pods"] == {"value": "10.20.0.0/16, fd00:20::/48", "source": QA.provenance["pods"]}
 

@@ -177,6 +177,18 @@ def test_a_cache_that_cannot_be_written_is_told(
     assert "cannot be laid down" in err
 
 
+def test_names_of_two_labels_are_shown_before_they_are_trusted_and_in_the_list(
+    devlink: Command, profile: Path, helper: Path
+) -> None:
+    profile.write_text(SAMPLE.replace("    reverse: true", "    search: [default, qa]"))
+    _, _, err = devlink("trust", str(profile), uid=1000)
+    assert "and names    NAME.default, NAME.qa" in err
+    assert "! NAME.qa will go to the cluster" in err
+    record = {"name": "qa", "domains": ["cluster.local"], "search": ["qa"]}
+    with FakePeer(helper, {"ListTrust": [varlink.reply({"records": [record]})]}):
+        assert devlink("trust", "list")[1] == "qa    cluster.local, NAME.qa\n"
+
+
 def test_the_list_is_data(devlink: Command, helper: Path) -> None:
     record = {"name": "qa", "prefixes": ["10.20.0.0/16"], "domains": ["cluster.local"]}
     with FakePeer(helper, {"ListTrust": [varlink.reply({"records": [record, {"name": "bare"}]})]}):

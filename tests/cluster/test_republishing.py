@@ -5,6 +5,7 @@ import dataclasses
 import ipaddress
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,18 @@ def test_what_is_given_goes_before_what_was_published_and_that_before_the_defaul
     assert wished(published, all_namespaces=True).namespaces is None
     assert wished() == Wishes(name="office", revision="now")
     assert wished(published, name=None) == kept, "what is published has a name"
+
+
+def test_where_names_of_two_labels_are_searched_is_kept_until_told_otherwise() -> None:
+    assert QA.spec.dns is not None
+    published = replace(QA, spec=replace(QA.spec, dns=replace(QA.spec.dns, search=("qa",))))
+    assert wished(QA).search is None
+    assert wished(published).search == ("qa",)
+    assert wished(published, search=("default",)).search == ("default",)
+    assert wished(published, no_search=True).search is None
+    with pytest.raises(UsageError, match="exclude each other") as caught:
+        wished(search=("a",), no_search=True)
+    assert caught.value.next_step
 
 
 def test_gateways_that_nobody_gave_are_found_anew() -> None:

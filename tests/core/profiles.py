@@ -22,6 +22,7 @@ from devlink.core.profile import (
     Spec,
     Transport,
 )
+from devlink.core.reserved import objection_to_search
 
 SAMPLE = """\
 apiVersion: devlink/v1alpha1
@@ -79,6 +80,9 @@ def profiles(draw: Any) -> BridgeProfile:
         if own:  # each node's host number is its block's number
             blocks = [list(pod.subnets(prefixlen_diff=4))[int(address) & 15] for pod in own]
             nodes.append(Node(address=address, pods=tuple(blocks)))
+    namespaces = draw(st.none() | st.lists(labels, min_size=1, unique=True).map(tuple))
+    some = labels if namespaces is None else st.sampled_from(namespaces)
+    searched = st.lists(some.filter(lambda label: not objection_to_search(label)), unique=True)
     dns = draw(
         st.none()
         | st.builds(
@@ -87,7 +91,8 @@ def profiles(draw: Any) -> BridgeProfile:
             servers=addresses.map(
                 lambda chosen: tuple(DnsServer(address=a, transport=draw(st.sampled_from(Transport))) for a in chosen)
             ),
-            namespaces=st.none() | st.lists(labels, min_size=1, unique=True).map(tuple),
+            namespaces=st.just(namespaces),
+            search=searched.map(lambda chosen: tuple(chosen) or None),
             reverse=st.booleans(),
         )
     )

@@ -152,6 +152,8 @@ def test_the_planned_zones_are_the_domain_and_the_reverse_of_what_is_claimed(
         return
     assert zones[0].suffix == dns.domain
     assert zones[0].namespaces == dns.namespaces
+    assert zones[0].search == (dns.search or ())
+    assert not any(zone.search for zone in zones[1:])
     reverse = [reverse_prefix(zone.suffix) for zone in zones[1:]]
     assert collapse(p for p in reverse if p is not None) == (collapse(profile.spec.prefixes) if dns.reverse else ())
     for zone in zones:

@@ -28,6 +28,7 @@ def faults(*changes: tuple[str, str]) -> list[str]:
     return []
 
 
+QA = "namespaces: [default, qa]"
 PODS = 'pods: [10.20.0.0/16, "fd00:20::/48"]'
 SERVICES = 'services: [10.254.0.0/16, "fd00:254::/112"]'
 
@@ -115,6 +116,12 @@ def test_the_sample_is_valid() -> None:
         ("[default, qa]", "[default, default]", "spec.dns.namespaces[1]", "stands also as namespaces[0]", "out"),
         ("[default, qa]", "[default, Qa]", "spec.dns.namespaces[1]", "is not a DNS label", "as in the cluster"),
         ("[default, qa]", '["default.svc"]', "spec.dns.namespaces[0]", "is not a DNS label", "as in the cluster"),
+        (QA, f"{QA}\n    search: []", "spec.dns.search", "an empty list", "left out: none"),
+        (QA, f"{QA}\n    search: [Qa]", "spec.dns.search[0]", "is not a DNS label", "as in the cluster"),
+        (QA, f"{QA}\n    search: [qa.svc]", "spec.dns.search[0]", "is not a DNS label", "as in the cluster"),
+        (QA, f"{QA}\n    search: [qa, qa]", "spec.dns.search[1]", "stands also as search[0]", "out"),
+        (QA, f"{QA}\n    search: [qa, dev]", "spec.dns.search[1]", "dev is not in namespaces", "add it"),
+        (QA, "search: [qa, com]", "spec.dns.search[1]", "com is a top-level domain", "whole names"),
         ("  mtu: 1480", "  MTU: 1480", "spec.MTU", "unknown key", "did you mean mtu?"),
         ("gateways:\n", "gateway:\n", "spec.gateway", "unknown key", "did you mean gateways?"),
         ("{pods: ", '{"a b": ', "provenance", "'a b' is not a path in spec", "such as pods"),

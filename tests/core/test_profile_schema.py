@@ -92,6 +92,8 @@ def test_every_sample_fits_the_schema_as_it_is_written(path: Path) -> None:
         ("[default, qa]", "[7]", ".spec.dns.namespaces[0]: type"),
         ("[default, qa]", "[Qa]", ".spec.dns.namespaces[0]: pattern"),
         ("[default, qa]", "null", ".spec.dns.namespaces: type"),
+        ("namespaces: [default, qa]", "search: []", ".spec.dns.search: minItems"),
+        ("namespaces: [default, qa]", "search: [Qa]", ".spec.dns.search[0]: pattern"),
         ("10.20.0.0/16", "10.20.0.0", ".spec.pods[0]: pattern"),
         ("172.16.0.13, role", "172.16.0.13/32, role", ".spec.gateways[0].address: pattern"),
         ("cluster.local", "local", ".spec.dns.domain: pattern"),

@@ -143,6 +143,7 @@ def test_dns_servers_outside_the_prefixes_are_remembered_one_by_one() -> None:
         ({"domains": (name("evilcluster.local"),)}, "domain evilcluster.local"),
         ({"next_hops": (ip_address("172.16.1.13"),)}, "next hop 172.16.1.13"),
         ({"dns_servers": (ip_address("10.255.0.2"),)}, "DNS server 10.255.0.2"),
+        ({"search": ("dev",)}, "names like NAME.dev"),
         ({"ca": "0" * 64}, "another cluster CA"),
     ],
 )
@@ -165,6 +166,19 @@ def test_new_nodes_blocks_and_servers_inside_the_record_need_nothing(smaller: di
     assert uncovered(RECORD, replace(CLAIM, **smaller)) == ()  # type: ignore[arg-type]  # see above
 
 
+def test_names_of_two_labels_are_trusted_namespace_by_namespace_and_remarked() -> None:
+    record = replace(RECORD, search=("default", "qa"))
+    assert uncovered(record, replace(CLAIM, search=("qa",))) == ()
+    assert uncovered(record, replace(CLAIM, search=("qa", "dev"))) == ("names like NAME.dev",)
+    assert any(note.startswith("NAME.dev will go to the cluster") for note in remarks(replace(CLAIM, search=("dev",))))
+
+
+@pytest.mark.parametrize("namespace", ["com", "local", "arpa"])
+def test_no_record_can_allow_the_names_of_a_top_level_domain_that_others_live_in(namespace: str) -> None:
+    (refused,) = forbidden(Claim(name="qa", search=("default", namespace)))
+    assert refused.startswith(f"names like NAME.{namespace} (")
+
+
 def test_dropping_the_ca_that_was_trusted_is_a_larger_claim_too() -> None:
     record = replace(RECORD, ca="1" * 64)
     assert uncovered(record, replace(CLAIM, ca="")) == ("another cluster CA",)
@@ -172,7 +186,7 @@ def test_dropping_the_ca_that_was_trusted_is_a_larger_claim_too() -> None:
 
 def test_no_field_of_a_claim_goes_unchecked() -> None:
     nothing = TrustRecord(name="nobody")
-    claim = replace(CLAIM, ca="1" * 64, dns_servers=(ip_address("192.0.2.53"),))
+    claim = replace(CLAIM, ca="1" * 64, dns_servers=(ip_address("192.0.2.53"),), search=("default",))
     words = " ".join(uncovered(nothing, claim))
     shown = {
         "name": "the name qa",
@@ -180,6 +194,7 @@ def test_no_field_of_a_claim_goes_unchecked() -> None:
         "domains": "domain cluster.local",
         "next_hops": "next hop 172.16.0.13",
         "dns_servers": "DNS server 192.0.2.53",
+        "search": "names like NAME.default",
         "ca": "another cluster CA",
     }
     assert set(shown) == {field.name for field in fields(Claim)}

@@ -17,6 +17,7 @@ GATEWAY = ip_address("172.16.0.13")
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
 SERVER = Upstream(address=ip_address("10.20.0.2"))
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(SERVER,))
+DOMAIN = DomainName.parse("prod.example")
 PLAN = Desired(session="qa", routes=(ROUTE,), zones=(ZONE,))
 RECORD = TrustRecord(
     name="qa",
@@ -56,6 +57,11 @@ def test_a_plan_as_our_agents_make_it_passes() -> None:
         route(mtu=-1),
         zone(servers=()),
         zone(servers=(replace(SERVER, port=5353),)),
+        zone(servers=(replace(SERVER, tls_name="dns.example"),)),
+        zone(search=("default.svc",)),
+        zone(search=("",)),
+        zone(search=("default", "default")),
+        replace(PLAN, zones=(zone(search=("qa",)).zones[0], replace(ZONE, suffix=DOMAIN, search=("qa",)))),
         replace(PLAN, routes=(ROUTE, replace(ROUTE, oif="eth1"))),
         replace(PLAN, zones=(ZONE, ZONE)),
         replace(PLAN, routes=(ROUTE,) * (admission.MAX_ROUTES + 1)),
@@ -96,6 +102,7 @@ def test_what_the_record_covers_passes() -> None:
         route(next_hop=ip_address("172.16.1.13")),
         zone(suffix=DomainName.parse("corp.example")),
         zone(servers=(SERVER, Upstream(address=ip_address("172.16.0.53")))),
+        zone(search=("default",)),
         replace(PLAN, ca="1" * 64),
     ],
 )
@@ -117,6 +124,7 @@ def test_more_than_the_record_is_refused_with_what_it_is_whatever_the_policy(
         zone(suffix=DomainName.parse("com")),
         zone(suffix=DomainName.parse("in-addr.arpa")),
         zone(servers=(Upstream(address=ip_address("127.0.0.53")),)),
+        zone(search=("com",)),
     ],
 )
 def test_what_none_may_have_is_refused_with_a_record_for_everything(plan: Desired, policy: TrustPolicy) -> None:
@@ -147,6 +155,7 @@ def test_without_a_record_only_the_policy_can_let_it_pass() -> None:
         (route(destination=ip_network("2001:db8::/64"), next_hop=ip_address("fd16::13")), False),
         (zone(suffix=DomainName.parse("CLUSTER.local")), True),
         (zone(suffix=DomainName.parse("other.local")), False),
+        (zone(search=("default",)), False),
         (zone(suffix=DomainName.parse("20.10.in-addr.arpa")), True),
         (zone(suffix=DomainName.parse("8.8.in-addr.arpa")), False),
         (zone(servers=(Upstream(address=ip_address("192.168.0.53")),)), True),
@@ -223,6 +232,57 @@ def test_what_another_session_has_is_a_conflict_that_names_its_user(other: Desir
     with pytest.raises(ConflictError) as error:
         admission.check_others(mine, 4711, [(other, 4711)])
     assert "--replace" in error.value.next_step, "of one's own, one may replace it"
+
+
+def named(*suffixes: str, session: str = "other", search: tuple[str, ...] = ()) -> Desired:
+    """A session that wants names and no routes."""
+    zones = tuple(
+        replace(ZONE, suffix=DomainName.parse(suffix), search=search if not index else ())
+        for index, suffix in enumerate(suffixes)
+    )
+    return Desired(session=session, zones=zones)
+
+
+@pytest.mark.parametrize("uid", [1000, 4711])
+@pytest.mark.parametrize(
+    ("mine", "theirs", "taken"),
+    [
+        (named("cluster.local"), named("CLUSTER.local"), "cluster.local"),
+        (named("a.example", "20.10.in-addr.arpa"), named("b.example", "20.10.in-addr.arpa"), "10.20.0.0/16"),
+        (named("a.example", search=("qa", "dev")), named("b.example", search=("dev",)), "NAME.dev"),
+    ],
+)
+def test_the_same_names_twice_are_a_conflict_that_names_both_sessions_whoever_has_them(
+    mine: Desired, theirs: Desired, taken: str, uid: int
+) -> None:
+    with pytest.raises(ConflictError) as error:
+        admission.check_others(replace(mine, session="mine"), 1000, [(theirs, uid)])
+    assert taken in error.value.what
+    assert "Session other " in error.value.what
+    assert "Session mine " in error.value.why
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "taken"),
+    [
+        (named("qa.cluster.local"), named("cluster.local"), "cluster.local"),
+        (named("cluster.local"), named("qa.cluster.local"), "qa.cluster.local"),
+        (named("a.example", "5.20.10.in-addr.arpa"), named("b.example", "20.10.in-addr.arpa"), "20.10.in-addr.arpa"),
+        (named("a.example", "20.10.in-addr.arpa"), named("b.example", "5.20.10.in-addr.arpa"), "5.20.10.in-addr.arpa"),
+        (named("a.example", search=("dev",)), named("web.dev"), "web.dev"),
+        (named("web.dev"), named("b.example", search=("dev",)), "web.dev"),
+    ],
+)
+def test_names_that_overlap_are_a_conflict_between_users_and_none_between_ones_own_sessions(
+    mine: Desired, theirs: Desired, taken: str
+) -> None:
+    mine = replace(mine, session="mine")
+    with pytest.raises(ConflictError) as error:
+        admission.check_others(mine, 1000, [(theirs, 4711)])
+    assert taken in error.value.what
+    assert "Session other of user 4711" in error.value.what
+    assert "Session mine " in error.value.why
+    admission.check_others(mine, 4711, [(theirs, 4711)])
 
 
 def test_sessions_beside_each_other_are_no_conflict() -> None:

@@ -100,6 +100,8 @@ def _document(facts: Mapping[str, Fact[Any]], wishes: Wishes) -> dict[str, Any]:
         spec["dns"] = {"domain": trees["dns.domain"], "servers": servers}
         if wishes.namespaces is not None:
             spec["dns"]["namespaces"] = list(wishes.namespaces)
+        if wishes.search is not None:
+            spec["dns"]["search"] = list(wishes.search)
     if "identity.ca" in trees:
         spec["identity"] = {"ca": trees["identity.ca"]}
     return {

@@ -33,6 +33,8 @@ class Wishes:
     """Which edition it shall be: a time, RFC 3339."""
     namespaces: tuple[str, ...] | None = None
     """Only services of these are asked for; None for all."""
+    search: tuple[str, ...] | None = None
+    """Namespaces whose services are also found as `NAME.NAMESPACE`; None for none."""
     transport: Transport = Transport.AUTO
     """How the cluster's DNS is asked: `tcp` where a firewall stops UDP."""
     gateways: tuple[IPAddress, ...] = ()
@@ -42,7 +44,12 @@ class Wishes:
         try:
             Metadata(name=self.name, revision=self.revision)
             servers = (DnsServer(address=parse_address("192.0.2.1")),)
-            ClusterDns(domain=DomainName.parse("cluster.local"), servers=servers, namespaces=self.namespaces)
+            ClusterDns(
+                domain=DomainName.parse("cluster.local"),
+                servers=servers,
+                namespaces=self.namespaces,
+                search=self.search,
+            )
             for address in self.gateways:
                 Gateway(address=address)
         except DecodeError as error:

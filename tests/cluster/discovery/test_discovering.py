@@ -58,16 +58,26 @@ def test_a_private_key_in_the_ca_costs_the_identity_and_is_never_shown() -> None
 
 
 def test_wishes_go_into_the_profile() -> None:
-    made = profile(A, revision="2026-01-01T00:00:00Z", namespaces=("qa", "default"), transport=Transport.TCP)
+    made = profile(
+        A, revision="2026-01-01T00:00:00Z", namespaces=("qa", "default"), search=("qa",), transport=Transport.TCP
+    )
     assert made.metadata.revision == "2026-01-01T00:00:00Z"
     assert made.spec.dns is not None
-    assert made.spec.dns.namespaces == ("qa", "default")
+    assert (made.spec.dns.namespaces, made.spec.dns.search) == (("qa", "default"), ("qa",))
     assert {server.transport for server in made.spec.dns.servers} == {Transport.TCP}
 
 
 @pytest.mark.parametrize(
     "wishes",
-    [{"name": "Not A Label"}, {"name": "qa", "namespaces": ("Q",)}, {"name": "qa", "namespaces": ()}, {"name": ""}],
+    [
+        {"name": "Not A Label"},
+        {"name": ""},
+        {"name": "qa", "namespaces": ("Q",)},
+        {"name": "qa", "namespaces": ()},
+        {"name": "qa", "search": ()},
+        {"name": "qa", "search": ("com",)},
+        {"name": "qa", "search": ("dev",), "namespaces": ("default",)},
+    ],
 )
 def test_wishes_that_no_profile_can_have_are_the_users_error(wishes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
