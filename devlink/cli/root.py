@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("devlink.cli.session:down", "Take a profile down: everything as it was before."),
     "status": ("devlink.cli.session:status", "Show what is up, how, and what is wrong."),
     "profile": ("devlink.cli.profile:profile", "Profiles: look at them, get them from a cluster, publish."),
+    "dns": ("devlink.cli.dns:dns", "Names: ask and see why, watch, forget, count."),
     "login": ("devlink.cli.login:login", "Sign in to a cluster without a kubeconfig."),
     "logout": ("devlink.cli.login:logout", "Forget a login and its token."),
     "trust": ("devlink.cli.trust:trust", "Let a profile change this machine's network."),

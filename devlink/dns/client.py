@@ -1,8 +1,11 @@
 """A small blocking DNS client for diagnosis: one question, one server, and what exactly came back."""
 
+import json
 import os
+import re
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -12,6 +15,9 @@ from devlink.core.prefixes import IPAddress
 from devlink.dns import wire
 
 EDNS_PAYLOAD = wire.OUR_UDP_PAYLOAD
+TRACE_OPTION = 65231
+"""Of RFC 6891's local range: a question with it asks our forwarder how the answer came about; the answer's says so."""
+_TRACE = {"zone": str, "source": str, "server": str | None, "transport": str | None, "ms": int | float, "reason": str}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +30,20 @@ class Answer:
     """Of the A and AAAA records in the answer section, whatever name they have (a CNAME may lead there)."""
     records: tuple[str, ...] = ()
     """The answer section as text, one record each, in the form of a zone file."""
+    is_nodata: bool = False
+    """The name is there, and has no record of the type (RFC 2308 section 2.2)."""
     authoritative: bool = False
     truncated: bool = False
     """The server says that there is more over TCP."""
-    extended_error: tuple[int, str] | None = None
-    """Info code and text of RFC 8914."""
+    extended_errors: tuple[tuple[int, str], ...] = ()
+    """Info codes and texts of RFC 8914."""
+    trace: Mapping[str, Any] | None = None
+    """What our forwarder says of it, if it was asked: `zone`, `source`, `server`, `transport`, `ms` and `reason`."""
+
+    @property
+    def extended_error(self) -> tuple[int, str] | None:
+        """The first of them."""
+        return self.extended_errors[0] if self.extended_errors else None
 
 
 def ask(
@@ -38,24 +53,34 @@ def ask(
     *,
     port: int = 53,
     transport: Literal["udp", "tcp"] = "udp",
+    trace: bool = False,
     timeout: float,
 ) -> Answer:
-    """Ask once, with OPT; `timeout` in seconds is for the whole of it.
+    """Ask once, with OPT; `timeout` in seconds is for the whole of it. `trace`: have our forwarder tell how it went.
 
     A failure that the server reports is an Answer. Raises TimeoutError when it stays silent, OSError when it cannot be
     reached or breaks off, and ValueError for a type that does not exist.
     """
     import dnslib  # 20 ms that only a diagnosis shall pay
 
-    number = dnslib.QTYPE.reverse.get(qtype)
-    if not isinstance(number, int):
-        raise ValueError(f"{qtype!r} is no DNS record type")
+    number = _type_number(dnslib, qtype)
     question = name.wire + number.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
-    opt = b"\0" + wire.OPT.to_bytes(2, "big") + EDNS_PAYLOAD.to_bytes(2, "big") + bytes(6)
+    option = TRACE_OPTION.to_bytes(2, "big") + bytes(2) if trace else b""
+    opt = b"\0" + wire.OPT.to_bytes(2, "big") + EDNS_PAYLOAD.to_bytes(2, "big") + bytes(4)
+    opt += len(option).to_bytes(2, "big") + option
     packet = os.urandom(2) + bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 1)) + question + opt
     end = wire.HEADER + len(question)
     exchange = _over_tcp if transport == "tcp" else _over_udp
-    return _read(dnslib, exchange((str(server), port), packet, end, time.monotonic() + timeout))
+    return _read(dnslib, exchange((str(server), port), packet, end, time.monotonic() + timeout), number)
+
+
+def _type_number(dnslib: Any, qtype: str) -> int:
+    number = dnslib.QTYPE.reverse.get(qtype)
+    if number is None and (generic := re.fullmatch("TYPE([0-9]{1,5})", qtype)):  # RFC 3597 section 5
+        number = int(generic[1])
+    if not isinstance(number, int) or not 0 < number < 1 << 16:
+        raise ValueError(f"{qtype!r} is no DNS record type")
+    return number
 
 
 def _left(deadline: float) -> float:
@@ -97,7 +122,7 @@ def _over_tcp(server: tuple[str, int], packet: bytes, end: int, deadline: float)
                     return reply
 
 
-def _read(dnslib: Any, reply: bytes) -> Answer:
+def _read(dnslib: Any, reply: bytes, qtype: int) -> Answer:
     try:
         message = dnslib.DNSRecord.parse(reply)
     except Exception as error:  # dnslib lets whatever its parsers trip over out, struct.error and UnicodeError too
@@ -105,13 +130,24 @@ def _read(dnslib: Any, reply: bytes) -> Answer:
     addresses = [ip_address(str(rr.rdata)) for rr in message.rr if rr.rtype in (wire.A, wire.AAAA)]
     options = [option for rr in message.ar if rr.rtype == wire.OPT for option in rr.rdata]
     errors = [bytes(option.data) for option in options if option.code == wire.EDE_OPTION and len(option.data) >= 2]
+    traces = [bytes(option.data) for option in options if option.code == TRACE_OPTION]
     return Answer(
         rcode=str(dnslib.RCODE.get(message.header.rcode)),
         addresses=tuple(addresses),
         records=tuple(str(rr) for rr in message.rr),
+        is_nodata=message.header.rcode == 0 and not any(qtype in (rr.rtype, wire.ANY) for rr in message.rr),
         authoritative=bool(message.header.aa),
         truncated=bool(message.header.tc),
-        extended_error=(int.from_bytes(errors[0][:2], "big"), errors[0][2:].decode(errors="replace"))
-        if errors
-        else None,
+        extended_errors=tuple((int.from_bytes(e[:2], "big"), e[2:].decode(errors="replace")) for e in errors),
+        trace=_read_trace(traces[0]) if traces else None,
     )
+
+
+def _read_trace(data: bytes) -> Mapping[str, Any] | None:
+    try:
+        trace = json.loads(data)
+    except ValueError:
+        return None
+    if isinstance(trace, dict) and all(isinstance(trace.get(key), kind) for key, kind in _TRACE.items()):
+        return trace
+    return None

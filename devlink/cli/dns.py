@@ -1,0 +1,261 @@
+"""`devlink dns`: how a name is answered and by whom, what is asked at this moment, and how well it goes."""
+
+import ipaddress
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from devlink.cli.output import emit, output_option
+from devlink.errors import UsageError, VerificationError
+from devlink.helper.client import connect
+
+if TYPE_CHECKING:  # a DNS library takes longer to import than most commands may take to start
+    from devlink.core.names import DomainName
+    from devlink.dns.client import Answer
+
+PORT = 53
+ANSWER_LIMIT = 6.0
+"""Seconds. The forwarder itself gives up after less."""
+ORDINARY = "."
+"""How the forwarder calls all names that are in no zone."""
+RULES = {ORDINARY: "ordinary names"}
+SOURCES = {
+    "upstream": "asked just now",
+    "cache": "kept from before",
+    "stale": "kept from before, and too old: no server answers",
+    "local": "the forwarder itself",
+    "failed": "nobody",
+}
+"""What the forwarder's word for an answer's source means."""
+EXIT_NO_ANSWER = VerificationError.exit_code
+
+
+@click.group()
+def dns() -> None:
+    """Names: ask and see why, watch what is asked, forget what is kept, count."""
+
+
+@dns.command()
+@click.argument("name", metavar="NAME|IP")
+@click.argument("qtype", metavar="[TYPE]", required=False)
+@click.option("--tcp", is_flag=True, help="Ask over TCP. Without it TCP is used where the answer is too long for UDP.")
+@output_option("json", "yaml")
+def query(name: str, qtype: str | None, tcp: bool, output: str) -> int:
+    """Ask devlink's forwarder for NAME, and show how it came to its answer: rule, server, time.
+
+    NAME is a whole name, no search list is applied; of an IP the name is asked for (PTR). TYPE is A where it is left
+    out; others are AAAA, SRV, TXT, HTTPS, TYPE65280 and the like. Exit code: 0 there is an answer, also that there is
+    no such name or record; 3 nothing is up; 4 the answer is a failure, or there is none.
+    """
+    from devlink.dns.client import ask
+
+    wanted, kind = _question(name, qtype)
+    with connect() as client:
+        address = client.call("io.devlink.Helper.GetDnsStats")["nameserver"]
+    server = ipaddress.ip_address(address)
+    began = time.monotonic()
+    try:
+        answer = ask(server, wanted, kind, port=PORT, transport="tcp" if tcp else "udp", trace=True,
+                     timeout=ANSWER_LIMIT)  # fmt: skip
+        if answer.truncated and not tcp:
+            answer = ask(server, wanted, kind, port=PORT, transport="tcp", trace=True, timeout=ANSWER_LIMIT)
+    except ValueError as error:
+        raise UsageError(f"{error}.", next_step="Such as A, AAAA, SRV, TXT, PTR, or TYPE and its number.") from None
+    except OSError as error:
+        raise VerificationError(
+            f"The forwarder at {address} gave no answer for {wanted} {kind}.",
+            why="It is silent." if isinstance(error, TimeoutError) else f"{error.strerror or error}.",
+            next_step="See what the helper says of it: devlink helper status",
+        ) from error
+    took = (time.monotonic() - began) * 1000
+    if output != "text":
+        emit(_tree(wanted, kind, address, took, answer), output)
+    else:
+        _show(wanted, kind, took, answer)
+    if answer.rcode not in ("NOERROR", "NXDOMAIN"):
+        raise VerificationError(
+            f"The answer for {wanted} {kind} is {answer.rcode}.",
+            why=" ".join(f"{text} (extended error {code})." for code, text in answer.extended_errors),
+            next_step=_advice(answer),
+        )
+    return 0
+
+
+def _question(name: str, qtype: str | None) -> "tuple[DomainName, str]":
+    """The name and the type to ask for. Raises UsageError."""
+    from devlink.core.names import DomainName
+
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    else:
+        if qtype is not None and qtype.upper() != "PTR":
+            raise UsageError(
+                f"{name} is an address, and has no {qtype.upper()} record.",
+                next_step=f"Ask for its name: devlink dns query {name}",
+            )
+        return DomainName.parse(address.reverse_pointer), "PTR"
+    try:
+        return DomainName.parse(name), (qtype or "A").upper()
+    except ValueError as error:
+        raise UsageError(
+            f"That is no name to ask for: {error}.", next_step="Such as web.default.svc.cluster.local"
+        ) from None
+
+
+def _tree(name: "DomainName", qtype: str, nameserver: str, took: float, answer: "Answer") -> dict[str, Any]:
+    return {
+        "name": str(name),
+        "type": qtype,
+        "nameserver": nameserver,
+        "status": "NODATA" if answer.is_nodata else answer.rcode,
+        "ms": round(took, 3),
+        "trace": answer.trace,
+        "extended_errors": [{"code": code, "text": text} for code, text in answer.extended_errors],
+        "answers": list(answer.records),
+    }
+
+
+def _show(name: "DomainName", qtype: str, took: float, answer: "Answer") -> None:
+    from devlink.cli.facts import table
+
+    status = "NODATA" if answer.is_nodata else answer.rcode
+    said = {"NODATA": f"the name is there, and has no {qtype} record", "NXDOMAIN": "there is no such name"}
+    click.echo(f"{name} {qtype}  {status}" + (f": {said[status]}" if status in said else ""))
+    rows = []
+    trace = answer.trace
+    inside = f", {trace['ms']:.1f} of them in the forwarder" if trace is not None else ""
+    if trace is not None:
+        rows.append(("rule", RULES.get(trace["zone"], f"zone {trace['zone']}")))
+        rows.append(("source", SOURCES.get(trace["source"], trace["source"])))
+        if trace["server"]:
+            transport = f" over {trace['transport'].upper()}" if trace["transport"] else ""
+            rows.append(("server", f"{trace['server']}{transport}"))
+        if trace["reason"]:
+            rows.append(("reason", trace["reason"]))
+    rows.append(("time", f"{took:.1f} ms{inside}"))
+    rows += [("error", f"{code} {text}".rstrip()) for code, text in answer.extended_errors]
+    click.echo(table([(key, _printable(value)) for key, value in rows], "  "))
+    for record in answer.records:
+        click.echo(_printable(record))
+    if trace is None:
+        click.echo("Who answered did not say how: it is no forwarder of this version of devlink.", err=True)
+
+
+def _advice(answer: "Answer") -> str:
+    if answer.rcode == "SERVFAIL":
+        return "See which server is silent: devlink dns stats"
+    if answer.trace is not None and answer.trace["source"] == "local":
+        return "The profile says which names are asked for: devlink profile show"
+    return "It is the server's own word: ask whoever runs it."
+
+
+@dns.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, which it does anyway: no past is kept.")
+@output_option("json")
+def log(follow: bool, output: str) -> int:
+    """Show which names are asked from now on, until Ctrl-C.
+
+    You see the names in the zones of your own sessions, and more where policy.toml allows it (query_log); root sees
+    all. Nothing is noted anywhere, and nothing at all while nobody looks. With -o json each line is one object.
+    """
+    with connect() as client:
+        client.bound(None)
+        try:
+            for number, reply in enumerate(client.stream("io.devlink.Helper.FollowDnsLog")):
+                if number == 0:
+                    click.echo("Showing what is asked from now on; Ctrl-C ends it.", err=True)
+                if reply["lost"]:
+                    click.echo(f"{reply['lost']} questions are missing here: there were too many at once.", err=True)
+                _show_records(reply["records"], output)
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+def _show_records(records: Iterable[Mapping[str, Any]], output: str) -> None:
+    if output == "json":
+        for record in records:
+            click.echo(json.dumps(record, ensure_ascii=False))
+        return
+    from dnslib import QTYPE, RCODE
+
+    for record in records:
+        clock = time.strftime("%H:%M:%S", time.localtime(record["time"]))
+        qtype = QTYPE.forward.get(record["qtype"], f"TYPE{record['qtype']}")
+        rcode = RCODE.forward.get(record["rcode"], str(record["rcode"]))
+        source = " ".join(filter(None, (record["source"], record.get("server"))))
+        reason = f"  ({record['reason']})" if record.get("reason") else ""
+        milliseconds = int(record["time"] * 1000) % 1000
+        line = f"{clock}.{milliseconds:03}  {rcode:8}  {record['ms']:7.1f} ms  {source:24}  {qtype:5}  {record['name']}"
+        click.echo(_printable(line + reason))
+
+
+def _printable(text: str) -> str:
+    """Fit for a terminal: anybody may ask for, or answer with, whatever octets they like."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+@dns.command()
+def flush() -> int:
+    """Forget every answer that the forwarder keeps: each name is asked anew."""
+    with connect() as client:
+        entries = client.call("io.devlink.Helper.FlushDns")["entries"]
+    click.echo(f"{_count(entries, 'answer')} forgotten.", err=True)
+    return 0
+
+
+@dns.command()
+@output_option("json", "yaml")
+def stats(output: str) -> int:
+    """Count what was asked since the forwarder's start, by zone and by server.
+
+    P50 and P99: half, and 99 of 100, of the last questions took no longer. You see the zones of your own sessions and
+    the ordinary names; root sees all. The totals are of all users.
+    """
+    with connect() as client:
+        said = client.call("io.devlink.Helper.GetDnsStats")
+    if output != "text":
+        emit(said, output)
+        return 0
+    from devlink.cli.facts import table
+
+    counts, cache = said["stats"], said["stats"]["cache"]
+    answered = ("answered", "upstream"), ("cached", "cache"), ("stale", "stale"), ("local", "itself")
+    others = ("refused", "malformed", "overloads", "dropped", "servfails", "timeouts", "mismatched")
+    rows = [
+        ("forwarder", f"{said['nameserver']}, port {PORT}"),
+        ("questions", f"{counts['queries']}, and {counts['in_flight']} in flight"),
+        ("answered by", ", ".join(f"{words} {counts[key]}" for key, words in answered)),
+        ("saved", f"asked ahead {counts['prefetched']}, asked once for several {counts['coalesced']}"),
+        ("trouble", ", ".join(f"{key} {counts[key]}" for key in others if counts[key]) or "none"),
+        ("kept", f"{_count(cache['entries'], 'answer')}, {cache['bytes'] >> 10} of {cache['limit'] >> 10} KiB"),
+    ]
+    click.echo(table(rows))
+    zones = [("ZONE", "QUERIES", "CACHED", "STALE", "LOCAL", "FAILED", "P50", "P99")]
+    for zone in counts["zones"]:
+        numbers = (str(zone[key]) for key in ("queries", "cached", "stale", "local", "failed"))
+        suffix = RULES.get(zone["suffix"], zone["suffix"])
+        zones.append((suffix, *numbers, _ms(zone, "p50_ms"), _ms(zone, "p99_ms")))
+    servers = [("SERVER", "STATE", "ASKED", "ANSWERED", "TIMEOUTS", "FAILURES", "RTT", "P50", "P99", "FOR")]
+    for server in counts["servers"]:
+        numbers = (str(server[key]) for key in ("asked", "answered", "timeouts", "failures"))
+        times = (_ms(server, key) for key in ("rtt_ms", "p50_ms", "p99_ms"))
+        whose = ", ".join(RULES.get(zone, zone) for zone in server["zones"])
+        servers.append((server["server"], server["state"], *numbers, *times, whose))
+    for lines in (zones, servers):
+        click.echo("\n" + table(lines))
+    return 0
+
+
+def _ms(counts: Mapping[str, Any], key: str) -> str:
+    value = counts.get(key)
+    return f"{value:.1f} ms" if value is not None else "-"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
