@@ -8,13 +8,14 @@ from typing import Any
 
 from devlink.core.names import DomainName
 from devlink.core.network import Route, RouteDiff, diff_routes
-from devlink.core.plan import ProofRecord, Zone, proof_address
+from devlink.core.plan import ForwarderConfig, ProofRecord, Upstream, Zone, proof_address
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.errors import DevlinkError, HelperError
 from devlink.faults import POINTS, fault_point
 from devlink.helper.feed import Feed
 from devlink.helper.forwarding import Certificates, forwarder_config, ordinary_upstreams, protected_ways
 from devlink.helper.journal import Entry, Journal
+from devlink.helper.netwatch import NetworkWatch, WaysOut, ways_out
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.kernel.observe import observe
@@ -71,6 +72,11 @@ class Machine:
         self._resolver = Direct(files, own=[policy.nameserver])
         self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
         self._certificates = Certificates(policy.dns)
+        self._watch = NetworkWatch(self._follow_network)
+        self._ways_out: WaysOut = frozenset()
+        """When it was last looked."""
+        self._fed: ForwarderConfig | None = None
+        """What the forwarder was last told; None while it is to be told nothing."""
         self._installed = Installed()
         self._loop_probe: ProofRecord | None = None
         self.lock = asyncio.Lock()
@@ -130,7 +136,7 @@ class Machine:
         """Take back whatever an earlier helper left, by the journal and the kernel's marks. Raises DevlinkError."""
         try:
             await self._resolver_off()
-            await self._feed.stop()
+            await self._stop_feeding()
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
             self._installed = Installed()
             await self._delete_routes_but(())
@@ -162,8 +168,7 @@ class Machine:
             except DevlinkError as second:
                 log.error("the rollback failed too: %s", second)
                 await self._resolver_off_if_nobody_serves()
-                if self._installed.zones and not self._feed.is_serving:  # nothing else would start it again
-                    spawn(self._take_resolver_again(), name="serve again")
+                self._serve_again_if_nobody_does()
                 what = error.what if isinstance(error, DevlinkError) else f"{error!r}."
                 raise HelperError(
                     f"{what} Taking it back failed too: {second.what}",
@@ -177,7 +182,7 @@ class Machine:
         if not target.zones:
             await self._resolver_off()
             fault_point("helper.resolver-off")
-            await self._feed.stop()
+            await self._stop_feeding()
             fault_point("helper.forwarder-stopped")
         if await self._add_routes(wanted.routes):
             fault_point("helper.routes-added")
@@ -231,7 +236,7 @@ class Machine:
             await self._resolver_off_if_nobody_serves()
 
     async def _feed_zones(self, target: Installed, proofs: tuple[ProofRecord, ...]) -> None:
-        config = forwarder_config(
+        fed = forwarder_config(
             self._policy,
             zones=target.zones,
             networks=target.networks,
@@ -239,7 +244,62 @@ class Machine:
             proofs=proofs,
             tls_ca=await asyncio.to_thread(self._certificates.read),
         )
-        await self._feed.serve(config, self._policy.nameserver)
+        if self._fed is None:
+            self._ways_out = ways_out(await asyncio.to_thread(observe))
+        self._watch.start()
+        await self._feed.serve(fed, self._policy.nameserver)
+        self._fed = fed
+
+    async def _stop_feeding(self) -> None:
+        self._watch.stop()
+        self._fed = None
+        await self._feed.stop()
+
+    async def _follow_network(self) -> bool:
+        """Have other upstreams asked where the OS names others now, and nothing kept of what another network said.
+
+        Whether either was so.
+        """
+        async with self.lock:
+            if self._fed is None:
+                return False
+            try:
+                before, self._ways_out = self._ways_out, ways_out(await asyncio.to_thread(observe))
+                system = await asyncio.to_thread(self._resolver.read_upstreams)
+            except DevlinkError as error:
+                log.error("the network cannot be looked at: %s", error)
+                return False
+            upstreams = ordinary_upstreams(self._policy, system)
+            if upstreams != self._fed.upstreams:
+                await self._ask_others(upstreams)
+            elif self._ways_out and self._ways_out != before:  # what is kept may still serve while there is no way out
+                await self._forget()
+            else:
+                return False
+        return True
+
+    async def _ask_others(self, upstreams: tuple[Upstream, ...]) -> None:
+        assert self._fed is not None
+        fed = replace(self._fed, upstreams=upstreams)
+        try:
+            await self._feed.serve(fed, self._policy.nameserver)
+        except DevlinkError as error:
+            log.error("the forwarder does not take the network's servers: %s", error)
+            await self._resolver_off_if_nobody_serves()
+            self._serve_again_if_nobody_does()
+        else:
+            self._fed = fed
+            log.info("ordinary names are asked at %s now", ", ".join(str(each.address) for each in upstreams))
+
+    async def _forget(self) -> None:
+        try:
+            log.info("another network: %d answers are forgotten", await self._feed.flush())
+        except DevlinkError as error:
+            log.warning("the forwarder is not there to forget anything: %s", error)  # a new one has nothing to forget
+
+    def _serve_again_if_nobody_does(self) -> None:
+        if self._installed.zones and not self._feed.is_serving:  # nothing else would start it again
+            spawn(self._take_resolver_again(), name="serve again")
 
     def _proofs(self, proof: ProofRecord) -> tuple[ProofRecord, ...]:
         """What the forwarder answers itself: for libc's proof, and a new name for the loop's."""

@@ -1,0 +1,61 @@
+"""Whether the laptop is in another network than before: then what names were answered with there may be wrong here."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from devlink.core.network import ObservedNetwork
+from devlink.core.prefixes import IPAddress
+from devlink.kernel.monitor import Monitor
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+LATE = 3.0
+"""Seconds after a change until it is looked once more: who brings a network up writes its DNS servers last."""
+
+WaysOut = frozenset[tuple[IPAddress | None, str | None]]
+
+
+def ways_out(observed: ObservedNetwork) -> WaysOut:
+    """The default routes: where they lead, and out of which link. A VPN's may have no gateway."""
+    routes = (route for route in observed.foreign if route.destination.prefixlen == 0 and route.kind == "unicast")
+    return frozenset((route.next_hop, route.oif) for route in routes)
+
+
+class NetworkWatch:
+    """Has it looked whether something has changed, whenever the kernel says so, while it is started."""
+
+    def __init__(self, look: Callable[[], Awaitable[bool]]) -> None:
+        """`look` says whether something had changed."""
+        self._look = look
+        self._monitor: Monitor | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._told = False
+
+    def start(self) -> None:
+        """May be repeated."""
+        if self._monitor is not None:
+            return
+        try:
+            self._monitor = Monitor(self._tell)
+        except OSError as error:
+            log.error("changes of the network are not seen: %s", error)
+
+    def stop(self) -> None:
+        """May be repeated. A look that has begun comes to its end."""
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+
+    def _tell(self) -> None:
+        self._told = True
+        if self._looking is None or self._looking.done():
+            self._looking = spawn(self._look_while_told(), name="look whether the network has changed")
+
+    async def _look_while_told(self) -> None:
+        while self._told:
+            self._told = False
+            if await self._look():
+                await asyncio.sleep(LATE)
+                await self._look()

@@ -1,0 +1,104 @@
+"""Tells when links, addresses or default routes change, by the kernel's own word; costs nothing while they do not."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+
+from devlink.kernel.netlink import parse_messages
+from devlink.kernel.rtnetlink import RTM_DELROUTE, RTM_NEWROUTE
+
+log = logging.getLogger(__name__)
+
+GROUPS = 0x1 | 0x10 | 0x40 | 0x400
+"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE (linux/rtnetlink.h). The kernel drops routes
+with their link or IPv4 address without a word on them. IPv6 addresses are left out: router advertisements, every few
+seconds in some networks, tell them anew."""
+SETTLE = 0.5
+"""Seconds from the first event until it is told, with all that came meanwhile: a link that comes up makes a dozen."""
+READ_SIZE = 1 << 16
+MAX_READS = 4096
+"""Datagrams taken at once, in a storm of them; the rest is taken the next time."""
+
+
+class Monitor:
+    """Calls `changed` once for each burst of events, SETTLE seconds after its first. In a running event loop.
+
+    Says only that something changed: what is so now is to be looked up. Close it.
+    """
+
+    def __init__(self, changed: Callable[[], None], *, settle: float = SETTLE) -> None:
+        """Raises OSError where the kernel has no such socket."""
+        self._changed = changed
+        self._settle = settle
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._socket = _open()
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def close(self) -> None:
+        """No call comes after this. May be repeated."""
+        if self._socket.fileno() < 0:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def _readable(self) -> None:
+        # Not one wakeup more until it has settled: a routing daemon may change a hundred thousand routes.
+        self._loop.remove_reader(self._socket.fileno())
+        self._timer = self._loop.call_later(self._settle, self._settled)
+
+    def _settled(self) -> None:
+        self._timer = None
+        try:
+            matters = self._drain()
+        except OSError as error:
+            log.warning("the kernel's events are lost, beginning anew: %s", error)
+            self._socket.close()
+            self._socket = _open()
+            matters = True
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+        if matters:
+            self._changed()
+
+    def _drain(self) -> bool:
+        """Take what has come; whether it matters. Raises OSError."""
+        matters = False
+        for _ in range(MAX_READS):
+            try:
+                data, sender = self._socket.recvfrom(READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                matters = True  # there were more than the buffer holds
+                continue
+            if sender[0] == 0 and not matters:  # any process may send to a netlink socket; only port 0 is the kernel
+                matters = _matters(data)
+        return matters
+
+
+def _open() -> socket.socket:
+    sock = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
+    try:
+        sock.bind((0, GROUPS))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _matters(data: bytes) -> bool:
+    """Whether a datagram says more than that a route changed which is no default route."""
+    return any(
+        message.type not in (RTM_NEWROUTE, RTM_DELROUTE) or message.body[1] == 0  # rtm_dst_len (struct rtmsg)
+        for message in parse_messages(data)
+        if len(message.body) > 1
+    )
