@@ -101,7 +101,7 @@ def _over_udp(server: tuple[str, int], packet: bytes, end: int, deadline: float)
         while True:
             sock.settimeout(_left(deadline))
             reply = sock.recv(wire.MAX_MESSAGE)
-            if wire.is_reply_to(reply, packet, end):
+            if reply[:2] == packet[:2] and wire.is_reply_to(reply, packet[2:], end):
                 return reply
 
 
@@ -118,7 +118,7 @@ def _over_tcp(server: tuple[str, int], packet: bytes, end: int, deadline: float)
                 raise ConnectionResetError("the server closed the connection without an answer")
             reader.feed(data)
             while (reply := reader.take()) is not None:
-                if wire.is_reply_to(reply, packet, end):
+                if reply[:2] == packet[:2] and wire.is_reply_to(reply, packet[2:], end):
                     return reply
 
 

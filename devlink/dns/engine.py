@@ -1,37 +1,60 @@
-"""The forwarder's logic without any I/O: packets and times in, small tuples that say what to do out."""
+"""The forwarder's logic without any I/O: packets and times in, small tuples that say what to do out.
+
+A question's way: `receive_query` → an answer from the cache, or local by the rules, or a transaction, which all equal
+questions share → `Ask` for each try at a server → `receive_reply` → the answer, into the cache and to all who wait.
+"""
 
 import heapq
-from collections import Counter
-from collections.abc import Callable, Set
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Mapping, Set
+from typing import NamedTuple, Protocol
 
-from devlink.core.plan import ForwarderConfig
 from devlink.dns import wire
-from devlink.dns.rules import BUDGET, Destination, Rules, Server, Step, Verdict
-from devlink.dns.wire import Ede, Query, Rcode
+from devlink.dns.cache import HOT, STALE_FOR, STALE_TTL, Cache, Entry, Key
+from devlink.dns.config import Config
+from devlink.dns.counts import Counts, QueryLog, Record
+from devlink.dns.rules import Alias, Destination, Rules, Verdict
+from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, Step
+from devlink.dns.wire import Digest, Ede, Query, Rcode
 
 MAX_IN_FLIGHT = 4096
-"""Questions that wait for a server at one time; each costs about 2 KB and up to a handful of sockets.
+"""Questions that wait for a server at one time.
 
 Each group of servers has an equal share of them, and no more: were they first come, first served, the questions that
 wait for a dead server would soon be all of them. Clients have none, for they cannot be told apart: all are 127.0.0.1.
 """
 SLACK = 1024
 """Outdated timers that are kept for nothing, besides three for each question in flight."""
-PREFER_TCP = 300.0
-"""Seconds for which a server that was silent over UDP and answered over TCP is asked over TCP first."""
+STALE_AFTER = 1.8
+"""Seconds after which a client gets a stale answer rather than none (RFC 8767 section 5)."""
+LARGEST_KEPT = 1400
+"""Octets of an answer that is found by its packet alone; what is larger is put together each time."""
+_FAILURES = frozenset((Rcode.SERVFAIL, Rcode.REFUSED, Rcode.FORMERR, Rcode.NOTIMP))
+_NEVER = float("inf")
+_NOBODY: Mapping[Key, Entry] = {}
 
 
-class Client(NamedTuple):
-    """Whom an answer goes to."""
+class Client(Protocol):
+    """Whom an answer goes to; the edge knows the way."""
 
-    host: str
-    """The source address, as text."""
     stream: bool
     """Whether it asked over TCP."""
-    reply_to: object
-    """What the edge needs to find the way back; means nothing to the engine."""
+
+
+class Attempt:
+    """One question on its way to one server."""
+
+    __slots__ = ("packet", "sent", "step", "transaction", "way")
+
+    def __init__(self, transaction: "_Transaction", step: Step, packet: bytes, sent: float) -> None:
+        self.transaction: _Transaction | None = transaction
+        """None once the engine has let go of it."""
+        self.step = step
+        self.packet = packet
+        """Without the id, which is the edge's to choose and to check: unpredictable, and free on its socket."""
+        self.sent = sent
+        self.way: object = None
+        """For the edge; means nothing here."""
 
 
 class Answer(NamedTuple):
@@ -48,199 +71,236 @@ class Drop(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Send `packet` to a server from a fresh socket; what comes back belongs to `attempt`."""
+    """Send the attempt's packet to its server, under a random id; what comes back under that id belongs to it."""
 
-    attempt: int
-    server: Server
-    tcp: bool
-    packet: bytes
+    attempt: Attempt
 
 
 class Forget(NamedTuple):
-    """Close the socket of an attempt."""
+    """No reply to this attempt is wanted any more."""
 
-    attempt: int
+    attempt: Attempt
 
 
 Effect = Answer | Drop | Ask | Forget
 
 
-@dataclass(slots=True)
-class Stats:
-    """Counts since the start."""
+class _Waiter(NamedTuple):
+    """A client's question that waits."""
 
-    queries: int = 0
-    answered: int = 0
-    """With what a server said."""
-    local: int = 0
-    """Answered here without asking: the proof name, names that must not leave."""
-    refused: int = 0
-    """Of the local ones, those with REFUSED."""
-    malformed: int = 0
-    """Answered FORMERR or NOTIMP."""
-    timeouts: int = 0
-    """Steps that ended in silence."""
-    servfails: int = 0
-    """Answered SERVFAIL by us: no server, or none answered."""
-    mismatched: int = 0
-    """Replies that answered another question, and were ignored."""
-    dropped: int = 0
-    """Packets that were no question, or from where nobody is served."""
-    overloads: int = 0
-    """Of the servfails, those because too many questions waited."""
-    destinations: Counter[str] = field(default_factory=Counter)
-    """Questions that were sent on, by zone."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    transaction: "_Transaction"
-    step: Step
-    asked: bytes
-    """The packet as it went out."""
-
-
-@dataclass(slots=True)
-class _Transaction:
-    serial: int
     client: Client
     packet: bytes
     query: Query
-    started: float
-    destination: Destination
-    steps: list[Step]
-    """Still to be taken."""
-    attempts: list[int] = field(default_factory=list)
-    """Open ones, oldest first; a late answer of an older one is as good."""
-    tried: set[Server] = field(default_factory=set)
-    due: float = 0.0
-    """When the next step is taken, or the answer is given up."""
-    fallback: bytes | None = None
-    """A failure that a server answered with; the client gets it if no other server does better."""
-    silent: bool = False
-    """Whether some step ended in silence."""
+    began: float
+    is_alias: bool = False
+    """It asked for a short name; the transaction asks for the long one."""
+
+
+class _Transaction:
+    """One question to a destination's servers, for all who asked it."""
+
+    __slots__ = (
+        "attempts",
+        "destination",
+        "dnssec_ok",
+        "due",
+        "fallback",
+        "gave_stale",
+        "key",
+        "silent",
+        "stale",
+        "started",
+        "step_due",
+        "steps",
+        "tried",
+        "waiters",
+    )
+
+    def __init__(self, key: bytes, dnssec_ok: bool, destination: Destination, stale: Entry | None, now: float) -> None:
+        self.key = key
+        self.dnssec_ok = dnssec_ok
+        self.destination = destination
+        self.stale = stale
+        self.started = now
+        self.waiters: list[_Waiter] = []
+        self.steps: list[Step] = []
+        """Still to be taken."""
+        self.attempts: list[Attempt] = []
+        """Open ones, oldest first; a late answer of an older one is as good."""
+        self.tried: set[object] = set()
+        """The servers."""
+        self.step_due = 0.0
+        """When the next step is taken, or the answer is given up."""
+        self.due = 0.0
+        """The same, or when those who wait get a stale answer, whichever comes first."""
+        self.fallback: tuple[Digest, Attempt] | None = None
+        """A failure that a server answered with; the clients get it if no other server does better."""
+        self.silent = False
+        """Whether some step ended in silence."""
+        self.gave_stale = False
+
+    @property
+    def place(self) -> Key:
+        return (self.key, "do") if self.dnssec_ok else self.key
 
 
 class Engine:
-    """All questions in flight. Every method that returns effects expects them to be carried out in order."""
+    """All questions in flight, and the cache. What its methods return is to be carried out in order."""
 
-    def __init__(
-        self,
-        entropy: Callable[[int], bytes],
-        *,
-        max_in_flight: int = MAX_IN_FLIGHT,
-    ) -> None:
-        """`entropy(n)` gives n unpredictable octets: the ids of questions are the first line against forged replies."""
+    def __init__(self, entropy: Callable[[int], bytes], *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        """`entropy(n)` gives n unpredictable octets."""
+        self.cache = Cache(0)
+        self.servers = Servers()
+        self.counts = Counts()
+        self.log: QueryLog | None = None
         self._entropy = entropy
         self._max_in_flight = max_in_flight
-        self._rules = Rules(ForwarderConfig())
-        self._own_hosts: frozenset[str] = frozenset()
-        self._transactions: dict[int, _Transaction] = {}
-        self._waiting: Counter[str] = Counter()
-        """Questions in flight by the group of servers that they wait for."""
-        self._attempts: dict[int, _Attempt] = {}
-        self._last_serial = 0
-        """Of transactions and attempts alike; never used twice."""
-        self._timers: list[tuple[float, int]] = []
-        """A heap of (due, serial of the transaction); entries that no longer hold are skipped when they come up."""
-        self._prefer_tcp: dict[Server, float] = {}
-        self.stats = Stats()
+        self._config = Config()
+        self._own: Set[tuple[str, int]] = frozenset()
+        self._rules = Rules(self._config)
+        self._transactions: dict[Key, _Transaction] = {}
+        self._waiting = [0]
+        """Questions in flight, by the group of servers that they wait for."""
+        self._timers: list[tuple[float, int, _Transaction]] = []
+        """A heap of (due, serial, transaction); entries that no longer hold are skipped when they come up."""
+        self._serial = 0
 
     @property
     def in_flight(self) -> int:
         """Questions that wait for a server."""
-        return len(self._transactions)
+        return sum(self._waiting)
 
-    def configure(self, config: ForwarderConfig, own: Set[Server], now: float) -> list[Effect]:
+    @property
+    def zones(self) -> list[str]:
+        """Their suffixes as text, and the name of the ordinary ones."""
+        return list(self._rules.destinations)
+
+    def zones_of(self, server: object) -> list[str]:
+        """Which zones a server is asked for."""
+        destinations = self._rules.destinations.values()
+        return [each.zone for each in destinations if any(u.server == server for u in each.upstreams)]
+
+    @property
+    def hot(self) -> Mapping[Key, Entry]:
+        """Answers that the edge may give by itself, to a packet found in here (without its id), if the entry's `tick`
+        is this second: it counts one more of the entry's `hits`. Empty while every question is noted in the log."""
+        return self.cache.table if self.log is None else _NOBODY
+
+    def configure(self, config: Config, own: Set[tuple[str, int]], now: float) -> list[Effect]:
         """Put new rules in force. Questions in flight go on; those whose servers changed are asked anew.
 
-        Otherwise a retry would carry a name to servers that it must not reach any more.
+        Otherwise a retry would carry a name to servers that it must not reach any more. `own`: our own sockets.
         """
-        self._rules = Rules(config, own)
-        self._own_hosts = frozenset(server.host for server in own)
-        self._prefer_tcp.clear()
         effects: list[Effect] = []
+        is_same = config._replace(proofs=()) == self._config._replace(proofs=()) and own == self._own
+        self._config, self._own = config, own
+        self._rules = Rules(config, own)
+        if is_same:
+            return effects
+        self.cache.clear()
+        self.cache.limit = config.cache_bytes
+        self.servers.keep_only({u.server for d in self._rules.destinations.values() for u in d.upstreams})
+        self._waiting = [0] * self._rules.groups
+        again: list[_Waiter] = []
         for transaction in list(self._transactions.values()):
-            decision = self._rules.decide(transaction.query)
-            if decision == transaction.destination:
+            transaction.stale = None
+            stays = [waiter for waiter in transaction.waiters if self._still_goes_to(waiter, transaction.destination)]
+            if len(stays) == len(transaction.waiters) and stays:
+                transaction.destination = self._rules.destinations[transaction.destination.zone]
+                self._waiting[transaction.destination.group] += len(stays)
                 continue
+            again += transaction.waiters
             self._close_attempts(transaction, effects)
-            if isinstance(decision, Verdict):
-                self._answer_locally(transaction.client, transaction.packet, transaction.query, decision, effects)
-                self._remove(transaction)
-            else:
-                self._leave(transaction.destination)
-                self._waiting[decision.group] += 1
-                transaction.destination = decision
-                transaction.steps = self._order(decision, now)
-                transaction.tried.clear()
-                transaction.fallback = None
-                self._take_next_step(transaction, now, effects)
+            del self._transactions[transaction.place]
+            transaction.due = 0.0
+        for waiter in again:
+            self._route(waiter._replace(is_alias=False), now, effects)
         return effects
+
+    def flush(self) -> int:
+        """Forget all cached answers; how many there were."""
+        return self.cache.clear()
 
     def receive_query(self, packet: bytes, client: Client, now: float) -> list[Effect]:
         """A client's packet."""
-        self.stats.queries += 1
-        query = wire.parse_query(packet) if self._serves(client.host) else None
+        entry = self.cache.table.get(packet[2:])
+        if entry is not None and self.log is None and self.cache.age(entry, int(now)):
+            entry.hits += 1
+            effects: list[Effect] = [Answer(client, packet[:2] + entry.wire)]
+            if entry.prefetch_at <= now and entry.hits >= HOT:
+                query = wire.parse_query(packet)
+                if isinstance(query, Query):
+                    self._prefetch(query, packet, now, effects)
+            return effects
+        query = wire.parse_query(packet)
         if query is None:
-            self.stats.dropped += 1
+            self.counts.queries += 1
+            self.counts.dropped += 1
             return [Drop(client)]
         if isinstance(query, Rcode):
-            self.stats.malformed += 1
+            self.counts.queries += 1
+            self.counts.malformed += 1
             return [Answer(client, wire.local_reply(packet, None, query))]
-        effects: list[Effect] = []
-        decision = self._rules.decide(query)
-        if isinstance(decision, Destination) and not self._has_room_for(decision):
-            self.stats.overloads += 1
-            # An answer at once also ends a loop through another resolver, which silence would keep alive.
-            decision = Verdict(Rcode.SERVFAIL, ede=Ede.OTHER, text="too many questions wait for an answer")
-        if isinstance(decision, Verdict):
-            self._answer_locally(client, packet, query, decision, effects)
-            return effects
-        self.stats.destinations[decision.name] += 1
-        self._last_serial += 1
-        steps = self._order(decision, now)
-        transaction = _Transaction(self._last_serial, client, packet, query, now, decision, steps)
-        self._transactions[transaction.serial] = transaction
-        self._waiting[decision.group] += 1
-        self._take_next_step(transaction, now, effects)
+        if query.edns is not None and query.edns.version:
+            self.counts.queries += 1
+            self.counts.malformed += 1
+            return [Answer(client, wire.local_reply(packet, query, Rcode.BADVERS))]
+        effects = []
+        self._route(_Waiter(client, packet, query, now), now, effects)
         return effects
 
-    def receive_reply(self, attempt: int, packet: bytes, now: float) -> list[Effect]:
-        """A packet from the server of an attempt. What does not answer the very question is ignored."""
-        found = self._attempts.get(attempt)
-        if found is None:
-            return []
-        transaction, step = found.transaction, found.step
-        if not wire.is_reply_to(packet, found.asked, transaction.query.question_end):
-            self.stats.mismatched += 1
+    def receive_reply(self, attempt: Attempt, packet: bytes, now: float) -> list[Effect]:
+        """A packet from the attempt's server under its id. What does not answer the very question is ignored."""
+        transaction, step = attempt.transaction, attempt.step
+        if transaction is None:
             return []
         effects: list[Effect] = []
-        if wire.is_truncated(packet) and not step.tcp and transaction.client.stream:
-            self._close_attempt(attempt, effects)
-            transaction.steps.insert(0, Step(step.server, True, 2 * step.wait))
-            self._take_next_step(transaction, now, effects)
+        state = self.servers.state(step.server)
+        question_end = len(transaction.key) + 2
+        if not wire.is_reply_to(packet, attempt.packet, question_end):
+            self.counts.mismatched += 1
+            if step.edns and wire.is_bare_failure(packet):
+                self._again_without_edns(transaction, attempt, now, effects)
+            elif wire.differs_in_case(packet, attempt.packet, question_end):
+                self._again_by_tcp(transaction, attempt, now, effects)
             return effects
-        if wire.rcode_of(packet) in (Rcode.SERVFAIL, Rcode.REFUSED):
+        try:
+            digest = wire.digest(packet, question_end)
+        except ValueError:
+            self.counts.mismatched += 1
+            return self.upstream_failed(attempt, now)
+        state.replied(now - attempt.sent, now)
+        if digest.has_opt:
+            state.knows_edns = True
+        if step.edns and (digest.rcode > 15 or (digest.rcode in (1, 4) and not digest.has_opt)):
+            self._again_without_edns(transaction, attempt, now, effects)
+        elif wire.is_truncated(packet) and step.transport == "udp" and self._may_use_tcp(transaction, step):
+            transaction.fallback = digest, attempt
+            self._again_by_tcp(transaction, attempt, now, effects)
+        elif digest.rcode in _FAILURES or digest.rcode > 15:
             self._close_attempt(attempt, effects)
-            transaction.fallback = packet
+            transaction.fallback = digest, attempt
             self._go_on(transaction, now, effects)
-            return effects
-        if step.tcp and self._waits_for_udp_of(step.server, transaction):
-            self._prefer_tcp[step.server] = now + PREFER_TCP
-        self._finish(transaction, packet, effects)
+        else:
+            if step.transport == "udp":
+                state.tcp_until = 0.0
+            elif step.transport == "tcp" and self._waits_for_udp_of(step, transaction):
+                state.tcp_until = now + PREFER_TCP
+            self._finish(transaction, digest, attempt, now, effects)
         return effects
 
-    def upstream_failed(self, attempt: int, now: float) -> list[Effect]:
-        """The socket of an attempt is of no use: refused, unreachable, closed by the server, or not to be had."""
-        found = self._attempts.get(attempt)
-        if found is None:
+    def upstream_failed(self, attempt: Attempt, now: float) -> list[Effect]:
+        """The attempt can bring nothing: refused, unreachable, closed by the server, or no socket was to be had."""
+        transaction = attempt.transaction
+        if transaction is None:
             return []
-        transaction = found.transaction
         effects: list[Effect] = []
-        is_latest = transaction.attempts[-1] == attempt
-        if found.step.tcp:
-            self._prefer_tcp.pop(found.step.server, None)
+        state = self.servers.state(attempt.step.server)
+        state.failures += 1
+        state.owes(attempt.sent, now)
+        if attempt.step.transport == "tcp":
+            state.tcp_until = 0.0
+        is_latest = transaction.attempts[-1] is attempt
         self._close_attempt(attempt, effects)
         if is_latest:
             self._go_on(transaction, now, effects)
@@ -250,12 +310,20 @@ class Engine:
         """Do what is due at `now`."""
         effects: list[Effect] = []
         while (due := self.next_deadline()) is not None and due <= now:
-            transaction = self._transactions[heapq.heappop(self._timers)[1]]
-            transaction.due = 0.0
+            transaction = heapq.heappop(self._timers)[2]
+            if now < transaction.step_due:  # then it is those who wait whose patience ends
+                self._give_stale(transaction, now, effects)
+                self._wait(transaction, transaction.step_due)
+                continue
             transaction.silent = True
-            self.stats.timeouts += 1
-            if transaction.attempts and (step := self._attempts[transaction.attempts[-1]].step).tcp:
-                self._prefer_tcp.pop(step.server, None)
+            self.counts.timeouts += 1
+            if transaction.attempts:
+                latest = transaction.attempts[-1]
+                state = self.servers.state(latest.step.server)
+                state.timeouts += 1
+                state.owes(latest.sent, now)
+                if latest.step.transport == "tcp":
+                    state.tcp_until = 0.0
             self._go_on(transaction, now, effects)
         return effects
 
@@ -263,109 +331,340 @@ class Engine:
         """When `handle_timer` wants to be called, or None: nothing is in flight."""
         timers = self._timers
         while timers:
-            due, serial = timers[0]
-            transaction = self._transactions.get(serial)
-            if transaction is not None and transaction.due == due:
+            due, _, transaction = timers[0]
+            if transaction.due == due:
                 return due
             heapq.heappop(timers)
         return None
 
-    def _serves(self, host: str) -> bool:
-        """Only programs of this machine: they come from loopback, or from the very address that they ask."""
-        return host.startswith("127.") or host == "::1" or host in self._own_hosts
+    # Where a question goes
 
-    def _waits_for_udp_of(self, server: Server, transaction: _Transaction) -> bool:
-        steps = (self._attempts[attempt].step for attempt in transaction.attempts)
-        return any(step.server == server and not step.tcp for step in steps)
+    def _route(self, waiter: _Waiter, now: float, effects: list[Effect]) -> None:
+        query = waiter.query
+        decision = self._rules.decide(query)
+        if isinstance(decision, Verdict):
+            self.counts.queries += 1
+            self.counts.zone(decision.zone).queries += 1
+            self._answer_locally(waiter, decision, now, effects)
+            return
+        if isinstance(decision, Alias):
+            waiter = waiter._replace(is_alias=True)
+            query = query._replace(octets=decision.octets)
+            decision = decision.destination
+        key = wire.query_key(waiter.packet, query)
+        dnssec_ok = query.edns is not None and query.edns.dnssec_ok
+        entry = self.cache.find(key, dnssec_ok)
+        if entry is not None and self.cache.age(entry, int(now)):
+            entry.hits += 1
+            self._answer_from(entry, waiter, now, effects)
+            if entry.prefetch_at <= now and entry.hits >= HOT:
+                self._prefetch(query, waiter.packet, now, effects)
+            return
+        self.counts.queries += 1
+        self.counts.zone(decision.zone).queries += 1
+        stale = entry if entry is not None and now < entry.ends + STALE_FOR else None
+        transaction = self._transactions.get((key, "do") if dnssec_ok else key)
+        if transaction is None:
+            if not self._has_room_for(decision):
+                self._refuse(waiter, decision, now, effects)
+                return
+            transaction = self._begin(key, dnssec_ok, decision, stale, now)
+            self._join(transaction, waiter)
+            self._take_first_step(transaction, now, effects)
+            if stale is not None and all(self.servers.state(u.server).is_silent for u in decision.upstreams):
+                self._give_stale(transaction, now, effects)
+        elif not self._has_room_for(decision):
+            self._refuse(waiter, decision, now, effects)
+        else:
+            self.counts.coalesced += 1
+            self._join(transaction, waiter)
+            if transaction.gave_stale:
+                self._give_stale(transaction, now, effects)
 
-    def _order(self, destination: Destination, now: float) -> list[Step]:
-        steps = list(destination.steps)
-        preferred = {server for server, until in self._prefer_tcp.items() if until > now}
-        if preferred:  # their TCP first, their UDP last
-            steps.sort(key=lambda step: (1, 1) if step.server not in preferred else (0, 0) if step.tcp else (2, 2))
-        return steps
+    def _still_goes_to(self, waiter: _Waiter, destination: Destination) -> bool:
+        decision = self._rules.decide(waiter.query)
+        if waiter.is_alias:
+            return isinstance(decision, Alias) and _same(decision.destination, destination)
+        return isinstance(decision, Destination) and _same(decision, destination)
+
+    def _refuse(self, waiter: _Waiter, destination: Destination, now: float, effects: list[Effect]) -> None:
+        """An answer at once also ends a loop through another resolver, which silence would keep alive."""
+        self.counts.overloads += 1
+        text = "too many questions wait for an answer"
+        self._answer_locally(waiter, Verdict(Rcode.SERVFAIL, (), Ede.OTHER, text, destination.zone), now, effects)
+
+    def _prefetch(self, query: Query, packet: bytes, now: float, effects: list[Effect]) -> None:
+        """Ask for a hot name before its answer ends; nobody waits for it."""
+        decision = self._rules.decide(query)
+        if not isinstance(decision, Destination) or not self._has_room_for(decision):
+            return
+        key = wire.query_key(packet, query)
+        dnssec_ok = query.edns is not None and query.edns.dnssec_ok
+        if ((key, "do") if dnssec_ok else key) in self._transactions:
+            return
+        fresh = self.cache.find(key, dnssec_ok)
+        if fresh is not None and now < fresh.prefetch_at:
+            return  # it has been, and this packet's copy is older
+        self.counts.prefetched += 1
+        self._take_first_step(self._begin(key, dnssec_ok, decision, None, now), now, effects)
+
+    def _has_room_for(self, destination: Destination) -> bool:
+        if len(self._transactions) >= self._max_in_flight:
+            return False
+        return self._waiting[destination.group] < max(1, self._max_in_flight // self._rules.groups)
+
+    # A transaction's life
+
+    def _begin(
+        self, key: bytes, dnssec_ok: bool, destination: Destination, stale: Entry | None, now: float
+    ) -> _Transaction:
+        transaction = _Transaction(key, dnssec_ok, destination, stale, now)
+        self._transactions[transaction.place] = transaction
+        return transaction
+
+    def _join(self, transaction: _Transaction, waiter: _Waiter) -> None:
+        transaction.waiters.append(waiter)
+        self._waiting[transaction.destination.group] += 1
+
+    def _take_first_step(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+        transaction.steps, probes = self.servers.steps(transaction.destination, now)
+        for step in probes:
+            self._try(transaction, step, now, effects)
+        self._take_next_step(transaction, now, effects)
+
+    def _take_next_step(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+        step = transaction.steps.pop(0)
+        self._try(transaction, step, now, effects)
+        end = transaction.started + BUDGET
+        self._wait(transaction, min(now + step.wait, end) if transaction.steps else end)
+
+    def _try(self, transaction: _Transaction, step: Step, now: float, effects: list[Effect]) -> None:
+        packet = wire.question_for_server(transaction.key, edns=step.edns, dnssec_ok=transaction.dnssec_ok)
+        if self._config.case_randomization and step.transport == "udp":
+            packet = wire.with_random_case(packet, len(transaction.key), self._entropy)
+        attempt = Attempt(transaction, step, packet, now)
+        transaction.attempts.append(attempt)
+        transaction.tried.add(step.server)
+        self.servers.state(step.server).asked += 1
+        effects.append(Ask(attempt))
+
+    def _wait(self, transaction: _Transaction, due: float) -> None:
+        transaction.step_due = due
+        if transaction.stale is not None and transaction.waiters:
+            due = min(due, transaction.started + STALE_AFTER)
+        transaction.due = due
+        self._serial += 1
+        heapq.heappush(self._timers, (due, self._serial, transaction))
+        if len(self._timers) > 4 * len(self._transactions) + SLACK:
+            self._timers = [timer for timer in self._timers if timer[2].due == timer[0]]
+            heapq.heapify(self._timers)
 
     def _go_on(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
         """The latest step brought nothing: take the next one, wait for what is still open, or give up."""
-        untried = any(step.server not in transaction.tried for step in transaction.steps)
-        if transaction.fallback is not None and not untried:
-            self._finish(transaction, transaction.fallback, effects)
-            return
-        if transaction.steps and now < transaction.started + BUDGET:
+        is_untried = any(step.server not in transaction.tried for step in transaction.steps)
+        if transaction.fallback is not None and not is_untried:
+            self._finish(transaction, *transaction.fallback, now, effects)
+        elif transaction.steps and now < transaction.started + BUDGET:
             self._take_next_step(transaction, now, effects)
         elif transaction.attempts and now < transaction.started + BUDGET:
             self._wait(transaction, transaction.started + BUDGET)
         else:
-            self._give_up(transaction, effects)
+            self._give_up(transaction, now, effects)
 
-    def _take_next_step(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
-        step = transaction.steps.pop(0)
-        attempt = self._last_serial = self._last_serial + 1
-        asked = wire.with_id(transaction.packet, self._entropy(2))
-        self._attempts[attempt] = _Attempt(transaction, step, asked)
-        transaction.attempts.append(attempt)
-        transaction.tried.add(step.server)
-        end = transaction.started + BUDGET
-        self._wait(transaction, min(now + step.wait, end) if transaction.steps else end)
-        effects.append(Ask(attempt, step.server, step.tcp, asked))
-
-    def _wait(self, transaction: _Transaction, due: float) -> None:
-        transaction.due = due
-        heapq.heappush(self._timers, (due, transaction.serial))
-        if len(self._timers) > 4 * len(self._transactions) + SLACK:
-            self._timers = [(t.due, t.serial) for t in self._transactions.values()]
-            heapq.heapify(self._timers)
-
-    def _give_up(self, transaction: _Transaction, effects: list[Effect]) -> None:
-        self._close_attempts(transaction, effects)
-        servers = transaction.destination.servers
-        if transaction.silent:
-            verdict = Verdict(Rcode.SERVFAIL, ede=Ede.NO_REACHABLE_AUTHORITY, text=f"no answer from {servers}")
-        else:
-            verdict = Verdict(Rcode.SERVFAIL, ede=Ede.NETWORK_ERROR, text=f"cannot reach {servers}")
-        self._answer_locally(transaction.client, transaction.packet, transaction.query, verdict, effects)
-        self._remove(transaction)
-
-    def _finish(self, transaction: _Transaction, reply: bytes, effects: list[Effect]) -> None:
-        self._close_attempts(transaction, effects)
-        client, query = transaction.client, transaction.query
-        reply = wire.with_id(reply, transaction.packet[:2])
-        if not client.stream and len(reply) > query.udp_limit:
-            reply = wire.truncate(reply, query)
-        self.stats.answered += 1
-        effects.append(Answer(client, reply))
-        self._remove(transaction)
-
-    def _answer_locally(
-        self, client: Client, packet: bytes, query: Query, verdict: Verdict, effects: list[Effect]
+    def _again_without_edns(
+        self, transaction: _Transaction, attempt: Attempt, now: float, effects: list[Effect]
     ) -> None:
-        if verdict.rcode == Rcode.SERVFAIL:
-            self.stats.servfails += 1
-        else:
-            self.stats.local += 1
-            self.stats.refused += verdict.rcode == Rcode.REFUSED
-        reply = wire.local_reply(
-            packet, query, verdict.rcode, records=verdict.records, ede=verdict.ede, text=verdict.text
-        )
-        effects.append(Answer(client, reply))
+        """The server does not understand OPT: ask without, and remember it."""
+        self.servers.state(attempt.step.server).plain_until = now + NO_EDNS
+        self._close_attempt(attempt, effects)
+        server = attempt.step.server
+        plain = [step._replace(edns=False) if step.server == server else step for step in transaction.steps]
+        transaction.steps = [attempt.step._replace(edns=False), *plain]
+        self._take_next_step(transaction, now, effects)
 
-    def _close_attempt(self, attempt: int, effects: list[Effect]) -> None:
-        self._attempts.pop(attempt).transaction.attempts.remove(attempt)
-        effects.append(Forget(attempt))
+    def _again_by_tcp(self, transaction: _Transaction, attempt: Attempt, now: float, effects: list[Effect]) -> None:
+        """The answer does not fit, or nobody can tell whether it is one."""
+        self._close_attempt(attempt, effects)
+        if not self._may_use_tcp(transaction, attempt.step):
+            self._go_on(transaction, now, effects)
+            return
+        server = attempt.step.server
+        rest = [step for step in transaction.steps if step.server != server]
+        transaction.steps = [attempt.step._replace(transport="tcp", wait=2 * attempt.step.wait), *rest]
+        self._take_next_step(transaction, now, effects)
+
+    def _may_use_tcp(self, transaction: _Transaction, step: Step) -> bool:
+        upstreams = transaction.destination.upstreams
+        return any(u.server == step.server and u.transport != "udp" for u in upstreams)
+
+    def _waits_for_udp_of(self, step: Step, transaction: _Transaction) -> bool:
+        open_steps = (attempt.step for attempt in transaction.attempts)
+        return any(other.server == step.server and other.transport == "udp" for other in open_steps)
+
+    def _close_attempt(self, attempt: Attempt, effects: list[Effect]) -> None:
+        if attempt.transaction is not None:
+            attempt.transaction.attempts.remove(attempt)
+            attempt.transaction = None
+            effects.append(Forget(attempt))
 
     def _close_attempts(self, transaction: _Transaction, effects: list[Effect]) -> None:
-        for attempt in tuple(transaction.attempts):
-            self._close_attempt(attempt, effects)
+        for attempt in transaction.attempts:
+            attempt.transaction = None
+            effects.append(Forget(attempt))
+        transaction.attempts.clear()
 
-    def _remove(self, transaction: _Transaction) -> None:
-        del self._transactions[transaction.serial]
-        self._leave(transaction.destination)
+    def _remove(self, transaction: _Transaction, effects: list[Effect]) -> list[_Waiter]:
+        """End it; who waits for it."""
+        self._close_attempts(transaction, effects)
+        del self._transactions[transaction.place]
+        transaction.due = 0.0
+        waiters, transaction.waiters = transaction.waiters, []
+        self._waiting[transaction.destination.group] -= len(waiters)
+        return waiters
 
-    def _has_room_for(self, destination: Destination) -> bool:
-        share = max(1, self._max_in_flight // self._rules.groups)
-        return len(self._transactions) < self._max_in_flight and self._waiting[destination.group] < share
+    # Answers
 
-    def _leave(self, destination: Destination) -> None:
-        self._waiting[destination.group] -= 1
-        if not self._waiting[destination.group]:
-            del self._waiting[destination.group]
+    def _finish(
+        self, transaction: _Transaction, digest: Digest, attempt: Attempt, now: float, effects: list[Effect]
+    ) -> None:
+        zone = transaction.destination.zone
+        waiters = self._remove(transaction, effects)
+        if digest.rcode in _FAILURES and transaction.stale is not None:
+            self._answer_stale(transaction.stale, waiters, now, effects)
+            return
+        if self._rules.has_private and not transaction.destination.is_cluster and self._is_rebound(digest):
+            text = "an ordinary name with an address of the cluster's"
+            for waiter in waiters:
+                self._answer_locally(waiter, Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, zone), now, effects)
+            return
+        if transaction.key[0] & wire.RD:
+            self.cache.put(transaction.key, transaction.dnssec_ok, digest, zone, int(now))
+        counts = self.counts.zone(zone)
+        self.counts.answered += len(waiters)
+        step = attempt.step
+        for waiter in waiters:
+            counts.latencies.append(now - waiter.began)
+            packet = self._render(waiter, digest.body, digest.edes, zone, "upstream", step, now)
+            effects.append(Answer(waiter.client, packet))
+            if self.log is not None:
+                self._note(waiter, zone, "upstream", digest.rcode, now, server=str(step.server))
+
+    def _is_rebound(self, digest: Digest) -> bool:
+        return any(self._rules.is_private(address) for address in wire.addresses(digest.body, digest.ttl_offsets))
+
+    def _answer_from(self, entry: Entry, waiter: _Waiter, now: float, effects: list[Effect]) -> None:
+        answer = self._render(waiter, entry.wire, entry.edes, entry.zone, "cache", None, now)
+        effects.append(Answer(waiter.client, answer))
+        query = waiter.query
+        has_options = query.edns is not None and query.edns.options
+        if not has_options and not waiter.is_alias and len(answer) <= min(query.udp_limit, LARGEST_KEPT):
+            self.cache.put_variant(waiter.packet, answer, entry)
+        if self.log is not None:
+            self._note(waiter, entry.zone, "cache", entry.wire[1] & 0x0F, now)
+
+    def _give_stale(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+        """Who waits gets what was true before; the transaction goes on, for those who come later."""
+        stale = transaction.stale
+        if stale is None or not transaction.waiters:
+            return
+        waiters, transaction.waiters = transaction.waiters, []
+        self._waiting[transaction.destination.group] -= len(waiters)
+        transaction.gave_stale = True
+        self._answer_stale(stale, waiters, now, effects)
+
+    def _answer_stale(self, stale: Entry, waiters: list[_Waiter], now: float, effects: list[Effect]) -> None:
+        body = wire.with_ttl(stale.wire, stale.ttl_offsets, STALE_TTL)
+        option = stale.edes + wire.ede_option(Ede.STALE_ANSWER, "no server answers; this was true before")
+        self.counts.stale += len(waiters)
+        self.counts.zone(stale.zone).stale += len(waiters)
+        for waiter in waiters:
+            effects.append(Answer(waiter.client, self._render(waiter, body, option, stale.zone, "stale", None, now)))
+            if self.log is not None:
+                self._note(waiter, stale.zone, "stale", body[1] & 0x0F, now)
+
+    def _give_up(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+        destination = transaction.destination
+        waiters = self._remove(transaction, effects)
+        if transaction.stale is not None:
+            self._answer_stale(transaction.stale, waiters, now, effects)
+            return
+        if transaction.silent:
+            ede, text = Ede.NO_REACHABLE_AUTHORITY, f"no answer from {destination.servers}"
+        else:
+            ede, text = Ede.NETWORK_ERROR, f"cannot reach {destination.servers}"
+        for waiter in waiters:
+            self._answer_locally(waiter, Verdict(Rcode.SERVFAIL, (), ede, text, destination.zone), now, effects)
+
+    def _answer_locally(self, waiter: _Waiter, verdict: Verdict, now: float, effects: list[Effect]) -> None:
+        rcode, records, ede, text, zone = verdict
+        is_failure = rcode == Rcode.SERVFAIL
+        counts = self.counts.zone(zone)
+        if is_failure:
+            self.counts.servfails += 1
+            counts.failed += 1
+        else:
+            counts.local += 1
+            self.counts.local += 1
+            self.counts.refused += rcode == Rcode.REFUSED
+        source = "failed" if is_failure else "local"
+        query = waiter.query
+        options = b""
+        if query.edns is not None:
+            options = b"" if ede is None else wire.ede_option(ede, text)
+            options += self._trace(waiter, zone, source, None, now, text)
+        packet = wire.local_reply(waiter.packet, query, rcode, records=records, options=options)
+        effects.append(Answer(waiter.client, packet))
+        if self.log is not None:
+            self._note(waiter, zone, source, rcode, now, reason=text)
+
+    def _render(
+        self, waiter: _Waiter, body: bytes, edes: bytes, zone: str, source: str, step: Step | None, now: float
+    ) -> bytes:
+        """The answer to one client from the body that all share."""
+        _, packet, query, _, is_alias = waiter
+        if is_alias:
+            body = wire.alias_body(body, query.octets)
+        options = b""
+        if query.edns is not None:
+            options = edes
+            if query.edns.options:
+                options += self._trace(waiter, zone, source, step, now)
+        answer = wire.answer_of(body, packet, query, options)
+        if len(answer) > (wire.MAX_MESSAGE if waiter.client.stream else query.udp_limit):
+            return wire.truncate(answer, query, options)
+        return answer
+
+    def _trace(self, waiter: _Waiter, zone: str, source: str, step: Step | None, now: float, reason: str = "") -> bytes:
+        """How the answer came to be, where the client asked for that."""
+        edns = waiter.query.edns
+        if edns is None or not any(code == wire.TRACE_OPTION for code, _ in wire.options_of(edns.options)):
+            return b""
+        trace = {
+            "zone": zone,
+            "source": source,
+            "server": None if step is None else str(step.server),
+            "transport": None if step is None else step.transport,
+            "ms": round(1000 * (now - waiter.began), 3),
+            "reason": reason,
+        }
+        return wire.option(wire.TRACE_OPTION, json.dumps(trace).encode())
+
+    def _note(
+        self,
+        waiter: _Waiter,
+        zone: str,
+        source: str,
+        rcode: int,
+        now: float,
+        *,
+        server: str | None = None,
+        reason: str = "",
+    ) -> None:
+        assert self.log is not None
+        name, qtype = waiter.query.octets, waiter.query.qtype
+        self.log.note(Record(now, name, qtype, zone, source, server, rcode, now - waiter.began, reason))
+
+
+def _same(one: Destination, other: Destination) -> bool:
+    """Whether two destinations, of different rules, lead to the same servers under the same zone."""
+    return one._replace(group=0) == other._replace(group=0)

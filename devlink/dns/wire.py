@@ -1,7 +1,7 @@
 """DNS messages as octets: read the question, judge a reply, build the few answers that we give ourselves (RFC 1035)."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -16,24 +16,35 @@ MAX_UDP_PAYLOAD = 65507
 OUR_UDP_PAYLOAD = 1232
 """The buffer size that our own OPT records announce: what passes every link unfragmented (dnsflagday.net/2020)."""
 
-QR, TC = 0x80, 0x02
+QR, AA, TC, RD = 0x80, 0x04, 0x02, 0x01
 """Bits of the header's third octet."""
-_OPCODE, _OPCODE_AND_RD = 0x78, 0x79
-_RA, _CD = 0x80, 0x10
+RA, AD, CD = 0x80, 0x20, 0x10
+"""Bits of the header's fourth octet."""
+_OPCODE = 0x78
 _EDNS_DO = 0x8000
 
 IN = 1
-A, AAAA, OPT, IXFR, AXFR, ANY = 1, 28, 41, 251, 252, 255
+A, NS, CNAME, SOA, PTR, MX, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 15, 28, 33, 39, 41
+IXFR, AXFR, ANY = 251, 252, 255
 EDE_OPTION = 15
 """RFC 8914 section 2."""
+TRACE_OPTION = 65231
+"""Asks how the answer came to be, and carries that in the answer (RFC 6891 section 9: for local use)."""
+MAX_TTL = 86400
+"""Seconds that an answer is kept at most, whatever it says (RFC 8767 section 4 suggests a cap)."""
 
 _COUNTS = struct.Struct("!4H")
 _PAIR = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
+_LONG = struct.Struct("!I")
+_ONE_QUESTION = b"\0\1\0\0\0\0\0\0"
+"""The counts of a bare question."""
+_NAMES_IN_RDATA = {NS: 0, CNAME: 0, SOA: 0, PTR: 0, MX: 2, SRV: 6, DNAME: 0}
+"""Where the name stands in the data of the types whose names may be compressed (RFC 3597 section 4), or are anyway."""
 
 
 class Rcode(IntEnum):
-    """RFC 1035 section 4.1.1."""
+    """RFC 1035 section 4.1.1, RFC 6891 section 9."""
 
     NOERROR = 0
     FORMERR = 1
@@ -41,12 +52,15 @@ class Rcode(IntEnum):
     NXDOMAIN = 3
     NOTIMP = 4
     REFUSED = 5
+    BADVERS = 16
 
 
 class Ede(IntEnum):
     """Extended DNS errors (RFC 8914 section 4), those that we give."""
 
     OTHER = 0
+    STALE_ANSWER = 3
+    BLOCKED = 15
     PROHIBITED = 18
     NO_REACHABLE_AUTHORITY = 22
     NETWORK_ERROR = 23
@@ -61,24 +75,27 @@ class Edns(NamedTuple):
 
     payload: int
     """Octets that its sender takes over UDP, as sent; below 512 means 512."""
-    dnssec_ok: bool
     ttl: int
     """Extended rcode, version and flags, as sent."""
+    options: bytes
+    """All of them, as sent."""
 
+    @property
+    def dnssec_ok(self) -> bool:
+        return bool(self.ttl & _EDNS_DO)
 
-class WireName(NamedTuple):
-    """A name as in the packet, lower-cased, with the places of its labels: for matching without making labels."""
-
-    octets: bytes
-    """Uncompressed, with the root's octet."""
-    offsets: tuple[int, ...]
-    """Where each label's length octet stands in `octets`, leftmost first; the root is not among them."""
+    @property
+    def version(self) -> int:
+        return self.ttl >> 16 & 0xFF
 
 
 class Query(NamedTuple):
     """What the forwarder needs to know of a question."""
 
-    name: WireName
+    octets: bytes
+    """The name as in the packet, lower-cased, with the root's octet."""
+    offsets: tuple[int, ...]
+    """Where each label's length octet stands in `octets`, leftmost first; the root is not among them."""
     qtype: int
     qclass: int
     question_end: int
@@ -102,9 +119,6 @@ def parse_query(packet: bytes) -> Query | Rcode | None:
         return None
     if packet[2] & _OPCODE:
         return Rcode.NOTIMP
-    questions, answers, authorities, additionals = _COUNTS.unpack_from(packet, 4)
-    if questions != 1:
-        return Rcode.FORMERR
     try:
         offsets = []
         at = HEADER
@@ -117,22 +131,70 @@ def parse_query(packet: bytes) -> Query | Rcode | None:
         if at - HEADER > 255:
             return Rcode.FORMERR
         qtype, qclass = _PAIR.unpack_from(packet, at)
-        edns = _find_opt(packet, at + 4, answers + authorities, additionals)
+        edns = None
+        if packet[4:HEADER] != _ONE_QUESTION or at + 4 != len(packet):
+            questions, answers, authorities, additionals = _COUNTS.unpack_from(packet, 4)
+            if questions != 1:
+                return Rcode.FORMERR
+            edns = _find_opt(packet, at + 4, answers + authorities, additionals)
     except (IndexError, ValueError, struct.error):
         return Rcode.FORMERR
     # The length octets are 63 at most and so no capital letters; type and class are left out, they may look like some.
-    return Query(WireName(packet[HEADER:at].lower(), tuple(offsets)), qtype, qclass, at + 4, edns)
+    return Query(packet[HEADER:at].lower(), tuple(offsets), qtype, qclass, at + 4, edns)
+
+
+def query_key(packet: bytes, query: Query) -> bytes:
+    """What is asked, apart from id, spelling and OPT: the packet that asks it in the plainest form, without its id.
+
+    So the commonest packets (libc's) are found in the cache as they come, by one look-up.
+    """
+    flags = bytes((packet[2] & RD, packet[3] & (AD | CD)))
+    return flags + _ONE_QUESTION + query.octets + packet[query.question_end - 4 : query.question_end]
+
+
+def question_for_server(key: bytes, *, edns: bool, dnssec_ok: bool) -> bytes:
+    """The packet, without its id, that asks a server what `query_key` describes. OPT is ours: it is hop by hop."""
+    if not edns:
+        return key
+    return key[:8] + b"\0\1" + key[10:] + _opt(_EDNS_DO if dnssec_ok else 0)
 
 
 def skip_name(packet: bytes, offset: int) -> int:
-    """The offset behind the name at `offset`, compressed or not. Raises IndexError and ValueError on nonsense."""
+    """The offset behind the name at `offset`, compressed or not.
+
+    Raises IndexError and ValueError on nonsense: what it points to is read as well, always further to the front.
+    """
+    begin = at = offset
+    end = 0
+    size = 1
+    while length := packet[at]:
+        if length >= 0xC0:
+            target = (length & 0x3F) << 8 | packet[at + 1]
+            end = end or at + 2
+            if target >= begin or target < HEADER:
+                raise ValueError("a compression pointer that does not point back")
+            begin = at = target
+        elif length > 63:
+            raise ValueError("a label of an unknown type")
+        else:
+            at += length + 1
+            size += length + 1
+            if size > 255:
+                raise ValueError("a name of more than 255 octets")
+    return end or at + 1
+
+
+def expand_name(packet: bytes, offset: int) -> tuple[bytes, int]:
+    """The name at `offset` without compression, and the offset behind it. Raises as `skip_name` does."""
+    end = skip_name(packet, offset)
+    octets = bytearray()
     while length := packet[offset]:
         if length >= 0xC0:
-            return offset + 2
-        if length > 63:
-            raise ValueError("a label of an unknown type")
-        offset += length + 1
-    return offset + 1
+            offset = (length & 0x3F) << 8 | packet[offset + 1]
+        else:
+            octets += packet[offset : offset + length + 1]
+            offset += length + 1
+    return bytes(octets) + b"\0", end
 
 
 def _find_opt(packet: bytes, offset: int, before: int, additionals: int) -> Edns | None:
@@ -141,42 +203,242 @@ def _find_opt(packet: bytes, offset: int, before: int, additionals: int) -> Edns
     for index in range(before + additionals):
         behind = skip_name(packet, offset)
         rtype, rclass, ttl, length = _RECORD.unpack_from(packet, behind)
+        data = behind + _RECORD.size
         if rtype == OPT:
             if edns is not None or index < before or behind != offset + 1:
                 raise ValueError("OPT twice, outside of the additional section, or with a name (RFC 6891 6.1.1)")
-            edns = Edns(rclass, bool(ttl & _EDNS_DO), ttl)
-        offset = behind + _RECORD.size + length
+            edns = Edns(rclass, ttl, packet[data : data + length])
+            if length:
+                options_of(edns.options)  # their lengths must fit
+        offset = data + length
     if offset != len(packet):
         raise ValueError("records beyond the end, or octets behind the last record")
     return edns
 
 
+def options_of(options: bytes) -> list[tuple[int, bytes]]:
+    """Code and content of each EDNS option (RFC 6891 section 6.1.2). Raises ValueError where they do not fit."""
+    found = []
+    at = 0
+    while at + 4 <= len(options):
+        code, length = _PAIR.unpack_from(options, at)
+        found.append((code, options[at + 4 : at + 4 + length]))
+        at += 4 + length
+    if at != len(options):
+        raise ValueError("EDNS options that do not fill their place")
+    return found
+
+
+def option(code: int, content: bytes) -> bytes:
+    """One EDNS option as octets."""
+    return _PAIR.pack(code, len(content)) + content
+
+
+def ede_option(ede: Ede, text: str) -> bytes:
+    """An extended error with its text for people."""
+    return option(EDE_OPTION, ede.to_bytes(2, "big") + text.encode()[:120])
+
+
 def is_reply_to(reply: bytes, asked: bytes, question_end: int) -> bool:
-    """Whether `reply` answers the packet `asked`: a response, same id, and the same question octet for octet.
+    """Whether `reply` (with its id) answers `asked` (without): a response, with the same question octet for octet.
 
     The case of the letters counts (RFC 5452 section 9.1 asks for the question; resolvers echo it unchanged).
     """
     return (
         len(reply) >= question_end
-        and reply[:2] == asked[:2]
         and reply[2] & (QR | _OPCODE) == QR
         and reply[4:6] == b"\0\1"
-        and reply[HEADER:question_end] == asked[HEADER:question_end]
+        and reply[HEADER:question_end] == asked[HEADER - 2 : question_end - 2]
     )
 
 
-def with_id(packet: bytes, ident: bytes) -> bytes:
-    """The packet under another id (two octets)."""
-    return ident + packet[2:]
+def differs_in_case(reply: bytes, asked: bytes, question_end: int) -> bool:
+    """Whether only the case of the question's letters keeps `reply` from being one (as `is_reply_to` takes them)."""
+    lower = reply[:HEADER] + reply[HEADER:question_end].lower()
+    return is_reply_to(lower, asked[: HEADER - 2] + asked[HEADER - 2 : question_end - 2].lower(), question_end)
+
+
+def is_bare_failure(reply: bytes) -> bool:
+    """Whether `reply` is a header alone with FORMERR or NOTIMP: how old servers answer a question with OPT."""
+    is_bare = len(reply) == HEADER and reply[2] & (QR | _OPCODE) == QR and reply[4:6] == b"\0\0"
+    return is_bare and reply[3] & 0x0F in (Rcode.FORMERR, Rcode.NOTIMP)
+
+
+def with_random_case(asked: bytes, question_end: int, entropy: Callable[[int], bytes]) -> bytes:
+    """The packet (without its id) with letters in upper case by chance: the reply must repeat them (0x20 bits).
+
+    `question_end`: offset behind its question. `entropy(n)` gives n unpredictable octets.
+    """
+    begin, end = HEADER - 2, question_end - 4
+    chances = entropy(end - begin)
+    mixed = bytes(
+        octet - 0x20 if 0x61 <= octet <= 0x7A and chance & 1 else octet
+        for octet, chance in zip(asked[begin:end], chances, strict=True)
+    )
+    return asked[:begin] + mixed + asked[end:]
 
 
 def is_truncated(reply: bytes) -> bool:
     return bool(reply[2] & TC)
 
 
-def rcode_of(reply: bytes) -> int:
-    """The four bits in the header; the eight more in OPT do not matter to a forwarder."""
-    return reply[3] & 0x0F
+class Digest(NamedTuple):
+    """A server's reply, read once: what of it goes to clients, and for how long it holds."""
+
+    body: bytes
+    """The reply without its id and without OPT, which is hop by hop."""
+    ttl_offsets: tuple[int, ...]
+    """Where the records' TTLs stand in `body`."""
+    lifetime: int
+    """Seconds for which it may be kept: the lowest TTL, for a negative answer by the SOA; 0 where it may not."""
+    rcode: int
+    """With the upper bits that OPT holds."""
+    has_opt: bool
+    edes: bytes
+    """The extended errors among OPT's options, as options."""
+
+
+def digest(reply: bytes, question_end: int) -> Digest:
+    """Read a reply to a question that ends at `question_end`. Raises ValueError on nonsense.
+
+    Negative answers: RFC 2308 sections 2 and 5. A TTL with its highest bit set is 0 (RFC 2181 section 8).
+    """
+    try:
+        _, answers, authorities, additionals = _COUNTS.unpack_from(reply, 4)
+        qtype = _PAIR.unpack_from(reply, question_end - 4)[0]
+        at, offsets, lifetime, soa = question_end, [], MAX_TTL, 0
+        is_positive, opt_at, opt_end, opt_ttl, edes = False, 0, 0, 0, b""
+        for index in range(answers + authorities + additionals):
+            begin = at
+            # Most owners are a pointer to the question, which has been read.
+            at = at + 2 if reply[at : at + 2] == b"\xc0\x0c" else skip_name(reply, at)
+            rtype, _, ttl, length = _RECORD.unpack_from(reply, at)
+            data = at + _RECORD.size
+            end = data + length
+            if end > len(reply):
+                raise ValueError("a record beyond the end")
+            if rtype == OPT and index >= answers + authorities:
+                if opt_end or at != begin + 1:
+                    raise ValueError("OPT twice, or with a name (RFC 6891 6.1.1)")
+                opt_at, opt_end, opt_ttl = begin, end, ttl
+                if length:
+                    found = options_of(reply[data:end])
+                    edes = b"".join(option(c, content) for c, content in found if c == EDE_OPTION)
+            else:
+                offsets.append(at + 2)  # 4 behind the name, less the id
+                if ttl < lifetime or ttl > 0x7FFFFFFF:
+                    lifetime = 0 if ttl > 0x7FFFFFFF else ttl
+                if rtype in _NAMES_IN_RDATA:
+                    behind = skip_name(reply, data + _NAMES_IN_RDATA[rtype])
+                    if rtype == SOA:
+                        behind = skip_name(reply, behind) + 20
+                        if answers <= index < answers + authorities and behind == end:
+                            soa = 1 + min(_LONG.unpack_from(reply, end - 4)[0], MAX_TTL)
+                    if behind != end:
+                        raise ValueError("a name that does not fill its record")
+                if index < answers and (rtype == qtype or qtype == ANY):
+                    is_positive = True
+            at = end
+    except (IndexError, struct.error) as error:
+        raise ValueError("records beyond the end") from error
+    if opt_end and opt_end != at:  # pointers behind OPT may point over it
+        return digest(_without_opt_in_the_middle(reply, question_end), question_end)
+    rcode = reply[3] & 0x0F | (opt_ttl >> 24) << 4
+    if not is_positive or rcode == Rcode.NXDOMAIN:
+        lifetime = min(lifetime, soa - 1) if soa else 0
+    if reply[2] & TC or rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
+        lifetime = 0
+    body = reply[2:at]
+    if opt_end:
+        body = reply[2:10] + _PAIR.pack(additionals - 1, 0)[:2] + reply[HEADER:opt_at]
+    return Digest(body, tuple(offsets), lifetime, rcode, opt_end > 0, edes)
+
+
+def _without_opt_in_the_middle(reply: bytes, question_end: int) -> bytes:
+    """The same reply with OPT at its end, and no name compressed."""
+    records, opts = uncompressed_records(reply, question_end)
+    return reply[:question_end] + b"".join(records) + opts
+
+
+def uncompressed_records(reply: bytes, question_end: int) -> tuple[list[bytes], bytes]:
+    """All records behind the question, each good for any place in a message; and OPT. For replies that were digested.
+
+    Names that may be compressed are written out, in the owner and in the data.
+    """
+    _, *counts = _COUNTS.unpack_from(reply, 4)
+    records, opt, at = [], b"", question_end
+    for _ in range(sum(counts)):
+        owner, behind = expand_name(reply, at)
+        rtype, rclass, ttl, length = _RECORD.unpack_from(reply, behind)
+        data = behind + _RECORD.size
+        end = data + length
+        if rtype == OPT:
+            opt = reply[at:end]
+        else:
+            content = reply[data:end]
+            if rtype in _NAMES_IN_RDATA:
+                first = data + _NAMES_IN_RDATA[rtype]
+                name, rest = expand_name(reply, first)
+                if rtype == SOA:
+                    second, rest = expand_name(reply, rest)
+                    name += second
+                content = reply[data:first] + name + reply[rest:end]
+            records.append(owner + _RECORD.pack(rtype, rclass, ttl, len(content)) + content)
+        at = end
+    return records, opt
+
+
+def aged(body: bytes, ttl_offsets: tuple[int, ...], seconds: int) -> bytes:
+    """The body with every TTL lowered, to 0 at least."""
+    octets = bytearray(body)
+    for offset in ttl_offsets:
+        left = _LONG.unpack_from(octets, offset)[0] - seconds
+        _LONG.pack_into(octets, offset, left if left > 0 else 0)
+    return bytes(octets)
+
+
+def with_ttl(body: bytes, ttl_offsets: tuple[int, ...], seconds: int) -> bytes:
+    """The body with every TTL set."""
+    octets = bytearray(body)
+    for offset in ttl_offsets:
+        _LONG.pack_into(octets, offset, seconds)
+    return bytes(octets)
+
+
+def addresses(body: bytes, ttl_offsets: tuple[int, ...]) -> list[bytes]:
+    """The data of all A and AAAA records, 4 or 16 octets each."""
+    found = []
+    for offset in ttl_offsets:
+        rtype, length = _PAIR.unpack_from(body, offset - 4)[0], int.from_bytes(body[offset + 4 : offset + 6], "big")
+        if (rtype, length) in ((A, 4), (AAAA, 16)):
+            found.append(body[offset + 6 : offset + 6 + length])
+    return found
+
+
+def answer_of(body: bytes, packet: bytes, query: Query, options: bytes = b"") -> bytes:
+    """The answer to a client's `packet`: its id, its spelling of the question, and OPT if it sent one."""
+    question_end = query.question_end
+    question_and_records = packet[HEADER:question_end] + body[question_end - 2 :]
+    if query.edns is None:
+        return packet[:2] + body[:10] + question_and_records
+    additionals = int.from_bytes(body[8:10], "big") + 1
+    opt = _opt(_EDNS_DO if query.edns.dnssec_ok else 0, options)
+    return b"".join((packet[:2], body[:8], additionals.to_bytes(2, "big"), question_and_records, opt))
+
+
+def alias_body(body: bytes, name: bytes) -> bytes:
+    """A reply's body about an alias's target as one about the alias `name`: it begins with the CNAME that says so.
+
+    The CNAME lives as long as the first record does.
+    """
+    reply = b"\0\0" + body
+    target, behind = expand_name(reply, HEADER)
+    records, _ = uncompressed_records(reply, behind + 4)
+    counts = list(_COUNTS.unpack_from(reply, 4))
+    counts[1] += 1
+    ttl = _RECORD.unpack_from(records[0], skip_name(records[0], 0))[2] if records else 0
+    cname = b"\xc0\x0c" + _RECORD.pack(CNAME, IN, ttl, len(target)) + target
+    return b"".join((body[:2], _COUNTS.pack(*counts), name, reply[behind : behind + 4], cname, *records))
 
 
 def local_reply(
@@ -185,24 +447,19 @@ def local_reply(
     rcode: Rcode,
     *,
     records: Sequence[bytes] = (),
-    ede: Ede | None = None,
-    text: str = "",
+    options: bytes = b"",
 ) -> bytes:
     """An answer of our own to `packet`. Without a `query` (the packet was malformed) it is only a header.
 
-    OPT is there if the client sent one, and only then the extended error with its text. Negative answers carry no SOA,
-    so nobody caches them (RFC 2308 section 5).
+    OPT is there if the client sent one, and only then the options. Negative answers carry no SOA, so nobody caches them
+    (RFC 2308 section 5).
     """
     question, additional = b"", b""
     if query is not None:
         question = packet[HEADER : query.question_end]
         if query.edns is not None:
-            option = b""
-            if ede is not None:
-                info = ede.to_bytes(2, "big") + text.encode()[:120]
-                option = _PAIR.pack(EDE_OPTION, len(info)) + info
-            additional = _opt(_EDNS_DO if query.edns.dnssec_ok else 0, option)
-    flags = bytes((QR | (packet[2] & _OPCODE_AND_RD), _RA | (packet[3] & _CD) | rcode))
+            additional = _opt((_EDNS_DO if query.edns.dnssec_ok else 0) | (rcode >> 4) << 24, options)
+    flags = bytes((QR | (packet[2] & (_OPCODE | RD)), RA | (packet[3] & CD) | (rcode & 0x0F)))
     counts = _COUNTS.pack(1 if question else 0, len(records), 0, 1 if additional else 0)
     return b"".join((packet[:2], flags, counts, question, *records, additional))
 
@@ -217,21 +474,46 @@ def _opt(ttl: int, options: bytes = b"", payload: int = OUR_UDP_PAYLOAD) -> byte
     return b"\0" + _RECORD.pack(OPT, payload, ttl, len(options)) + options
 
 
-def truncate(reply: bytes, query: Query) -> bytes:
+def truncate(reply: bytes, query: Query, options: bytes = b"") -> bytes:
     """What of a reply fits any client: header with TC, question, and OPT if the client sent one (RFC 6891 section 7).
 
     Records are left out altogether: part of a set would only tempt a client to use it (RFC 2181 section 9).
     """
     additional = b""
     if query.edns is not None:
-        _, answers, authorities, additionals = _COUNTS.unpack_from(reply, 4)
-        try:
-            edns = _find_opt(reply, query.question_end, answers + authorities, additionals)
-        except (IndexError, ValueError, struct.error):
-            edns = None  # the records were nonsense: the client will see for itself over TCP
-        additional = _opt(edns.ttl, payload=edns.payload) if edns is not None else _opt(0)
+        additional = _opt(_EDNS_DO if query.edns.dnssec_ok else 0, options)
     header = reply[:2] + bytes((reply[2] | TC, reply[3])) + _COUNTS.pack(1, 0, 0, 1 if additional else 0)
     return header + reply[HEADER : query.question_end] + additional
+
+
+def name_of(text: str) -> bytes:
+    """A domain name as octets, lower-cased, from its text. Raises ValueError where it is none."""
+    labels = [label.encode("ascii") for label in text.removesuffix(".").lower().split(".")] if text != "." else []
+    if any(not 1 <= len(label) <= 63 for label in labels):
+        raise ValueError(f"{text!r} is no domain name")
+    octets = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    if len(octets) > 255:
+        raise ValueError(f"{text!r} is too long for a domain name")
+    return octets
+
+
+def text_of(octets: bytes) -> str:
+    """A name's presentation form with the final dot (RFC 1035 section 5.1, RFC 4343 section 2.1)."""
+    parts, at = [], 0
+    while length := octets[at]:
+        label = octets[at + 1 : at + 1 + length]
+        parts.append("".join(chr(c) if 0x21 <= c <= 0x7E and c not in b'."\\' else f"\\{c:03d}" for c in label))
+        at += length + 1
+    return ".".join(parts) + "."
+
+
+def labels_in(octets: bytes) -> int:
+    """How many labels a name has, the root's not counted."""
+    count = at = 0
+    while length := octets[at]:
+        count += 1
+        at += length + 1
+    return count
 
 
 class StreamReader:

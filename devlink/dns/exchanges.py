@@ -1,0 +1,334 @@
+"""Questions on their way to servers: which socket and id each has, and which reply belongs to which."""
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from devlink.dns.config import Server
+from devlink.dns.engine import Attempt, Effect, Engine
+from devlink.dns.loop import READ, WRITE, Loop
+from devlink.dns.sockets import Port, Stream
+from devlink.dns.stderr import say
+
+PORTS = 64
+"""Random ports that are open to one ordinary server at a time; with more questions they are shared."""
+BUSY = 16
+"""Questions in flight to a server from which on a port that has its reply is kept for another question. Below, each
+question has a port of its own (RFC 5452 section 9.2)."""
+USES = 16
+"""Questions that one random port serves at most."""
+SHARED_IDLE = 30.0
+"""Seconds without a question after which a cluster's socket is made anew: the laptop may have another address now."""
+SHARED_SILENT = 1.0
+"""Seconds without an answer after which the same is done."""
+PIPELINED = 100
+"""Questions on one TCP connection at a time; the next one opens another."""
+STREAM_IDLE = 10.0
+"""Seconds after which a TCP connection without questions is closed (RFC 7766 section 6.2.3)."""
+
+
+class _Line:
+    """A socket to a server, and the questions that wait on it."""
+
+    __slots__ = ("answered", "is_shared", "last_use", "pending", "server", "transport", "uses", "way")
+
+    def __init__(self, way: Port | Stream, server: Server, transport: str, *, is_shared: bool) -> None:
+        self.way = way
+        self.server = server
+        self.transport = transport
+        self.is_shared = is_shared
+        self.pending: dict[bytes, Attempt] = {}
+        """By id."""
+        self.uses = 0
+        self.answered = 0
+        self.last_use = 0.0
+
+
+class _ServerLines:
+    """The lines to one server."""
+
+    __slots__ = ("idle", "in_flight", "ports", "streams")
+
+    def __init__(self) -> None:
+        self.ports: list[_Line] = []
+        """With random ports, open ones, with questions or idle."""
+        self.idle: list[_Line] = []
+        """Those of them without questions."""
+        self.in_flight = 0
+        """Questions on random ports."""
+        self.streams: list[_Line] = []
+
+
+class Exchanges:
+    """All of them."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        engine: Engine,
+        entropy: Callable[[int], bytes],
+        carry_out: Callable[[Iterable[Effect]], None],
+    ) -> None:
+        """`entropy(n)` gives n unpredictable octets; `carry_out` does what the engine wants done about a reply."""
+        self._loop = loop
+        self._engine = engine
+        self._entropy = entropy
+        self._carry_out = carry_out
+        self._lines: dict[Server, _ServerLines] = {}
+        self._shared: dict[Server, _Line] = {}
+        """The one UDP socket to each of a cluster's servers."""
+        self._one_at_a_time: set[Server] = set()
+        """Servers that end a connection after an answer, whatever else was asked."""
+        self._idle_streams: dict[_Line, float] = {}
+        """When they are closed; the first to come first."""
+        self._tls_ca = ""
+        self._tls_context: object = None
+
+    def trust(self, authorities: str) -> None:
+        """The CA certificates (PEM) that vouch for servers asked over TLS."""
+        if authorities != self._tls_ca:
+            self._tls_ca, self._tls_context = authorities, None
+
+    def forget_network(self) -> None:
+        """Make new sockets from now on: the laptop's addresses may be others."""
+        for line in list(self._shared.values()):
+            self._retire(line)
+        for lines in self._lines.values():
+            for line in list(lines.streams):
+                lines.streams.remove(line)  # what waits on it may still be answered
+                if not line.pending:
+                    self._close(line)
+
+    def ask(self, attempt: Attempt) -> list[Effect]:
+        """Send the attempt's packet; what the engine wants done where that fails."""
+        step = attempt.step
+        try:
+            if step.transport != "udp":
+                line = self._stream(step.server, step.transport)
+            elif step.shares_port:
+                line = self._shared_port(step.server)
+            else:
+                line = self._random_port(step.server)
+        except OSError as error:
+            if step.transport == "tls":
+                say(f"{step.server}: {error}", "WARNING")
+            return self._engine.upstream_failed(attempt, self._loop.now)
+        ident = self._entropy(2)
+        while ident in line.pending:
+            ident = self._entropy(2)
+        line.pending[ident] = attempt
+        attempt.way = line, ident
+        line.uses += 1
+        line.last_use = self._loop.now
+        return self._send(line, ident + attempt.packet)
+
+    def _send(self, line: _Line, packet: bytes) -> list[Effect]:
+        way = line.way
+        if isinstance(way, Stream):
+            self._idle_streams.pop(line, None)
+            was_writing = way.wants_write
+            way.put(packet)
+            if not was_writing:
+                self._loop.change(way.sock, READ | WRITE)
+            return []
+        try:
+            way.send(packet)
+        except BlockingIOError:
+            pass  # its buffer is full: as good as lost on the way
+        except OSError:
+            return self._fail(line)
+        return []
+
+    def forget(self, attempt: Attempt) -> None:
+        """No reply to it is wanted any more."""
+        if attempt.way is None:
+            return
+        line, ident = cast(tuple[_Line, bytes], attempt.way)
+        attempt.way = None
+        if line.pending.pop(ident, None) is None:
+            return
+        if isinstance(line.way, Stream):
+            self._rest(line)
+        elif not line.is_shared:
+            self._release(line)
+        elif not line.pending and self._shared.get(line.server) is not line:
+            self._close(line)
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timer` wants to be called."""
+        return next(iter(self._idle_streams.values()), None)
+
+    def handle_timer(self) -> None:
+        """Close connections that have been idle for long."""
+        while self._idle_streams:
+            line, due = next(iter(self._idle_streams.items()))
+            if due > self._loop.now:
+                return
+            self._drop_stream(line)
+
+    def close(self) -> None:
+        for line in list(self._shared.values()):
+            self._close(line)
+        for lines in self._lines.values():
+            for line in (*lines.ports, *lines.streams):
+                self._close(line)
+
+    # UDP
+
+    def _shared_port(self, server: Server) -> _Line:
+        line = self._shared.get(server)
+        if line is not None:
+            oldest = next(iter(line.pending.values()), None)
+            is_old = line.last_use + SHARED_IDLE < self._loop.now
+            if is_old or (oldest is not None and oldest.sent + SHARED_SILENT < self._loop.now):
+                self._retire(line)
+                line = None
+        if line is None:
+            line = self._shared[server] = self._open_port(server, is_shared=True)
+        return line
+
+    def _random_port(self, server: Server) -> _Line:
+        lines = self._lines.get(server)
+        if lines is None:
+            lines = self._lines[server] = _ServerLines()
+        if lines.idle:
+            line = lines.idle.pop(self._entropy(1)[0] % len(lines.idle))
+        elif len(lines.ports) < PORTS:
+            line = self._open_port(server, is_shared=False)
+            lines.ports.append(line)
+        else:
+            line = lines.ports[self._entropy(1)[0] % PORTS]
+        lines.in_flight += 1
+        return line
+
+    def _open_port(self, server: Server, *, is_shared: bool) -> _Line:
+        port = Port(server)
+        line = _Line(port, server, "udp", is_shared=is_shared)
+        self._loop.watch(port.sock, READ, lambda _: self._read_port(line, port))
+        return line
+
+    def _read_port(self, line: _Line, port: Port) -> None:
+        # One more than expected finds the end of what is there; a single question's only reply needs no second look.
+        for _ in range(len(line.pending) or 1):
+            try:
+                packet = port.receive()
+            except OSError:
+                self._carry_out(self._fail(line))
+                return
+            if packet is None:
+                return
+            attempt = line.pending.get(packet[:2])
+            if attempt is None:
+                self._engine.counts.mismatched += 1
+            else:
+                self._carry_out(self._engine.receive_reply(attempt, packet, self._loop.now))
+            if port.sock.fileno() < 0:
+                return
+
+    def _release(self, line: _Line) -> None:
+        """A question on a random port is done with."""
+        lines = self._lines[line.server]
+        lines.in_flight -= 1
+        if not line.pending:
+            if lines.in_flight >= BUSY and line.uses < USES:
+                lines.idle.append(line)
+            else:
+                lines.ports.remove(line)
+                self._close(line)
+        if lines.idle and lines.in_flight < BUSY:
+            for idle in lines.idle:
+                lines.ports.remove(idle)
+                self._close(idle)
+            lines.idle.clear()
+
+    def _retire(self, line: _Line) -> None:
+        """Ask on it no more; what waits on a cluster's socket may still be answered."""
+        if self._shared.get(line.server) is line:
+            del self._shared[line.server]
+        if not line.pending:
+            self._close(line)
+
+    def _fail(self, line: _Line) -> list[Effect]:
+        """The socket is of no use: every question on it has failed."""
+        attempts = list(line.pending.values())
+        effects: list[Effect] = []
+        if isinstance(line.way, Stream):
+            self._drop_stream(line)
+        elif line.is_shared:
+            self._retire(line)
+        for attempt in attempts:
+            effects += self._engine.upstream_failed(attempt, self._loop.now)
+        return effects
+
+    # TCP and TLS
+
+    def _stream(self, server: Server, transport: str) -> _Line:
+        lines = self._lines.get(server)
+        if lines is None:
+            lines = self._lines[server] = _ServerLines()
+        most = 1 if server in self._one_at_a_time else PIPELINED
+        for line in lines.streams:
+            if line.transport == transport and len(line.pending) < most:
+                return line
+        stream = Stream(server) if transport == "tcp" else self._tls_stream(server)
+        line = _Line(stream, server, transport, is_shared=True)
+        lines.streams.append(line)
+        self._loop.watch(stream.sock, READ | WRITE, lambda _: self._read_stream(line, stream))
+        return line
+
+    def _tls_stream(self, server: Server) -> Stream:
+        from devlink.dns import tls
+
+        if self._tls_context is None:
+            self._tls_context = tls.context_of(self._tls_ca)
+        return tls.TlsStream(server, self._tls_context)  # type: ignore[arg-type]
+
+    def _read_stream(self, line: _Line, stream: Stream) -> None:
+        try:
+            replies, is_ended = stream.progress()
+        except OSError as error:
+            if line.transport == "tls":
+                say(f"{line.server}: {error}", "WARNING")
+            replies, is_ended = [], True
+        for packet in replies:
+            line.answered += 1
+            attempt = line.pending.get(packet[:2])
+            if attempt is None:
+                self._engine.counts.mismatched += 1
+            else:
+                self._carry_out(self._engine.receive_reply(attempt, packet, self._loop.now))
+        if is_ended:
+            self._ended(line)
+        elif stream.sock.fileno() >= 0:
+            self._loop.change(stream.sock, READ | WRITE if stream.wants_write else READ)
+
+    def _ended(self, line: _Line) -> None:
+        """The server has closed the connection. What it had not answered by then is asked once more, if it did answer:
+        it may close a connection that has been idle, or after each answer, just as the next question comes."""
+        attempts = list(line.pending.values())
+        self._drop_stream(line)
+        if line.answered:
+            if len(attempts) > 1:
+                self._one_at_a_time.add(line.server)
+            line.pending.clear()
+            for attempt in attempts:
+                self._carry_out(self.ask(attempt))
+            return
+        for attempt in attempts:
+            self._carry_out(self._engine.upstream_failed(attempt, self._loop.now))
+
+    def _rest(self, line: _Line) -> None:
+        if not line.pending:
+            if line in self._lines[line.server].streams:
+                self._idle_streams[line] = self._loop.now + STREAM_IDLE
+            else:
+                self._close(line)
+
+    def _drop_stream(self, line: _Line) -> None:
+        self._idle_streams.pop(line, None)
+        lines = self._lines[line.server]
+        if line in lines.streams:
+            lines.streams.remove(line)
+        self._close(line)
+
+    def _close(self, line: _Line) -> None:
+        self._loop.close(line.way.sock)

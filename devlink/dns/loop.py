@@ -1,0 +1,55 @@
+"""One epoll loop: which function looks after which socket, and what time it is."""
+
+import select
+import socket
+import time
+from collections.abc import Callable
+
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+HANGUP = select.EPOLLHUP | select.EPOLLERR
+
+Handler = Callable[[int], None]
+"""Called with the events that epoll saw. It never blocks, and believes of them only that a look is worth it: its
+descriptor may have been closed earlier in the same round, and opened anew."""
+
+
+class Loop:
+    """Level-triggered; idle, it wakes never."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives monotonic seconds."""
+        self.clock = clock
+        self.now = clock()
+        """When the present round began."""
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+
+    def watch(self, sock: socket.socket, mask: int, handler: Handler) -> None:
+        fd = sock.fileno()
+        self._handlers[fd] = handler
+        self._epoll.register(fd, mask)
+
+    def change(self, sock: socket.socket, mask: int) -> None:
+        """Wait for other events of a socket that is watched."""
+        self._epoll.modify(sock.fileno(), mask)
+
+    def close(self, sock: socket.socket) -> None:
+        """Close a socket; the kernel takes it off the list by itself, for nobody else has this file open."""
+        self._handlers.pop(sock.fileno(), None)
+        sock.close()
+
+    def unwatch(self, sock: socket.socket) -> None:
+        """For a socket that another process holds as well: closing ours would not end the events."""
+        if self._handlers.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock.fileno())
+
+    def wait(self, deadline: float | None) -> list[tuple[Handler, int]]:
+        """Sleep until something happens or `deadline` comes (None: never); what happened, with who looks after it."""
+        timeout = None if deadline is None else max(deadline - self.clock(), 0.0)
+        events = self._epoll.poll(timeout)
+        self.now = self.clock()
+        handlers = self._handlers
+        return [(handlers[fd], mask) for fd, mask in events if fd in handlers]
+
+    def end(self) -> None:
+        self._epoll.close()
