@@ -33,8 +33,8 @@ class Configuration(NamedTuple):
 def parse_configuration(parameters: Mapping[str, Any]) -> Configuration:
     """Raises ProtocolError."""
     config, sockets = parameters.get("config"), parameters.get("sockets")
-    if not isinstance(config, Mapping):
-        raise _other_version("there is none")
+    if not isinstance(config, Mapping) or set(parameters) - {"config", "sockets"}:
+        raise _other_version("there is none, or something else besides")
     if sockets is None:
         return Configuration(read_config(config), None)
     kinds = [str(passed.get("kind")) if isinstance(passed, Mapping) else "" for passed in sockets]

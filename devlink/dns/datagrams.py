@@ -35,6 +35,9 @@ class Datagrams(Protocol):
 
     sock: socket.socket
 
+    def replace(self, sock: socket.socket, own: frozenset[bytes]) -> None:
+        """Go on with another socket on the same address; answers that are in flight will find it."""
+
     def serve(self, engine: Engine, now: float) -> list[tuple[DatagramClient, bytes]]:
         """Answer what waits and is in `engine.hot`; the other questions, each with who asked."""
 
@@ -51,8 +54,8 @@ class _IoVec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Message(ctypes.Structure):
-    """struct mmsghdr of recvmmsg(2): a struct msghdr, and how long the message is."""
+class _Header(ctypes.Structure):
+    """struct msghdr of recvmsg(2)."""
 
     _fields_ = (
         ("name", ctypes.c_void_p),
@@ -62,8 +65,13 @@ class _Message(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
         ("flags", ctypes.c_int),
-        ("length", ctypes.c_uint),
     )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr of recvmmsg(2)."""
+
+    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
 
 
 class _Batch:
@@ -79,8 +87,9 @@ class _Batch:
         names_at = ctypes.addressof(ctypes.c_char.from_buffer(self.names))
         for index, (message, iovec) in enumerate(zip(self._messages, self._iovecs, strict=True)):
             iovec.base, iovec.length = octets_at + index * SLOT, SLOT
-            message.name, message.name_length = names_at + index * name_size, name_size
-            message.iov, message.iov_count = ctypes.addressof(iovec), 1
+            header = message.header
+            header.name, header.name_length = names_at + index * name_size, name_size
+            header.iov, header.iov_count = ctypes.addressof(iovec), 1
         self.address = ctypes.addressof(self._messages)
         self.lengths = memoryview(self._messages).cast("B").cast("I")
         """`lengths[LENGTH * index + LENGTH_AT]` is what recvmmsg(2) received."""
@@ -106,9 +115,7 @@ class BatchedDatagrams:
         number, pointer = ctypes.c_int, ctypes.c_void_p
         self._receive.argtypes = (number, pointer, ctypes.c_uint, number, pointer)
         self._send.argtypes = (number, pointer, ctypes.c_uint, number)
-        self.sock = sock
-        self._fd = sock.fileno()
-        self._own = own
+        self.replace(sock, own)
         # sockaddr_in and sockaddr_in6: family and port (and the flow) come before the address.
         self._name_size, self._address_at, address_size = (16, 4, 4) if sock.family == socket.AF_INET else (28, 8, 16)
         self._address_end = self._address_at + address_size
@@ -128,6 +135,11 @@ class BatchedDatagrams:
             )
             for index in range(BATCH)
         ]
+
+    def replace(self, sock: socket.socket, own: frozenset[bytes]) -> None:
+        self.sock = sock
+        self._fd = sock.fileno()
+        self._own = own
 
     def serve(self, engine: Engine, now: float) -> list[tuple[DatagramClient, bytes]]:
         count = self._receive(self._fd, self._questions.address, BATCH, socket.MSG_DONTWAIT, None)
@@ -218,6 +230,9 @@ class PlainDatagrams:
 
     def __init__(self, sock: socket.socket, own: frozenset[bytes]) -> None:
         """As of BatchedDatagrams."""
+        self.replace(sock, own)
+
+    def replace(self, sock: socket.socket, own: frozenset[bytes]) -> None:
         self.sock = sock
         self._own = {
             socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed) for packed in own

@@ -2,7 +2,6 @@
 
 import select
 import socket
-import time
 from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
@@ -16,7 +15,7 @@ descriptor may have been closed earlier in the same round, and opened anew."""
 class Loop:
     """Level-triggered; idle, it wakes never."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` gives monotonic seconds."""
         self.clock = clock
         self.now = clock()

@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -44,13 +45,22 @@ class Forwarder:
     """The whole process but for its start."""
 
     def __init__(
-        self, listener: socket.socket, engine: Engine, entropy: Callable[[int], bytes], *, portable: bool = False
+        self,
+        listener: socket.socket,
+        engine: Engine,
+        entropy: Callable[[int], bytes],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        portable: bool = False,
     ) -> None:
-        """`listener`: where the helper connects. `entropy(n)` gives n unpredictable octets."""
+        """`listener`: where the helper connects. `entropy(n)` gives n unpredictable octets, `clock` monotonic seconds.
+
+        With `portable` it does without recvmmsg(2).
+        """
         self._listener = listener
         self._engine = engine
         self._portable = portable
-        self._loop = Loop()
+        self._loop = Loop(clock)
         self._feeder_due = self._loop.now + FEEDER_WAIT
         self._control: ControlConnection | None = None
         self._udp: dict[tuple[str, int], Datagrams] = {}
@@ -186,10 +196,15 @@ class Forwarder:
         self._own_hosts = frozenset(host for host, _ in addresses)
         self._own_tcp = addresses[len(udp) :]
         packed = frozenset(_packed(host) for host in self._own_hosts)
-        self._udp = {}
+        old, self._udp = self._udp, {}
         for address, sock in zip(addresses, udp, strict=False):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            way = self._udp[address] = datagrams(sock, packed, portable=self._portable)
+            way = old.get(address)
+            if way is not None:
+                way.replace(sock, packed)
+            else:
+                way = datagrams(sock, packed, portable=self._portable)
+            self._udp[address] = way
             self._loop.watch(sock, READ, partial(self._read_datagrams, way))
         self._clients.listen(tcp)
 

@@ -40,6 +40,11 @@ def answer(asked: bytes, *addresses: str, rcode: int = 0, tc: bool = False) -> b
     return bytes(record.pack())
 
 
+def with_id(packet: bytes, ident: bytes) -> bytes:
+    """The packet under another id (two octets)."""
+    return ident + packet[2:]
+
+
 def parse(packet: bytes) -> dnslib.DNSRecord:
     return dnslib.DNSRecord.parse(packet)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from devlink.dns import server
+from devlink.dns.clients import IDLE
 from devlink.dns.engine import Engine
-from devlink.dns.server import FEEDER_WAIT, TCP_IDLE, Forwarder
+from devlink.dns.server import FEEDER_WAIT, Forwarder
 from devlink.dns.wire import frame
 from devlink.rpc import varlink
 from devlink.rpc.framing import pack
@@ -58,7 +59,7 @@ def connect(path: Path) -> socket.socket:
 
 def test_nobody_feeds_it_and_it_ends(listener: socket.socket) -> None:
     clock = Clock()
-    forwarder = Forwarder(listener, Engine(os.urandom), clock)
+    forwarder = Forwarder(listener, Engine(os.urandom), os.urandom, clock=clock)
     clock.ahead = FEEDER_WAIT
     thread = run(forwarder)
     thread.join(PATIENCE)
@@ -67,7 +68,7 @@ def test_nobody_feeds_it_and_it_ends(listener: socket.socket) -> None:
 
 def test_it_waits_for_its_feeder_till_then(listener: socket.socket, path: Path) -> None:
     clock = Clock()
-    forwarder = Forwarder(listener, Engine(os.urandom), clock)
+    forwarder = Forwarder(listener, Engine(os.urandom), os.urandom, clock=clock)
     clock.ahead = FEEDER_WAIT - PATIENCE / 2
     thread = run(forwarder)
     with connect(path) as control:
@@ -82,7 +83,7 @@ def test_a_stranger_is_shown_out_and_the_feeder_is_let_in(
 ) -> None:
     verdicts = iter([False, True])
     monkeypatch.setattr(server, "is_feeder", lambda peer, listener: next(verdicts))
-    thread = run(Forwarder(listener, Engine(os.urandom)))
+    thread = run(Forwarder(listener, Engine(os.urandom), os.urandom))
     with connect(path) as stranger:
         assert stranger.recv(1) == b""
     with connect(path) as control:
@@ -94,7 +95,7 @@ def test_a_stranger_is_shown_out_and_the_feeder_is_let_in(
 
 def test_a_silent_tcp_client_is_hung_up_on_and_an_active_one_is_not(listener: socket.socket, path: Path) -> None:
     clock = Clock()
-    thread = run(Forwarder(listener, Engine(os.urandom), clock))
+    thread = run(Forwarder(listener, Engine(os.urandom), os.urandom, clock=clock))
     tcp = socket.create_server(("127.0.0.1", 0))
     address = tcp.getsockname()
     with connect(path) as control:
@@ -110,22 +111,22 @@ def test_a_silent_tcp_client_is_hung_up_on_and_an_active_one_is_not(listener: so
             for sock in (silent, dripping, active):
                 sock.sendall(frame(question("www.example")))
                 read_stream(sock, 1)
-            clock.ahead += TCP_IDLE * 0.6
+            clock.ahead += IDLE * 0.6
             dripping.sendall(b"\0")  # half of a length is no progress
             active.sendall(frame(question("www.example")))
             read_stream(active, 1)
-            clock.ahead += TCP_IDLE * 0.6
+            clock.ahead += IDLE * 0.6
             active.sendall(frame(question("www.example")))
             assert parse(read_stream(active, 1)[0]).header.rcode == 2
             assert silent.recv(1) == b""
-            dripping.settimeout(TCP_IDLE * 0.2)  # were the octet progress, it would be hung up on in 0.4 of it
+            dripping.settimeout(IDLE * 0.2)  # were the octet progress, it would be hung up on in 0.4 of it
             assert dripping.recv(1) == b""
     thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
 def test_a_packet_that_our_code_fails_on_does_not_end_it(
-    listener: socket.socket, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    listener: socket.socket, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = Engine(os.urandom)
     honest = engine.receive_query
@@ -135,7 +136,7 @@ def test_a_packet_that_our_code_fails_on_does_not_end_it(
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(engine, "receive_query", fail_once)
-    thread = run(Forwarder(listener, engine))
+    thread = run(Forwarder(listener, engine, os.urandom))
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
     with udp, connect(path) as control, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -145,7 +146,7 @@ def test_a_packet_that_our_code_fails_on_does_not_end_it(
         client.settimeout(PATIENCE)
         client.connect(udp.getsockname())
         client.send(question("www.example"))
-        wait_until(lambda: "a defect in the forwarder" in caplog.text)
+        wait_until(lambda: "a defect in the forwarder" in capsys.readouterr().err)
         client.send(question("www.example"))
         assert parse(client.recv(512)).header.rcode == 2
     thread.join(PATIENCE)
