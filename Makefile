@@ -73,6 +73,8 @@ demo: setup ## devlink in a private world, from up to down, without root
 bench: setup ## the figures that README and CHANGELOG claim, each beside a peer or a limit in the same run
 	@$(BIN)/python tests/benchmarks/start.py
 	@$(BIN)/python tests/benchmarks/discover.py
+	@tests/kit/peers.sh || true
+	@$(BIN)/python -m tests.benchmarks.forwarder
 
 .PHONY: kit
 kit: ## build the real programs of a cluster (needs Go) into the cache, outside the tree

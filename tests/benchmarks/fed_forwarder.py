@@ -20,7 +20,7 @@ class Forwarder(Server):
     """`python -m devlink.dns`, configured."""
 
     def __init__(self, place: Place, upstream: Place, folder: Path) -> None:
-        """Starts it. Raises RuntimeError if it does not take its configuration."""
+        """Starts it. Raises RuntimeError with its log if it does not take its configuration."""
         self.place = place
         self.log = folder / "devlink.log"
         self._path = str(folder / "control")
@@ -32,7 +32,11 @@ class Forwarder(Server):
         self._tcp = socket.create_server((place.address, place.port))
         server = {"address": upstream.address, "port": upstream.port}
         self._config = {"zones": [{"suffix": ZONE, "servers": [server]}], "upstreams": [server]}
-        self._start()
+        try:
+            self._start()
+        except (OSError, RuntimeError) as error:
+            self.stop()
+            raise RuntimeError(f"{error}: {self.log.read_text('utf-8', 'replace')}") from error
 
     def _start(self) -> None:
         argv = ["/bin/sh", "-c", _START, "sh", *pinned([sys.executable, "-P", "-m", "devlink.dns"])]

@@ -8,6 +8,8 @@ miss a bound.
 
 import argparse
 import json
+import platform
+import shutil
 import signal
 import sys
 import tempfile
@@ -85,13 +87,13 @@ def measure(bench: Bench) -> tuple[list[Table], list[Claim], dict[str, Mapping[s
     paced = bench.latency(f"cached, {RATE} a second", (LIMIT, OURS, *PEERS), names=FEW)
     paced_once = bench.latency(f"forwarded, {RATE} a second", (DIRECT, OURS, *PEERS), names=0)
     wakeups = bench.wakeups()
-    others: dict[str, Mapping[str, float]] = {
-        "resident_mb": resident,
-        "resident_at_the_end_mb": bench.resident(),
-        "wakeups": wakeups,
-    }
+    resident_at_the_end = bench.resident()
     recovery = bench.recovery()
-    others["recovery_ms"] = {OURS: recovery}
+    others: dict[str, Mapping[str, float]] = {
+        f"MB of memory with {MANY} cached names": resident,
+        "MB of memory after all rounds": resident_at_the_end,
+        "wake-ups a second without questions": wakeups,
+    }
     # Of dnsmasq's two configurations, the one that is faster in the same scenario.
     ratios = [cached.ratio(OURS, name, "kqps") for name in (DNSMASQ, DNSMASQ_10000)]
     claims = [
@@ -158,6 +160,13 @@ def _number(value: float | None, places: int) -> str:
     return "-" if value is None else f"{value:.{places}f}"
 
 
+def machine() -> str:
+    """What the figures depend on."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = models[0].partition(": ")[2] if models else platform.machine()
+    return f"{model}, Linux {platform.release()}, Python {platform.python_version()}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -165,14 +174,20 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there as well, of each round")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a bound is missed or a reply was wrong")
     arguments = parser.parse_args()
+    if shutil.which("cc") is None:
+        print("the forwarder is not measured: there is no C compiler (cc)")
+        return 1 if arguments.strict else 0
     # The servers must end with us: SystemExit runs what is on the stack, the signal's default would not.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="devlink-bench-") as folder, ExitStack() as stack:
         bench = Bench(Path(folder), rounds=arguments.rounds, seconds=arguments.seconds)
         bench.start(stack)
+        print(
+            f"the forwarder and its peers: {arguments.rounds} rounds, servers on CPU {SERVER_CPU}, load on CPU "
+            f"{LOAD_CPU}, {WINDOW} questions on the way (UDP), {machine()}"
+        )
         if SERVER_CPU == LOAD_CPU:
-            print(f"only CPU {SERVER_CPU} is allowed, so load and server share it: believe the CPU per query alone")
-        print(f"{arguments.rounds} rounds; servers on CPU {SERVER_CPU}, load on CPU {LOAD_CPU}, UDP window {WINDOW}")
+            print("no second CPU is allowed: load and server take turns, so believe only the CPU per query")
         for line in bench.left_out:
             print(line)
         tables, claims, others = measure(bench)
@@ -182,14 +197,19 @@ def main() -> int:
     for claim in claims:
         print(claim.line())
     faults = sum(table.faults(OURS) for table in tables)
+    if bench.repeated:
+        print(f"other work disturbed {bench.repeated} loads, which were done again, and {bench.crowded} to the last")
     if faults:
         print(f"{faults} questions had no right reply")
     if arguments.json:
         result = {
+            "machine": machine(),
             "claims": [{**asdict(claim), "verdict": claim.verdict} for claim in claims],
             "tables": [asdict(table) for table in tables],
             "others": others,
             "left_out": bench.left_out,
+            "repeated": bench.repeated,
+            "crowded": bench.crowded,
         }
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     missed = faults or any(claim.verdict == "MISSED" for claim in claims)
@@ -197,4 +217,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

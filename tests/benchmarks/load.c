@@ -294,6 +294,15 @@ static void paced(int sock, double rate) {
     free(took);
 }
 
+/* Seconds that this process had to wait for its CPU, as the scheduler counted it. */
+static double waited(void) {
+    unsigned long long ran, waiting = 0;
+    FILE *file = fopen("/proc/self/schedstat", "r");
+    if (file && fscanf(file, "%llu %llu", &ran, &waiting) != 2) waiting = 0;
+    if (file) fclose(file);
+    return (double)waiting / 1e9;
+}
+
 int main(int count, char **words) {
     int over_tcp = count == 11 && !strcmp(words[1], "tcp"), is_paced = count == 10 && !strcmp(words[1], "paced");
     if (!over_tcp && !is_paced && (count != 10 || strcmp(words[1], "udp"))) {
@@ -310,6 +319,7 @@ int main(int count, char **words) {
         return 2;
     }
     printf("{");
+    double waited_before = waited();
     began = now();
     until = began + atof(words[8]);
     if (over_tcp) {
@@ -323,6 +333,7 @@ int main(int count, char **words) {
             udp(sock, window);
     }
     double end = now();
+    printf("\"waited\": %.6f, ", waited() - waited_before);
     printf("\"seconds\": %.6f, \"asked\": %ld, \"answered\": %ld, \"in_time\": %ld, \"lost\": %ld, \"wrong\": %ld, "
            "\"reopened\": %ld}\n",
            (end < until ? end : until) - began, asked, answered, in_time, lost, wrong, reopened);

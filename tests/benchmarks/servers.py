@@ -85,13 +85,19 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def cpu_seconds(self) -> float:
-        """What its threads have run, as the scheduler counted it (schedstat: nanoseconds on the CPU come first)."""
-        total = 0
+    def cpu_seconds(self) -> tuple[float, float]:
+        """What its threads have run, and what it had to wait for its CPU, as the scheduler counted it (schedstat).
+
+        Threads wait for each other, so with several of them the waiting tells nothing, and is 0.
+        """
+        ran = waited = threads = 0
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-                total += int(task.joinpath("schedstat").read_text().split()[0])
-        return total / 1e9
+                times = task.joinpath("schedstat").read_text().split()
+                ran += int(times[0])
+                waited += int(times[1])
+                threads += 1
+        return ran / 1e9, waited / 1e9 if threads == 1 else 0.0
 
     def wakeups(self) -> int:
         """How often its threads went to sleep, and so were woken."""
