@@ -286,6 +286,9 @@ def test_every_verb_that_takes_parameters_is_among_those_tried() -> None:
         "Trust": ["profile"],
         "Revoke": ["name"],
         "ListTrust": [],
+        "GetDnsStats": [],
+        "FlushDns": [],
+        "FollowDnsLog": [],
     }
 
 
