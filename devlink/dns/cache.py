@@ -18,6 +18,7 @@ HOT = 3
 """Hits that make a name worth being fetched before its answer ends."""
 OVERHEAD = 240
 """Octets that an entry takes besides its key and its wire: the objects, and its share of the table."""
+MAX_SHAPES = 4096
 EVICTED_AT_ONCE = 64
 """Entries looked at when room is needed: finding the table's oldest ones costs a walk over what was deleted before."""
 
@@ -69,6 +70,7 @@ class Cache:
         """Hits of entries that are gone, by zone."""
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
         """Equal tuples of offsets, kept once."""
+        self._has_large = False
 
     def find(self, key: bytes, dnssec_ok: bool) -> Entry | None:
         """The answer to a question as `wire.query_key` gives it, fresh or not; aged by nobody yet."""
@@ -77,35 +79,38 @@ class Cache:
 
     def put(self, key: bytes, dnssec_ok: bool, digest: Digest, zone: str, now: int) -> None:
         """Keep a server's answer if it may be kept."""
-        lifetime = digest.lifetime
+        answer, offsets, lifetime, _, _, edes = digest
         if not lifetime or not self.limit:
             return
-        self.drop(key, dnssec_ok)
-        answer = digest.body
         if answer[0] & wire.AA:  # from here on it is hearsay
             answer = bytes((answer[0] & ~wire.AA,)) + answer[1:]
-        offsets = self._shapes.setdefault(digest.ttl_offsets, digest.ttl_offsets)
-        if len(self._shapes) > 4096:
-            self._shapes.clear()
+        shape = self._shapes.get(offsets)
+        if shape is None:
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            shape = self._shapes[offsets] = offsets
         place: Key = key
         if dnssec_ok:
             place = key, "do"
-        elif len(answer) + 2 > wire.PLAIN_UDP_LIMIT:
-            place = key, "large"
+        else:
+            is_large = len(answer) + 2 > wire.PLAIN_UDP_LIMIT
+            if is_large:
+                place = key, "large"
+            if self._has_large:  # it may have been of another size before
+                self._drop(key if is_large else (key, "large"))
+            self._has_large |= is_large
         ends = now + lifetime
-        self._add(place, Entry(answer, offsets, digest.edes, zone, now, ends, ends - max(1, lifetime // 10)))
+        self._add(place, Entry(answer, shape, edes, zone, now, ends, ends - max(1, lifetime // 10)))
 
     def put_variant(self, packet: bytes, answer: bytes, origin: Entry) -> None:
         """Keep `answer` (with its id) for this very `packet`, as long as the entry that it was made from."""
         variant = Entry(answer[2:], origin.ttl_offsets, b"", origin.zone, origin.tick, origin.ends, origin.prefetch_at)
         self._add(packet[2:], variant)
 
-    def drop(self, key: bytes, dnssec_ok: bool) -> None:
-        """Forget one answer."""
-        for place in ((key, "do"),) if dnssec_ok else (key, (key, "large")):
-            entry = self.table.pop(place, None)
-            if entry is not None:
-                self._gone(place, entry)
+    def _drop(self, place: Key) -> None:
+        entry = self.table.pop(place, None)
+        if entry is not None:
+            self._gone(place, entry)
 
     def age(self, entry: Entry, now: int) -> bool:
         """Make the entry hold for `now`; False: it is stale, and left as it is."""
@@ -123,6 +128,7 @@ class Cache:
             self._gone(key, entry)
         self.table.clear()
         self.size = 0
+        self._has_large = False
         return count
 
     def hits(self) -> dict[str, int]:
@@ -134,9 +140,7 @@ class Cache:
         return hits
 
     def _add(self, key: Key, entry: Entry) -> None:
-        old = self.table.pop(key, None)
-        if old is not None:
-            self._gone(key, old)
+        self._drop(key)  # not overwritten: a new answer goes to the end of the row
         self.table[key] = entry
         self.size += _size(key, entry)
         while self.size > self.limit and self.table:

@@ -14,7 +14,7 @@ from devlink.dns.cache import HOT, STALE_FOR, STALE_TTL, Cache, Entry, Key
 from devlink.dns.config import Config
 from devlink.dns.counts import Counts, QueryLog, Record
 from devlink.dns.rules import Alias, Destination, Rules, Verdict
-from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, Step
+from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, ServerState, Step
 from devlink.dns.wire import Digest, Ede, Query, Rcode
 
 MAX_IN_FLIGHT = 4096
@@ -77,7 +77,8 @@ class Ask(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """No reply to this attempt is wanted any more."""
+    """No reply to this attempt is wanted any more. Not told of the attempt whose own reply ended it: the edge sees that
+    it has no transaction any more."""
 
     attempt: Attempt
 
@@ -107,6 +108,7 @@ class _Transaction:
         "fallback",
         "gave_stale",
         "key",
+        "place",
         "silent",
         "stale",
         "started",
@@ -119,16 +121,16 @@ class _Transaction:
     def __init__(self, key: bytes, dnssec_ok: bool, destination: Destination, stale: Entry | None, now: float) -> None:
         self.key = key
         self.dnssec_ok = dnssec_ok
+        self.place: Key = (key, "do") if dnssec_ok else key
         self.destination = destination
         self.stale = stale
         self.started = now
         self.waiters: list[_Waiter] = []
-        self.steps: list[Step] = []
+        self.steps: tuple[Step, ...] = ()
         """Still to be taken."""
         self.attempts: list[Attempt] = []
         """Open ones, oldest first; a late answer of an older one is as good."""
-        self.tried: set[object] = set()
-        """The servers."""
+        self.tried: tuple[ServerState, ...] = ()
         self.step_due = 0.0
         """When the next step is taken, or the answer is given up."""
         self.due = 0.0
@@ -138,10 +140,6 @@ class _Transaction:
         self.silent = False
         """Whether some step ended in silence."""
         self.gave_stale = False
-
-    @property
-    def place(self) -> Key:
-        return (self.key, "do") if self.dnssec_ok else self.key
 
 
 class Engine:
@@ -209,10 +207,7 @@ class Engine:
                 transaction.destination = self._rules.destinations[transaction.destination.zone]
                 self._waiting[transaction.destination.group] += len(stays)
                 continue
-            again += transaction.waiters
-            self._close_attempts(transaction, effects)
-            del self._transactions[transaction.place]
-            transaction.due = 0.0
+            again += self._remove(transaction, effects)
         for waiter in again:
             self._route(waiter._replace(is_alias=False), now, effects)
         return effects
@@ -255,7 +250,7 @@ class Engine:
         if transaction is None:
             return []
         effects: list[Effect] = []
-        state = self.servers.state(step.server)
+        state = step.state
         question_end = len(transaction.key) + 2
         if not wire.is_reply_to(packet, attempt.packet, question_end):
             self.counts.mismatched += 1
@@ -286,6 +281,7 @@ class Engine:
                 state.tcp_until = 0.0
             elif step.transport == "tcp" and self._waits_for_udp_of(step, transaction):
                 state.tcp_until = now + PREFER_TCP
+                self.servers.changed()
             self._finish(transaction, digest, attempt, now, effects)
         return effects
 
@@ -295,7 +291,7 @@ class Engine:
         if transaction is None:
             return []
         effects: list[Effect] = []
-        state = self.servers.state(attempt.step.server)
+        state = attempt.step.state
         state.failures += 1
         state.owes(attempt.sent, now)
         if attempt.step.transport == "tcp":
@@ -319,7 +315,7 @@ class Engine:
             self.counts.timeouts += 1
             if transaction.attempts:
                 latest = transaction.attempts[-1]
-                state = self.servers.state(latest.step.server)
+                state = latest.step.state
                 state.timeouts += 1
                 state.owes(latest.sent, now)
                 if latest.step.transport == "tcp":
@@ -433,19 +429,22 @@ class Engine:
         self._take_next_step(transaction, now, effects)
 
     def _take_next_step(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
-        step = transaction.steps.pop(0)
-        self._try(transaction, step, now, effects)
-        end = transaction.started + BUDGET
-        self._wait(transaction, min(now + step.wait, end) if transaction.steps else end)
+        steps = transaction.steps
+        transaction.steps = steps[1:]
+        self._try(transaction, steps[0], now, effects)
+        due = transaction.started + BUDGET
+        if len(steps) > 1 and now + steps[0].wait < due:
+            due = now + steps[0].wait
+        self._wait(transaction, due)
 
     def _try(self, transaction: _Transaction, step: Step, now: float, effects: list[Effect]) -> None:
-        packet = wire.question_for_server(transaction.key, edns=step.edns, dnssec_ok=transaction.dnssec_ok)
+        packet = wire.question_for_server(transaction.key, step.edns, transaction.dnssec_ok)
         if self._config.case_randomization and step.transport == "udp":
             packet = wire.with_random_case(packet, len(transaction.key), self._entropy)
         attempt = Attempt(transaction, step, packet, now)
         transaction.attempts.append(attempt)
-        transaction.tried.add(step.server)
-        self.servers.state(step.server).asked += 1
+        transaction.tried += (step.state,)
+        step.state.asked += 1
         effects.append(Ask(attempt))
 
     def _wait(self, transaction: _Transaction, due: float) -> None:
@@ -461,7 +460,7 @@ class Engine:
 
     def _go_on(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
         """The latest step brought nothing: take the next one, wait for what is still open, or give up."""
-        is_untried = any(step.server not in transaction.tried for step in transaction.steps)
+        is_untried = any(step.state not in transaction.tried for step in transaction.steps)
         if transaction.fallback is not None and not is_untried:
             self._finish(transaction, *transaction.fallback, now, effects)
         elif transaction.steps and now < transaction.started + BUDGET:
@@ -475,11 +474,12 @@ class Engine:
         self, transaction: _Transaction, attempt: Attempt, now: float, effects: list[Effect]
     ) -> None:
         """The server does not understand OPT: ask without, and remember it."""
-        self.servers.state(attempt.step.server).plain_until = now + NO_EDNS
+        state = attempt.step.state
+        state.plain_until = now + NO_EDNS
+        self.servers.changed()
         self._close_attempt(attempt, effects)
-        server = attempt.step.server
-        plain = [step._replace(edns=False) if step.server == server else step for step in transaction.steps]
-        transaction.steps = [attempt.step._replace(edns=False), *plain]
+        again = (attempt.step, *transaction.steps)
+        transaction.steps = tuple(step._replace(edns=False) if step.state is state else step for step in again)
         self._take_next_step(transaction, now, effects)
 
     def _again_by_tcp(self, transaction: _Transaction, attempt: Attempt, now: float, effects: list[Effect]) -> None:
@@ -488,9 +488,8 @@ class Engine:
         if not self._may_use_tcp(transaction, attempt.step):
             self._go_on(transaction, now, effects)
             return
-        server = attempt.step.server
-        rest = [step for step in transaction.steps if step.server != server]
-        transaction.steps = [attempt.step._replace(transport="tcp", wait=2 * attempt.step.wait), *rest]
+        rest = (step for step in transaction.steps if step.state is not attempt.step.state)
+        transaction.steps = (attempt.step._replace(transport="tcp", wait=2 * attempt.step.wait), *rest)
         self._take_next_step(transaction, now, effects)
 
     def _may_use_tcp(self, transaction: _Transaction, step: Step) -> bool:
@@ -499,7 +498,7 @@ class Engine:
 
     def _waits_for_udp_of(self, step: Step, transaction: _Transaction) -> bool:
         open_steps = (attempt.step for attempt in transaction.attempts)
-        return any(other.server == step.server and other.transport == "udp" for other in open_steps)
+        return any(other.state is step.state and other.transport == "udp" for other in open_steps)
 
     def _close_attempt(self, attempt: Attempt, effects: list[Effect]) -> None:
         if attempt.transaction is not None:
@@ -507,18 +506,15 @@ class Engine:
             attempt.transaction = None
             effects.append(Forget(attempt))
 
-    def _close_attempts(self, transaction: _Transaction, effects: list[Effect]) -> None:
+    def _remove(self, transaction: _Transaction, effects: list[Effect], known: Attempt | None = None) -> list[_Waiter]:
+        """End it; who waits for it. The edge knows by itself of the `known` attempt's end."""
         for attempt in transaction.attempts:
             attempt.transaction = None
-            effects.append(Forget(attempt))
-        transaction.attempts.clear()
-
-    def _remove(self, transaction: _Transaction, effects: list[Effect]) -> list[_Waiter]:
-        """End it; who waits for it."""
-        self._close_attempts(transaction, effects)
+            if attempt is not known:
+                effects.append(Forget(attempt))
         del self._transactions[transaction.place]
         transaction.due = 0.0
-        waiters, transaction.waiters = transaction.waiters, []
+        waiters = transaction.waiters
         self._waiting[transaction.destination.group] -= len(waiters)
         return waiters
 
@@ -528,7 +524,7 @@ class Engine:
         self, transaction: _Transaction, digest: Digest, attempt: Attempt, now: float, effects: list[Effect]
     ) -> None:
         zone = transaction.destination.zone
-        waiters = self._remove(transaction, effects)
+        waiters = self._remove(transaction, effects, attempt)
         if digest.rcode in _FAILURES and transaction.stale is not None:
             self._answer_stale(transaction.stale, waiters, now, effects)
             return

@@ -1,6 +1,7 @@
 """Questions on their way to servers: which socket and id each has, and which reply belongs to which."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import cast
 
 from devlink.dns.config import Server
@@ -80,6 +81,7 @@ class Exchanges:
         """Servers that end a connection after an answer, whatever else was asked."""
         self._idle_streams: dict[_Line, float] = {}
         """When they are closed; the first to come first."""
+        self._idents: list[bytes] = []
         self._tls_ca = ""
         self._tls_context: object = None
 
@@ -112,14 +114,21 @@ class Exchanges:
             if step.transport == "tls":
                 say(f"{step.server}: {error}", "WARNING")
             return self._engine.upstream_failed(attempt, self._loop.now)
-        ident = self._entropy(2)
+        ident = self._ident()
         while ident in line.pending:
-            ident = self._entropy(2)
+            ident = self._ident()
         line.pending[ident] = attempt
         attempt.way = line, ident
         line.uses += 1
         line.last_use = self._loop.now
         return self._send(line, ident + attempt.packet)
+
+    def _ident(self) -> bytes:
+        """Two unpredictable octets; many are cut at once."""
+        if not self._idents:
+            octets = self._entropy(1024)
+            self._idents = [octets[at : at + 2] for at in range(0, len(octets), 2)]
+        return self._idents.pop()
 
     def _send(self, line: _Line, packet: bytes) -> list[Effect]:
         way = line.way
@@ -191,22 +200,22 @@ class Exchanges:
         if lines is None:
             lines = self._lines[server] = _ServerLines()
         if lines.idle:
-            line = lines.idle.pop(self._entropy(1)[0] % len(lines.idle))
+            line = lines.idle.pop(self._ident()[0] % len(lines.idle))
         elif len(lines.ports) < PORTS:
             line = self._open_port(server, is_shared=False)
             lines.ports.append(line)
         else:
-            line = lines.ports[self._entropy(1)[0] % PORTS]
+            line = lines.ports[self._ident()[0] % PORTS]
         lines.in_flight += 1
         return line
 
     def _open_port(self, server: Server, *, is_shared: bool) -> _Line:
         port = Port(server)
         line = _Line(port, server, "udp", is_shared=is_shared)
-        self._loop.watch(port.sock, READ, lambda _: self._read_port(line, port))
+        self._loop.watch(port.sock, READ, partial(self._read_port, line, port))
         return line
 
-    def _read_port(self, line: _Line, port: Port) -> None:
+    def _read_port(self, line: _Line, port: Port, _mask: int) -> None:
         # One more than expected finds the end of what is there; a single question's only reply needs no second look.
         for _ in range(len(line.pending) or 1):
             try:
@@ -221,8 +230,10 @@ class Exchanges:
                 self._engine.counts.mismatched += 1
             else:
                 self._carry_out(self._engine.receive_reply(attempt, packet, self._loop.now))
-            if port.sock.fileno() < 0:
-                return
+                if attempt.transaction is None:
+                    self.forget(attempt)
+                    if not line.pending:  # then it may be closed, or another's
+                        return
 
     def _release(self, line: _Line) -> None:
         """A question on a random port is done with."""
@@ -272,7 +283,7 @@ class Exchanges:
         stream = Stream(server) if transport == "tcp" else self._tls_stream(server)
         line = _Line(stream, server, transport, is_shared=True)
         lines.streams.append(line)
-        self._loop.watch(stream.sock, READ | WRITE, lambda _: self._read_stream(line, stream))
+        self._loop.watch(stream.sock, READ | WRITE, partial(self._read_stream, line, stream))
         return line
 
     def _tls_stream(self, server: Server) -> Stream:
@@ -282,7 +293,7 @@ class Exchanges:
             self._tls_context = tls.context_of(self._tls_ca)
         return tls.TlsStream(server, self._tls_context)  # type: ignore[arg-type]
 
-    def _read_stream(self, line: _Line, stream: Stream) -> None:
+    def _read_stream(self, line: _Line, stream: Stream, _mask: int) -> None:
         try:
             replies, is_ended = stream.progress()
         except OSError as error:
@@ -296,6 +307,8 @@ class Exchanges:
                 self._engine.counts.mismatched += 1
             else:
                 self._carry_out(self._engine.receive_reply(attempt, packet, self._loop.now))
+                if attempt.transaction is None:
+                    self.forget(attempt)
         if is_ended:
             self._ended(line)
         elif stream.sock.fileno() >= 0:

@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -37,6 +36,9 @@ for one dead destination could take them from all others."""
 RESERVED_FDS = MAX_CLIENTS + 64
 MAX_DEFECTS = 100
 """Packets on which our own code may fail. A fresh process is then better than this one."""
+GARBAGE = 100_000
+"""Objects more than before at which the collector looks for circles. We make none in the ordinary way of things, and it
+would look at all cached answers each time."""
 PORTABLE = "--portable"
 """Argument: use no recvmmsg(2)."""
 
@@ -199,12 +201,10 @@ class Forwarder:
         old, self._udp = self._udp, {}
         for address, sock in zip(addresses, udp, strict=False):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            way = old.get(address)
-            if way is not None:
-                way.replace(sock, packed)
-            else:
-                way = datagrams(sock, packed, portable=self._portable)
-            self._udp[address] = way
+            present = old.get(address)
+            if present is not None:
+                present.replace(sock, packed)
+            way = self._udp[address] = present or datagrams(sock, packed, portable=self._portable)
             self._loop.watch(sock, READ, partial(self._read_datagrams, way))
         self._clients.listen(tcp)
 
@@ -220,10 +220,8 @@ class Forwarder:
             self._carry_out(engine.receive_query(packet, client, now))
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
-        """What the engine wants done; a failure may want more done."""
-        todo = deque(effects)
-        while todo:
-            effect = todo.popleft()
+        """What the engine wants done; where that fails it may want more done."""
+        for effect in effects:
             if isinstance(effect, Answer):
                 client, packet = effect
                 if isinstance(client, DatagramClient):
@@ -231,7 +229,9 @@ class Forwarder:
                 elif isinstance(client, StreamClient):
                     self._clients.answer(client, packet)
             elif isinstance(effect, Ask):
-                todo.extend(self._exchanges.ask(effect.attempt))
+                failed = self._exchanges.ask(effect.attempt)
+                if failed:
+                    self._carry_out(failed)
             elif isinstance(effect, Forget):
                 self._exchanges.forget(effect.attempt)
             elif isinstance(effect.client, StreamClient):  # a Drop: no telling where its next message begins
@@ -285,6 +285,7 @@ def main() -> int:
     # What lives now lives for ever: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     notify("READY=1")
     forwarder.run()
     return 0

@@ -1,7 +1,7 @@
 """What is known of each server, and in which order they are asked: no question waits for a dead one twice."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from devlink.dns.config import Server
@@ -20,29 +20,18 @@ FIRST_PAUSE, MAX_PAUSE = 1.0, 30.0
 """Seconds until a silent server is asked again, doubled each time."""
 PREFER_TCP = 300.0
 """Seconds for which a server that was silent over UDP and answered over TCP is asked over TCP first."""
+PLAN_KEPT = 0.1
 NO_EDNS = 3600.0
 """Seconds for which a server that does not know OPT is asked without."""
-
-
-class Step(NamedTuple):
-    """One try at one server."""
-
-    server: Server
-    transport: str
-    """udp, tcp or tls."""
-    edns: bool
-    """Whether OPT is sent."""
-    shares_port: bool
-    """Whether one UDP socket serves for all questions to this server, instead of many with random ports."""
-    wait: float
-    """Seconds until the next step is taken as well; an answer to this one is taken even later."""
 
 
 class ServerState:
     """What is known of one server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called when it falls silent."""
         self.server = server
+        self._changed = changed
         self.rtt: float | None = None
         """Smoothed, in seconds; None before the first answer."""
         self.deviation = 0.0
@@ -79,6 +68,7 @@ class ServerState:
         if self.heard >= sent or (self.is_silent and now < self.ask_again):
             return
         self.is_silent = True
+        self._changed()
         self.ask_again = now + self._pause
         self._pause = min(2 * self._pause, MAX_PAUSE)
 
@@ -98,11 +88,31 @@ class ServerState:
         return "ok" if self.answered else "unasked"
 
 
+class Step(NamedTuple):
+    """One try at one server."""
+
+    state: ServerState
+    transport: str
+    """udp, tcp or tls."""
+    edns: bool
+    """Whether OPT is sent."""
+    shares_port: bool
+    """Whether one UDP socket serves for all questions to this server, instead of many with random ports."""
+    wait: float
+    """Seconds until the next step is taken as well; an answer to this one is taken even later."""
+
+    @property
+    def server(self) -> Server:
+        return self.state.server
+
+
 class Servers:
     """All servers of a configuration. What is known of one that stays is kept."""
 
     def __init__(self) -> None:
         self._states: dict[Server, ServerState] = {}
+        self._plans: dict[str, tuple[float, tuple[Step, ...]]] = {}
+        """The steps of each zone as they were found a moment ago, and until when that is good enough."""
 
     def __iter__(self) -> Iterator[ServerState]:
         return iter(self._states.values())
@@ -110,6 +120,7 @@ class Servers:
     def keep_only(self, servers: set[Server]) -> None:
         """Forget all others, and who was silent: the network may be another."""
         self._states = {server: state for server, state in self._states.items() if server in servers}
+        self.changed()
         for server in servers:
             state = self.state(server)
             state.is_silent = False
@@ -118,10 +129,24 @@ class Servers:
     def state(self, server: Server) -> ServerState:
         state = self._states.get(server)
         if state is None:
-            state = self._states[server] = ServerState(server)
+            state = self._states[server] = ServerState(server, self.changed)
         return state
 
-    def steps(self, destination: Destination, now: float) -> tuple[list[Step], list[Step]]:
+    def steps(self, destination: Destination, now: float) -> tuple[tuple[Step, ...], Sequence[Step]]:
+        """As `_steps` has them, but where all is well for PLAN_KEPT seconds without another look at the figures."""
+        plan = self._plans.get(destination.zone)
+        if plan is not None and now < plan[0]:
+            return plan[1], ()
+        steps, probes = self._steps(destination, now)
+        if not any(step.state.is_silent or step.state.tcp_until for step in steps):
+            self._plans[destination.zone] = now + PLAN_KEPT, steps
+        return steps, probes
+
+    def changed(self) -> None:
+        """Look anew: a server fell silent, or must be asked in another way."""
+        self._plans.clear()
+
+    def _steps(self, destination: Destination, now: float) -> tuple[tuple[Step, ...], Sequence[Step]]:
         """The tries for one question in their order, and those that go out at once beside the first: to learn whether
         a silent server, or one whose UDP was, is back.
 
@@ -142,27 +167,26 @@ class Servers:
         for state, transport in ranked:
             wait = state.wait(bounds)
             edns = state.plain_until <= now
-            server = state.server
-            if server.tls_name:
-                first.append(Step(server, "tls", edns, cluster, 2 * wait))
+            if state.server.tls_name:
+                first.append(Step(state, "tls", edns, cluster, 2 * wait))
             elif transport == "tcp":
-                first.append(Step(server, "tcp", edns, cluster, 2 * wait))
+                first.append(Step(state, "tcp", edns, cluster, 2 * wait))
             elif transport == "auto" and state.tcp_until:
-                first.append(Step(server, "tcp", edns, cluster, 2 * wait))
+                first.append(Step(state, "tcp", edns, cluster, 2 * wait))
                 if state.tcp_until > now:
-                    later.append(Step(server, "udp", edns, cluster, wait))
+                    later.append(Step(state, "udp", edns, cluster, wait))
                 else:
                     state.tcp_until = now + PREFER_TCP
-                    probes.append(Step(server, "udp", edns, cluster, wait))
+                    probes.append(Step(state, "udp", edns, cluster, wait))
             else:
-                first.append(Step(server, "udp", edns, cluster, wait))
+                first.append(Step(state, "udp", edns, cluster, wait))
                 if alone:  # one datagram may be lost; or OPT be what is not let through
-                    first.append(Step(server, "udp", edns and state.knows_edns, cluster, wait))
+                    first.append(Step(state, "udp", edns and state.knows_edns, cluster, wait))
                 if transport == "auto":
-                    later.append(Step(server, "tcp", edns, cluster, 2 * wait))
+                    later.append(Step(state, "tcp", edns, cluster, 2 * wait))
         if not alone and not ranked[0][0].is_silent:
             for step in first[1:]:
-                state = self.state(step.server)
+                state = step.state
                 if state.is_silent and state.ask_again <= now:
                     state.owes(now, now)  # once, and then after a longer pause
                     probes.append(step)
@@ -170,4 +194,4 @@ class Servers:
         total = sum(step.wait for step in steps)
         if total > BUDGET:
             steps = [step._replace(wait=step.wait * BUDGET / total) for step in steps]
-        return steps, probes
+        return tuple(steps), probes
