@@ -15,8 +15,6 @@ from devlink.core.prefixes import IPAddress
 from devlink.dns import wire
 
 EDNS_PAYLOAD = wire.OUR_UDP_PAYLOAD
-TRACE_OPTION = 65231
-"""Of RFC 6891's local range: a question with it asks our forwarder how the answer came about; the answer's says so."""
 _TRACE = {"zone": str, "source": str, "server": str | None, "transport": str | None, "ms": int | float, "reason": str}
 
 
@@ -37,6 +35,8 @@ class Answer:
     """The server says that there is more over TCP."""
     extended_errors: tuple[tuple[int, str], ...] = ()
     """Info codes and texts of RFC 8914."""
+    took: float = 0.0
+    """Seconds from the question to the answer, a connection's making included."""
     trace: Mapping[str, Any] | None = None
     """What our forwarder says of it, if it was asked: `zone`, `source`, `server`, `transport`, `ms` and `reason`."""
 
@@ -65,13 +65,15 @@ def ask(
 
     number = _type_number(dnslib, qtype)
     question = name.wire + number.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
-    option = TRACE_OPTION.to_bytes(2, "big") + bytes(2) if trace else b""
+    option = wire.option(wire.TRACE_OPTION, b"") if trace else b""
     opt = b"\0" + wire.OPT.to_bytes(2, "big") + EDNS_PAYLOAD.to_bytes(2, "big") + bytes(4)
     opt += len(option).to_bytes(2, "big") + option
     packet = os.urandom(2) + bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 1)) + question + opt
     end = wire.HEADER + len(question)
     exchange = _over_tcp if transport == "tcp" else _over_udp
-    return _read(dnslib, exchange((str(server), port), packet, end, time.monotonic() + timeout), number)
+    began = time.monotonic()
+    reply = exchange((str(server), port), packet, end, began + timeout)
+    return _read(dnslib, reply, number, time.monotonic() - began)
 
 
 def _type_number(dnslib: Any, qtype: str) -> int:
@@ -122,7 +124,7 @@ def _over_tcp(server: tuple[str, int], packet: bytes, end: int, deadline: float)
                     return reply
 
 
-def _read(dnslib: Any, reply: bytes, qtype: int) -> Answer:
+def _read(dnslib: Any, reply: bytes, qtype: int, took: float) -> Answer:
     try:
         message = dnslib.DNSRecord.parse(reply)
     except Exception as error:  # dnslib lets whatever its parsers trip over out, struct.error and UnicodeError too
@@ -130,15 +132,18 @@ def _read(dnslib: Any, reply: bytes, qtype: int) -> Answer:
     addresses = [ip_address(str(rr.rdata)) for rr in message.rr if rr.rtype in (wire.A, wire.AAAA)]
     options = [option for rr in message.ar if rr.rtype == wire.OPT for option in rr.rdata]
     errors = [bytes(option.data) for option in options if option.code == wire.EDE_OPTION and len(option.data) >= 2]
-    traces = [bytes(option.data) for option in options if option.code == TRACE_OPTION]
+    traces = [bytes(option.data) for option in options if option.code == wire.TRACE_OPTION]
+    # the upper eight bits of an rcode are in OPT (RFC 6891 section 6.1.3)
+    rcode = message.header.rcode | sum(rr.ttl >> 24 << 4 for rr in message.ar if rr.rtype == wire.OPT)
     return Answer(
-        rcode=str(dnslib.RCODE.get(message.header.rcode)),
+        rcode=str(dnslib.RCODE.get(rcode)),
         addresses=tuple(addresses),
         records=tuple(str(rr) for rr in message.rr),
-        is_nodata=message.header.rcode == 0 and not any(qtype in (rr.rtype, wire.ANY) for rr in message.rr),
+        is_nodata=rcode == 0 and not any(qtype in (rr.rtype, wire.ANY) for rr in message.rr),
         authoritative=bool(message.header.aa),
         truncated=bool(message.header.tc),
         extended_errors=tuple((int.from_bytes(e[:2], "big"), e[2:].decode(errors="replace")) for e in errors),
+        took=took,
         trace=_read_trace(traces[0]) if traces else None,
     )
 

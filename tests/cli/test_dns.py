@@ -37,6 +37,8 @@ STATS: dict[str, Any] = {
         {"suffix": ".", "queries": 30, "cached": 20, "stale": 0, "local": 1, "failed": 0,
          "p50_ms": 9.0, "p99_ms": 31.5},
         {"suffix": "cluster.local", "queries": 11, "cached": 0, "stale": 0, "local": 0, "failed": 3},
+        {"suffix": "20.10.in-addr.arpa", "queries": 0, "cached": 0, "stale": 0, "local": 0, "failed": 0},
+        {"suffix": "254.10.in-addr.arpa", "queries": 1, "cached": 0, "stale": 0, "local": 0, "failed": 0},
     ],
     "servers": [
         {"server": "192.0.2.1#53", "zones": ["."], "state": "ok", "asked": 9, "answered": 9, "timeouts": 0,
@@ -371,6 +373,7 @@ def test_stats_are_two_tables_below_the_totals(devlink: Command, helper: Path) -
         ["ZONE", "QUERIES", "CACHED", "STALE", "LOCAL", "FAILED", "P50", "P99"],
         ["ordinary", "names", "30", "20", "0", "1", "0", "9.0", "ms", "31.5", "ms"],
         ["cluster.local", "11", "0", "0", "0", "3", "-", "-"],
+        ["254.10.in-addr.arpa", "1", "0", "0", "0", "0", "-", "-"],
     ]
     lines = servers.splitlines()
     assert lines[1].split()[:3] == ["192.0.2.1#53", "ok", "9"]

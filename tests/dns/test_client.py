@@ -1,5 +1,6 @@
 """The diagnostic client against a server on loopback."""
 
+import json
 import socket
 from ipaddress import ip_address
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import pytest
 
 from devlink.dns.client import ask
-from devlink.dns.wire import Ede, Query, Rcode, local_reply, parse_query, with_id
+from devlink.dns.wire import TRACE_OPTION, Ede, Query, Rcode, ede_option, local_reply, option, options_of, parse_query
 from tests.dns.forwarder_process import FakeServer
 from tests.dns.messages import answer, name
 
@@ -31,16 +32,58 @@ def test_a_failure_is_an_answer_with_its_extended_error() -> None:
     def respond(asked: bytes) -> list[bytes]:
         query = parse_query(asked)
         assert isinstance(query, Query)
-        return [local_reply(asked, query, Rcode.REFUSED, ede=Ede.PROHIBITED, text="no")]
+        errors = ede_option(Ede.PROHIBITED, "no") + ede_option(Ede.STALE_ANSWER, "")
+        return [local_reply(asked, query, Rcode.REFUSED, options=errors)]
 
     with FakeServer(respond=respond) as server:
         got = ask(LOOPBACK, WEB, "A", port=server.port, timeout=5)
     assert (got.rcode, got.extended_error) == ("REFUSED", (18, "no"))
+    assert got.extended_errors == ((18, "no"), (3, ""))
+    assert not got.is_nodata
+
+
+def test_what_our_forwarder_tells_of_an_answer_is_asked_for_and_taken() -> None:
+    story = {"zone": ".", "source": "cache", "server": None, "transport": None, "ms": 0.5, "reason": ""}
+
+    def respond(asked: bytes) -> list[bytes]:
+        query = parse_query(asked)
+        assert isinstance(query, Query)
+        assert query.edns is not None
+        is_asked = TRACE_OPTION in dict(options_of(query.edns.options))
+        told = option(TRACE_OPTION, json.dumps(story).encode()) if is_asked else b""
+        return [local_reply(asked, query, Rcode.NOERROR, options=told)]
+
+    with FakeServer(respond=respond) as server:
+        assert ask(LOOPBACK, WEB, "A", port=server.port, timeout=5).trace is None
+        got = ask(LOOPBACK, WEB, "A", port=server.port, trace=True, timeout=5)
+    assert got.trace == story
+    assert got.is_nodata
+    assert 0 < got.took < 5
+
+
+def test_the_upper_half_of_an_rcode_counts() -> None:
+    def respond(asked: bytes) -> list[bytes]:
+        query = parse_query(asked)
+        assert isinstance(query, Query)
+        plain = local_reply(asked, query, Rcode.NOERROR)
+        at = query.question_end + 5  # the root, type and class of OPT
+        return [plain[:at] + b"\1" + plain[at + 1 :]]
+
+    with FakeServer(respond=respond) as server:
+        got = ask(LOOPBACK, WEB, "A", port=server.port, timeout=5)
+    assert (got.rcode, got.is_nodata) == ("16", False)
+
+
+def test_a_type_may_be_a_number() -> None:
+    with FakeServer(respond=lambda asked: [answer(asked, "10.20.0.1")]) as server:
+        assert ask(LOOPBACK, WEB, "TYPE1", port=server.port, timeout=5).addresses
+        assert ask(LOOPBACK, WEB, "TYPE65280", port=server.port, timeout=5).is_nodata
 
 
 def test_replies_to_other_questions_are_passed_over() -> None:
     def respond(asked: bytes) -> list[bytes]:
-        return [with_id(answer(asked, "192.0.2.66"), bytes((asked[0] ^ 1, asked[1]))), answer(asked, "10.20.0.1")]
+        wrong = answer(asked, "192.0.2.66")
+        return [bytes((wrong[0] ^ 1,)) + wrong[1:], answer(asked, "10.20.0.1")]
 
     with FakeServer(respond=respond) as server:
         assert ask(LOOPBACK, WEB, "A", port=server.port, timeout=5).addresses == (ip_address("10.20.0.1"),)
