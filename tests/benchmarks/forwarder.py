@@ -198,7 +198,7 @@ def main() -> int:
         print(claim.line())
     faults = sum(table.faults(OURS) for table in tables)
     if bench.repeated:
-        print(f"other work disturbed {bench.repeated} loads, which were done again, and {bench.crowded} to the last")
+        print(f"other work disturbed {bench.repeated} loads, which were done again; {bench.crowded} to the last")
     if faults:
         print(f"{faults} questions had no right reply")
     if arguments.json:

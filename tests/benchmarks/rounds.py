@@ -43,6 +43,8 @@ class Figures:
 
     lost: int
     wrong: int
+    is_crowded: bool
+    """Other work took part of the server's CPU, or of the load's."""
     kqps: float | None = None
     """Thousands of right replies a second."""
     cpu_us: float | None = None
@@ -61,19 +63,32 @@ class Table:
     rounds: dict[str, list[Figures]] = field(default_factory=dict)
 
     def column(self, name: str, what: str) -> list[float]:
-        found = [getattr(figures, what) for figures in self.rounds.get(name, ())]
-        return [value for value in found if value is not None]
+        """A server's figures; of the rounds that other work disturbed only where there are no others."""
+        rounds = self.rounds.get(name, ())
+        calm = [figures for figures in rounds if not figures.is_crowded] or rounds
+        return [value for figures in calm if (value := getattr(figures, what)) is not None]
 
     def median(self, name: str, what: str) -> float | None:
         column = self.column(name, what)
         return statistics.median(column) if column else None
 
     def pairs(self, one: str, other: str, what: str) -> list[tuple[float, float]]:
-        """The figures of two servers, round by round; empty where one was not measured."""
-        return list(zip(self.column(one, what), self.column(other, what), strict=False))
+        """The figures of two servers, round by round: a machine whose speed drifts is fair to both.
+
+        Empty where one was not measured. Where no round left both in peace, their medians.
+        """
+        found = [
+            (getattr(ours, what), getattr(theirs, what), ours.is_crowded or theirs.is_crowded)
+            for ours, theirs in zip(self.rounds.get(one, ()), self.rounds.get(other, ()), strict=False)
+        ]
+        calm = [(ours, theirs) for ours, theirs, is_crowded in found if not is_crowded and None not in (ours, theirs)]
+        if calm:
+            return calm
+        ours, theirs = self.median(one, what), self.median(other, what)
+        return [] if ours is None or theirs is None else [(ours, theirs)]
 
     def ratio(self, one: str, other: str, what: str) -> float | None:
-        """The median of the rounds' ratios: a machine whose speed drifts is fair to both."""
+        """The median of the rounds' ratios."""
         pairs = self.pairs(one, other, what)
         return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
 
@@ -180,6 +195,7 @@ class Bench:
             figures = Figures(
                 lost=int(found["lost"]),
                 wrong=int(found["wrong"]),
+                is_crowded=bool(found["is_crowded"]),
                 kqps=found["in_time"] / found["seconds"] / 1e3,
                 cpu_us=None if forks else found["cpu"] * 1e6 / max(found["answered"], 1),
                 busy=None if forks else found["cpu"] / found["seconds"],
@@ -195,7 +211,11 @@ class Bench:
             for name in self._in_turn(who):
                 found = self._alone("paced", name, RATE, names=names, seconds=max(self._seconds, 1.0))
                 figures = Figures(
-                    lost=int(found["lost"]), wrong=int(found["wrong"]), p50_us=found["p50_us"], p99_us=found["p99_us"]
+                    lost=int(found["lost"]),
+                    wrong=int(found["wrong"]),
+                    is_crowded=bool(found["is_crowded"]),
+                    p50_us=found["p50_us"],
+                    p99_us=found["p99_us"],
                 )
                 table.rounds.setdefault(name, []).append(figures)
         return table
@@ -203,7 +223,10 @@ class Bench:
     def _alone(
         self, kind: str, name: str, *rest: int, names: int, seconds: float, suffix: str = NAMES
     ) -> dict[str, float]:
-        """A load, with the CPU seconds of its server; done again while other work keeps one of the two off its CPU."""
+        """A load, with its server's CPU seconds as `cpu`; done again while other work keeps one of the two off its CPU.
+
+        `is_crowded`: it was so to the last.
+        """
         server = self.servers[name]
         for more in reversed(range(ATTEMPTS)):
             ran, waited = server.cpu_seconds()
@@ -218,6 +241,7 @@ class Bench:
                 break
             self.repeated += 1
         self.crowded += crowded
+        found["is_crowded"] = crowded
         return found
 
     def wakeups(self) -> dict[str, float]:
