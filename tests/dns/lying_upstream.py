@@ -119,6 +119,10 @@ class LyingUpstream:
         """Without `greets` each TCP connection is closed as soon as it is accepted."""
         self.udp = udp
         self.tcp = tcp
+        self.other_address: socket.socket
+        """A socket at this server's port of another address."""
+        self.other_port: socket.socket
+        """A socket at another port of this server's address."""
         self.asked: list[tuple[str, bytes]] = []
         """Transport and packet of each question, in the order in which they came."""
         self.connections = 0
@@ -126,12 +130,9 @@ class LyingUpstream:
         self._stopping = False
         self._numbers = {"udp": 0, "tcp": 0}
         self._later: list[tuple[float, bytes, tuple[str, int]]] = []
-        self._udp_socket, self._listener = _one_port(listen=tcp is not None)
+        self._udp_socket, self.other_address, self._listener = _one_port(listen=tcp is not None)
         self.port: int = self._udp_socket.getsockname()[1]
         self.other_port = _datagrams("127.0.0.1", 0)
-        """A socket at another port of this server's address."""
-        self.other_address = _datagrams("127.0.0.2", self.port)
-        """A socket at this server's port of another address."""
         self._threads = [threading.Thread(target=self._serve_udp, daemon=True)]
         if self._listener is not None:
             self._threads.append(threading.Thread(target=self._serve_tcp, daemon=True))
@@ -216,16 +217,20 @@ def _datagrams(address: str, port: int) -> socket.socket:
     return sock
 
 
-def _one_port(*, listen: bool) -> tuple[socket.socket, socket.socket | None]:
-    """A UDP socket, and at the same port a listener, if one is wanted."""
+def _one_port(*, listen: bool) -> tuple[socket.socket, socket.socket, socket.socket | None]:
+    """At one port: a UDP socket, another one at another address, and a listener, if one is wanted."""
     while True:
         udp = _datagrams("127.0.0.1", 0)
-        if not listen:
-            return udp, None
+        port = udp.getsockname()[1]
+        opened = [udp]
         try:
-            return udp, socket.create_server(udp.getsockname())
+            opened.append(_datagrams("127.0.0.2", port))
+            listener = socket.create_server(("127.0.0.1", port)) if listen else None
         except OSError:
-            udp.close()  # somebody else's connection has that port
+            for sock in opened:
+                sock.close()  # somebody else has that port
+            continue
+        return udp, opened[1], listener
 
 
 def verdict(reply: bytes, asked: bytes) -> str:

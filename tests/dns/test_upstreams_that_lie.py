@@ -210,7 +210,7 @@ def test_a_reply_in_other_letters_is_a_lie_where_the_case_is_random() -> None:
         turn.reply(lies.lie(turn.packet).replace(asked, asked.upper()[:-4] + asked[-4:]))
         honest(turn)
 
-    with LyingUpstream(behave, None) as server:
+    with LyingUpstream(behave) as server:
         settings = ForwarderConfig(upstreams=(server.upstream(),), case_randomization=True)
         with forwarding(settings) as forwarder:
             packets = [question(f"a-name-with-many-letters-{i}.for-chance.example") for i in range(20)]
