@@ -187,6 +187,7 @@ class LyingUpstream:
             if select.select([self._listener], [], [], TICK)[0]:
                 connection, source = self._listener.accept()
                 self.connections += 1
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if not self._greets:
                     connection.close()
                     continue
