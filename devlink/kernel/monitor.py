@@ -17,6 +17,8 @@ with their link or IPv4 address without a word on them. IPv6 addresses are left 
 seconds in some networks, tell them anew."""
 SETTLE = 0.5
 """Seconds from the first event until it is told, with all that came meanwhile: a link that comes up makes a dozen."""
+RETRY_PAUSE = 5.0
+"""Seconds until a socket is tried to be had again."""
 READ_SIZE = 1 << 16
 MAX_READS = 4096
 """Datagrams taken at once, in a storm of them; the rest is taken the next time."""
@@ -58,8 +60,14 @@ class Monitor:
             matters = self._drain()
         except OSError as error:
             log.warning("the kernel's events are lost, beginning anew: %s", error)
+            try:
+                fresh = _open()
+            except OSError as again:  # out of file descriptors, perhaps
+                log.warning("and they cannot be had again yet: %s", again)
+                self._timer = self._loop.call_later(max(self._settle, RETRY_PAUSE), self._settled)
+                return
             self._socket.close()
-            self._socket = _open()
+            self._socket = fresh
             matters = True
         self._loop.add_reader(self._socket.fileno(), self._readable)
         if matters:

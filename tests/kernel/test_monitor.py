@@ -167,9 +167,19 @@ def test_a_socket_that_fails_is_opened_anew() -> None:
 
         broken = monitor._socket
         monitor._socket = Broken(broken, failing)  # type: ignore[assignment]  # has what is used
+        opened = [OSError(24, "Too many open files")]
+
+        def open_() -> socket.socket:
+            if opened:
+                raise opened.pop()
+            return real()
+
+        real, module._open = module._open, open_
+        module.RETRY_PAUSE = SETTLE
         ip("link", "set", "v1", "down")
         await told.next()
         assert broken.fileno() == -1
+        assert opened == []
         ip("link", "set", "v1", "up")
         await told.next()
 
