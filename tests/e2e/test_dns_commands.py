@@ -12,7 +12,7 @@ import pytest
 
 from devlink import lab
 from devlink.lab.world import Entered
-from tests.e2e.link import BACKUP, POLICY, Link, linked
+from tests.e2e.link import BACKUP, Link, linked
 from tests.e2e.test_names import getent, speaks_of_the_cluster, watched
 
 pytestmark = pytest.mark.lab
@@ -272,41 +272,6 @@ def test_another_saved_upstream_is_asked_from_then_on(named: Link) -> None:
     finally:
         replace(before)
     named.wait_until(lambda: asked() == f"{UPSTREAM}#53", "the first one is asked again")
-
-
-def test_the_owners_policy_says_whom_to_ask_what_to_keep_and_who_may_look(link: Link) -> None:
-    before = link.world.read_file(lab.LAPTOP, POLICY)
-    policy = f'[dns]\nupstreams = [{{address = "{OTHER_UPSTREAM}"}}]\ncache_bytes = 0\nquery_log = "off"\n'
-    link.world.write_file(lab.LAPTOP, POLICY, before + policy)
-    try:
-        link.restart_helper()
-        link.up()
-        for _ in range(2):
-            said = query(link, lab.ORDINARY_NAME)
-            assert (said["trace"]["server"], said["trace"]["source"]) == (f"{OTHER_UPSTREAM}#53", "upstream")
-        with following(link) as records:
-            query(link, lab.ORDINARY_NAME)
-        assert names(records) == {lab.ORDINARY_NAME}, "root sees it all the same"
-        link.down()
-    finally:
-        link.world.write_file(lab.LAPTOP, POLICY, before)
-        link.restart_helper()
-
-
-def test_certificates_that_are_not_there_keep_it_from_coming_up_and_say_why(link: Link) -> None:
-    before = link.world.read_file(lab.LAPTOP, POLICY)
-    policy = (
-        f'[dns]\nupstreams = [{{address = "{OTHER_UPSTREAM}", tls_name = "dns.example"}}]\ntls_ca = "/root/ca.pem"\n'
-    )
-    link.world.write_file(lab.LAPTOP, POLICY, before + policy)
-    try:
-        link.restart_helper()
-        said = link.up(expect=6)
-        assert "/root/ca.pem" in said
-        assert "tls_ca in policy.toml" in said
-    finally:
-        link.world.write_file(lab.LAPTOP, POLICY, before)
-        link.restart_helper()
 
 
 def test_with_nothing_up_each_command_says_what_to_do_first(link: Link) -> None:
