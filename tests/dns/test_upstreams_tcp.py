@@ -183,6 +183,7 @@ def test_answers_in_another_order_go_to_their_own_questions() -> None:
         assert server.connections == 1, "they were pipelined"
 
 
+@pytest.mark.slow
 def test_one_answer_that_stays_out_holds_up_no_other() -> None:
     def behave(turn: Turn) -> None:
         if lies.first_letter(turn.packet) != "s":

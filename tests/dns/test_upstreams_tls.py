@@ -58,6 +58,7 @@ def test_who_cannot_prove_to_be_the_server_is_not_asked(who: str, authority: Aut
         assert (stranger.asked, stranger.clear) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_server_without_tls_is_not_asked_in_clear(authority: Authority) -> None:
     with LyingUpstream() as plain:
         settings = ForwarderConfig(upstreams=(over_tls(plain.port),), tls_ca=authority.pem)
@@ -67,6 +68,7 @@ def test_a_server_without_tls_is_not_asked_in_clear(authority: Authority) -> Non
         assert plain.connections
 
 
+@pytest.mark.slow
 def test_no_certificate_is_good_where_no_authority_is_given(authority: Authority, tmp_path: Path) -> None:
     with TlsUpstream(authority.issue(NAME), tmp_path) as server:
         with forwarding(ForwarderConfig(upstreams=(server.upstream(),))) as forwarder:
