@@ -7,9 +7,10 @@ from contextlib import ExitStack
 import pytest
 
 from devlink.core.plan import ForwarderConfig, Upstream, Zone
-from tests.dns.forwarder_process import PATIENCE, Forwarder
+from tests.dns.asking import ask, forwarding, served_by
+from tests.dns.forwarder_process import PATIENCE, Forwarder, wait_until
 from tests.dns.load import Client, Load, Rules, number
-from tests.dns.lying_upstream import LyingUpstream
+from tests.dns.lying_upstream import LyingUpstream, silent
 from tests.dns.messages import name
 
 NAMES = 50_000
@@ -120,3 +121,21 @@ def configuration(
         zones=tuple(Zone(suffix=name(suffix), servers=upstreams[server]) for suffix, server in zones.items()),
         upstreams=upstreams[ordinary],
     )
+
+
+def test_questions_that_wait_while_zones_go_are_asked_where_they_belong_now() -> None:
+    """Their old servers never answer; the count of what waits stays true, and the new rules come into force."""
+    with ExitStack() as stack:
+        dead = [stack.enter_context(LyingUpstream(silent, None)) for _ in range(4)]
+        good = stack.enter_context(LyingUpstream())
+        zones = [served_by(server, suffix=f"zone{i}.test").zones[0] for i, server in enumerate(dead)]
+        forwarder = stack.enter_context(forwarding(ForwarderConfig(zones=tuple(zones), upstreams=(good.upstream(),))))
+        asking = [ask(forwarder, f"zone{i}.test") for i in range(4) for _ in range(3)]
+        wait_until(lambda: forwarder.stats()["in_flight"] == len(asking))
+        stays, *_ = zones
+        forwarder.configure(ForwarderConfig(zones=(stays,), upstreams=(good.upstream(),)))
+        assert {each.verdict() for each in asking[3:]} == {"right"}
+        assert forwarder.stats()["in_flight"] == 3
+        forwarder.configure(ForwarderConfig(upstreams=(good.upstream(),)))
+        assert {each.verdict() for each in asking[:3]} == {"right"}
+        assert forwarder.stats()["in_flight"] == 0
