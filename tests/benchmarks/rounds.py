@@ -74,29 +74,33 @@ class Table:
         column = self.column(name, what)
         return statistics.median(column) if column else None
 
-    def pairs(self, one: str, other: str, what: str) -> list[tuple[float, float]]:
-        """The figures of two servers, round by round: a machine whose speed drifts is fair to both.
-
-        Empty where one was not measured. Where no round left both in peace, their medians.
-        """
+    def calm(self, one: str, other: str, what: str) -> list[tuple[float, float]]:
+        """The figures of two servers, round by round, where other work disturbed neither."""
+        both = zip(self.rounds.get(one, ()), self.rounds.get(other, ()), strict=False)
         found = [
-            (getattr(ours, what), getattr(theirs, what), ours.is_crowded or theirs.is_crowded)
-            for ours, theirs in zip(self.rounds.get(one, ()), self.rounds.get(other, ()), strict=False)
+            (getattr(ours, what), getattr(theirs, what))
+            for ours, theirs in both
+            if not ours.is_crowded and not theirs.is_crowded
         ]
-        calm = [(ours, theirs) for ours, theirs, is_crowded in found if not is_crowded and None not in (ours, theirs)]
-        if calm:
-            return calm
-        ours, theirs = self.median(one, what), self.median(other, what)
-        return [] if ours is None or theirs is None else [(ours, theirs)]
+        return [(ours, theirs) for ours, theirs in found if ours is not None and theirs is not None]
 
     def ratio(self, one: str, other: str, what: str) -> float | None:
-        """The median of the rounds' ratios."""
-        pairs = self.pairs(one, other, what)
-        return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
+        """The median of the rounds' ratios: a machine whose speed drifts is fair to both. None if not measured."""
+        if pairs := self.calm(one, other, what):
+            return statistics.median(ours / theirs for ours, theirs in pairs)
+        ours, theirs = self.median(one, what), self.median(other, what)
+        return None if ours is None or theirs is None else ours / theirs
+
+    def faster(self, one: str, other: str) -> float | None:
+        """How many times the replies of another server one gives in the same time.
+
+        Where no round left both in peace, in the same time of CPU: what each would do if it had the CPU to itself.
+        """
+        return self.ratio(one, other, "kqps") if self.calm(one, other, "kqps") else self.ratio(other, one, "cpu_us")
 
     def more(self, one: str, other: str, what: str) -> float | None:
-        """The median of the rounds' differences."""
-        pairs = self.pairs(one, other, what)
+        """The median of the rounds' differences. None where no round left both in peace."""
+        pairs = self.calm(one, other, what)
         return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
 
     def faults(self, name: str) -> int:
@@ -237,8 +241,8 @@ class Bench:
             found = self.load(kind, name, *rest, names=names, seconds=seconds, suffix=suffix)
             ran_then, waited_then = server.cpu_seconds()
             found["cpu"] = ran_then - ran
-            # The load shares its CPU with the upstream, so its own waiting tells nothing where names are forwarded.
-            waiting = max(waited_then - waited, found["waited"] if names else 0.0)
+            # Busy with names that are forwarded, the load waits for the upstream, which has the same CPU.
+            waiting = max(waited_then - waited, found["waited"] if names or kind == "paced" else 0.0)
             can_tell = SERVER_CPU != LOAD_CPU and not _forks(kind, name)
             crowded = can_tell and waiting > CROWDED * found["seconds"]
             if not crowded or not more or self.repeated == REPEATS:
