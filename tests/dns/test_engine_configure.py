@@ -1,4 +1,4 @@
-"""Too many questions, and new rules in the middle of them: who has room, who is asked, and that nobody waits in vain."""
+"""Too many questions, and new rules in their middle: who has room, who is asked, and that nobody waits in vain."""
 
 from dataclasses import replace
 

@@ -1,20 +1,22 @@
-"""What is answered here, what goes where, and when which server is asked."""
+"""What is answered here, and what goes to whom."""
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from devlink.core.plan import ForwarderConfig, ProofRecord
-from devlink.core.profile import Transport
-from devlink.dns.rules import BUDGET, ORDINARY, Destination, Rules, Server, Verdict, steps_for
-from devlink.dns.wire import Ede, Query, Rcode, parse_query
+from devlink.dns.rules import MAX_SERVERS, ORDINARY, Alias, Destination, Rules, Verdict
+from devlink.dns.wire import Ede, Query, Rcode, name_of, parse_query
 from tests.dns.messages import CLUSTER, SPLIT, name, question, upstream, zone
+from tests.dns.moved_engine import config_of, query
 
 
-def decide(rules: Rules, qname: str, qtype: str = "A") -> Destination | Verdict:
+def rules(config: ForwarderConfig, *own: tuple[str, int]) -> Rules:
+    return Rules(config_of(config), frozenset(own))
+
+
+def decide(rules: Rules, qname: str, qtype: str = "A") -> Destination | Verdict | Alias:
     query = parse_query(question(qname, qtype))
     assert isinstance(query, Query)
     return rules.decide(query)
@@ -34,10 +36,11 @@ def decide(rules: Rules, qname: str, qtype: str = "A") -> Destination | Verdict:
     ],
 )
 def test_a_name_has_one_destination(qname: str, destination: str) -> None:
-    decision = decide(Rules(SPLIT), qname)
+    decision = decide(rules(SPLIT), qname)
     assert isinstance(decision, Destination)
-    assert decision.name == destination
-    servers = {step.server.host for step in decision.steps}
+    assert decision.zone == destination
+    assert decision.is_cluster is (destination != ORDINARY)
+    servers = {each.server.host for each in decision.upstreams}
     assert servers.isdisjoint({CLUSTER}) == (destination == ORDINARY)
 
 
@@ -45,38 +48,40 @@ def test_a_name_has_one_destination(qname: str, destination: str) -> None:
     "qname", ["x.svc.cluster.local.corp.example", "cluster.local.corp.example", "a.cluster.local.b"]
 )
 def test_a_searched_cluster_name_is_no_name(qname: str) -> None:
-    decision = decide(Rules(SPLIT), qname)
+    decision = decide(rules(SPLIT), qname)
     assert isinstance(decision, Verdict)
     assert decision.rcode is Rcode.NXDOMAIN
+    assert decision.ede is Ede.PROHIBITED
 
 
 def test_a_name_of_one_cluster_does_not_reach_another_by_a_search_domain() -> None:
-    rules = Rules(ForwarderConfig(zones=(zone("cluster.local"), zone("cluster.kube", "10.1.0.2"))))
-    decision = decide(rules, "web.default.svc.cluster.kube.cluster.local")
+    config = ForwarderConfig(zones=(zone("cluster.local"), zone("cluster.kube", "10.1.0.2")))
+    decision = decide(rules(config), "web.default.svc.cluster.kube.cluster.local")
     assert isinstance(decision, Verdict)
-    assert decision.rcode is Rcode.NXDOMAIN
+    assert (decision.rcode, decision.zone) == (Rcode.NXDOMAIN, "cluster.local")
 
 
 def test_a_zone_whose_suffix_contains_another_claimed_domain_is_served() -> None:
-    rules = Rules(ForwarderConfig(zones=(zone("prod.example"), zone("k8s.prod.example.corp", "10.1.0.2"))))
-    decision = decide(rules, "web.k8s.prod.example.corp")
+    config = ForwarderConfig(zones=(zone("prod.example"), zone("k8s.prod.example.corp", "10.1.0.2")))
+    decision = decide(rules(config), "web.k8s.prod.example.corp")
     assert isinstance(decision, Destination)
-    assert decision.name == "k8s.prod.example.corp"
+    assert decision.zone == "k8s.prod.example.corp"
 
 
 def test_a_zone_that_ends_inside_of_a_claimed_domain_is_served() -> None:
-    rules = Rules(ForwarderConfig(zones=(zone("cluster.local"), zone("local.corp", "10.1.0.2"))))
-    decision = decide(rules, "x.cluster.local.corp")
+    config = ForwarderConfig(zones=(zone("cluster.local"), zone("local.corp", "10.1.0.2")))
+    decision = decide(rules(config), "x.cluster.local.corp")
     assert isinstance(decision, Destination)
-    assert decision.name == "local.corp"
+    assert decision.zone == "local.corp"
 
 
-def test_an_excluded_namespace_is_refused_and_the_others_are_asked_for() -> None:
-    rules = Rules(ForwarderConfig(zones=(zone("cluster.local", namespaces=("default", "qa")),)))
-    refused = decide(rules, "web.kube-system.svc.cluster.local")
+@pytest.mark.parametrize("namespaces", [("default", "qa"), ("Default", "QA"), ()])
+def test_an_excluded_namespace_is_refused_and_the_others_are_asked_for(namespaces: tuple[str, ...]) -> None:
+    compiled = rules(ForwarderConfig(zones=(zone("cluster.local", namespaces=namespaces),)))
+    refused = decide(compiled, "web.kube-system.svc.cluster.local")
     assert isinstance(refused, Verdict)
     assert (refused.rcode, refused.ede) == (Rcode.REFUSED, Ede.PROHIBITED)
-    assert isinstance(decide(rules, "web.qa.svc.cluster.local"), Destination)
+    assert isinstance(decide(compiled, "web.qa.svc.cluster.local"), Destination if namespaces else Verdict)
 
 
 @pytest.mark.parametrize(
@@ -92,51 +97,125 @@ def test_an_excluded_namespace_is_refused_and_the_others_are_asked_for() -> None
 )
 def test_the_proof_name_has_its_address_and_no_other_type(address: str, qtype: str, count: int) -> None:
     proof = ProofRecord(name=name("n0nce.cluster.local"), address=ip_address(address))
-    decision = decide(Rules(replace(SPLIT, proofs=(proof,))), "N0NCE.cluster.local", qtype)
+    decision = decide(rules(replace(SPLIT, proofs=(proof,))), "N0NCE.cluster.local", qtype)
     assert isinstance(decision, Verdict)
     assert (decision.rcode, len(decision.records)) == (Rcode.NOERROR, count)
 
 
 @pytest.mark.parametrize("qtype", ["AXFR", "IXFR"])
 def test_transfers_are_refused(qtype: str) -> None:
-    decision = decide(Rules(SPLIT), "cluster.local", qtype)
+    decision = decide(rules(SPLIT), "cluster.local", qtype)
     assert isinstance(decision, Verdict)
     assert decision.rcode is Rcode.REFUSED
 
 
-def test_other_classes_are_refused() -> None:
-    query = parse_query(question("version.bind", "TXT")[:-1] + b"\3")
-    assert isinstance(query, Query)
-    decision = Rules(SPLIT).decide(query)
+@pytest.mark.parametrize("rdclass", ["CH", "HS", "ANY", "NONE"])
+def test_other_classes_are_refused(rdclass: str) -> None:
+    parsed = parse_query(query("version.bind", "TXT", rdclass=rdclass))
+    assert isinstance(parsed, Query)
+    decision = rules(SPLIT).decide(parsed)
     assert isinstance(decision, Verdict)
     assert decision.rcode is Rcode.REFUSED
 
 
-def test_our_own_socket_is_no_upstream() -> None:
-    own = frozenset({Server("127.0.0.53", 53)})
-    upstreams = (upstream("127.0.0.53"), upstream("127.0.0.53", port=5353), upstream("127.0.0.1"))
-    assert {step.server for step in steps_for(upstreams, own)} == {
-        Server("127.0.0.53", 5353),
-        Server("127.0.0.1", 53),
-    }
-    decision = decide(Rules(ForwarderConfig(upstreams=upstreams[:1]), own), "www.example")
-    assert isinstance(decision, Verdict)
-    assert (decision.rcode, decision.ede) == (Rcode.SERVFAIL, Ede.NO_REACHABLE_AUTHORITY)
+def test_our_own_socket_is_no_server_of_anything() -> None:
+    own = ("127.0.0.53", 53)
+    servers = (upstream("127.0.0.53"), upstream("127.0.0.53", port=5353), upstream("127.0.0.1"))
+    config = ForwarderConfig(upstreams=servers, zones=(replace(zone("cluster.local"), servers=servers),))
+    for qname in ("www.example", "web.cluster.local"):
+        decision = decide(rules(config, own), qname)
+        assert isinstance(decision, Destination)
+        found = [(each.server.host, each.server.port) for each in decision.upstreams]
+        assert found == [("127.0.0.53", 5353), ("127.0.0.1", 53)]
+    verdict = decide(rules(ForwarderConfig(upstreams=servers[:1]), own), "www.example")
+    assert isinstance(verdict, Verdict)
+    assert (verdict.rcode, verdict.ede) == (Rcode.SERVFAIL, Ede.NO_REACHABLE_AUTHORITY)
 
 
-def test_udp_goes_before_tcp_and_tcp_only_where_it_may() -> None:
-    auto, udp, tcp = (
-        upstream(f"10.0.0.{i}", transport=t) for i, t in enumerate((Transport.AUTO, *list(Transport)[:2]))
-    )
-    tries = [(step.server.host, step.tcp) for step in steps_for((auto, udp, tcp))]
-    assert tries == [("10.0.0.0", False), ("10.0.0.1", False), ("10.0.0.2", True), ("10.0.0.0", True)]
-    assert [step.tcp for step in steps_for((udp,))] == [False, False]
-    assert [step.tcp for step in steps_for((tcp,))] == [True]
-    assert [step.tcp for step in steps_for((auto,))] == [False, False, True]
+def test_a_zone_without_servers_is_a_failure_and_not_an_ordinary_name() -> None:
+    config = replace(SPLIT, zones=(replace(zone("cluster.local"), servers=(), search=("default",)),))
+    for qname in ("web.cluster.local", "redis.default"):
+        decision = decide(rules(config), qname)
+        assert isinstance(decision, Verdict)
+        assert (decision.rcode, decision.zone) == (Rcode.SERVFAIL, "cluster.local")
 
 
-@given(st.lists(st.sampled_from(list(Transport)), max_size=12))
-def test_all_steps_fit_into_the_budget(transports: list[Transport]) -> None:
-    steps = steps_for(tuple(upstream(f"10.0.0.{i}", transport=t) for i, t in enumerate(transports)))
-    assert sum(step.wait for step in steps) <= BUDGET + 1e-9
-    assert bool(steps) == bool(transports)
+def test_the_same_server_is_asked_once_and_few_are_asked() -> None:
+    servers = tuple(upstream(f"192.0.2.{number}") for number in (1, 1, 2, 3, 4, 5, 6))
+    decision = decide(rules(ForwarderConfig(upstreams=servers)), "www.example")
+    assert isinstance(decision, Destination)
+    assert [each.server.host for each in decision.upstreams] == [f"192.0.2.{n}" for n in range(1, 1 + MAX_SERVERS)]
+    assert decision.servers == "192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4"
+
+
+def test_zones_with_the_same_servers_are_one_group() -> None:
+    compiled = rules(replace(SPLIT, zones=(*SPLIT.zones, zone("cluster.kube", "10.1.0.2"))))
+    groups = {text: each.group for text, each in compiled.destinations.items()}
+    assert groups["cluster.local"] == groups["254.10.in-addr.arpa"]
+    assert len(set(groups.values())) == compiled.groups == 3
+    assert max(groups.values()) < compiled.groups
+
+
+SEARCH = ForwarderConfig(
+    zones=(
+        replace(zone("cluster.local"), search=("default", "QA")),
+        replace(zone("cluster.kube", "10.1.0.2"), search=("dev", "default")),
+    ),
+    upstreams=SPLIT.upstreams,
+)
+
+
+@pytest.mark.parametrize(
+    ("qname", "target"),
+    [
+        ("redis.default", "redis.default.svc.cluster.local"),
+        ("ReDis.Default", "redis.default.svc.cluster.local"),
+        ("redis.qa", "redis.qa.svc.cluster.local"),
+        ("redis.dev", "redis.dev.svc.cluster.kube"),
+    ],
+)
+def test_two_labels_that_end_in_a_searched_namespace_are_short_for_a_service(qname: str, target: str) -> None:
+    decision = decide(rules(SEARCH), qname)
+    assert isinstance(decision, Alias)
+    assert decision.octets == name_of(target)
+    assert decision.destination.zone == ".".join(target.split(".")[-2:])
+
+
+@pytest.mark.parametrize(
+    "qname", ["redis.other", "default", "a.redis.default", "redis.default.svc", "redis.xdefault", "."]
+)
+def test_nothing_else_is(qname: str) -> None:
+    decision = decide(rules(SEARCH), qname)
+    assert isinstance(decision, Destination)
+    assert decision.zone == ORDINARY
+
+
+def test_a_short_name_that_would_be_too_long_in_full_is_an_ordinary_one() -> None:
+    suffix = ".".join(["x" * 60] * 3 + ["y" * 20])
+    for length in range(30, 64):
+        config = ForwarderConfig(zones=(replace(zone(suffix), search=("default",)),), upstreams=SPLIT.upstreams)
+        decision = decide(rules(config), f"{'n' * length}.default")
+        full = f"{'n' * length}.default.svc.{suffix}"
+        fits = len(full) + 2 <= 255
+        assert isinstance(decision, Alias) is fits
+        if isinstance(decision, Alias):
+            assert decision.octets == name_of(full)
+
+
+def test_an_address_is_private_by_its_prefix() -> None:
+    prefixes = ("10.20.0.0/16", "fd00:20::/32", "192.0.2.7/32", "10.128.0.0/9")
+    compiled = rules(replace(SPLIT, private=tuple(ip_network(prefix) for prefix in prefixes)))
+    assert compiled.has_private
+    assert not rules(SPLIT).has_private
+    for text in ("10.20.0.0", "10.20.255.255", "10.19.255.255", "10.21.0.0", "192.0.2.7", "192.0.2.8", "10.128.0.0",
+                 "10.127.255.255", "fd00:20::", "fd00:20:ffff::1", "fd00:21::", "::ffff:10.20.0.1", "::ffff:10.21.0.1",
+                 "::10.20.0.1", "a14:1::"):  # fmt: skip
+        address = ip_address(text)
+        plain = getattr(address, "ipv4_mapped", None) or address
+        wanted = any(plain in ip_network(prefix) for prefix in prefixes)
+        assert compiled.is_private(address.packed) is wanted, text
+
+
+def test_the_rules_zones_are_told_by_name_and_hold_their_servers() -> None:
+    compiled = rules(SPLIT)
+    assert list(compiled.destinations) == ["cluster.local", "254.10.in-addr.arpa", ORDINARY]
