@@ -17,7 +17,8 @@ STALE_TTL = 30
 HOT = 3
 """Hits that make a name worth being fetched before its answer ends."""
 OVERHEAD = 240
-"""Octets that an entry takes besides its key and its wire: the objects, and its share of the table."""
+"""Octets that an entry takes besides its wire and its key (of which a tuple counts for next to nothing: few are): the
+objects, and its share of the table."""
 MAX_SHAPES = 4096
 EVICTED_AT_ONCE = 64
 """Entries looked at when room is needed: finding the table's oldest ones costs a walk over what was deleted before."""
@@ -140,9 +141,10 @@ class Cache:
         return hits
 
     def _add(self, key: Key, entry: Entry) -> None:
-        self._drop(key)  # not overwritten: a new answer goes to the end of the row
+        if key in self.table:
+            self._drop(key)  # not overwritten: a new answer goes to the end of the row
         self.table[key] = entry
-        self.size += _size(key, entry)
+        self.size += len(key) + len(entry.wire) + OVERHEAD
         while self.size > self.limit and self.table:
             self._evict()
 
@@ -161,10 +163,6 @@ class Cache:
                 self._gone(key, entry)
 
     def _gone(self, key: Key, entry: Entry) -> None:
-        self.size -= _size(key, entry)
+        self.size -= len(key) + len(entry.wire) + OVERHEAD
         if entry.hits:
             self.past_hits[entry.zone] = self.past_hits.get(entry.zone, 0) + entry.hits
-
-
-def _size(key: Key, entry: Entry) -> int:
-    return len(key if isinstance(key, bytes) else key[0]) + len(entry.wire) + OVERHEAD

@@ -160,7 +160,8 @@ class BatchedDatagrams:
                 sizes[size_at] = size + 2
                 continue
             index = size_at >> 1
-            self._send_run(first, index)
+            if first < index:
+                self._send_run(first, index)
             first = index + 1
             if self._is_local(source_at):
                 others.append(self._question(index))
@@ -179,8 +180,10 @@ class BatchedDatagrams:
 
     def _is_local(self, source_at: int) -> bool:
         names = self._questions.names
+        if names[source_at] == 127 and self._name_size == 16:
+            return True
         address = bytes(names[source_at : source_at + self._address_end - self._address_at])
-        return (names[source_at] == 127 and len(address) == 4) or address == LOOPBACK6 or address in self._own
+        return address == LOOPBACK6 or address in self._own
 
     def _send_run(self, first: int, end: int) -> None:
         self._send_all(self._answers, first, end)

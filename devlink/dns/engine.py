@@ -4,7 +4,6 @@ A question's way: `receive_query` → an answer from the cache, or local by the 
 questions share → `Ask` for each try at a server → `receive_reply` → the answer, into the cache and to all who wait.
 """
 
-import heapq
 import json
 from collections.abc import Callable, Mapping, Set
 from typing import NamedTuple, Protocol
@@ -23,13 +22,13 @@ MAX_IN_FLIGHT = 4096
 Each group of servers has an equal share of them, and no more: were they first come, first served, the questions that
 wait for a dead server would soon be all of them. Clients have none, for they cannot be told apart: all are 127.0.0.1.
 """
-SLACK = 1024
-"""Outdated timers that are kept for nothing, besides three for each question in flight."""
 STALE_AFTER = 1.8
 """Seconds after which a client gets a stale answer rather than none (RFC 8767 section 5)."""
 LARGEST_KEPT = 1400
 """Octets of an answer that is found by its packet alone; what is larger is put together each time."""
-_FAILURES = frozenset((Rcode.SERVFAIL, Rcode.REFUSED, Rcode.FORMERR, Rcode.NOTIMP))
+# As plain numbers: a reply's rcode is one, and meets no method of IntEnum's.
+_FAILURES = frozenset(int(rcode) for rcode in (Rcode.SERVFAIL, Rcode.REFUSED, Rcode.FORMERR, Rcode.NOTIMP))
+_NO_EDNS = frozenset(int(rcode) for rcode in (Rcode.FORMERR, Rcode.NOTIMP))
 _NEVER = float("inf")
 _NOBODY: Mapping[Key, Entry] = {}
 
@@ -107,6 +106,7 @@ class _Transaction:
         "due",
         "fallback",
         "gave_stale",
+        "is_open",
         "key",
         "place",
         "silent",
@@ -140,6 +140,7 @@ class _Transaction:
         self.silent = False
         """Whether some step ended in silence."""
         self.gave_stale = False
+        self.is_open = True
 
 
 class Engine:
@@ -159,9 +160,8 @@ class Engine:
         self._transactions: dict[Key, _Transaction] = {}
         self._waiting = [0]
         """Questions in flight, by the group of servers that they wait for."""
-        self._timers: list[tuple[float, int, _Transaction]] = []
-        """A heap of (due, serial, transaction); entries that no longer hold are skipped when they come up."""
-        self._serial = 0
+        self._next_due = _NEVER
+        """No transaction is due before. It is not raised when one ends: the next look at it finds out."""
 
     @property
     def in_flight(self) -> int:
@@ -228,21 +228,18 @@ class Engine:
                     self._prefetch(query, packet, now, effects)
             return effects
         query = wire.parse_query(packet)
+        if isinstance(query, Query) and (query.edns is None or not query.edns.version):
+            effects = []
+            self._route(_Waiter(client, packet, query, now), now, effects)
+            return effects
+        self.counts.queries += 1
         if query is None:
-            self.counts.queries += 1
             self.counts.dropped += 1
             return [Drop(client)]
+        self.counts.malformed += 1
         if isinstance(query, Rcode):
-            self.counts.queries += 1
-            self.counts.malformed += 1
             return [Answer(client, wire.local_reply(packet, None, query))]
-        if query.edns is not None and query.edns.version:
-            self.counts.queries += 1
-            self.counts.malformed += 1
-            return [Answer(client, wire.local_reply(packet, query, Rcode.BADVERS))]
-        effects = []
-        self._route(_Waiter(client, packet, query, now), now, effects)
-        return effects
+        return [Answer(client, wire.local_reply(packet, query, Rcode.BADVERS))]
 
     def receive_reply(self, attempt: Attempt, packet: bytes, now: float) -> list[Effect]:
         """A packet from the attempt's server under its id. What does not answer the very question is ignored."""
@@ -267,19 +264,23 @@ class Engine:
         state.replied(now - attempt.sent, now)
         if digest.has_opt:
             state.knows_edns = True
-        if step.edns and (digest.rcode > 15 or (digest.rcode in (1, 4) and not digest.has_opt)):
-            self._again_without_edns(transaction, attempt, now, effects)
-        elif wire.is_truncated(packet) and step.transport == "udp" and self._may_use_tcp(transaction, step):
-            transaction.fallback = digest, attempt
-            self._again_by_tcp(transaction, attempt, now, effects)
-        elif digest.rcode in _FAILURES or digest.rcode > 15:
+        rcode = digest.rcode
+        if rcode in _FAILURES or rcode > 15:
+            if step.edns and (rcode > 15 or (rcode in _NO_EDNS and not digest.has_opt)):
+                self._again_without_edns(transaction, attempt, now, effects)
+                return effects
             self._close_attempt(attempt, effects)
             transaction.fallback = digest, attempt
             self._go_on(transaction, now, effects)
+        elif step.transport == "udp":
+            if packet[2] & wire.TC and self._may_use_tcp(transaction, step):
+                transaction.fallback = digest, attempt
+                self._again_by_tcp(transaction, attempt, now, effects)
+                return effects
+            state.tcp_until = 0.0
+            self._finish(transaction, digest, attempt, now, effects)
         else:
-            if step.transport == "udp":
-                state.tcp_until = 0.0
-            elif step.transport == "tcp" and self._waits_for_udp_of(step, transaction):
+            if step.transport == "tcp" and self._waits_for_udp_of(step, transaction):
                 state.tcp_until = now + PREFER_TCP
                 self.servers.changed()
             self._finish(transaction, digest, attempt, now, effects)
@@ -305,33 +306,33 @@ class Engine:
     def handle_timer(self, now: float) -> list[Effect]:
         """Do what is due at `now`."""
         effects: list[Effect] = []
-        while (due := self.next_deadline()) is not None and due <= now:
-            transaction = heapq.heappop(self._timers)[2]
-            if now < transaction.step_due:  # then it is those who wait whose patience ends
-                self._give_stale(transaction, now, effects)
-                self._wait(transaction, transaction.step_due)
-                continue
-            transaction.silent = True
-            self.counts.timeouts += 1
-            if transaction.attempts:
-                latest = transaction.attempts[-1]
-                state = latest.step.state
-                state.timeouts += 1
-                state.owes(latest.sent, now)
-                if latest.step.transport == "tcp":
-                    state.tcp_until = 0.0
-            self._go_on(transaction, now, effects)
+        if now < self._next_due:
+            return effects
+        for transaction in list(self._transactions.values()):
+            if transaction.due <= now and transaction.is_open:
+                self._time_out(transaction, now, effects)
+        self._next_due = min((each.due for each in self._transactions.values()), default=_NEVER)
         return effects
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called, or None: nothing is in flight."""
-        timers = self._timers
-        while timers:
-            due, _, transaction = timers[0]
-            if transaction.due == due:
-                return due
-            heapq.heappop(timers)
-        return None
+        return self._next_due if self._transactions else None
+
+    def _time_out(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+        if now < transaction.step_due:  # then it is those who wait whose patience ends
+            self._give_stale(transaction, now, effects)
+            self._wait(transaction, transaction.step_due)
+            return
+        transaction.silent = True
+        self.counts.timeouts += 1
+        if transaction.attempts:
+            latest = transaction.attempts[-1]
+            state = latest.step.state
+            state.timeouts += 1
+            state.owes(latest.sent, now)
+            if latest.step.transport == "tcp":
+                state.tcp_until = 0.0
+        self._go_on(transaction, now, effects)
 
     # Where a question goes
 
@@ -358,24 +359,23 @@ class Engine:
             return
         self.counts.queries += 1
         self.counts.zone(decision.zone).queries += 1
-        stale = entry if entry is not None and now < entry.ends + STALE_FOR else None
-        transaction = self._transactions.get((key, "do") if dnssec_ok else key)
-        if transaction is None:
-            if not self._has_room_for(decision):
-                self._refuse(waiter, decision, now, effects)
-                return
-            transaction = self._begin(key, dnssec_ok, decision, stale, now)
-            self._join(transaction, waiter)
-            self._take_first_step(transaction, now, effects)
-            if stale is not None and all(self.servers.state(u.server).is_silent for u in decision.upstreams):
-                self._give_stale(transaction, now, effects)
-        elif not self._has_room_for(decision):
+        if not self._has_room_for(decision):
             self._refuse(waiter, decision, now, effects)
-        else:
+            return
+        self._waiting[decision.group] += 1
+        transaction = self._transactions.get((key, "do") if dnssec_ok else key)
+        if transaction is not None:
             self.counts.coalesced += 1
-            self._join(transaction, waiter)
+            transaction.waiters.append(waiter)
             if transaction.gave_stale:
                 self._give_stale(transaction, now, effects)
+            return
+        stale = entry if entry is not None and now < entry.ends + STALE_FOR else None
+        transaction = self._begin(key, dnssec_ok, decision, stale, now)
+        transaction.waiters.append(waiter)
+        self._take_first_step(transaction, now, effects)
+        if stale is not None and all(self.servers.state(u.server).is_silent for u in decision.upstreams):
+            self._give_stale(transaction, now, effects)
 
     def _still_goes_to(self, waiter: _Waiter, destination: Destination) -> bool:
         decision = self._rules.decide(waiter.query)
@@ -418,10 +418,6 @@ class Engine:
         self._transactions[transaction.place] = transaction
         return transaction
 
-    def _join(self, transaction: _Transaction, waiter: _Waiter) -> None:
-        transaction.waiters.append(waiter)
-        self._waiting[transaction.destination.group] += 1
-
     def _take_first_step(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
         transaction.steps, probes = self.servers.steps(transaction.destination, now)
         for step in probes:
@@ -452,11 +448,8 @@ class Engine:
         if transaction.stale is not None and transaction.waiters:
             due = min(due, transaction.started + STALE_AFTER)
         transaction.due = due
-        self._serial += 1
-        heapq.heappush(self._timers, (due, self._serial, transaction))
-        if len(self._timers) > 4 * len(self._transactions) + SLACK:
-            self._timers = [timer for timer in self._timers if timer[2].due == timer[0]]
-            heapq.heapify(self._timers)
+        if due < self._next_due:
+            self._next_due = due
 
     def _go_on(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
         """The latest step brought nothing: take the next one, wait for what is still open, or give up."""
@@ -513,7 +506,7 @@ class Engine:
             if attempt is not known:
                 effects.append(Forget(attempt))
         del self._transactions[transaction.place]
-        transaction.due = 0.0
+        transaction.is_open = False
         waiters = transaction.waiters
         self._waiting[transaction.destination.group] -= len(waiters)
         return waiters
@@ -621,11 +614,14 @@ class Engine:
         if is_alias:
             body = wire.alias_body(body, query.octets)
         options = b""
-        if query.edns is not None:
+        edns = query.edns
+        if edns is not None:
             options = edes
-            if query.edns.options:
+            if edns.options:
                 options += self._trace(waiter, zone, source, step, now)
         answer = wire.answer_of(body, packet, query, options)
+        if len(answer) <= wire.PLAIN_UDP_LIMIT:
+            return answer
         if len(answer) > (wire.MAX_MESSAGE if waiter.client.stream else query.udp_limit):
             return wire.truncate(answer, query, options)
         return answer

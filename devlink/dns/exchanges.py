@@ -7,6 +7,7 @@ from typing import cast
 from devlink.dns.config import Server
 from devlink.dns.engine import Attempt, Effect, Engine
 from devlink.dns.loop import READ, WRITE, Loop
+from devlink.dns.servers import ServerState
 from devlink.dns.sockets import Port, Stream
 from devlink.dns.stderr import say
 
@@ -30,11 +31,14 @@ STREAM_IDLE = 10.0
 class _Line:
     """A socket to a server, and the questions that wait on it."""
 
-    __slots__ = ("answered", "is_shared", "last_use", "pending", "server", "transport", "uses", "way")
+    __slots__ = ("answered", "is_shared", "last_use", "lines", "pending", "server", "transport", "uses", "way")
 
-    def __init__(self, way: Port | Stream, server: Server, transport: str, *, is_shared: bool) -> None:
+    def __init__(
+        self, way: Port | Stream, server: Server, transport: str, lines: "_ServerLines", *, is_shared: bool
+    ) -> None:
         self.way = way
         self.server = server
+        self.lines = lines
         self.transport = transport
         self.is_shared = is_shared
         self.pending: dict[bytes, Attempt] = {}
@@ -47,9 +51,11 @@ class _Line:
 class _ServerLines:
     """The lines to one server."""
 
-    __slots__ = ("idle", "in_flight", "ports", "streams")
+    __slots__ = ("idle", "in_flight", "ports", "shared", "streams")
 
     def __init__(self) -> None:
+        self.shared: _Line | None = None
+        """The one UDP socket to a cluster's server."""
         self.ports: list[_Line] = []
         """With random ports, open ones, with questions or idle."""
         self.idle: list[_Line] = []
@@ -74,9 +80,7 @@ class Exchanges:
         self._engine = engine
         self._entropy = entropy
         self._carry_out = carry_out
-        self._lines: dict[Server, _ServerLines] = {}
-        self._shared: dict[Server, _Line] = {}
-        """The one UDP socket to each of a cluster's servers."""
+        self._lines: dict[ServerState, _ServerLines] = {}
         self._one_at_a_time: set[Server] = set()
         """Servers that end a connection after an answer, whatever else was asked."""
         self._idle_streams: dict[_Line, float] = {}
@@ -92,9 +96,9 @@ class Exchanges:
 
     def forget_network(self) -> None:
         """Make new sockets from now on: the laptop's addresses may be others."""
-        for line in list(self._shared.values()):
-            self._retire(line)
         for lines in self._lines.values():
+            if lines.shared is not None:
+                self._retire(lines.shared)
             for line in list(lines.streams):
                 lines.streams.remove(line)  # what waits on it may still be answered
                 if not line.pending:
@@ -103,13 +107,17 @@ class Exchanges:
     def ask(self, attempt: Attempt) -> list[Effect]:
         """Send the attempt's packet; what the engine wants done where that fails."""
         step = attempt.step
+        state = step.state
+        lines = self._lines.get(state)
+        if lines is None:
+            lines = self._lines[state] = _ServerLines()
         try:
             if step.transport != "udp":
-                line = self._stream(step.server, step.transport)
+                line = self._stream(state.server, step.transport, lines)
             elif step.shares_port:
-                line = self._shared_port(step.server)
+                line = self._shared_port(state.server, lines)
             else:
-                line = self._random_port(step.server)
+                line = self._random_port(state.server, lines)
         except OSError as error:
             if step.transport == "tls":
                 say(f"{step.server}: {error}", "WARNING")
@@ -121,7 +129,21 @@ class Exchanges:
         attempt.way = line, ident
         line.uses += 1
         line.last_use = self._loop.now
-        return self._send(line, ident + attempt.packet)
+        way = line.way
+        if isinstance(way, Port):
+            try:
+                way.send(ident + attempt.packet)
+            except BlockingIOError:
+                pass  # its buffer is full: as good as lost on the way
+            except OSError:
+                return self._fail(line)
+            return []
+        self._idle_streams.pop(line, None)
+        was_writing = way.wants_write
+        way.put(ident + attempt.packet)
+        if not was_writing:
+            self._loop.change(way.sock, READ | WRITE)
+        return []
 
     def _ident(self) -> bytes:
         """Two unpredictable octets; many are cut at once."""
@@ -129,23 +151,6 @@ class Exchanges:
             octets = self._entropy(1024)
             self._idents = [octets[at : at + 2] for at in range(0, len(octets), 2)]
         return self._idents.pop()
-
-    def _send(self, line: _Line, packet: bytes) -> list[Effect]:
-        way = line.way
-        if isinstance(way, Stream):
-            self._idle_streams.pop(line, None)
-            was_writing = way.wants_write
-            way.put(packet)
-            if not was_writing:
-                self._loop.change(way.sock, READ | WRITE)
-            return []
-        try:
-            way.send(packet)
-        except BlockingIOError:
-            pass  # its buffer is full: as good as lost on the way
-        except OSError:
-            return self._fail(line)
-        return []
 
     def forget(self, attempt: Attempt) -> None:
         """No reply to it is wanted any more."""
@@ -159,7 +164,7 @@ class Exchanges:
             self._rest(line)
         elif not line.is_shared:
             self._release(line)
-        elif not line.pending and self._shared.get(line.server) is not line:
+        elif not line.pending and line.lines.shared is not line:
             self._close(line)
 
     def next_deadline(self) -> float | None:
@@ -175,16 +180,14 @@ class Exchanges:
             self._drop_stream(line)
 
     def close(self) -> None:
-        for line in list(self._shared.values()):
-            self._close(line)
         for lines in self._lines.values():
-            for line in (*lines.ports, *lines.streams):
+            for line in (*lines.ports, *lines.streams, *([lines.shared] if lines.shared is not None else [])):
                 self._close(line)
 
     # UDP
 
-    def _shared_port(self, server: Server) -> _Line:
-        line = self._shared.get(server)
+    def _shared_port(self, server: Server, lines: _ServerLines) -> _Line:
+        line = lines.shared
         if line is not None:
             oldest = next(iter(line.pending.values()), None)
             is_old = line.last_use + SHARED_IDLE < self._loop.now
@@ -192,26 +195,23 @@ class Exchanges:
                 self._retire(line)
                 line = None
         if line is None:
-            line = self._shared[server] = self._open_port(server, is_shared=True)
+            line = lines.shared = self._open_port(server, lines, is_shared=True)
         return line
 
-    def _random_port(self, server: Server) -> _Line:
-        lines = self._lines.get(server)
-        if lines is None:
-            lines = self._lines[server] = _ServerLines()
+    def _random_port(self, server: Server, lines: _ServerLines) -> _Line:
         if lines.idle:
             line = lines.idle.pop(self._ident()[0] % len(lines.idle))
         elif len(lines.ports) < PORTS:
-            line = self._open_port(server, is_shared=False)
+            line = self._open_port(server, lines, is_shared=False)
             lines.ports.append(line)
         else:
             line = lines.ports[self._ident()[0] % PORTS]
         lines.in_flight += 1
         return line
 
-    def _open_port(self, server: Server, *, is_shared: bool) -> _Line:
+    def _open_port(self, server: Server, lines: _ServerLines, *, is_shared: bool) -> _Line:
         port = Port(server)
-        line = _Line(port, server, "udp", is_shared=is_shared)
+        line = _Line(port, server, "udp", lines, is_shared=is_shared)
         self._loop.watch(port.sock, READ, partial(self._read_port, line, port))
         return line
 
@@ -237,7 +237,7 @@ class Exchanges:
 
     def _release(self, line: _Line) -> None:
         """A question on a random port is done with."""
-        lines = self._lines[line.server]
+        lines = line.lines
         lines.in_flight -= 1
         if not line.pending:
             if lines.in_flight >= BUSY and line.uses < USES:
@@ -253,8 +253,8 @@ class Exchanges:
 
     def _retire(self, line: _Line) -> None:
         """Ask on it no more; what waits on a cluster's socket may still be answered."""
-        if self._shared.get(line.server) is line:
-            del self._shared[line.server]
+        if line.lines.shared is line:
+            line.lines.shared = None
         if not line.pending:
             self._close(line)
 
@@ -272,16 +272,13 @@ class Exchanges:
 
     # TCP and TLS
 
-    def _stream(self, server: Server, transport: str) -> _Line:
-        lines = self._lines.get(server)
-        if lines is None:
-            lines = self._lines[server] = _ServerLines()
+    def _stream(self, server: Server, transport: str, lines: _ServerLines) -> _Line:
         most = 1 if server in self._one_at_a_time else PIPELINED
         for line in lines.streams:
             if line.transport == transport and len(line.pending) < most:
                 return line
         stream = Stream(server) if transport == "tcp" else self._tls_stream(server)
-        line = _Line(stream, server, transport, is_shared=True)
+        line = _Line(stream, server, transport, lines, is_shared=True)
         lines.streams.append(line)
         self._loop.watch(stream.sock, READ | WRITE, partial(self._read_stream, line, stream))
         return line
@@ -331,16 +328,15 @@ class Exchanges:
 
     def _rest(self, line: _Line) -> None:
         if not line.pending:
-            if line in self._lines[line.server].streams:
+            if line in line.lines.streams:
                 self._idle_streams[line] = self._loop.now + STREAM_IDLE
             else:
                 self._close(line)
 
     def _drop_stream(self, line: _Line) -> None:
         self._idle_streams.pop(line, None)
-        lines = self._lines[line.server]
-        if line in lines.streams:
-            lines.streams.remove(line)
+        if line in line.lines.streams:
+            line.lines.streams.remove(line)
         self._close(line)
 
     def _close(self, line: _Line) -> None:

@@ -42,13 +42,19 @@ class Loop:
         if self._handlers.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock.fileno())
 
-    def wait(self, deadline: float | None) -> list[tuple[Handler, int]]:
-        """Sleep until something happens or `deadline` comes (None: never); what happened, with who looks after it."""
+    def turn(self, deadline: float | None) -> None:
+        """Sleep until something happens or `deadline` comes (None: never), and have it looked after.
+
+        What a handler raises comes out; what else has happened is seen in the next turn.
+        """
         timeout = None if deadline is None else max(deadline - self.clock(), 0.0)
         events = self._epoll.poll(timeout)
         self.now = self.clock()
-        handlers = self._handlers
-        return [(handlers[fd], mask) for fd, mask in events if fd in handlers]
+        get = self._handlers.get
+        for fd, mask in events:
+            handler = get(fd)
+            if handler is not None:
+                handler(mask)
 
     def end(self) -> None:
         self._epoll.close()

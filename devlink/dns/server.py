@@ -84,27 +84,32 @@ class Forwarder:
 
     def run(self) -> None:
         """Serve until the control connection ends, or nobody makes one in time."""
-        loop, engine = self._loop, self._engine
+        loop = self._loop
         loop.watch(self._listener, READ, self._accept_feeder)
         try:
             while self._running:
-                for handler, mask in loop.wait(self._deadline()):
-                    self._guard(handler, mask)
-                self._carry_out(engine.handle_timer(loop.now))
-                self._exchanges.handle_timer()
-                self._clients.settle()
-                for way in self._udp.values():
-                    way.flush()
+                self._guard(self._turn)
                 if self._control is None and loop.now >= self._feeder_due:
                     say("nobody connected to feed the forwarder", "WARNING")
                     break
         finally:
             self._close()
 
-    def _guard(self, handler: Callable[..., None], *arguments: int) -> None:
+    def _turn(self) -> None:
+        """Sleep, look after what has happened, do what is due, and send what came of it."""
+        try:
+            self._loop.turn(self._deadline())
+        finally:
+            self._carry_out(self._engine.handle_timer(self._loop.now))
+            self._exchanges.handle_timer()
+            self._clients.settle()
+            for way in self._udp.values():
+                way.flush()
+
+    def _guard(self, deed: Callable[[], None]) -> None:
         """One packet that our code cannot cope with must not take the name service from the whole machine."""
         try:
-            handler(*arguments)
+            deed()
         except Exception:
             self._defects += 1
             if self._defects > MAX_DEFECTS:
@@ -113,10 +118,9 @@ class Forwarder:
 
     def _deadline(self) -> float | None:
         """When something is due; None, and so no wake-up at all, where nothing is."""
-        engine, exchanges, clients = self._engine, self._exchanges, self._clients
-        dues = [engine.next_deadline(), exchanges.next_deadline(), clients.next_deadline()]
+        dues = (self._engine.next_deadline(), self._exchanges.next_deadline(), self._clients.next_deadline())
         if self._control is None:
-            dues.append(self._feeder_due)
+            dues = (*dues, self._feeder_due)
         return min((due for due in dues if due is not None), default=None)
 
     def _close(self) -> None:

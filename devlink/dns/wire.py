@@ -316,8 +316,12 @@ def digest(reply: bytes, question_end: int) -> Digest:
         is_positive, opt_at, opt_end, opt_ttl, edes = False, 0, 0, 0, b""
         for index in range(answers + authorities + additionals):
             begin = at
-            # Most owners are a pointer to the question, which has been read.
-            at = at + 2 if reply[at : at + 2] == b"\xc0\x0c" else skip_name(reply, at)
+            if reply[at] == 0xC0 and reply[at + 1] == HEADER:  # most owners point to the question, which has been read
+                at += 2
+            elif reply[at] == 0:
+                at += 1
+            else:
+                at = skip_name(reply, at)
             rtype, _, ttl, length = _RECORD.unpack_from(reply, at)
             data = at + 10
             end = data + length
