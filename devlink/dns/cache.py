@@ -73,13 +73,16 @@ class Cache:
         """Equal tuples of offsets, kept once."""
         self._has_large = False
 
-    def find(self, key: bytes, dnssec_ok: bool) -> Entry | None:
-        """The answer to a question as `wire.query_key` gives it, fresh or not; aged by nobody yet."""
-        entry = self.table.get((key, "do") if dnssec_ok else key)
-        return entry if entry is not None or dnssec_ok else self.table.get((key, "large"))
+    def find(self, place: Key) -> Entry | None:
+        """The answer to a question, fresh or not. `place`: what `wire.query_key` gives, with "do" beside it where the
+        answer holds what DNSSEC needs."""
+        entry = self.table.get(place)
+        if entry is None and self._has_large and isinstance(place, bytes):
+            return self.table.get((place, "large"))
+        return entry
 
-    def put(self, key: bytes, dnssec_ok: bool, digest: Digest, zone: str, now: int) -> None:
-        """Keep a server's answer if it may be kept."""
+    def put(self, place: Key, digest: Digest, zone: str, now: int) -> None:
+        """Keep a server's answer, if it may be kept, at a place as `find` takes it."""
         answer, offsets, lifetime, _, _, edes = digest
         if not lifetime or not self.limit:
             return
@@ -90,21 +93,20 @@ class Cache:
             if len(self._shapes) >= MAX_SHAPES:
                 self._shapes.clear()
             shape = self._shapes[offsets] = offsets
-        place: Key = key
-        if dnssec_ok:
-            place = key, "do"
-        else:
+        if isinstance(place, bytes):
             is_large = len(answer) + 2 > wire.PLAIN_UDP_LIMIT
-            if is_large:
-                place = key, "large"
-            if self._has_large:  # it may have been of another size before
-                self._drop(key if is_large else (key, "large"))
             self._has_large |= is_large
+            if self._has_large:  # it may have been of another size before
+                large = place, "large"
+                self._drop(place if is_large else large)
+                place = large if is_large else place
         ends = now + lifetime
         self._add(place, Entry(answer, shape, edes, zone, now, ends, ends - max(1, lifetime // 10)))
 
     def put_variant(self, packet: bytes, answer: bytes, origin: Entry) -> None:
         """Keep `answer` (with its id) for this very `packet`, as long as the entry that it was made from."""
+        if self.table.get(packet[2:]) is origin:
+            return
         variant = Entry(answer[2:], origin.ttl_offsets, b"", origin.zone, origin.tick, origin.ends, origin.prefetch_at)
         self._add(packet[2:], variant)
 

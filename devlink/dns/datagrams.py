@@ -116,6 +116,7 @@ class BatchedDatagrams:
         self._receive.argtypes = (number, pointer, ctypes.c_uint, number, pointer)
         self._send.argtypes = (number, pointer, ctypes.c_uint, number)
         self.replace(sock, own)
+        self._is_ipv4 = sock.family == socket.AF_INET
         # sockaddr_in and sockaddr_in6: family and port (and the flow) come before the address.
         self._name_size, self._address_at, address_size = (16, 4, 4) if sock.family == socket.AF_INET else (28, 8, 16)
         self._address_end = self._address_at + address_size
@@ -147,12 +148,13 @@ class BatchedDatagrams:
             return []  # drained; or an error of some earlier answer, which is nobody's now
         get, tick = engine.hot.get, int(now)
         lengths, names, sizes = self._questions.lengths, self._questions.names, self._answers.sizes
+        octets, name_size, is_ipv4 = self._questions.octets, self._name_size, self._is_ipv4
         others: list[tuple[DatagramClient, bytes]] = []
         first = 0  # of the answers that are not sent yet
         for slot, length_at, source_at, size_at in self._slots[:count]:
             entry = get(slot[: lengths[length_at] - 2].tobytes())
-            # 127 is IPv4's loopback; whoever comes from elsewhere takes the longer way
-            if entry is not None and entry.tick == tick and names[source_at] == 127:
+            # 127 is IPv4's loopback. Whoever comes from elsewhere takes the longer way.
+            if entry is not None and entry.tick == tick and names[source_at] == 127 and is_ipv4:
                 entry.hits += 1
                 answer = entry.wire
                 size = len(answer)
@@ -163,25 +165,19 @@ class BatchedDatagrams:
             if first < index:
                 self._send_run(first, index)
             first = index + 1
-            if self._is_local(source_at):
-                others.append(self._question(index))
+            if (is_ipv4 and names[source_at] == 127) or self._is_local(source_at):
+                at, name_at = index * SLOT, index * name_size
+                source = bytes(names[name_at : name_at + name_size])
+                packet = bytes(octets[at : at + lengths[length_at]])
+                others.append((DatagramClient(self, source), packet))
             else:
                 engine.counts.queries += 1
                 engine.counts.dropped += 1
         self._send_run(first, count)
         return others
 
-    def _question(self, index: int) -> tuple[DatagramClient, bytes]:
-        questions, at = self._questions, index * SLOT
-        name_at = index * self._name_size
-        source = bytes(questions.names[name_at : name_at + self._name_size])
-        packet = bytes(questions.octets[at : at + questions.lengths[index * LENGTH + LENGTH_AT]])
-        return DatagramClient(self, source), packet
-
     def _is_local(self, source_at: int) -> bool:
         names = self._questions.names
-        if names[source_at] == 127 and self._name_size == 16:
-            return True
         address = bytes(names[source_at : source_at + self._address_end - self._address_at])
         return address == LOOPBACK6 or address in self._own
 

@@ -4,16 +4,16 @@ A question's way: `receive_query` → an answer from the cache, or local by the 
 questions share → `Ask` for each try at a server → `receive_reply` → the answer, into the cache and to all who wait.
 """
 
-import json
 from collections.abc import Callable, Mapping, Set
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from devlink.dns import wire
+from devlink.dns import answers, wire
 from devlink.dns.cache import HOT, STALE_FOR, STALE_TTL, Cache, Entry, Key
 from devlink.dns.config import Config
 from devlink.dns.counts import Counts, QueryLog, Record
+from devlink.dns.questions import Attempt, Client, Transaction, Waiter
 from devlink.dns.rules import Alias, Destination, Rules, Verdict
-from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, ServerState, Step
+from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, Step
 from devlink.dns.wire import Digest, Ede, Query, Rcode
 
 MAX_IN_FLIGHT = 4096
@@ -31,29 +31,6 @@ _FAILURES = frozenset(int(rcode) for rcode in (Rcode.SERVFAIL, Rcode.REFUSED, Rc
 _NO_EDNS = frozenset(int(rcode) for rcode in (Rcode.FORMERR, Rcode.NOTIMP))
 _NEVER = float("inf")
 _NOBODY: Mapping[Key, Entry] = {}
-
-
-class Client(Protocol):
-    """Whom an answer goes to; the edge knows the way."""
-
-    stream: bool
-    """Whether it asked over TCP."""
-
-
-class Attempt:
-    """One question on its way to one server."""
-
-    __slots__ = ("packet", "sent", "step", "transaction", "way")
-
-    def __init__(self, transaction: "_Transaction", step: Step, packet: bytes, sent: float) -> None:
-        self.transaction: _Transaction | None = transaction
-        """None once the engine has let go of it."""
-        self.step = step
-        self.packet = packet
-        """Without the id, which is the edge's to choose and to check: unpredictable, and free on its socket."""
-        self.sent = sent
-        self.way: object = None
-        """For the edge; means nothing here."""
 
 
 class Answer(NamedTuple):
@@ -85,64 +62,6 @@ class Forget(NamedTuple):
 Effect = Answer | Drop | Ask | Forget
 
 
-class _Waiter(NamedTuple):
-    """A client's question that waits."""
-
-    client: Client
-    packet: bytes
-    query: Query
-    began: float
-    is_alias: bool = False
-    """It asked for a short name; the transaction asks for the long one."""
-
-
-class _Transaction:
-    """One question to a destination's servers, for all who asked it."""
-
-    __slots__ = (
-        "attempts",
-        "destination",
-        "dnssec_ok",
-        "due",
-        "fallback",
-        "gave_stale",
-        "is_open",
-        "key",
-        "place",
-        "silent",
-        "stale",
-        "started",
-        "step_due",
-        "steps",
-        "tried",
-        "waiters",
-    )
-
-    def __init__(self, key: bytes, dnssec_ok: bool, destination: Destination, stale: Entry | None, now: float) -> None:
-        self.key = key
-        self.dnssec_ok = dnssec_ok
-        self.place: Key = (key, "do") if dnssec_ok else key
-        self.destination = destination
-        self.stale = stale
-        self.started = now
-        self.waiters: list[_Waiter] = []
-        self.steps: tuple[Step, ...] = ()
-        """Still to be taken."""
-        self.attempts: list[Attempt] = []
-        """Open ones, oldest first; a late answer of an older one is as good."""
-        self.tried: tuple[ServerState, ...] = ()
-        self.step_due = 0.0
-        """When the next step is taken, or the answer is given up."""
-        self.due = 0.0
-        """The same, or when those who wait get a stale answer, whichever comes first."""
-        self.fallback: tuple[Digest, Attempt] | None = None
-        """A failure that a server answered with; the clients get it if no other server does better."""
-        self.silent = False
-        """Whether some step ended in silence."""
-        self.gave_stale = False
-        self.is_open = True
-
-
 class Engine:
     """All questions in flight, and the cache. What its methods return is to be carried out in order."""
 
@@ -156,10 +75,13 @@ class Engine:
         self._max_in_flight = max_in_flight
         self._config = Config()
         self._own: Set[tuple[str, int]] = frozenset()
+        self._mixes_case = False
         self._rules = Rules(self._config)
-        self._transactions: dict[Key, _Transaction] = {}
+        self._transactions: dict[Key, Transaction] = {}
         self._waiting = [0]
         """Questions in flight, by the group of servers that they wait for."""
+        self._share = max_in_flight
+        """How many that may be for each group."""
         self._next_due = _NEVER
         """No transaction is due before. It is not raised when one ends: the next look at it finds out."""
 
@@ -192,24 +114,29 @@ class Engine:
         effects: list[Effect] = []
         is_same = config._replace(proofs=()) == self._config._replace(proofs=()) and own == self._own
         self._config, self._own = config, own
+        self._mixes_case = config.case_randomization
         self._rules = Rules(config, own)
         if is_same:
             return effects
         self.cache.clear()
         self.cache.limit = config.cache_bytes
         self.servers.keep_only({u.server for d in self._rules.destinations.values() for u in d.upstreams})
-        self._waiting = [0] * self._rules.groups
-        again: list[_Waiter] = []
+        kept: list[Transaction] = []
+        again: list[Waiter] = []
         for transaction in list(self._transactions.values()):
-            transaction.stale = None
-            stays = [waiter for waiter in transaction.waiters if self._still_goes_to(waiter, transaction.destination)]
-            if len(stays) == len(transaction.waiters) and stays:
-                transaction.destination = self._rules.destinations[transaction.destination.zone]
-                self._waiting[transaction.destination.group] += len(stays)
-                continue
-            again += self._remove(transaction, effects)
+            waiters, destination = transaction.waiters, transaction.destination
+            if waiters and all(self._still_goes_to(waiter, destination) for waiter in waiters):
+                transaction.stale = None
+                kept.append(transaction)
+            else:
+                again += self._remove(transaction, effects)
+        self._waiting = [0] * self._rules.groups
+        self._share = max(1, self._max_in_flight // self._rules.groups)
+        for transaction in kept:
+            transaction.destination = self._rules.destinations[transaction.destination.zone]
+            self._waiting[transaction.destination.group] += len(transaction.waiters)
         for waiter in again:
-            self._route(waiter._replace(is_alias=False), now, effects)
+            self._route(Waiter(waiter.client, waiter.packet, waiter.query, waiter.began), now, effects, is_new=False)
         return effects
 
     def flush(self) -> int:
@@ -219,18 +146,18 @@ class Engine:
     def receive_query(self, packet: bytes, client: Client, now: float) -> list[Effect]:
         """A client's packet."""
         entry = self.cache.table.get(packet[2:])
-        if entry is not None and self.log is None and self.cache.age(entry, int(now)):
+        if (
+            entry is not None
+            and self.log is None
+            and self.cache.age(entry, int(now))
+            and (entry.hits < HOT or now < entry.prefetch_at)
+        ):
             entry.hits += 1
-            effects: list[Effect] = [Answer(client, packet[:2] + entry.wire)]
-            if entry.prefetch_at <= now and entry.hits >= HOT:
-                query = wire.parse_query(packet)
-                if isinstance(query, Query):
-                    self._prefetch(query, packet, now, effects)
-            return effects
+            return [Answer(client, packet[:2] + entry.wire)]
         query = wire.parse_query(packet)
         if isinstance(query, Query) and (query.edns is None or not query.edns.version):
-            effects = []
-            self._route(_Waiter(client, packet, query, now), now, effects)
+            effects: list[Effect] = []
+            self._route(Waiter(client, packet, query, now), now, effects, is_new=True)
             return effects
         self.counts.queries += 1
         if query is None:
@@ -318,7 +245,7 @@ class Engine:
         """When `handle_timer` wants to be called, or None: nothing is in flight."""
         return self._next_due if self._transactions else None
 
-    def _time_out(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+    def _time_out(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         if now < transaction.step_due:  # then it is those who wait whose patience ends
             self._give_stale(transaction, now, effects)
             self._wait(transaction, transaction.step_due)
@@ -332,99 +259,90 @@ class Engine:
             state.owes(latest.sent, now)
             if latest.step.transport == "tcp":
                 state.tcp_until = 0.0
-        self._go_on(transaction, now, effects)
+        self._go_on(transaction, now, effects, has_waited=True)
 
     # Where a question goes
 
-    def _route(self, waiter: _Waiter, now: float, effects: list[Effect]) -> None:
+    def _route(self, waiter: Waiter, now: float, effects: list[Effect], *, is_new: bool) -> None:
+        """Answer it, or have it wait for an answer. One that is not new has been counted already."""
         query = waiter.query
         decision = self._rules.decide(query)
         if isinstance(decision, Verdict):
-            self.counts.queries += 1
-            self.counts.zone(decision.zone).queries += 1
+            self._count(decision.zone, is_new)
             self._answer_locally(waiter, decision, now, effects)
             return
         if isinstance(decision, Alias):
-            waiter = waiter._replace(is_alias=True)
+            waiter.is_alias = True
             query = query._replace(octets=decision.octets)
             decision = decision.destination
         key = wire.query_key(waiter.packet, query)
-        dnssec_ok = query.edns is not None and query.edns.dnssec_ok
-        entry = self.cache.find(key, dnssec_ok)
+        place: Key = (key, "do") if query.edns is not None and query.edns.dnssec_ok else key
+        entry = self.cache.find(place)
         if entry is not None and self.cache.age(entry, int(now)):
             entry.hits += 1
             self._answer_from(entry, waiter, now, effects)
             if entry.prefetch_at <= now and entry.hits >= HOT:
-                self._prefetch(query, waiter.packet, now, effects)
+                self._prefetch(key, place, decision, now, effects)
             return
-        self.counts.queries += 1
-        self.counts.zone(decision.zone).queries += 1
+        self._count(decision.zone, is_new)
         if not self._has_room_for(decision):
-            self._refuse(waiter, decision, now, effects)
+            # An answer at once also ends a loop through another resolver, which silence would keep alive.
+            self.counts.overloads += 1
+            text = "too many questions wait for an answer"
+            self._answer_locally(waiter, Verdict(Rcode.SERVFAIL, (), Ede.OTHER, text, decision.zone), now, effects)
             return
         self._waiting[decision.group] += 1
-        transaction = self._transactions.get((key, "do") if dnssec_ok else key)
+        transaction = self._transactions.get(place)
         if transaction is not None:
-            self.counts.coalesced += 1
-            transaction.waiters.append(waiter)
-            if transaction.gave_stale:
-                self._give_stale(transaction, now, effects)
+            self._join(transaction, waiter, now, effects)
             return
         stale = entry if entry is not None and now < entry.ends + STALE_FOR else None
-        transaction = self._begin(key, dnssec_ok, decision, stale, now)
-        transaction.waiters.append(waiter)
-        self._take_first_step(transaction, now, effects)
+        self._begin(Transaction(key, place, decision, stale, [waiter], now), now, effects)
         if stale is not None and all(self.servers.state(u.server).is_silent for u in decision.upstreams):
-            self._give_stale(transaction, now, effects)
+            self._give_stale(self._transactions[place], now, effects)
 
-    def _still_goes_to(self, waiter: _Waiter, destination: Destination) -> bool:
+    def _count(self, zone: str, is_new: bool) -> None:
+        if is_new:
+            self.counts.queries += 1
+            self.counts.zone(zone).queries += 1
+
+    def _still_goes_to(self, waiter: Waiter, destination: Destination) -> bool:
         decision = self._rules.decide(waiter.query)
         if waiter.is_alias:
             return isinstance(decision, Alias) and _same(decision.destination, destination)
         return isinstance(decision, Destination) and _same(decision, destination)
 
-    def _refuse(self, waiter: _Waiter, destination: Destination, now: float, effects: list[Effect]) -> None:
-        """An answer at once also ends a loop through another resolver, which silence would keep alive."""
-        self.counts.overloads += 1
-        text = "too many questions wait for an answer"
-        self._answer_locally(waiter, Verdict(Rcode.SERVFAIL, (), Ede.OTHER, text, destination.zone), now, effects)
-
-    def _prefetch(self, query: Query, packet: bytes, now: float, effects: list[Effect]) -> None:
+    def _prefetch(self, key: bytes, place: Key, destination: Destination, now: float, effects: list[Effect]) -> None:
         """Ask for a hot name before its answer ends; nobody waits for it."""
-        decision = self._rules.decide(query)
-        if not isinstance(decision, Destination) or not self._has_room_for(decision):
+        if place in self._transactions or not self._has_room_for(destination):
             return
-        key = wire.query_key(packet, query)
-        dnssec_ok = query.edns is not None and query.edns.dnssec_ok
-        if ((key, "do") if dnssec_ok else key) in self._transactions:
-            return
-        fresh = self.cache.find(key, dnssec_ok)
-        if fresh is not None and now < fresh.prefetch_at:
-            return  # it has been, and this packet's copy is older
+        present = self.cache.find(place)
+        if present is not None and now < present.prefetch_at:
+            return  # it has been, and it was this packet's copy that is older
         self.counts.prefetched += 1
-        self._take_first_step(self._begin(key, dnssec_ok, decision, None, now), now, effects)
+        self._begin(Transaction(key, place, destination, present, [], now), now, effects)
 
     def _has_room_for(self, destination: Destination) -> bool:
-        if len(self._transactions) >= self._max_in_flight:
-            return False
-        return self._waiting[destination.group] < max(1, self._max_in_flight // self._rules.groups)
+        return len(self._transactions) < self._max_in_flight and self._waiting[destination.group] < self._share
 
     # A transaction's life
 
-    def _begin(
-        self, key: bytes, dnssec_ok: bool, destination: Destination, stale: Entry | None, now: float
-    ) -> _Transaction:
-        transaction = _Transaction(key, dnssec_ok, destination, stale, now)
+    def _begin(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         self._transactions[transaction.place] = transaction
-        return transaction
-
-    def _take_first_step(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
         transaction.steps, probes = self.servers.steps(transaction.destination, now)
         for step in probes:
             self._try(transaction, step, now, effects)
         self._take_next_step(transaction, now, effects)
 
-    def _take_next_step(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+    def _join(self, transaction: Transaction, waiter: Waiter, now: float, effects: list[Effect]) -> None:
+        self.counts.coalesced += 1
+        transaction.waiters.append(waiter)
+        if transaction.gave_stale:
+            self._give_stale(transaction, now, effects)
+        elif transaction.stale is not None:  # it may be the first who waits
+            self._wait(transaction, transaction.step_due)
+
+    def _take_next_step(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         steps = transaction.steps
         transaction.steps = steps[1:]
         self._try(transaction, steps[0], now, effects)
@@ -433,9 +351,9 @@ class Engine:
             due = now + steps[0].wait
         self._wait(transaction, due)
 
-    def _try(self, transaction: _Transaction, step: Step, now: float, effects: list[Effect]) -> None:
+    def _try(self, transaction: Transaction, step: Step, now: float, effects: list[Effect]) -> None:
         packet = wire.question_for_server(transaction.key, step.edns, transaction.dnssec_ok)
-        if self._config.case_randomization and step.transport == "udp":
+        if self._mixes_case and step.transport == "udp" and not step.shares_port:
             packet = wire.with_random_case(packet, len(transaction.key), self._entropy)
         attempt = Attempt(transaction, step, packet, now)
         transaction.attempts.append(attempt)
@@ -443,7 +361,7 @@ class Engine:
         step.state.asked += 1
         effects.append(Ask(attempt))
 
-    def _wait(self, transaction: _Transaction, due: float) -> None:
+    def _wait(self, transaction: Transaction, due: float) -> None:
         transaction.step_due = due
         if transaction.stale is not None and transaction.waiters:
             due = min(due, transaction.started + STALE_AFTER)
@@ -451,20 +369,26 @@ class Engine:
         if due < self._next_due:
             self._next_due = due
 
-    def _go_on(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+    def _go_on(self, transaction: Transaction, now: float, effects: list[Effect], *, has_waited: bool = False) -> None:
         """The latest step brought nothing: take the next one, wait for what is still open, or give up."""
-        is_untried = any(step.state not in transaction.tried for step in transaction.steps)
-        if transaction.fallback is not None and not is_untried:
-            self._finish(transaction, *transaction.fallback, now, effects)
-        elif transaction.steps and now < transaction.started + BUDGET:
+        end = transaction.started + BUDGET
+        has_failed = transaction.fallback is not None
+        if has_failed and all(step.state in transaction.tried for step in transaction.steps):
+            # Every server was asked, and one has said that it cannot tell. The others have their usual time.
+            if has_waited or not transaction.attempts:
+                assert transaction.fallback is not None
+                self._finish(transaction, *transaction.fallback, now, effects)
+            else:
+                self._wait(transaction, min(now + transaction.attempts[-1].step.wait, end))
+        elif transaction.steps and now < end:
             self._take_next_step(transaction, now, effects)
-        elif transaction.attempts and now < transaction.started + BUDGET:
-            self._wait(transaction, transaction.started + BUDGET)
+        elif transaction.attempts and now < end:
+            self._wait(transaction, end)
         else:
             self._give_up(transaction, now, effects)
 
     def _again_without_edns(
-        self, transaction: _Transaction, attempt: Attempt, now: float, effects: list[Effect]
+        self, transaction: Transaction, attempt: Attempt, now: float, effects: list[Effect]
     ) -> None:
         """The server does not understand OPT: ask without, and remember it."""
         state = attempt.step.state
@@ -475,7 +399,7 @@ class Engine:
         transaction.steps = tuple(step._replace(edns=False) if step.state is state else step for step in again)
         self._take_next_step(transaction, now, effects)
 
-    def _again_by_tcp(self, transaction: _Transaction, attempt: Attempt, now: float, effects: list[Effect]) -> None:
+    def _again_by_tcp(self, transaction: Transaction, attempt: Attempt, now: float, effects: list[Effect]) -> None:
         """The answer does not fit, or nobody can tell whether it is one."""
         self._close_attempt(attempt, effects)
         if not self._may_use_tcp(transaction, attempt.step):
@@ -485,11 +409,11 @@ class Engine:
         transaction.steps = (attempt.step._replace(transport="tcp", wait=2 * attempt.step.wait), *rest)
         self._take_next_step(transaction, now, effects)
 
-    def _may_use_tcp(self, transaction: _Transaction, step: Step) -> bool:
+    def _may_use_tcp(self, transaction: Transaction, step: Step) -> bool:
         upstreams = transaction.destination.upstreams
         return any(u.server == step.server and u.transport != "udp" for u in upstreams)
 
-    def _waits_for_udp_of(self, step: Step, transaction: _Transaction) -> bool:
+    def _waits_for_udp_of(self, step: Step, transaction: Transaction) -> bool:
         open_steps = (attempt.step for attempt in transaction.attempts)
         return any(other.state is step.state and other.transport == "udp" for other in open_steps)
 
@@ -499,7 +423,7 @@ class Engine:
             attempt.transaction = None
             effects.append(Forget(attempt))
 
-    def _remove(self, transaction: _Transaction, effects: list[Effect], known: Attempt | None = None) -> list[_Waiter]:
+    def _remove(self, transaction: Transaction, effects: list[Effect], known: Attempt | None = None) -> list[Waiter]:
         """End it; who waits for it. The edge knows by itself of the `known` attempt's end."""
         for attempt in transaction.attempts:
             attempt.transaction = None
@@ -514,7 +438,7 @@ class Engine:
     # Answers
 
     def _finish(
-        self, transaction: _Transaction, digest: Digest, attempt: Attempt, now: float, effects: list[Effect]
+        self, transaction: Transaction, digest: Digest, attempt: Attempt, now: float, effects: list[Effect]
     ) -> None:
         zone = transaction.destination.zone
         waiters = self._remove(transaction, effects, attempt)
@@ -526,23 +450,29 @@ class Engine:
             for waiter in waiters:
                 self._answer_locally(waiter, Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, zone), now, effects)
             return
+        if self._mixes_case:
+            digest = digest._replace(body=wire.with_question(digest.body, transaction.key))
         if transaction.key[0] & wire.RD:
-            self.cache.put(transaction.key, transaction.dnssec_ok, digest, zone, int(now))
+            self.cache.put(transaction.place, digest, zone, int(now))
         counts = self.counts.zone(zone)
         self.counts.answered += len(waiters)
         step = attempt.step
         for waiter in waiters:
             counts.latencies.append(now - waiter.began)
-            packet = self._render(waiter, digest.body, digest.edes, zone, "upstream", step, now)
-            effects.append(Answer(waiter.client, packet))
+            edns = waiter.query.edns
+            options = digest.edes
+            if edns is not None and edns.options:
+                options += answers.trace(waiter, zone, "upstream", step, now)
+            effects.append(Answer(waiter.client, answers.answer_to(waiter, digest.body, options)))
             if self.log is not None:
                 self._note(waiter, zone, "upstream", digest.rcode, now, server=str(step.server))
 
     def _is_rebound(self, digest: Digest) -> bool:
         return any(self._rules.is_private(address) for address in wire.addresses(digest.body, digest.ttl_offsets))
 
-    def _answer_from(self, entry: Entry, waiter: _Waiter, now: float, effects: list[Effect]) -> None:
-        answer = self._render(waiter, entry.wire, entry.edes, entry.zone, "cache", None, now)
+    def _answer_from(self, entry: Entry, waiter: Waiter, now: float, effects: list[Effect]) -> None:
+        options = entry.edes + answers.trace(waiter, entry.zone, "cache", None, now)
+        answer = answers.answer_to(waiter, entry.wire, options)
         effects.append(Answer(waiter.client, answer))
         query = waiter.query
         has_options = query.edns is not None and query.edns.options
@@ -551,7 +481,7 @@ class Engine:
         if self.log is not None:
             self._note(waiter, entry.zone, "cache", entry.wire[1] & 0x0F, now)
 
-    def _give_stale(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+    def _give_stale(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         """Who waits gets what was true before; the transaction goes on, for those who come later."""
         stale = transaction.stale
         if stale is None or not transaction.waiters:
@@ -561,17 +491,18 @@ class Engine:
         transaction.gave_stale = True
         self._answer_stale(stale, waiters, now, effects)
 
-    def _answer_stale(self, stale: Entry, waiters: list[_Waiter], now: float, effects: list[Effect]) -> None:
+    def _answer_stale(self, stale: Entry, waiters: list[Waiter], now: float, effects: list[Effect]) -> None:
         body = wire.with_ttl(stale.wire, stale.ttl_offsets, STALE_TTL)
         option = stale.edes + wire.ede_option(Ede.STALE_ANSWER, "no server answers; this was true before")
         self.counts.stale += len(waiters)
         self.counts.zone(stale.zone).stale += len(waiters)
         for waiter in waiters:
-            effects.append(Answer(waiter.client, self._render(waiter, body, option, stale.zone, "stale", None, now)))
+            options = option + answers.trace(waiter, stale.zone, "stale", None, now)
+            effects.append(Answer(waiter.client, answers.answer_to(waiter, body, options)))
             if self.log is not None:
                 self._note(waiter, stale.zone, "stale", body[1] & 0x0F, now)
 
-    def _give_up(self, transaction: _Transaction, now: float, effects: list[Effect]) -> None:
+    def _give_up(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         destination = transaction.destination
         waiters = self._remove(transaction, effects)
         if transaction.stale is not None:
@@ -584,8 +515,8 @@ class Engine:
         for waiter in waiters:
             self._answer_locally(waiter, Verdict(Rcode.SERVFAIL, (), ede, text, destination.zone), now, effects)
 
-    def _answer_locally(self, waiter: _Waiter, verdict: Verdict, now: float, effects: list[Effect]) -> None:
-        rcode, records, ede, text, zone = verdict
+    def _answer_locally(self, waiter: Waiter, verdict: Verdict, now: float, effects: list[Effect]) -> None:
+        rcode, _, _, text, zone = verdict
         is_failure = rcode == Rcode.SERVFAIL
         counts = self.counts.zone(zone)
         if is_failure:
@@ -596,54 +527,14 @@ class Engine:
             self.counts.local += 1
             self.counts.refused += rcode == Rcode.REFUSED
         source = "failed" if is_failure else "local"
-        query = waiter.query
-        options = b""
-        if query.edns is not None:
-            options = b"" if ede is None else wire.ede_option(ede, text)
-            options += self._trace(waiter, zone, source, None, now, text)
-        packet = wire.local_reply(waiter.packet, query, rcode, records=records, options=options)
-        effects.append(Answer(waiter.client, packet))
+        trace = answers.trace(waiter, zone, source, None, now, text)
+        effects.append(Answer(waiter.client, answers.local_answer(waiter, verdict, trace)))
         if self.log is not None:
             self._note(waiter, zone, source, rcode, now, reason=text)
 
-    def _render(
-        self, waiter: _Waiter, body: bytes, edes: bytes, zone: str, source: str, step: Step | None, now: float
-    ) -> bytes:
-        """The answer to one client from the body that all share."""
-        _, packet, query, _, is_alias = waiter
-        if is_alias:
-            body = wire.alias_body(body, query.octets)
-        options = b""
-        edns = query.edns
-        if edns is not None:
-            options = edes
-            if edns.options:
-                options += self._trace(waiter, zone, source, step, now)
-        answer = wire.answer_of(body, packet, query, options)
-        if len(answer) <= wire.PLAIN_UDP_LIMIT:
-            return answer
-        if len(answer) > (wire.MAX_MESSAGE if waiter.client.stream else query.udp_limit):
-            return wire.truncate(answer, query, options)
-        return answer
-
-    def _trace(self, waiter: _Waiter, zone: str, source: str, step: Step | None, now: float, reason: str = "") -> bytes:
-        """How the answer came to be, where the client asked for that."""
-        edns = waiter.query.edns
-        if edns is None or not any(code == wire.TRACE_OPTION for code, _ in wire.options_of(edns.options)):
-            return b""
-        trace = {
-            "zone": zone,
-            "source": source,
-            "server": None if step is None else str(step.server),
-            "transport": None if step is None else step.transport,
-            "ms": round(1000 * (now - waiter.began), 3),
-            "reason": reason,
-        }
-        return wire.option(wire.TRACE_OPTION, json.dumps(trace).encode())
-
     def _note(
         self,
-        waiter: _Waiter,
+        waiter: Waiter,
         zone: str,
         source: str,
         rcode: int,

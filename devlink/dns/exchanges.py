@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import cast
 
 from devlink.dns.config import Server
-from devlink.dns.engine import Attempt, Effect, Engine
+from devlink.dns.engine import Effect, Engine
 from devlink.dns.loop import READ, WRITE, Loop
+from devlink.dns.questions import Attempt
 from devlink.dns.servers import ServerState
-from devlink.dns.sockets import Port, Stream
+from devlink.dns.sockets import REPLY, Port, Stream
 from devlink.dns.stderr import say
 
 PORTS = 64
 """Random ports that are open to one ordinary server at a time; with more questions they are shared."""
 BUSY = 16
-"""Questions in flight to a server from which on a port that has its reply is kept for another question. Below, each
-question has a port of its own (RFC 5452 section 9.2)."""
-USES = 16
+"""Questions in flight to a server from which on its ports are kept for other questions. Below, each question has a port
+of its own (RFC 5452 section 9.2)."""
+KEPT = 0.1
+"""Seconds for which they are, since there were so many."""
+USES = 64
 """Questions that one random port serves at most."""
 SHARED_IDLE = 30.0
 """Seconds without a question after which a cluster's socket is made anew: the laptop may have another address now."""
@@ -51,17 +53,19 @@ class _Line:
 class _ServerLines:
     """The lines to one server."""
 
-    __slots__ = ("idle", "in_flight", "ports", "shared", "streams")
+    __slots__ = ("busy_until", "idle", "in_flight", "ports", "shared", "streams")
 
     def __init__(self) -> None:
         self.shared: _Line | None = None
         """The one UDP socket to a cluster's server."""
         self.ports: list[_Line] = []
-        """With random ports, open ones, with questions or idle."""
+        """With random ports that take more questions; those that were used up close when their last one is done."""
         self.idle: list[_Line] = []
         """Those of them without questions."""
         self.in_flight = 0
         """Questions on random ports."""
+        self.busy_until = 0.0
+        """Until when idle ones are kept."""
         self.streams: list[_Line] = []
 
 
@@ -85,6 +89,7 @@ class Exchanges:
         """Servers that end a connection after an answer, whatever else was asked."""
         self._idle_streams: dict[_Line, float] = {}
         """When they are closed; the first to come first."""
+        self._with_idle_ports: set[_ServerLines] = set()
         self._idents: list[bytes] = []
         self._tls_ca = ""
         self._tls_context: object = None
@@ -118,7 +123,7 @@ class Exchanges:
                 line = self._shared_port(state.server, lines)
             else:
                 line = self._random_port(state.server, lines)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a ValueError is of ssl: no CA certificates, no such name
             if step.transport == "tls":
                 say(f"{step.server}: {error}", "WARNING")
             return self._engine.upstream_failed(attempt, self._loop.now)
@@ -132,7 +137,7 @@ class Exchanges:
         way = line.way
         if isinstance(way, Port):
             try:
-                way.send(ident + attempt.packet)
+                way.sock.send(ident + attempt.packet)
             except BlockingIOError:
                 pass  # its buffer is full: as good as lost on the way
             except OSError:
@@ -154,28 +159,33 @@ class Exchanges:
 
     def forget(self, attempt: Attempt) -> None:
         """No reply to it is wanted any more."""
-        if attempt.way is None:
+        way, attempt.way = attempt.way, None
+        if not isinstance(way, tuple):
             return
-        line, ident = cast(tuple[_Line, bytes], attempt.way)
-        attempt.way = None
+        line, ident = way
         if line.pending.pop(ident, None) is None:
             return
-        if isinstance(line.way, Stream):
-            self._rest(line)
-        elif not line.is_shared:
+        if line.is_shared:
+            if not line.pending:
+                self._rest(line)
+        else:
             self._release(line)
-        elif not line.pending and line.lines.shared is not line:
-            self._close(line)
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called."""
-        return next(iter(self._idle_streams.values()), None)
+        due = next(iter(self._idle_streams.values()), None)
+        for lines in self._with_idle_ports:
+            due = lines.busy_until if due is None else min(due, lines.busy_until)
+        return due
 
     def handle_timer(self) -> None:
-        """Close connections that have been idle for long."""
+        """Close what has been idle for long."""
+        now = self._loop.now
+        for lines in [lines for lines in self._with_idle_ports if lines.busy_until <= now]:
+            self._close_idle_ports(lines)
         while self._idle_streams:
             line, due = next(iter(self._idle_streams.items()))
-            if due > self._loop.now:
+            if due > now:
                 return
             self._drop_stream(line)
 
@@ -207,6 +217,10 @@ class Exchanges:
         else:
             line = lines.ports[self._ident()[0] % PORTS]
         lines.in_flight += 1
+        if lines.in_flight >= BUSY:
+            lines.busy_until = self._loop.now + KEPT
+        if line.uses + 1 == USES:
+            lines.ports.remove(line)
         return line
 
     def _open_port(self, server: Server, lines: _ServerLines, *, is_shared: bool) -> _Line:
@@ -216,14 +230,14 @@ class Exchanges:
         return line
 
     def _read_port(self, line: _Line, port: Port, _mask: int) -> None:
-        # One more than expected finds the end of what is there; a single question's only reply needs no second look.
+        # A single question's only reply needs no second look.
         for _ in range(len(line.pending) or 1):
             try:
-                packet = port.receive()
+                packet = port.sock.recv(REPLY)
+            except BlockingIOError:
+                return
             except OSError:
                 self._carry_out(self._fail(line))
-                return
-            if packet is None:
                 return
             attempt = line.pending.get(packet[:2])
             if attempt is None:
@@ -239,17 +253,23 @@ class Exchanges:
         """A question on a random port is done with."""
         lines = line.lines
         lines.in_flight -= 1
-        if not line.pending:
-            if lines.in_flight >= BUSY and line.uses < USES:
-                lines.idle.append(line)
-            else:
-                lines.ports.remove(line)
-                self._close(line)
-        if lines.idle and lines.in_flight < BUSY:
-            for idle in lines.idle:
-                lines.ports.remove(idle)
-                self._close(idle)
-            lines.idle.clear()
+        if line.pending:
+            return
+        if line.uses >= USES:
+            self._close(line)
+        elif self._loop.now < lines.busy_until:
+            lines.idle.append(line)
+            self._with_idle_ports.add(lines)
+        else:
+            lines.ports.remove(line)
+            self._close(line)
+
+    def _close_idle_ports(self, lines: _ServerLines) -> None:
+        self._with_idle_ports.discard(lines)
+        for line in lines.idle:
+            lines.ports.remove(line)
+            self._close(line)
+        lines.idle.clear()
 
     def _retire(self, line: _Line) -> None:
         """Ask on it no more; what waits on a cluster's socket may still be answered."""
@@ -293,16 +313,16 @@ class Exchanges:
     def _read_stream(self, line: _Line, stream: Stream, _mask: int) -> None:
         try:
             replies, is_ended = stream.progress()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if line.transport == "tls":
                 say(f"{line.server}: {error}", "WARNING")
             replies, is_ended = [], True
         for packet in replies:
-            line.answered += 1
             attempt = line.pending.get(packet[:2])
             if attempt is None:
                 self._engine.counts.mismatched += 1
             else:
+                line.answered += 1
                 self._carry_out(self._engine.receive_reply(attempt, packet, self._loop.now))
                 if attempt.transaction is None:
                     self.forget(attempt)
@@ -315,23 +335,25 @@ class Exchanges:
         """The server has closed the connection. What it had not answered by then is asked once more, if it did answer:
         it may close a connection that has been idle, or after each answer, just as the next question comes."""
         attempts = list(line.pending.values())
+        line.pending.clear()
         self._drop_stream(line)
-        if line.answered:
-            if len(attempts) > 1:
-                self._one_at_a_time.add(line.server)
-            line.pending.clear()
-            for attempt in attempts:
-                self._carry_out(self.ask(attempt))
-            return
+        if line.answered and len(attempts) > 1:
+            self._one_at_a_time.add(line.server)
         for attempt in attempts:
-            self._carry_out(self._engine.upstream_failed(attempt, self._loop.now))
+            if line.answered and not attempt.is_moved:
+                attempt.is_moved = True
+                self._carry_out(self.ask(attempt))
+            else:
+                self._carry_out(self._engine.upstream_failed(attempt, self._loop.now))
 
     def _rest(self, line: _Line) -> None:
-        if not line.pending:
-            if line in line.lines.streams:
-                self._idle_streams[line] = self._loop.now + STREAM_IDLE
-            else:
-                self._close(line)
+        """A line that many questions share has none."""
+        if line is line.lines.shared:
+            return
+        if line in line.lines.streams:
+            self._idle_streams[line] = self._loop.now + STREAM_IDLE
+        else:
+            self._close(line)
 
     def _drop_stream(self, line: _Line) -> None:
         self._idle_streams.pop(line, None)

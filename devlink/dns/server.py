@@ -118,9 +118,8 @@ class Forwarder:
 
     def _deadline(self) -> float | None:
         """When something is due; None, and so no wake-up at all, where nothing is."""
-        dues = (self._engine.next_deadline(), self._exchanges.next_deadline(), self._clients.next_deadline())
-        if self._control is None:
-            dues = (*dues, self._feeder_due)
+        feeder = self._feeder_due if self._control is None else None
+        dues = (self._engine.next_deadline(), self._exchanges.next_deadline(), self._clients.next_deadline(), feeder)
         return min((due for due in dues if due is not None), default=None)
 
     def _close(self) -> None:

@@ -31,7 +31,10 @@ def _address(server: Server) -> tuple[str, int] | tuple[str, int, int, int]:
 
 
 class Port:
-    """A connected UDP socket: the kernel has chosen a random port, and drops what others send to it."""
+    """A connected UDP socket: the kernel has chosen a random port, and drops what others send to it.
+
+    send(2) and recv(2) on it raise OSError also where an ICMP error came for an earlier question.
+    """
 
     def __init__(self, server: Server) -> None:
         """Raises OSError: no route, no descriptor left."""
@@ -41,17 +44,6 @@ class Port:
         except BaseException:
             self.sock.close()
             raise
-
-    def send(self, packet: bytes) -> None:
-        """Raises OSError: refused by a filter, or an ICMP error came for an earlier one."""
-        self.sock.send(packet)
-
-    def receive(self) -> bytes | None:
-        """One reply, or None. Raises OSError when an ICMP error came."""
-        try:
-            return self.sock.recv(REPLY)
-        except BlockingIOError:
-            return None
 
 
 class Stream:

@@ -413,6 +413,11 @@ def with_ttl(body: bytes, ttl_offsets: tuple[int, ...], seconds: int) -> bytes:
     return bytes(octets)
 
 
+def with_question(body: bytes, key: bytes) -> bytes:
+    """The body with the question as `query_key` spells it."""
+    return body[:10] + key[10:] + body[len(key) :]
+
+
 def addresses(body: bytes, ttl_offsets: tuple[int, ...]) -> list[bytes]:
     """The data of all A and AAAA records, 4 or 16 octets each."""
     found = []
