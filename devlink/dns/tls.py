@@ -12,6 +12,7 @@ def context_of(authorities: str) -> ssl.SSLContext:
     """Checks certificates and names by these CA certificates (PEM). Raises ssl.SSLError where they are none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 6125 section 6.4.4
     context.load_verify_locations(cadata=authorities)
     return context
 

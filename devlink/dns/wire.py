@@ -40,6 +40,8 @@ _RECORD = struct.Struct("!HHIH")
 _LONG = struct.Struct("!I")
 _ONE_QUESTION = b"\0\1\0\0\0\0\0\0"
 """The counts of a bare question."""
+_SIZES = {A: 4, AAAA: 16}
+"""Octets of data in the records of an address."""
 _NAMES_IN_RDATA = {NS: 0, CNAME: 0, SOA: 0, PTR: 0, MX: 2, SRV: 6, DNAME: 0}
 """Where the name stands in the data of the types whose names may be compressed (RFC 3597 section 4), or are anyway."""
 
@@ -340,7 +342,10 @@ def digest(reply: bytes, question_end: int) -> Digest:
                     lifetime = 0 if ttl > MAX_SIGNED else ttl
                 if index < answers and (rtype == qtype or qtype == ANY):
                     is_positive = True
-                if rtype in _NAMES_IN_RDATA:
+                if rtype in _SIZES:
+                    if length != _SIZES[rtype]:
+                        raise ValueError("an address of another size")
+                elif rtype in _NAMES_IN_RDATA:
                     behind = skip_name(reply, data + _NAMES_IN_RDATA[rtype])
                     if rtype == SOA:
                         behind = skip_name(reply, behind) + 20
@@ -351,6 +356,8 @@ def digest(reply: bytes, question_end: int) -> Digest:
             at = end
     except (IndexError, struct.error) as error:
         raise ValueError("records beyond the end") from error
+    if at != size:
+        raise ValueError("octets behind the last record")
     if opt_end and opt_end != at:  # pointers behind OPT may point over it
         return digest(_without_opt_in_the_middle(reply, question_end), question_end)
     rcode = reply[3] & 0x0F | (opt_ttl >> 24) << 4
