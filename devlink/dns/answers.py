@@ -14,6 +14,8 @@ def answer_to(waiter: Waiter, body: bytes, options: bytes) -> bytes:
     if waiter.is_alias:
         body = wire.alias_body(body, query.octets)
     answer = wire.answer_of(body, waiter.packet, query, options)
+    if body[0] & wire.TC:  # a part of an answer would only tempt a client to use it
+        return wire.truncate(answer, query, options)
     if len(answer) <= wire.PLAIN_UDP_LIMIT:
         return answer
     if len(answer) > (wire.MAX_MESSAGE if waiter.client.stream else query.udp_limit):

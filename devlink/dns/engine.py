@@ -197,13 +197,12 @@ class Engine:
                 self._again_without_edns(transaction, attempt, now, effects)
                 return effects
             self._close_attempt(attempt, effects)
-            transaction.fallback = digest, attempt
-            self._go_on(transaction, now, effects)
-        elif step.transport == "udp":
-            if packet[2] & wire.TC and self._may_use_tcp(transaction, step):
+            if rcode <= 15:  # the others are about OPT, which is between the server and us
                 transaction.fallback = digest, attempt
-                self._again_by_tcp(transaction, attempt, now, effects)
-                return effects
+            self._go_on(transaction, now, effects)
+        elif packet[2] & wire.TC and (step.transport != "udp" or self._may_use_tcp(transaction, step)):
+            self._again_by_tcp(transaction, attempt, now, effects)
+        elif step.transport == "udp":
             state.tcp_until = 0.0
             self._finish(transaction, digest, attempt, now, effects)
         else:
@@ -402,7 +401,7 @@ class Engine:
     def _again_by_tcp(self, transaction: Transaction, attempt: Attempt, now: float, effects: list[Effect]) -> None:
         """The answer does not fit, or nobody can tell whether it is one."""
         self._close_attempt(attempt, effects)
-        if not self._may_use_tcp(transaction, attempt.step):
+        if attempt.step.transport != "udp" or not self._may_use_tcp(transaction, attempt.step):
             self._go_on(transaction, now, effects)
             return
         rest = (step for step in transaction.steps if step.state is not attempt.step.state)
@@ -475,8 +474,8 @@ class Engine:
         answer = answers.answer_to(waiter, entry.wire, options)
         effects.append(Answer(waiter.client, answer))
         query = waiter.query
-        has_options = query.edns is not None and query.edns.options
-        if not has_options and not waiter.is_alias and len(answer) <= min(query.udp_limit, LARGEST_KEPT):
+        is_odd = waiter.is_alias or answer[2] & wire.TC or (query.edns is not None and query.edns.options)
+        if not is_odd and len(answer) <= min(query.udp_limit, LARGEST_KEPT):
             self.cache.put_variant(waiter.packet, answer, entry)
         if self.log is not None:
             self._note(waiter, entry.zone, "cache", entry.wire[1] & 0x0F, now)

@@ -293,10 +293,10 @@ class Exchanges:
     # TCP and TLS
 
     def _stream(self, server: Server, transport: str, lines: _ServerLines) -> _Line:
-        most = 1 if server in self._one_at_a_time else PIPELINED
-        for line in lines.streams:
-            if line.transport == transport and len(line.pending) < most:
-                return line
+        if server not in self._one_at_a_time:
+            for line in lines.streams:
+                if line.transport == transport and len(line.pending) < PIPELINED:
+                    return line
         stream = Stream(server) if transport == "tcp" else self._tls_stream(server)
         line = _Line(stream, server, transport, lines, is_shared=True)
         lines.streams.append(line)
@@ -350,8 +350,10 @@ class Exchanges:
         """A line that many questions share has none."""
         if line is line.lines.shared:
             return
-        if line in line.lines.streams:
+        if line in line.lines.streams and line.server not in self._one_at_a_time:
             self._idle_streams[line] = self._loop.now + STREAM_IDLE
+        elif isinstance(line.way, Stream):
+            self._drop_stream(line)
         else:
             self._close(line)
 
