@@ -105,17 +105,28 @@ def mutated(packet: bytes, rng: random.Random, *, keep: int = 0) -> bytes:
     return bytes(data[:65535])
 
 
+class _ChangesWithTimeError(Exception):
+    pass
+
+
 def structure(packet: bytes) -> str | None:
-    """What is wrong with the form of a message, whatever its records mean; not by the forwarder's own reader."""
+    """What is wrong with the form of a message, whatever its records mean; not by the forwarder's own reader.
+
+    A name that leads through the TTL of an earlier record changes as time passes, and so is not judged: the server that
+    sent it fools nobody but those who asked it.
+    """
     if len(packet) < 12:
         return "no header"
     counts = struct.unpack_from("!4H", packet, 4)
     at = 12
+    ttls: set[int] = set()
 
     def name_end(start: int) -> int:
         position, end, total, limit = start, 0, 0, start
         while True:
             length = packet[position]
+            if position in ttls:
+                raise _ChangesWithTimeError
             if length >= 0xC0:
                 target = (length & 0x3F) << 8 | packet[position + 1]
                 end = end or position + 2
@@ -138,7 +149,10 @@ def structure(packet: bytes) -> str | None:
         for _ in range(sum(counts[1:])):
             at = name_end(at)
             (length,) = struct.unpack_from("!H", packet, at + 8)
+            ttls.update(range(at + 4, at + 8))
             at += 10 + length
+    except _ChangesWithTimeError:
+        return None
     except (IndexError, ValueError, struct.error) as error:
         return f"{error} at {at}"
     return None if at == len(packet) else f"records until {at} of {len(packet)} octets"

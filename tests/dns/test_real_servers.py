@@ -128,7 +128,8 @@ def difference(direct: dns.message.Message, got: dns.message.Message, ways: Ways
     if (got.edns >= 0) != (ways.payload is not None) or bool(got.ednsflags & dns.flags.DO) != ways.do:
         return f"EDNS {got.edns} {got.ednsflags:#x}"
     if got.flags & dns.flags.TC:
-        size = len(direct.to_wire())
+        assert direct.wire is not None
+        size = len(direct.wire)
         if ways.tcp or size <= ways.limit - 11:
             return f"truncated, and it is {size} octets"
         return "truncated, with records" if got.answer else None
