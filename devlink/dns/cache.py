@@ -6,6 +6,7 @@ is the one that a server's reply made, and the packets that ask the same in othe
 """
 
 from itertools import islice
+from typing import Any
 
 from devlink.dns import wire
 from devlink.dns.wire import Digest
@@ -19,7 +20,7 @@ HOT = 3
 OVERHEAD = 240
 """Octets that an entry takes besides its wire and its key (of which a tuple counts for next to nothing: few are): the
 objects, and its share of the table."""
-MAX_SHAPES = 4096
+MAX_KNOWN = 4096
 EVICTED_AT_ONCE = 64
 """Entries looked at when room is needed: finding the table's oldest ones costs a walk over what was deleted before."""
 
@@ -69,8 +70,8 @@ class Cache:
         self.table: dict[Key, Entry] = {}
         self.past_hits: dict[str, int] = {}
         """Hits of entries that are gone, by zone."""
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
-        """Equal tuples of offsets, kept once."""
+        self._known: dict[Any, Any] = {}
+        """Equal times, and equal tuples of offsets, kept once."""
         self._has_large = False
 
     def find(self, place: Key) -> Entry | None:
@@ -88,11 +89,6 @@ class Cache:
             return
         if answer[0] & wire.AA:  # from here on it is hearsay
             answer = bytes((answer[0] & ~wire.AA,)) + answer[1:]
-        shape = self._shapes.get(offsets)
-        if shape is None:
-            if len(self._shapes) >= MAX_SHAPES:
-                self._shapes.clear()
-            shape = self._shapes[offsets] = offsets
         if isinstance(place, bytes):
             is_large = len(answer) + 2 > wire.PLAIN_UDP_LIMIT
             self._has_large |= is_large
@@ -100,8 +96,23 @@ class Cache:
                 large = place, "large"
                 self._drop(place if is_large else large)
                 place = large if is_large else place
-        ends = now + lifetime
-        self._add(place, Entry(answer, shape, edes, zone, now, ends, ends - max(1, lifetime // 10)))
+        known = self._known
+        if len(known) > MAX_KNOWN:
+            known.clear()
+        ends = known.setdefault(now + lifetime, now + lifetime)
+        prefetch_at = ends - max(1, lifetime // 10)
+        self._add(
+            place,
+            Entry(
+                answer,
+                known.setdefault(offsets, offsets),
+                edes,
+                zone,
+                known.setdefault(now, now),
+                ends,
+                known.setdefault(prefetch_at, prefetch_at),
+            ),
+        )
 
     def put_variant(self, packet: bytes, answer: bytes, origin: Entry) -> None:
         """Keep `answer` (with its id) for this very `packet`, as long as the entry that it was made from."""

@@ -15,6 +15,7 @@ BATCH = 64
 SLOT = 2048
 """Octets for one datagram. A longer question is cut, and then malformed; a longer answer goes out by itself."""
 assert SLOT >= LARGEST_KEPT
+NO_OCTET = 256
 LOOPBACK6 = bytes(15) + b"\1"
 
 
@@ -34,6 +35,8 @@ class Datagrams(Protocol):
     """One bound UDP socket, on which questions come and answers go."""
 
     sock: socket.socket
+    count: int
+    """How many datagrams the last `serve` took."""
 
     def replace(self, sock: socket.socket, own: frozenset[bytes]) -> None:
         """Go on with another socket on the same address; answers that are in flight will find it."""
@@ -116,7 +119,8 @@ class BatchedDatagrams:
         self._receive.argtypes = (number, pointer, ctypes.c_uint, number, pointer)
         self._send.argtypes = (number, pointer, ctypes.c_uint, number)
         self.replace(sock, own)
-        self._is_ipv4 = sock.family == socket.AF_INET
+        self._loopback = 127 if sock.family == socket.AF_INET else NO_OCTET
+        """What the first octet of an address tells by itself."""
         # sockaddr_in and sockaddr_in6: family and port (and the flow) come before the address.
         self._name_size, self._address_at, address_size = (16, 4, 4) if sock.family == socket.AF_INET else (28, 8, 16)
         self._address_end = self._address_at + address_size
@@ -139,22 +143,23 @@ class BatchedDatagrams:
 
     def replace(self, sock: socket.socket, own: frozenset[bytes]) -> None:
         self.sock = sock
+        self.count = 0
         self._fd = sock.fileno()
         self._own = own
 
     def serve(self, engine: Engine, now: float) -> list[tuple[DatagramClient, bytes]]:
         count = self._receive(self._fd, self._questions.address, BATCH, socket.MSG_DONTWAIT, None)
+        self.count = count
         if count <= 0:
             return []  # drained; or an error of some earlier answer, which is nobody's now
         get, tick = engine.hot.get, int(now)
         lengths, names, sizes = self._questions.lengths, self._questions.names, self._answers.sizes
-        octets, name_size, is_ipv4 = self._questions.octets, self._name_size, self._is_ipv4
+        octets, name_size, loopback = self._questions.octets, self._name_size, self._loopback
         others: list[tuple[DatagramClient, bytes]] = []
         first = 0  # of the answers that are not sent yet
         for slot, length_at, source_at, size_at in self._slots[:count]:
             entry = get(slot[: lengths[length_at] - 2].tobytes())
-            # 127 is IPv4's loopback. Whoever comes from elsewhere takes the longer way.
-            if entry is not None and entry.tick == tick and names[source_at] == 127 and is_ipv4:
+            if entry is not None and entry.tick == tick and names[source_at] == loopback:
                 entry.hits += 1
                 answer = entry.wire
                 size = len(answer)
@@ -165,7 +170,7 @@ class BatchedDatagrams:
             if first < index:
                 self._send_run(first, index)
             first = index + 1
-            if (is_ipv4 and names[source_at] == 127) or self._is_local(source_at):
+            if names[source_at] == loopback or self._is_local(source_at):
                 at, name_at = index * SLOT, index * name_size
                 source = bytes(names[name_at : name_at + name_size])
                 packet = bytes(octets[at : at + lengths[length_at]])
@@ -240,11 +245,13 @@ class PlainDatagrams:
     def serve(self, engine: Engine, now: float) -> list[tuple[DatagramClient, bytes]]:
         get, tick = engine.hot.get, int(now)
         others = []
+        self.count = 0
         for _ in range(BATCH):
             try:
                 packet, source = self.sock.recvfrom(SLOT)
             except OSError:
                 break  # drained; or an error of some earlier answer, which is nobody's now
+            self.count += 1
             host = source[0]
             if not (host.startswith("127.") or host == "::1" or host in self._own):
                 engine.counts.queries += 1

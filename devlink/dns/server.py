@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -23,11 +22,13 @@ from devlink.dns.rules import MAX_SERVERS
 from devlink.dns.stderr import say
 from devlink.errors import ProtocolError
 from devlink.rpc.activation import listen_sockets, notify
+from devlink.rpc.answering import answer
 from devlink.rpc.peer import is_feeder, peer_of
-from devlink.rpc.service import answer
 
 FEEDER_WAIT = 10.0
 """Seconds within which the helper must connect: whoever starts a forwarder wants to feed it."""
+MANY, BATCHES = 16, 8
+"""While a socket gives so many datagrams at one go it is read again at once, so many times at most."""
 RECEIVE_BUFFER = 1 << 20
 """Octets of questions that may wait in the kernel, while we are busy or a new forwarder is started."""
 SOCKETS_PER_QUESTION = 2 * MAX_SERVERS
@@ -114,7 +115,7 @@ class Forwarder:
             self._defects += 1
             if self._defects > MAX_DEFECTS:
                 raise
-            say(f"a defect in the forwarder\n{traceback.format_exc()}", "ERROR")
+            _say_defect("a defect in the forwarder")
 
     def _deadline(self) -> float | None:
         """When something is due; None, and so no wake-up at all, where nothing is."""
@@ -157,7 +158,7 @@ class Forwarder:
                 self._running = False
                 return
             for message in messages:
-                control.send(answer(INTERFACE, self._methods, message))
+                control.send(answer(INTERFACE, self._methods, message, failed=_say_defect))
                 control.drop_fds()
             self._loop.change(control.sock, READ | (WRITE if control.wants_write else 0))
         except (OSError, ProtocolError) as error:
@@ -219,8 +220,11 @@ class Forwarder:
 
     def _read_datagrams(self, way: Datagrams, _mask: int) -> None:
         engine, now = self._engine, self._loop.now
-        for client, packet in way.serve(engine, now):
-            self._carry_out(engine.receive_query(packet, client, now))
+        for _ in range(BATCHES):
+            for client, packet in way.serve(engine, now):
+                self._carry_out(engine.receive_query(packet, client, now))
+            if way.count < MANY:
+                break
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         """What the engine wants done; where that fails it may want more done."""
@@ -239,6 +243,13 @@ class Forwarder:
                 self._exchanges.forget(effect.attempt)
             elif isinstance(effect.client, StreamClient):  # a Drop: no telling where its next message begins
                 self._clients.hang_up(effect.client)
+
+
+def _say_defect(what: str) -> None:
+    """With the exception that is being handled."""
+    import traceback  # only then
+
+    say(f"{what}\n{traceback.format_exc()}", "ERROR")
 
 
 def _local(sock: socket.socket) -> tuple[str, int]:

@@ -3,11 +3,10 @@
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(NamedTuple):
     """The process that connected, as it was when it connected."""
 
     pid: int

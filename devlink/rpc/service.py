@@ -3,35 +3,14 @@
 import logging
 import select
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from devlink.errors import DevlinkError, ProtocolError, UnexpectedError
-from devlink.rpc import varlink
+from devlink.errors import ProtocolError
+from devlink.rpc.answering import Method, answer
 from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.peer import is_feeder, peer_of
 
 log = logging.getLogger(__name__)
-
-Method = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-
-
-def answer(interface: str, methods: Mapping[str, Method], message: Mapping[str, Any]) -> dict[str, Any]:
-    """The reply to one message. Raises ProtocolError where it is not even a call."""
-    call = varlink.parse_call(message)
-    described = varlink.describe_service(call, (interface,))
-    if described is not None:
-        return described
-    method = methods.get(call.method.rpartition(".")[2]) if call.interface == interface else None
-    if method is None:
-        return varlink.no_such_method(call.method)
-    try:
-        return varlink.reply(method(call.parameters))
-    except DevlinkError as error:
-        return varlink.error_reply(interface, error)
-    except Exception as error:  # a defect must reach the caller as an error, not end the process
-        log.exception("%s failed", call.method)
-        return varlink.error_reply(interface, UnexpectedError(f"{call.method} failed: {error!r}."))
 
 
 class Caller:
@@ -83,7 +62,7 @@ def serve(
                         if _is_gone(connection):
                             # A caller that died may have a successor at work already: too late to change anything.
                             break
-                        connection.sendall(pack(answer(interface, methods, message)))
+                        connection.sendall(pack(answer(interface, methods, message, failed=log.exception)))
             except (OSError, ProtocolError) as error:
                 log.info("closed a connection of uid %d: %s", peer.uid, error)
 

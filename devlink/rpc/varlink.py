@@ -1,8 +1,8 @@
 """Varlink calls and replies as data, without any I/O (varlink.org): parse, build, and our errors across a socket."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from devlink import __version__
 from devlink.errors import BY_NAME, DevlinkError, ProfileError, ProtocolError, UnexpectedError
@@ -11,13 +11,12 @@ INTERFACE_DESCRIPTIONS = "devlink.rpc.interfaces"
 """The package folder with one `.varlink` file for each interface."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(NamedTuple):
     """One call as it came."""
 
     method: str
     """The whole name: `io.devlink.Helper.Apply`."""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = MappingProxyType({})
     more: bool = False
     """The caller takes several replies."""
     oneway: bool = False

@@ -13,7 +13,7 @@ from devlink.errors import HelperError
 from devlink.resolvers.files import INTERFACE
 from devlink.resolvers.files.client import FilesClient
 from devlink.rpc.framing import FrameReader, pack
-from devlink.rpc.service import answer
+from devlink.rpc.answering import answer
 
 OURS = ipaddress.ip_address("169.254.53.53")
 
@@ -41,7 +41,7 @@ class FakeFiles:
                     if self._deaths:
                         self._deaths -= 1
                         return
-                    connection.sendall(pack(answer(INTERFACE, self._methods(), message)))
+                    connection.sendall(pack(answer(INTERFACE, self._methods(), message, failed=print)))
 
     def _methods(self) -> dict[str, Any]:
         def note(verb: str) -> Any:
