@@ -1,7 +1,7 @@
 """Answers that are kept: found by a question's very octets, aged once a second, bounded in size (RFC 2308, RFC 8767).
 
 The table maps a whole packet without its id to an answer without its id, so a hit needs no parsing: the letters' case,
-DO and CD differ for free. What `wire.query_key` gives is itself such a packet, the plainest for its question; its entry
+DO and CD differ for free. What `wire.Query.key` gives is itself such a packet, the plainest for its question; its entry
 is the one that a server's reply made, and the packets that ask the same in other words get copies of it.
 """
 
@@ -75,7 +75,7 @@ class Cache:
         self._has_large = False
 
     def find(self, place: Key) -> Entry | None:
-        """The answer to a question, fresh or not. `place`: what `wire.query_key` gives, with "do" beside it where the
+        """The answer to a question, fresh or not. `place`: what `wire.Query.key` gives, with "do" beside it where the
         answer holds what DNSSEC needs."""
         entry = self.table.get(place)
         if entry is None and self._has_large and isinstance(place, bytes):

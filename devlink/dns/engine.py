@@ -116,6 +116,8 @@ class Engine:
         self._config, self._own = config, own
         self._mixes_case = config.case_randomization
         self._rules = Rules(config, own)
+        for zone in self._rules.destinations:
+            self.counts.zone(zone)  # it is there from now on, even while it is asked nothing
         if is_same:
             return effects
         self.cache.clear()
@@ -265,16 +267,18 @@ class Engine:
     def _route(self, waiter: Waiter, now: float, effects: list[Effect], *, is_new: bool) -> None:
         """Answer it, or have it wait for an answer. One that is not new has been counted already."""
         query = waiter.query
+        key = query.key
         decision = self._rules.decide(query)
         if isinstance(decision, Verdict):
-            self._count(decision.zone, is_new)
+            if is_new:
+                self.counts.queries += 1
+                self.counts.zone(decision.zone).queries += 1
             self._answer_locally(waiter, decision, now, effects)
             return
         if isinstance(decision, Alias):
             waiter.is_alias = True
-            query = query._replace(octets=decision.octets)
+            key = wire.question_key(key[0], key[1], decision.octets, key[-4:])
             decision = decision.destination
-        key = wire.query_key(waiter.packet, query)
         place: Key = (key, "do") if query.edns is not None and query.edns.dnssec_ok else key
         entry = self.cache.find(place)
         if entry is not None and self.cache.age(entry, int(now)):
@@ -283,7 +287,9 @@ class Engine:
             if entry.prefetch_at <= now and entry.hits >= HOT:
                 self._prefetch(key, place, decision, now, effects)
             return
-        self._count(decision.zone, is_new)
+        if is_new:
+            self.counts.queries += 1
+            self.counts.zones[decision.zone].queries += 1
         if not self._has_room_for(decision):
             # An answer at once also ends a loop through another resolver, which silence would keep alive.
             self.counts.overloads += 1
@@ -299,11 +305,6 @@ class Engine:
         self._begin(Transaction(key, place, decision, stale, [waiter], now), now, effects)
         if stale is not None and all(self.servers.state(u.server).is_silent for u in decision.upstreams):
             self._give_stale(self._transactions[place], now, effects)
-
-    def _count(self, zone: str, is_new: bool) -> None:
-        if is_new:
-            self.counts.queries += 1
-            self.counts.zone(zone).queries += 1
 
     def _still_goes_to(self, waiter: Waiter, destination: Destination) -> bool:
         decision = self._rules.decide(waiter.query)
@@ -453,7 +454,7 @@ class Engine:
             digest = digest._replace(body=wire.with_question(digest.body, transaction.key))
         if transaction.key[0] & wire.RD:
             self.cache.put(transaction.place, digest, zone, int(now))
-        counts = self.counts.zone(zone)
+        counts = self.counts.zones[zone]
         self.counts.answered += len(waiters)
         step = attempt.step
         for waiter in waiters:

@@ -78,7 +78,7 @@ class Transaction:
         now: float,
     ) -> None:
         self.key = key
-        """What is asked, by `wire.query_key`."""
+        """What is asked, `wire.Query.key`."""
         self.place = place
         """The key as the cache has it; equal ones are asked once."""
         self.destination = destination

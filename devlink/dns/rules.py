@@ -85,7 +85,7 @@ class Rules:
 
     def decide(self, query: Query) -> Destination | Verdict | Alias:
         """Where a question goes, or what is answered at once."""
-        octets, offsets, qtype, qclass, _, _ = query
+        octets, offsets, qtype, qclass, _, _, _ = query
         if qclass != IN:
             return Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, "only class IN is served")
         if qtype in (AXFR, IXFR):

@@ -38,6 +38,9 @@ _COUNTS = struct.Struct("!4H")
 _PAIR = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 _LONG = struct.Struct("!I")
+_POINTED = struct.Struct("!HHHIH")
+_QUESTION, _NO_RECORD = 0xC00C, (0, 0, 0, 0, 0)
+"""A compression pointer to the question's name, as the owner of a record of _POINTED."""
 _ONE_QUESTION = b"\0\1\0\0\0\0\0\0"
 """The counts of a bare question."""
 _SIZES = {A: 4, AAAA: 16}
@@ -108,6 +111,9 @@ class Query(NamedTuple):
     qclass: int
     question_end: int
     """Offset in the packet of the first octet behind the question."""
+    key: bytes
+    """What is asked, apart from id, spelling and OPT: the packet that asks it in the plainest form, without its id.
+    So the commonest packets (libc's) are found in the cache as they come, by one look-up."""
     edns: Edns | None
 
     @property
@@ -139,29 +145,31 @@ def parse_query(packet: bytes) -> Query | Rcode | None:
         if at - HEADER > 255:
             return Rcode.FORMERR
         qtype, qclass = _PAIR.unpack_from(packet, at)
+        # The length octets are 63 at most and so no capital letters; type and class are left out, they may look like
+        # some.
+        octets = packet[HEADER:at].lower()
+        key = packet[2:]
         edns = None
-        if packet[4:HEADER] != _ONE_QUESTION or at + 4 != len(packet):
+        is_bare = packet[4:HEADER] == _ONE_QUESTION and at + 4 == len(packet)
+        if not is_bare:
             questions, answers, authorities, additionals = _COUNTS.unpack_from(packet, 4)
             if questions != 1:
                 return Rcode.FORMERR
             edns = _find_opt(packet, at + 4, answers + authorities, additionals)
     except (IndexError, ValueError, struct.error):
         return Rcode.FORMERR
-    # The length octets are 63 at most and so no capital letters; type and class are left out, they may look like some.
-    return Query(packet[HEADER:at].lower(), tuple(offsets), qtype, qclass, at + 4, edns)
+    if not is_bare or packet[3] or packet[2] & ~RD or key[10 : at - 2] != octets:
+        key = question_key(packet[2] & RD, packet[3] & (AD | CD), octets, packet[at : at + 4])
+    return Query(octets, tuple(offsets), qtype, qclass, at + 4, key, edns)
 
 
-def query_key(packet: bytes, query: Query) -> bytes:
-    """What is asked, apart from id, spelling and OPT: the packet that asks it in the plainest form, without its id.
-
-    So the commonest packets (libc's) are found in the cache as they come, by one look-up.
-    """
-    flags = bytes((packet[2] & RD, packet[3] & (AD | CD)))
-    return flags + _ONE_QUESTION + query.octets + packet[query.question_end - 4 : query.question_end]
+def question_key(third: int, fourth: int, octets: bytes, type_and_class: bytes) -> bytes:
+    """`Query.key` of a question: the octets of its flags, its name, and its type and class as they are sent."""
+    return bytes((third, fourth)) + _ONE_QUESTION + octets + type_and_class
 
 
 def question_for_server(key: bytes, edns: bool, dnssec_ok: bool) -> bytes:
-    """The packet, without its id, that asks a server what `query_key` describes. OPT is ours: it is hop by hop."""
+    """The packet, without its id, that asks a server what `Query.key` describes. OPT is ours: it is hop by hop."""
     if not edns:
         return key
     return key[:8] + b"\0\1" + key[10:] + (_OUR_OPT_DO if dnssec_ok else _OUR_OPT)
@@ -318,13 +326,12 @@ def digest(reply: bytes, question_end: int) -> Digest:
         is_positive, opt_at, opt_end, opt_ttl, edes = False, 0, 0, 0, b""
         for index in range(answers + authorities + additionals):
             begin = at
-            if reply[at] == 0xC0 and reply[at + 1] == HEADER:  # most owners point to the question, which has been read
+            owner, rtype, _, ttl, length = _POINTED.unpack_from(reply, at) if at + 12 <= size else _NO_RECORD
+            if owner == _QUESTION:  # most owners point to the question, which has been read
                 at += 2
-            elif reply[at] == 0:
-                at += 1
             else:
                 at = skip_name(reply, at)
-            rtype, _, ttl, length = _RECORD.unpack_from(reply, at)
+                rtype, _, ttl, length = _RECORD.unpack_from(reply, at)
             data = at + 10
             end = data + length
             if end > size:
@@ -421,7 +428,7 @@ def with_ttl(body: bytes, ttl_offsets: tuple[int, ...], seconds: int) -> bytes:
 
 
 def with_question(body: bytes, key: bytes) -> bytes:
-    """The body with the question as `query_key` spells it."""
+    """The body with the question as `Query.key` spells it."""
     return body[:10] + key[10:] + body[len(key) :]
 
 
