@@ -201,7 +201,7 @@ def test_the_question_for_a_server_is_the_clients_without_what_is_hop_by_hop(
     query: dns.message.QueryMessage, edns: bool, do: bool
 ) -> None:
     packet, found = parsed(query)
-    key = wire.query_key(packet, found)
+    key = found.key
     asked = read(b"\x12\x34" + wire.question_for_server(key, edns=edns, dnssec_ok=do))
     assert asked.question[0].name.to_wire() == found.octets
     assert (asked.question[0].rdtype, asked.flags, asked.id) == (query.question[0].rdtype, query.flags, 0x1234)
@@ -215,7 +215,7 @@ def test_a_reply_is_carried_whole_but_for_opt(talk: tuple[dns.message.QueryMessa
     query, reply = talk
     packet, found = parsed(query)
     octets, digest = digested(reply)
-    assert wire.is_reply_to(octets, wire.query_key(packet, found), found.question_end)
+    assert wire.is_reply_to(octets, found.key, found.question_end)
     got = read(wire.answer_of(digest.body, packet, found, digest.edes))
     assert records(got) == records(read(octets))
     assert (got.id, got.question[0].name.labels) == (query.id, query.question[0].name.labels)

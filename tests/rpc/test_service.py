@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devlink.errors import ConflictError, NotPermittedError, ProtocolError, UnexpectedError
-from devlink.rpc import service, varlink
+from devlink.rpc import answering, service, varlink
 from devlink.rpc.client import Client
 from devlink.rpc.framing import pack
 from devlink.rpc.peer import Peer, peer_of
@@ -127,14 +127,17 @@ def test_peers_that_may_not_drive_it_are_shown_out(serving: Serving, monkeypatch
     ],
 )
 def test_what_it_does_not_serve_is_a_standard_error(message: dict[str, Any], expected: str) -> None:
-    assert service.answer(NAME, METHODS, message)["error"] == f"org.varlink.service.{expected}"
+    assert answering.answer(NAME, METHODS, message, failed=print)["error"] == f"org.varlink.service.{expected}"
 
 
 def test_it_describes_itself() -> None:
-    info = service.answer(NAME, METHODS, {"method": "org.varlink.service.GetInfo"})
+    info = answering.answer(NAME, METHODS, {"method": "org.varlink.service.GetInfo"}, failed=print)
     assert NAME in info["parameters"]["interfaces"]
-    described = service.answer(
-        NAME, METHODS, {"method": "org.varlink.service.GetInterfaceDescription", "parameters": {"interface": NAME}}
+    described = answering.answer(
+        NAME,
+        METHODS,
+        {"method": "org.varlink.service.GetInterfaceDescription", "parameters": {"interface": NAME}},
+        failed=print,
     )
     assert described["parameters"]["description"] == varlink.interface_description(NAME)
     assert pack(described)
@@ -146,4 +149,4 @@ def test_an_error_of_permission_keeps_its_class() -> None:
 
     methods: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {"Refuse": refuse}
     with pytest.raises(NotPermittedError):
-        varlink.parse_reply(service.answer(NAME, methods, {"method": f"{NAME}.Refuse"}))
+        varlink.parse_reply(answering.answer(NAME, methods, {"method": f"{NAME}.Refuse"}, failed=print))
