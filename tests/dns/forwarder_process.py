@@ -38,6 +38,20 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def at_one_port(host: str, family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
+    """A UDP socket and a listener at a port of this host that nobody has: what is free for one may not be for both."""
+    while True:
+        tcp = socket.create_server((host, 0), family=family)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            udp.close()
+            tcp.close()
+        else:
+            return udp, tcp
+
+
 class FakeServer:
     """A DNS server on one ephemeral port of loopback, UDP and TCP; `respond` gives the packets for a question."""
 
@@ -48,10 +62,8 @@ class FakeServer:
         self.connections = 0
         self._answers_udp = udp
         self._stopping = False
-        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._udp, self._tcp = at_one_port("127.0.0.1")
         self.port: int = self._tcp.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", self.port))
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._serve_udp, self._serve_tcp)]
 
     def upstream(self, transport: Transport = Transport.AUTO) -> Upstream:
@@ -116,10 +128,8 @@ class Forwarder:
         self._listener.bind(str(self.path))
         self._listener.listen()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.tcp = socket.create_server((host, 0), family=family)
+        self.udp, self.tcp = at_one_port(host, family)
         self.host, self.port = self.tcp.getsockname()[:2]
-        self.udp = socket.socket(family, socket.SOCK_DGRAM)
-        self.udp.bind((host, self.port))
         self.process: subprocess.Popen[str] | None = None
         self.control: socket.socket | None = None
 

@@ -11,7 +11,8 @@ from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
 from devlink.dns import wire
 from devlink.dns.config import read_config
-from devlink.dns.engine import Answer, Ask, Attempt, Drop, Effect, Engine, Forget
+from devlink.dns.engine import Answer, Ask, Drop, Effect, Engine, Forget
+from devlink.dns.questions import Attempt
 from devlink.dns.wire import Query
 from tests.dns import mutation
 from tests.dns.messages import upstream, zone
@@ -54,13 +55,14 @@ def test_the_reader_takes_no_malformed_reply() -> None:
     """What it does take stays well-formed whatever is done to it."""
     rng = random.Random(2)
     corpus = mutation.replies()
-    packet = mutation.questions()[1]
-    query = wire.parse_query(packet)
-    assert isinstance(query, Query)
+    with_opt = mutation.questions()[1]
     taken = 0
     malformed: list[tuple[str, str]] = []
     for _ in range(PACKETS):
         reply = mutation.mutated(rng.choice(corpus), rng, keep=QUESTION_END)
+        packet = with_opt[:12] + reply[12:QUESTION_END] + with_opt[QUESTION_END:]
+        query = wire.parse_query(packet)
+        assert isinstance(query, Query)
         try:
             digest = wire.digest(reply, QUESTION_END)
         except ValueError:

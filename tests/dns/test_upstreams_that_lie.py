@@ -97,7 +97,7 @@ def test_a_flood_of_wrong_ids_before_the_true_one_is_ignored(kind: str) -> None:
             turn.reply(((int.from_bytes(turn.packet[:2], "big") + i) & 0xFFFF).to_bytes(2, "big") + false[2:])
         honest(turn)
 
-    assert wrong(try_all(kind, {"flood": LyingUpstream(flood, None)}), "right") == {}
+    assert wrong(try_all(kind, {"flood": LyingUpstream(flood)}), "right") == {}
 
 
 @pytest.mark.parametrize("kind", ["cluster", "ordinary"])

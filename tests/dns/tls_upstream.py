@@ -11,6 +11,7 @@ from typing import Self
 
 from devlink.core.plan import Upstream
 from tests.certificates import Issued
+from tests.dns.forwarder_process import at_one_port
 from tests.dns.lying_upstream import TICK, honest_answer
 from tests.dns.messages import Unframer, frame, upstream
 
@@ -45,10 +46,8 @@ class TlsUpstream:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(chain)
         self._context.sni_callback = self._note_name
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._udp, self._listener = at_one_port("127.0.0.1")
         self.port: int = self._listener.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", self.port))
         self._stopping = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
