@@ -18,8 +18,7 @@ STALE_TTL = 30
 HOT = 3
 """Hits that make a name worth being fetched before its answer ends."""
 OVERHEAD = 240
-"""Octets that an entry takes besides its wire and its key (of which a tuple counts for next to nothing: few are): the
-objects, and its share of the table."""
+"""Octets that an entry takes besides its key and its wire: the objects, and its share of the table."""
 MAX_KNOWN = 4096
 EVICTED_AT_ONCE = 64
 """Entries looked at when room is needed: finding the table's oldest ones costs a walk over what was deleted before."""
@@ -157,7 +156,7 @@ class Cache:
         if key in self.table:
             self._drop(key)  # not overwritten: a new answer goes to the end of the row
         self.table[key] = entry
-        self.size += len(key) + len(entry.wire) + OVERHEAD
+        self.size += _size(key, entry)
         while self.size > self.limit and self.table:
             self._evict()
 
@@ -176,6 +175,10 @@ class Cache:
                 self._gone(key, entry)
 
     def _gone(self, key: Key, entry: Entry) -> None:
-        self.size -= len(key) + len(entry.wire) + OVERHEAD
+        self.size -= _size(key, entry)
         if entry.hits:
             self.past_hits[entry.zone] = self.past_hits.get(entry.zone, 0) + entry.hits
+
+
+def _size(key: Key, entry: Entry) -> int:
+    return (len(key) if isinstance(key, bytes) else len(key[0])) + len(entry.wire) + OVERHEAD

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from devlink.dns.cache import Entry, Key
-from devlink.dns.engine import Effect, Engine
+from devlink.dns.effects import Effect
+from devlink.dns.engine import Engine
 from devlink.dns.loop import HANGUP, READ, WRITE, Loop
 from devlink.dns.stderr import say
 from devlink.dns.wire import MAX_MESSAGE, frame

@@ -8,7 +8,8 @@ import ctypes
 import socket
 from typing import Any, Protocol
 
-from devlink.dns.engine import LARGEST_KEPT, Engine
+from devlink.dns.answers import LARGEST_KEPT
+from devlink.dns.engine import Engine
 
 BATCH = 64
 """Datagrams at one go, before the other sockets get their turn."""

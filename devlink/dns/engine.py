@@ -5,12 +5,13 @@ questions share → `Ask` for each try at a server → `receive_reply` → the a
 """
 
 from collections.abc import Callable, Mapping, Set
-from typing import NamedTuple
 
-from devlink.dns import answers, wire
-from devlink.dns.cache import HOT, STALE_FOR, STALE_TTL, Cache, Entry, Key
+from devlink.dns import wire
+from devlink.dns.answers import Answers
+from devlink.dns.cache import HOT, STALE_FOR, Cache, Entry, Key
 from devlink.dns.config import Config
-from devlink.dns.counts import Counts, QueryLog, Record
+from devlink.dns.counts import Counts, QueryLog
+from devlink.dns.effects import Answer, Ask, Drop, Effect, Forget
 from devlink.dns.questions import Attempt, Client, Transaction, Waiter
 from devlink.dns.rules import Alias, Destination, Rules, Verdict
 from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, Step
@@ -22,44 +23,16 @@ MAX_IN_FLIGHT = 4096
 Each group of servers has an equal share of them, and no more: were they first come, first served, the questions that
 wait for a dead server would soon be all of them. Clients have none, for they cannot be told apart: all are 127.0.0.1.
 """
+MANY, PAUSE = 64, 0.02
+"""With so many questions in flight their timers are looked at no sooner than after so many seconds: each look is a walk
+over all of them."""
 STALE_AFTER = 1.8
 """Seconds after which a client gets a stale answer rather than none (RFC 8767 section 5)."""
-LARGEST_KEPT = 1400
-"""Octets of an answer that is found by its packet alone; what is larger is put together each time."""
 # As plain numbers: a reply's rcode is one, and meets no method of IntEnum's.
 _FAILURES = frozenset(int(rcode) for rcode in (Rcode.SERVFAIL, Rcode.REFUSED, Rcode.FORMERR, Rcode.NOTIMP))
 _NO_EDNS = frozenset(int(rcode) for rcode in (Rcode.FORMERR, Rcode.NOTIMP))
 _NEVER = float("inf")
 _NOBODY: Mapping[Key, Entry] = {}
-
-
-class Answer(NamedTuple):
-    """Send `packet` to the client. Each question gets at most one."""
-
-    client: Client
-    packet: bytes
-
-
-class Drop(NamedTuple):
-    """No answer: what the client sent is no question at all."""
-
-    client: Client
-
-
-class Ask(NamedTuple):
-    """Send the attempt's packet to its server, under a random id; what comes back under that id belongs to it."""
-
-    attempt: Attempt
-
-
-class Forget(NamedTuple):
-    """No reply to this attempt is wanted any more. Not told of the attempt whose own reply ended it: the edge sees that
-    it has no transaction any more."""
-
-    attempt: Attempt
-
-
-Effect = Answer | Drop | Ask | Forget
 
 
 class Engine:
@@ -70,7 +43,7 @@ class Engine:
         self.cache = Cache(0)
         self.servers = Servers()
         self.counts = Counts()
-        self.log: QueryLog | None = None
+        self._answers = Answers(self.cache, self.counts)
         self._entropy = entropy
         self._max_in_flight = max_in_flight
         self._config = Config()
@@ -84,6 +57,15 @@ class Engine:
         """How many that may be for each group."""
         self._next_due = _NEVER
         """No transaction is due before. It is not raised when one ends: the next look at it finds out."""
+
+    @property
+    def log(self) -> QueryLog | None:
+        """Where each question is noted; None: nowhere."""
+        return self._answers.log
+
+    @log.setter
+    def log(self, log: QueryLog | None) -> None:
+        self._answers.log = log
 
     @property
     def in_flight(self) -> int:
@@ -104,7 +86,7 @@ class Engine:
     def hot(self) -> Mapping[Key, Entry]:
         """Answers that the edge may give by itself, to a packet found in here (without its id), if the entry's `tick`
         is this second: it counts one more of the entry's `hits`. Empty while every question is noted in the log."""
-        return self.cache.table if self.log is None else _NOBODY
+        return self.cache.table if self._answers.log is None else _NOBODY
 
     def configure(self, config: Config, own: Set[tuple[str, int]], now: float) -> list[Effect]:
         """Put new rules in force. Questions in flight go on; those whose servers changed are asked anew.
@@ -150,7 +132,7 @@ class Engine:
         entry = self.cache.table.get(packet[2:])
         if (
             entry is not None
-            and self.log is None
+            and self._answers.log is None
             and self.cache.age(entry, int(now))
             and (entry.hits < HOT or now < entry.prefetch_at)
         ):
@@ -240,6 +222,8 @@ class Engine:
             if transaction.due <= now and transaction.is_open:
                 self._time_out(transaction, now, effects)
         self._next_due = min((each.due for each in self._transactions.values()), default=_NEVER)
+        if len(self._transactions) > MANY:
+            self._next_due = max(self._next_due, now + PAUSE)
         return effects
 
     def next_deadline(self) -> float | None:
@@ -273,7 +257,7 @@ class Engine:
             if is_new:
                 self.counts.queries += 1
                 self.counts.zone(decision.zone).queries += 1
-            self._answer_locally(waiter, decision, now, effects)
+            self._answers.local(decision, waiter, now, effects)
             return
         if isinstance(decision, Alias):
             waiter.is_alias = True
@@ -282,8 +266,7 @@ class Engine:
         place: Key = (key, "do") if query.edns is not None and query.edns.dnssec_ok else key
         entry = self.cache.find(place)
         if entry is not None and self.cache.age(entry, int(now)):
-            entry.hits += 1
-            self._answer_from(entry, waiter, now, effects)
+            self._answers.from_cache(entry, waiter, now, effects)
             if entry.prefetch_at <= now and entry.hits >= HOT:
                 self._prefetch(key, place, decision, now, effects)
             return
@@ -294,7 +277,7 @@ class Engine:
             # An answer at once also ends a loop through another resolver, which silence would keep alive.
             self.counts.overloads += 1
             text = "too many questions wait for an answer"
-            self._answer_locally(waiter, Verdict(Rcode.SERVFAIL, (), Ede.OTHER, text, decision.zone), now, effects)
+            self._answers.local(Verdict(Rcode.SERVFAIL, (), Ede.OTHER, text, decision.zone), waiter, now, effects)
             return
         self._waiting[decision.group] += 1
         transaction = self._transactions.get(place)
@@ -440,46 +423,26 @@ class Engine:
     def _finish(
         self, transaction: Transaction, digest: Digest, attempt: Attempt, now: float, effects: list[Effect]
     ) -> None:
-        zone = transaction.destination.zone
+        """A server's answer, or its failure where none has done better."""
+        destination = transaction.destination
+        zone = destination.zone
         waiters = self._remove(transaction, effects, attempt)
         if digest.rcode in _FAILURES and transaction.stale is not None:
-            self._answer_stale(transaction.stale, waiters, now, effects)
+            self._answers.stale(transaction.stale, waiters, now, effects)
             return
-        if self._rules.has_private and not transaction.destination.is_cluster and self._is_rebound(digest):
+        if self._rules.has_private and not destination.is_cluster and self._is_rebound(digest):
             text = "an ordinary name with an address of the cluster's"
             for waiter in waiters:
-                self._answer_locally(waiter, Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, zone), now, effects)
+                self._answers.local(Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, zone), waiter, now, effects)
             return
         if self._mixes_case:
             digest = digest._replace(body=wire.with_question(digest.body, transaction.key))
         if transaction.key[0] & wire.RD:
             self.cache.put(transaction.place, digest, zone, int(now))
-        counts = self.counts.zones[zone]
-        self.counts.answered += len(waiters)
-        step = attempt.step
-        for waiter in waiters:
-            counts.latencies.append(now - waiter.began)
-            edns = waiter.query.edns
-            options = digest.edes
-            if edns is not None and edns.options:
-                options += answers.trace(waiter, zone, "upstream", step, now)
-            effects.append(Answer(waiter.client, answers.answer_to(waiter, digest.body, options)))
-            if self.log is not None:
-                self._note(waiter, zone, "upstream", digest.rcode, now, server=str(step.server))
+        self._answers.from_server(digest, zone, attempt.step, waiters, now, effects)
 
     def _is_rebound(self, digest: Digest) -> bool:
         return any(self._rules.is_private(address) for address in wire.addresses(digest.body, digest.ttl_offsets))
-
-    def _answer_from(self, entry: Entry, waiter: Waiter, now: float, effects: list[Effect]) -> None:
-        options = entry.edes + answers.trace(waiter, entry.zone, "cache", None, now)
-        answer = answers.answer_to(waiter, entry.wire, options)
-        effects.append(Answer(waiter.client, answer))
-        query = waiter.query
-        is_odd = waiter.is_alias or answer[2] & wire.TC or (query.edns is not None and query.edns.options)
-        if not is_odd and len(answer) <= min(query.udp_limit, LARGEST_KEPT):
-            self.cache.put_variant(waiter.packet, answer, entry)
-        if self.log is not None:
-            self._note(waiter, entry.zone, "cache", entry.wire[1] & 0x0F, now)
 
     def _give_stale(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         """Who waits gets what was true before; the transaction goes on, for those who come later."""
@@ -489,63 +452,20 @@ class Engine:
         waiters, transaction.waiters = transaction.waiters, []
         self._waiting[transaction.destination.group] -= len(waiters)
         transaction.gave_stale = True
-        self._answer_stale(stale, waiters, now, effects)
-
-    def _answer_stale(self, stale: Entry, waiters: list[Waiter], now: float, effects: list[Effect]) -> None:
-        body = wire.with_ttl(stale.wire, stale.ttl_offsets, STALE_TTL)
-        option = stale.edes + wire.ede_option(Ede.STALE_ANSWER, "no server answers; this was true before")
-        self.counts.stale += len(waiters)
-        self.counts.zone(stale.zone).stale += len(waiters)
-        for waiter in waiters:
-            options = option + answers.trace(waiter, stale.zone, "stale", None, now)
-            effects.append(Answer(waiter.client, answers.answer_to(waiter, body, options)))
-            if self.log is not None:
-                self._note(waiter, stale.zone, "stale", body[1] & 0x0F, now)
+        self._answers.stale(stale, waiters, now, effects)
 
     def _give_up(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         destination = transaction.destination
         waiters = self._remove(transaction, effects)
         if transaction.stale is not None:
-            self._answer_stale(transaction.stale, waiters, now, effects)
+            self._answers.stale(transaction.stale, waiters, now, effects)
             return
         if transaction.silent:
             ede, text = Ede.NO_REACHABLE_AUTHORITY, f"no answer from {destination.servers}"
         else:
             ede, text = Ede.NETWORK_ERROR, f"cannot reach {destination.servers}"
         for waiter in waiters:
-            self._answer_locally(waiter, Verdict(Rcode.SERVFAIL, (), ede, text, destination.zone), now, effects)
-
-    def _answer_locally(self, waiter: Waiter, verdict: Verdict, now: float, effects: list[Effect]) -> None:
-        rcode, _, _, text, zone = verdict
-        is_failure = rcode == Rcode.SERVFAIL
-        counts = self.counts.zone(zone)
-        if is_failure:
-            self.counts.servfails += 1
-            counts.failed += 1
-        else:
-            counts.local += 1
-            self.counts.local += 1
-            self.counts.refused += rcode == Rcode.REFUSED
-        source = "failed" if is_failure else "local"
-        trace = answers.trace(waiter, zone, source, None, now, text)
-        effects.append(Answer(waiter.client, answers.local_answer(waiter, verdict, trace)))
-        if self.log is not None:
-            self._note(waiter, zone, source, rcode, now, reason=text)
-
-    def _note(
-        self,
-        waiter: Waiter,
-        zone: str,
-        source: str,
-        rcode: int,
-        now: float,
-        *,
-        server: str | None = None,
-        reason: str = "",
-    ) -> None:
-        assert self.log is not None
-        name, qtype = waiter.query.octets, waiter.query.qtype
-        self.log.note(Record(now, name, qtype, zone, source, server, rcode, now - waiter.began, reason))
+            self._answers.local(Verdict(Rcode.SERVFAIL, (), ede, text, destination.zone), waiter, now, effects)
 
 
 def _same(one: Destination, other: Destination) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from devlink.dns.config import Server
-from devlink.dns.engine import Effect, Engine
+from devlink.dns.effects import Effect
+from devlink.dns.engine import Engine
 from devlink.dns.loop import READ, WRITE, Loop
 from devlink.dns.questions import Attempt
 from devlink.dns.servers import ServerState
@@ -100,14 +101,17 @@ class Exchanges:
             self._tls_ca, self._tls_context = authorities, None
 
     def forget_network(self) -> None:
-        """Make new sockets from now on: the laptop's addresses may be others."""
-        for lines in self._lines.values():
+        """Make new sockets from now on: the laptop's addresses may be others, and so may the servers."""
+        old, self._lines = self._lines, {}
+        for lines in old.values():
+            # What waits on a socket may still be answered.
             if lines.shared is not None:
                 self._retire(lines.shared)
+            self._close_idle_ports(lines)
             for line in list(lines.streams):
-                lines.streams.remove(line)  # what waits on it may still be answered
+                lines.streams.remove(line)
                 if not line.pending:
-                    self._close(line)
+                    self._drop_stream(line)
 
     def ask(self, attempt: Attempt) -> list[Effect]:
         """Send the attempt's packet; what the engine wants done where that fails."""

@@ -15,7 +15,8 @@ from devlink.dns.clients import MAX_CLIENTS, Clients, StreamClient
 from devlink.dns.control import INTERFACE, ControlConnection, log_tree, parse_configuration, stats_tree
 from devlink.dns.counts import QueryLog
 from devlink.dns.datagrams import DatagramClient, Datagrams, datagrams
-from devlink.dns.engine import MAX_IN_FLIGHT, Answer, Ask, Effect, Engine, Forget
+from devlink.dns.effects import Answer, Ask, Effect, Forget
+from devlink.dns.engine import MAX_IN_FLIGHT, Engine
 from devlink.dns.exchanges import Exchanges
 from devlink.dns.loop import READ, WRITE, Loop
 from devlink.dns.rules import MAX_SERVERS

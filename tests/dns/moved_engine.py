@@ -16,7 +16,8 @@ import dns.rrset
 from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
 from devlink.dns.config import Config, read_config
-from devlink.dns.engine import Answer, Ask, Drop, Effect, Engine, Forget
+from devlink.dns.effects import Answer, Ask, Drop, Effect, Forget
+from devlink.dns.engine import Engine
 from devlink.dns.questions import Attempt
 from tests.dns.messages import SPLIT
 

@@ -11,7 +11,8 @@ from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
 from devlink.dns import wire
 from devlink.dns.config import read_config
-from devlink.dns.engine import Answer, Ask, Drop, Effect, Engine, Forget
+from devlink.dns.effects import Answer, Ask, Drop, Effect, Forget
+from devlink.dns.engine import Engine
 from devlink.dns.questions import Attempt
 from devlink.dns.wire import Query
 from tests.dns import mutation
