@@ -103,6 +103,7 @@ class Exchanges:
     def forget_network(self) -> None:
         """Make new sockets from now on: the laptop's addresses may be others, and so may the servers."""
         old, self._lines = self._lines, {}
+        self._one_at_a_time.clear()
         for lines in old.values():
             # What waits on a socket may still be answered.
             if lines.shared is not None:
