@@ -55,7 +55,7 @@ def test_the_case_of_a_type_is_not_touched() -> None:
     """Type 65 (HTTPS) is the letter A in ASCII."""
     assert parsed(question("WWW.Example", "HTTPS")).qtype == 65
     packet = question("WWW.Example", "HTTPS")
-    assert wire.query_key(packet, parsed(packet))[-4:] == b"\0\x41\0\1"
+    assert parsed(packet).key[-4:] == b"\0\x41\0\1"
 
 
 @given(st.binary(max_size=600))
@@ -128,7 +128,7 @@ def test_what_is_no_question_is_refused_or_dropped(packet: bytes, expected: obje
 @given(NAME, st.none() | st.integers(512, 4096), st.booleans(), st.sampled_from([0, 0x0100, 0x0120, 0x0130]))
 def test_a_key_is_the_plainest_packet_that_asks_the_same(qname: str, payload: int | None, do: bool, flags: int) -> None:
     packet = query(qname, ident=7, payload=payload, do=do, flags=flags, options=[(10, b"12345678")])
-    key = wire.query_key(packet, parsed(packet))
+    key = parsed(packet).key
     assert key == query(qname.lower(), ident=7, flags=flags)[2:]
     assert wire.question_for_server(key, False, do) == key
     sent = dns.message.from_wire(b"\0\0" + wire.question_for_server(key, True, do))
