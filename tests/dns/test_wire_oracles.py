@@ -200,7 +200,7 @@ def test_a_question_is_read_as_others_read_it(query: dns.message.QueryMessage) -
 def test_the_question_for_a_server_is_the_clients_without_what_is_hop_by_hop(
     query: dns.message.QueryMessage, edns: bool, do: bool
 ) -> None:
-    packet, found = parsed(query)
+    _, found = parsed(query)
     key = found.key
     asked = read(b"\x12\x34" + wire.question_for_server(key, edns=edns, dnssec_ok=do))
     assert asked.question[0].name.to_wire() == found.octets
