@@ -9,7 +9,7 @@ import pytest
 
 from devlink.dns import clients as module
 from devlink.dns.clients import ACCEPT_PAUSE, IDLE, MAX_CLIENTS, MAX_PIPELINED, MAX_UNSENT, Clients, StreamClient
-from devlink.dns.engine import Answer, Drop, Effect
+from devlink.dns.effects import Answer, Drop, Effect
 from devlink.dns.loop import Loop
 from tests.dns.messages import Unframer, frame
 from tests.dns.moved_engine import Bench, data_of, query, respond
@@ -57,8 +57,11 @@ class Edge:
                     assert isinstance(effect.client, StreamClient)
                     self.clients.hang_up(effect.client)
 
-    def connect(self) -> socket.socket:
-        sock = socket.create_connection(self.address)
+    def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.connect(self.address)
         sock.setblocking(False)
         self.sockets.append(sock)
         return sock
@@ -203,7 +206,7 @@ def test_who_takes_no_answers_is_not_read_from_and_gets_all_when_it_does(
 ) -> None:
     monkeypatch.setattr(module, "MAX_UNSENT", 2000)
     edge.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    sock = edge.connect()
+    sock = edge.connect(receive_buffer=4096)
     question, total, sent, blocked = frame(query(HOT)), 0, 0, 0
     client = None
     while blocked < 5:

@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from devlink.dns.config import Server
-from devlink.dns.engine import Effect, Engine, Forget
+from devlink.dns.effects import Effect, Forget
+from devlink.dns.engine import Engine
 from devlink.dns.exchanges import BUSY, PIPELINED, PORTS, SHARED_IDLE, SHARED_SILENT, STREAM_IDLE, USES, Exchanges
 from devlink.dns.loop import Loop
 from devlink.dns.questions import Attempt, Transaction
