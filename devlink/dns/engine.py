@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Set
 
 from devlink.dns import wire
 from devlink.dns.answers import Answers
+from devlink.dns.asking import FAILURES, NEVER, Asking, Outcome
 from devlink.dns.cache import HOT, STALE_FOR, Cache, Entry, Key
 from devlink.dns.config import Config
 from devlink.dns.counts import Counts, QueryLog
-from devlink.dns.effects import Answer, Ask, Drop, Effect, Forget
+from devlink.dns.effects import Answer, Drop, Effect, Forget
 from devlink.dns.questions import Attempt, Client, Transaction, Waiter
 from devlink.dns.rules import Alias, Destination, Rules, Verdict
-from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, Step
+from devlink.dns.servers import Servers
 from devlink.dns.wire import Digest, Ede, Query, Rcode
 
 MAX_IN_FLIGHT = 4096
@@ -26,12 +27,6 @@ wait for a dead server would soon be all of them. Clients have none, for they ca
 MANY, PAUSE = 64, 0.02
 """With so many questions in flight their timers are looked at no sooner than after so many seconds: each look is a walk
 over all of them."""
-STALE_AFTER = 1.8
-"""Seconds after which a client gets a stale answer rather than none (RFC 8767 section 5)."""
-# As plain numbers: a reply's rcode is one, and meets no method of IntEnum's.
-_FAILURES = frozenset(int(rcode) for rcode in (Rcode.SERVFAIL, Rcode.REFUSED, Rcode.FORMERR, Rcode.NOTIMP))
-_NO_EDNS = frozenset(int(rcode) for rcode in (Rcode.FORMERR, Rcode.NOTIMP))
-_NEVER = float("inf")
 _NOBODY: Mapping[Key, Entry] = {}
 
 
@@ -41,22 +36,23 @@ class Engine:
     def __init__(self, entropy: Callable[[int], bytes], *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         """`entropy(n)` gives n unpredictable octets."""
         self.cache = Cache(0)
-        self.servers = Servers()
         self.counts = Counts()
         self._answers = Answers(self.cache, self.counts)
-        self._entropy = entropy
+        self._asking = Asking(entropy, self.counts)
         self._max_in_flight = max_in_flight
         self._config = Config()
         self._own: Set[tuple[str, int]] = frozenset()
-        self._mixes_case = False
         self._rules = Rules(self._config)
         self._transactions: dict[Key, Transaction] = {}
         self._waiting = [0]
         """Questions in flight, by the group of servers that they wait for."""
         self._share = max_in_flight
         """How many that may be for each group."""
-        self._next_due = _NEVER
-        """No transaction is due before. It is not raised when one ends: the next look at it finds out."""
+
+    @property
+    def servers(self) -> Servers:
+        """What is known of each."""
+        return self._asking.servers
 
     @property
     def log(self) -> QueryLog | None:
@@ -96,7 +92,7 @@ class Engine:
         effects: list[Effect] = []
         is_same = config._replace(proofs=()) == self._config._replace(proofs=()) and own == self._own
         self._config, self._own = config, own
-        self._mixes_case = config.case_randomization
+        self._asking.mixes_case = config.case_randomization
         self._rules = Rules(config, own)
         for zone in self._rules.destinations:
             self.counts.zone(zone)  # it is there from now on, even while it is asked nothing
@@ -154,97 +150,46 @@ class Engine:
 
     def receive_reply(self, attempt: Attempt, packet: bytes, now: float) -> list[Effect]:
         """A packet from the attempt's server under its id. What does not answer the very question is ignored."""
-        transaction, step = attempt.transaction, attempt.step
-        if transaction is None:
-            return []
         effects: list[Effect] = []
-        state = step.state
-        question_end = len(transaction.key) + 2
-        if not wire.is_reply_to(packet, attempt.packet, question_end):
-            self.counts.mismatched += 1
-            if step.edns and wire.is_bare_failure(packet):
-                self._again_without_edns(transaction, attempt, now, effects)
-            elif wire.differs_in_case(packet, attempt.packet, question_end):
-                self._again_by_tcp(transaction, attempt, now, effects)
-            return effects
-        try:
-            digest = wire.digest(packet, question_end)
-        except ValueError:
-            self.counts.mismatched += 1
-            return self.upstream_failed(attempt, now)
-        state.replied(now - attempt.sent, now)
-        if digest.has_opt:
-            state.knows_edns = True
-        rcode = digest.rcode
-        if rcode in _FAILURES or rcode > 15:
-            if step.edns and (rcode > 15 or (rcode in _NO_EDNS and not digest.has_opt)):
-                self._again_without_edns(transaction, attempt, now, effects)
-                return effects
-            self._close_attempt(attempt, effects)
-            if rcode <= 15:  # the others are about OPT, which is between the server and us
-                transaction.fallback = digest, attempt
-            self._go_on(transaction, now, effects)
-        elif packet[2] & wire.TC and (step.transport != "udp" or self._may_use_tcp(transaction, step)):
-            self._again_by_tcp(transaction, attempt, now, effects)
-        elif step.transport == "udp":
-            state.tcp_until = 0.0
-            self._finish(transaction, digest, attempt, now, effects)
-        else:
-            if step.transport == "tcp" and self._waits_for_udp_of(step, transaction):
-                state.tcp_until = now + PREFER_TCP
-                self.servers.changed()
-            self._finish(transaction, digest, attempt, now, effects)
+        transaction = attempt.transaction
+        outcome = self._asking.receive_reply(attempt, packet, now, effects)
+        if outcome is not None and transaction is not None:
+            self._end(transaction, outcome, now, effects)
         return effects
 
     def upstream_failed(self, attempt: Attempt, now: float) -> list[Effect]:
         """The attempt can bring nothing: refused, unreachable, closed by the server, or no socket was to be had."""
-        transaction = attempt.transaction
-        if transaction is None:
-            return []
         effects: list[Effect] = []
-        state = attempt.step.state
-        state.failures += 1
-        state.owes(attempt.sent, now)
-        if attempt.step.transport == "tcp":
-            state.tcp_until = 0.0
-        is_latest = transaction.attempts[-1] is attempt
-        self._close_attempt(attempt, effects)
-        if is_latest:
-            self._go_on(transaction, now, effects)
+        transaction = attempt.transaction
+        outcome = self._asking.fail(attempt, now, effects)
+        if outcome is not None and transaction is not None:
+            self._end(transaction, outcome, now, effects)
         return effects
 
     def handle_timer(self, now: float) -> list[Effect]:
         """Do what is due at `now`."""
         effects: list[Effect] = []
-        if now < self._next_due:
+        asking = self._asking
+        if now < asking.next_due:
             return effects
         for transaction in list(self._transactions.values()):
-            if transaction.due <= now and transaction.is_open:
-                self._time_out(transaction, now, effects)
-        self._next_due = min((each.due for each in self._transactions.values()), default=_NEVER)
+            if transaction.due > now or not transaction.is_open:
+                continue
+            if now < transaction.step_due:  # then it is those who wait whose patience ends
+                self._give_stale(transaction, now, effects)
+                asking.wait(transaction, transaction.step_due)
+                continue
+            outcome = asking.time_out(transaction, now, effects)
+            if outcome is not None:
+                self._end(transaction, outcome, now, effects)
+        asking.next_due = min((each.due for each in self._transactions.values()), default=NEVER)
         if len(self._transactions) > MANY:
-            self._next_due = max(self._next_due, now + PAUSE)
+            asking.next_due = max(asking.next_due, now + PAUSE)
         return effects
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called, or None: nothing is in flight."""
-        return self._next_due if self._transactions else None
-
-    def _time_out(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
-        if now < transaction.step_due:  # then it is those who wait whose patience ends
-            self._give_stale(transaction, now, effects)
-            self._wait(transaction, transaction.step_due)
-            return
-        transaction.silent = True
-        self.counts.timeouts += 1
-        if transaction.attempts:
-            latest = transaction.attempts[-1]
-            state = latest.step.state
-            state.timeouts += 1
-            state.owes(latest.sent, now)
-            if latest.step.transport == "tcp":
-                state.tcp_until = 0.0
-        self._go_on(transaction, now, effects, has_waited=True)
+        return self._asking.next_due if self._transactions else None
 
     # Where a question goes
 
@@ -312,10 +257,7 @@ class Engine:
 
     def _begin(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         self._transactions[transaction.place] = transaction
-        transaction.steps, probes = self.servers.steps(transaction.destination, now)
-        for step in probes:
-            self._try(transaction, step, now, effects)
-        self._take_next_step(transaction, now, effects)
+        self._asking.begin(transaction, now, effects)
 
     def _join(self, transaction: Transaction, waiter: Waiter, now: float, effects: list[Effect]) -> None:
         self.counts.coalesced += 1
@@ -323,88 +265,7 @@ class Engine:
         if transaction.gave_stale:
             self._give_stale(transaction, now, effects)
         elif transaction.stale is not None:  # it may be the first who waits
-            self._wait(transaction, transaction.step_due)
-
-    def _take_next_step(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
-        steps = transaction.steps
-        transaction.steps = steps[1:]
-        self._try(transaction, steps[0], now, effects)
-        due = transaction.started + BUDGET
-        if len(steps) > 1 and now + steps[0].wait < due:
-            due = now + steps[0].wait
-        self._wait(transaction, due)
-
-    def _try(self, transaction: Transaction, step: Step, now: float, effects: list[Effect]) -> None:
-        packet = wire.question_for_server(transaction.key, step.edns, transaction.dnssec_ok)
-        if self._mixes_case and step.transport == "udp" and not step.shares_port:
-            packet = wire.with_random_case(packet, len(transaction.key), self._entropy)
-        attempt = Attempt(transaction, step, packet, now)
-        transaction.attempts.append(attempt)
-        transaction.tried += (step.state,)
-        step.state.asked += 1
-        effects.append(Ask(attempt))
-
-    def _wait(self, transaction: Transaction, due: float) -> None:
-        transaction.step_due = due
-        if transaction.stale is not None and transaction.waiters:
-            due = min(due, transaction.started + STALE_AFTER)
-        transaction.due = due
-        if due < self._next_due:
-            self._next_due = due
-
-    def _go_on(self, transaction: Transaction, now: float, effects: list[Effect], *, has_waited: bool = False) -> None:
-        """The latest step brought nothing: take the next one, wait for what is still open, or give up."""
-        end = transaction.started + BUDGET
-        has_failed = transaction.fallback is not None
-        if has_failed and all(step.state in transaction.tried for step in transaction.steps):
-            # Every server was asked, and one has said that it cannot tell. The others have their usual time.
-            if has_waited or not transaction.attempts:
-                assert transaction.fallback is not None
-                self._finish(transaction, *transaction.fallback, now, effects)
-            else:
-                self._wait(transaction, min(now + transaction.attempts[-1].step.wait, end))
-        elif transaction.steps and now < end:
-            self._take_next_step(transaction, now, effects)
-        elif transaction.attempts and now < end:
-            self._wait(transaction, end)
-        else:
-            self._give_up(transaction, now, effects)
-
-    def _again_without_edns(
-        self, transaction: Transaction, attempt: Attempt, now: float, effects: list[Effect]
-    ) -> None:
-        """The server does not understand OPT: ask without, and remember it."""
-        state = attempt.step.state
-        state.plain_until = now + NO_EDNS
-        self.servers.changed()
-        self._close_attempt(attempt, effects)
-        again = (attempt.step, *transaction.steps)
-        transaction.steps = tuple(step._replace(edns=False) if step.state is state else step for step in again)
-        self._take_next_step(transaction, now, effects)
-
-    def _again_by_tcp(self, transaction: Transaction, attempt: Attempt, now: float, effects: list[Effect]) -> None:
-        """The answer does not fit, or nobody can tell whether it is one."""
-        self._close_attempt(attempt, effects)
-        if attempt.step.transport != "udp" or not self._may_use_tcp(transaction, attempt.step):
-            self._go_on(transaction, now, effects)
-            return
-        rest = (step for step in transaction.steps if step.state is not attempt.step.state)
-        transaction.steps = (attempt.step._replace(transport="tcp", wait=2 * attempt.step.wait), *rest)
-        self._take_next_step(transaction, now, effects)
-
-    def _may_use_tcp(self, transaction: Transaction, step: Step) -> bool:
-        upstreams = transaction.destination.upstreams
-        return any(u.server == step.server and u.transport != "udp" for u in upstreams)
-
-    def _waits_for_udp_of(self, step: Step, transaction: Transaction) -> bool:
-        open_steps = (attempt.step for attempt in transaction.attempts)
-        return any(other.state is step.state and other.transport == "udp" for other in open_steps)
-
-    def _close_attempt(self, attempt: Attempt, effects: list[Effect]) -> None:
-        if attempt.transaction is not None:
-            attempt.transaction.attempts.remove(attempt)
-            attempt.transaction = None
-            effects.append(Forget(attempt))
+            self._asking.wait(transaction, transaction.step_due)
 
     def _remove(self, transaction: Transaction, effects: list[Effect], known: Attempt | None = None) -> list[Waiter]:
         """End it; who waits for it. The edge knows by itself of the `known` attempt's end."""
@@ -418,28 +279,32 @@ class Engine:
         self._waiting[transaction.destination.group] -= len(waiters)
         return waiters
 
-    # Answers
-
-    def _finish(
-        self, transaction: Transaction, digest: Digest, attempt: Attempt, now: float, effects: list[Effect]
-    ) -> None:
-        """A server's answer, or its failure where none has done better."""
+    def _end(self, transaction: Transaction, outcome: Outcome, now: float, effects: list[Effect]) -> None:
+        """Everybody who waits gets what there is: a server's answer, a stale one, or a failure with its reason."""
+        digest, attempt = outcome
         destination = transaction.destination
-        zone = destination.zone
         waiters = self._remove(transaction, effects, attempt)
-        if digest.rcode in _FAILURES and transaction.stale is not None:
+        if transaction.stale is not None and (digest is None or digest.rcode in FAILURES):
             self._answers.stale(transaction.stale, waiters, now, effects)
-            return
-        if self._rules.has_private and not destination.is_cluster and self._is_rebound(digest):
+        elif digest is None or attempt is None:
+            if transaction.silent:
+                ede, text = Ede.NO_REACHABLE_AUTHORITY, f"no answer from {destination.servers}"
+            else:
+                ede, text = Ede.NETWORK_ERROR, f"cannot reach {destination.servers}"
+            self._tell(waiters, Verdict(Rcode.SERVFAIL, (), ede, text, destination.zone), now, effects)
+        elif self._rules.has_private and not destination.is_cluster and self._is_rebound(digest):
             text = "an ordinary name with an address of the cluster's"
-            for waiter in waiters:
-                self._answers.local(Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, zone), waiter, now, effects)
-            return
-        if self._mixes_case:
-            digest = digest._replace(body=wire.with_question(digest.body, transaction.key))
-        if transaction.key[0] & wire.RD:
-            self.cache.put(transaction.place, digest, zone, int(now))
-        self._answers.from_server(digest, zone, attempt.step, waiters, now, effects)
+            self._tell(waiters, Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, destination.zone), now, effects)
+        else:
+            if self._config.case_randomization:
+                digest = digest._replace(body=wire.with_question(digest.body, transaction.key))
+            if transaction.key[0] & wire.RD:
+                self.cache.put(transaction.place, digest, destination.zone, int(now))
+            self._answers.from_server(digest, destination.zone, attempt.step, waiters, now, effects)
+
+    def _tell(self, waiters: list[Waiter], verdict: Verdict, now: float, effects: list[Effect]) -> None:
+        for waiter in waiters:
+            self._answers.local(verdict, waiter, now, effects)
 
     def _is_rebound(self, digest: Digest) -> bool:
         return any(self._rules.is_private(address) for address in wire.addresses(digest.body, digest.ttl_offsets))
@@ -453,19 +318,6 @@ class Engine:
         self._waiting[transaction.destination.group] -= len(waiters)
         transaction.gave_stale = True
         self._answers.stale(stale, waiters, now, effects)
-
-    def _give_up(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
-        destination = transaction.destination
-        waiters = self._remove(transaction, effects)
-        if transaction.stale is not None:
-            self._answers.stale(transaction.stale, waiters, now, effects)
-            return
-        if transaction.silent:
-            ede, text = Ede.NO_REACHABLE_AUTHORITY, f"no answer from {destination.servers}"
-        else:
-            ede, text = Ede.NETWORK_ERROR, f"cannot reach {destination.servers}"
-        for waiter in waiters:
-            self._answers.local(Verdict(Rcode.SERVFAIL, (), ede, text, destination.zone), waiter, now, effects)
 
 
 def _same(one: Destination, other: Destination) -> bool:
