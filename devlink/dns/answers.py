@@ -5,14 +5,15 @@ Of an answer that all share, each client gets its own: with its id, its spelling
 
 import json
 
-from devlink.dns import wire
+from devlink.dns import replies, wire
 from devlink.dns.cache import STALE_TTL, Cache, Entry
 from devlink.dns.counts import Counts, QueryLog, Record
 from devlink.dns.effects import Answer, Effect
 from devlink.dns.questions import Waiter
+from devlink.dns.replies import Digest
 from devlink.dns.rules import Verdict
 from devlink.dns.servers import Step
-from devlink.dns.wire import Digest, Ede, Rcode
+from devlink.dns.wire import Ede, Rcode
 
 LARGEST_KEPT = 1400
 """Octets of an answer that is found by its packet alone; what is larger is put together each time."""
@@ -58,7 +59,7 @@ class Answers:
 
     def stale(self, entry: Entry, waiters: list[Waiter], now: float, effects: list[Effect]) -> None:
         """What was true before, because no server answers (RFC 8767)."""
-        body = wire.with_ttl(entry.wire, entry.ttl_offsets, STALE_TTL)
+        body = replies.with_ttl(entry.wire, entry.ttl_offsets, STALE_TTL)
         ede = entry.edes + wire.ede_option(Ede.STALE_ANSWER, "no server answers; this was true before")
         self._counts.stale += len(waiters)
         self._counts.zone(entry.zone).stale += len(waiters)
@@ -105,17 +106,17 @@ class Answers:
 
 
 def answer_to(waiter: Waiter, body: bytes, options: bytes) -> bytes:
-    """From the body that all share (`wire.Digest.body`); `options` only where the client sent OPT."""
+    """From the body that all share (`replies.Digest.body`); `options` only where the client sent OPT."""
     query = waiter.query
     if waiter.is_alias:
-        body = wire.alias_body(body, query.octets)
-    answer = wire.answer_of(body, waiter.packet, query, options)
+        body = replies.alias_body(body, query.octets)
+    answer = replies.answer_of(body, waiter.packet, query, options)
     if body[0] & wire.TC:  # a part of an answer would only tempt a client to use it
-        return wire.truncate(answer, query, options)
+        return replies.truncate(answer, query, options)
     if len(answer) <= wire.PLAIN_UDP_LIMIT:
         return answer
     if len(answer) > (wire.MAX_MESSAGE if waiter.client.stream else query.udp_limit):
-        return wire.truncate(answer, query, options)
+        return replies.truncate(answer, query, options)
     return answer
 
 

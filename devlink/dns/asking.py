@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from devlink.dns import wire
+from devlink.dns import replies, wire
 from devlink.dns.counts import Counts
 from devlink.dns.effects import Ask, Effect, Forget
 from devlink.dns.questions import Attempt, Transaction
+from devlink.dns.replies import Digest
 from devlink.dns.servers import BUDGET, NO_EDNS, PREFER_TCP, Servers, Step
-from devlink.dns.wire import Digest, Rcode
+from devlink.dns.wire import Rcode
 
 STALE_AFTER = 1.8
 """Seconds after which a client gets a stale answer rather than none (RFC 8767 section 5)."""
@@ -59,15 +60,15 @@ class Asking:
             return None
         state = step.state
         question_end = len(transaction.key) + 2
-        if not wire.is_reply_to(packet, attempt.packet, question_end):
+        if not replies.is_reply_to(packet, attempt.packet, question_end):
             self._counts.mismatched += 1
-            if step.edns and wire.is_bare_failure(packet):
+            if step.edns and replies.is_bare_failure(packet):
                 self._again_without_edns(transaction, attempt, now, effects)
-            elif wire.differs_in_case(packet, attempt.packet, question_end):
+            elif replies.differs_in_case(packet, attempt.packet, question_end):
                 return self._again_by_tcp(transaction, attempt, now, effects)
             return None
         try:
-            digest = wire.digest(packet, question_end)
+            digest = replies.digest(packet, question_end)
         except ValueError:
             self._counts.mismatched += 1
             return self.fail(attempt, now, effects)

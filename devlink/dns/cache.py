@@ -8,8 +8,8 @@ is the one that a server's reply made, and the packets that ask the same in othe
 from itertools import islice
 from typing import Any
 
-from devlink.dns import wire
-from devlink.dns.wire import Digest
+from devlink.dns import replies, wire
+from devlink.dns.replies import Digest
 
 STALE_FOR = 86400
 """Seconds behind its end for which an answer serves while no server answers (RFC 8767 section 5 allows three days)."""
@@ -130,7 +130,7 @@ class Cache:
         if now >= entry.ends:
             return False
         if now > entry.tick:
-            entry.wire = wire.aged(entry.wire, entry.ttl_offsets, now - entry.tick)
+            entry.wire = replies.aged(entry.wire, entry.ttl_offsets, now - entry.tick)
             entry.tick = now
         return True
 

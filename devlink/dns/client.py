@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
-from devlink.dns import wire
+from devlink.dns import replies, wire
 
 EDNS_PAYLOAD = wire.OUR_UDP_PAYLOAD
 _TRACE = {"zone": str, "source": str, "server": str | None, "transport": str | None, "ms": int | float, "reason": str}
@@ -103,7 +103,7 @@ def _over_udp(server: tuple[str, int], packet: bytes, end: int, deadline: float)
         while True:
             sock.settimeout(_left(deadline))
             reply = sock.recv(wire.MAX_MESSAGE)
-            if reply[:2] == packet[:2] and wire.is_reply_to(reply, packet[2:], end):
+            if reply[:2] == packet[:2] and replies.is_reply_to(reply, packet[2:], end):
                 return reply
 
 
@@ -120,7 +120,7 @@ def _over_tcp(server: tuple[str, int], packet: bytes, end: int, deadline: float)
                 raise ConnectionResetError("the server closed the connection without an answer")
             reader.feed(data)
             while (reply := reader.take()) is not None:
-                if reply[:2] == packet[:2] and wire.is_reply_to(reply, packet[2:], end):
+                if reply[:2] == packet[:2] and replies.is_reply_to(reply, packet[2:], end):
                     return reply
 
 

@@ -6,7 +6,7 @@ questions share → `Ask` for each try at a server → `receive_reply` → the a
 
 from collections.abc import Callable, Mapping, Set
 
-from devlink.dns import wire
+from devlink.dns import replies, wire
 from devlink.dns.answers import Answers
 from devlink.dns.asking import FAILURES, NEVER, Asking, Outcome
 from devlink.dns.cache import HOT, STALE_FOR, Cache, Entry, Key
@@ -14,9 +14,10 @@ from devlink.dns.config import Config
 from devlink.dns.counts import Counts, QueryLog
 from devlink.dns.effects import Answer, Drop, Effect, Forget
 from devlink.dns.questions import Attempt, Client, Transaction, Waiter
+from devlink.dns.replies import Digest
 from devlink.dns.rules import Alias, Destination, Rules, Verdict
 from devlink.dns.servers import Servers
-from devlink.dns.wire import Digest, Ede, Query, Rcode
+from devlink.dns.wire import Ede, Query, Rcode
 
 MAX_IN_FLIGHT = 4096
 """Questions that wait for a server at one time.
@@ -297,7 +298,7 @@ class Engine:
             self._tell(waiters, Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, destination.zone), now, effects)
         else:
             if self._config.case_randomization:
-                digest = digest._replace(body=wire.with_question(digest.body, transaction.key))
+                digest = digest._replace(body=replies.with_question(digest.body, transaction.key))
             if transaction.key[0] & wire.RD:
                 self.cache.put(transaction.place, digest, destination.zone, int(now))
             self._answers.from_server(digest, destination.zone, attempt.step, waiters, now, effects)
@@ -307,7 +308,7 @@ class Engine:
             self._answers.local(verdict, waiter, now, effects)
 
     def _is_rebound(self, digest: Digest) -> bool:
-        return any(self._rules.is_private(address) for address in wire.addresses(digest.body, digest.ttl_offsets))
+        return any(self._rules.is_private(address) for address in replies.addresses(digest.body, digest.ttl_offsets))
 
     def _give_stale(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         """Who waits gets what was true before; the transaction goes on, for those who come later."""

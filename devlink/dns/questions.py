@@ -3,9 +3,10 @@
 from typing import Protocol
 
 from devlink.dns.cache import Entry, Key
+from devlink.dns.replies import Digest
 from devlink.dns.rules import Destination
 from devlink.dns.servers import ServerState, Step
-from devlink.dns.wire import Digest, Query
+from devlink.dns.wire import Query
 
 
 class Client(Protocol):

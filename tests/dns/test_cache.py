@@ -5,9 +5,10 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devlink.dns import wire
+from devlink.dns import replies
 from devlink.dns.cache import EVICTED_AT_ONCE, HOT, OVERHEAD, Cache, Key
-from devlink.dns.wire import Digest, Query, parse_query
+from devlink.dns.replies import Digest
+from devlink.dns.wire import Query, parse_query
 from tests.dns.moved_engine import query, respond
 
 
@@ -21,7 +22,7 @@ def key_of(qname: str, do: bool = False) -> Key:
 
 def digest_of(qname: str, *, ttl: int = 300, records: int = 1) -> Digest:
     asked = query(qname)
-    return wire.digest(respond(asked, *(f"@ {ttl} A 192.0.2.{i}" for i in range(records))), len(asked))
+    return replies.digest(respond(asked, *(f"@ {ttl} A 192.0.2.{i}" for i in range(records))), len(asked))
 
 
 def size_of(cache: Cache) -> int:
@@ -40,7 +41,7 @@ def test_what_is_put_is_found_and_ages() -> None:
     assert cache.age(entry, 1000)
     assert entry.wire == before
     assert cache.age(entry, 1299)
-    assert entry.wire == wire.aged(before, entry.ttl_offsets, 299)
+    assert entry.wire == replies.aged(before, entry.ttl_offsets, 299)
     assert entry.tick == 1299
     assert not cache.age(entry, 1300)
     assert entry.tick == 1299, "left as it is, for stale answers"
@@ -87,7 +88,7 @@ def test_its_account_of_bytes_and_hits_is_exact_whatever_happens(
             packet = query(qname, payload=4096, do=do)
             parsed = parse_query(packet)
             assert isinstance(parsed, Query)
-            cache.put_variant(packet, wire.answer_of(entry.wire, packet, parsed), entry)
+            cache.put_variant(packet, replies.answer_of(entry.wire, packet, parsed), entry)
             assert limit < 1000 or packet[2:] in cache.table or cache.size <= limit
         assert cache.size == size_of(cache)
         assert cache.size <= limit

@@ -9,7 +9,7 @@ import pytest
 
 from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
-from devlink.dns import wire
+from devlink.dns import replies, wire
 from devlink.dns.config import read_config
 from devlink.dns.effects import Answer, Ask, Drop, Effect, Forget
 from devlink.dns.engine import Engine
@@ -43,8 +43,8 @@ def test_no_mutated_question_is_too_much_for_the_reader() -> None:
         asked = b"\0\0" + wire.question_for_server(key, edns=True, dnssec_ok=True)
         assert mutation.structure(asked) is None
         reply = asked[:2] + b"\x81\x83" + asked[4:]
-        digest = wire.digest(reply, len(key) + 2)
-        assert mutation.structure(wire.answer_of(digest.body, packet, query)) is None
+        digest = replies.digest(reply, len(key) + 2)
+        assert mutation.structure(replies.answer_of(digest.body, packet, query)) is None
         assert mutation.structure(wire.local_reply(packet, query, wire.Rcode.SERVFAIL)) is None
         assert wire.text_of(query.octets).endswith(".")
     assert taken > PACKETS // 20, "most are broken, but not all"
@@ -65,15 +65,15 @@ def test_the_reader_takes_no_malformed_reply() -> None:
         query = wire.parse_query(packet)
         assert isinstance(query, Query)
         try:
-            digest = wire.digest(reply, QUESTION_END)
+            digest = replies.digest(reply, QUESTION_END)
         except ValueError:
             continue
         taken += 1
         try:
-            aged = wire.aged(digest.body, digest.ttl_offsets, 1000)
-            alias = wire.alias_body(digest.body, query.octets)
-            answer = wire.answer_of(aged, packet, query, digest.edes)
-            wire.addresses(digest.body, digest.ttl_offsets)
+            aged = replies.aged(digest.body, digest.ttl_offsets, 1000)
+            alias = replies.alias_body(digest.body, query.octets)
+            answer = replies.answer_of(aged, packet, query, digest.edes)
+            replies.addresses(digest.body, digest.ttl_offsets)
         except (ValueError, IndexError, struct.error) as error:
             malformed.append((repr(error), reply.hex()))
             continue

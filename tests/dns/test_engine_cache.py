@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.core.profile import Transport
+from devlink.dns.asking import STALE_AFTER
 from devlink.dns.cache import HOT, STALE_FOR, STALE_TTL
-from devlink.dns.engine import STALE_AFTER
 from devlink.dns.servers import BUDGET
 from devlink.dns.wire import Ede
 from tests.dns.messages import CLUSTER, ORDINARY, SPLIT, upstream, zone

@@ -16,8 +16,9 @@ import dnslib
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from devlink.dns import wire
-from devlink.dns.wire import Digest, Query, Rcode
+from devlink.dns import replies, wire
+from devlink.dns.replies import Digest
+from devlink.dns.wire import Query, Rcode
 
 Record = tuple[str, int, int, object]
 
@@ -162,7 +163,7 @@ def by_dnslib(octets: bytes, query: dns.message.Message) -> dnslib.DNSRecord | N
 def digested(reply: dns.message.Message) -> tuple[bytes, Digest]:
     octets = written(reply)
     end = 12 + len(_octets(reply.question[0].name)) + 4
-    return octets, wire.digest(octets, end)
+    return octets, replies.digest(octets, end)
 
 
 def parsed(query: dns.message.Message) -> tuple[bytes, Query]:
@@ -215,8 +216,8 @@ def test_a_reply_is_carried_whole_but_for_opt(talk: tuple[dns.message.QueryMessa
     query, reply = talk
     packet, found = parsed(query)
     octets, digest = digested(reply)
-    assert wire.is_reply_to(octets, found.key, found.question_end)
-    got = read(wire.answer_of(digest.body, packet, found, digest.edes))
+    assert replies.is_reply_to(octets, found.key, found.question_end)
+    got = read(replies.answer_of(digest.body, packet, found, digest.edes))
     assert records(got) == records(read(octets))
     assert (got.id, got.question[0].name.labels) == (query.id, query.question[0].name.labels)
     assert (got.flags, got.rcode()) == (reply.flags, reply.rcode())
@@ -237,8 +238,8 @@ def test_time_takes_from_every_ttl_and_from_nothing_else(
     ttls = [record[2] for section in before for record in section]
     assert [int.from_bytes(digest.body[o : o + 4], "big") for o in digest.ttl_offsets] == ttls
     for body, lowered in (
-        (wire.aged(digest.body, digest.ttl_offsets, seconds), lambda ttl: max(0, ttl - seconds)),
-        (wire.with_ttl(digest.body, digest.ttl_offsets, 30), lambda _: 30),
+        (replies.aged(digest.body, digest.ttl_offsets, seconds), lambda ttl: max(0, ttl - seconds)),
+        (replies.with_ttl(digest.body, digest.ttl_offsets, 30), lambda _: 30),
     ):
         after = records(read(b"\0\0" + body))
         assert after == [[(o, t, lowered(ttl), data) for o, t, ttl, data in section] for section in before]
@@ -272,7 +273,7 @@ def test_an_alias_comes_before_the_records_of_its_target(
 ) -> None:
     octets, digest = digested(talk[1])
     assume(len(octets) < 60000)
-    got = read(b"\0\0" + wire.alias_body(digest.body, _octets(alias).lower()))
+    got = read(b"\0\0" + replies.alias_body(digest.body, _octets(alias).lower()))
     before = records(read(octets))
     after = records(got)
     assert (str(got.question[0].name).lower(), got.question[0].rdtype) == (
@@ -289,7 +290,7 @@ def test_an_alias_comes_before_the_records_of_its_target(
 def test_records_written_out_are_the_same_records(talk: tuple[dns.message.QueryMessage, dns.message.Message]) -> None:
     octets, _ = digested(talk[1])
     end = 12 + len(_octets(talk[1].question[0].name)) + 4
-    whole, _ = wire.uncompressed_records(octets, end)
+    whole, _ = replies.uncompressed_records(octets, end)
     counts = octets[4:10] + (int.from_bytes(octets[10:12], "big") - (talk[1].edns >= 0)).to_bytes(2, "big")
     assert records(read(octets[:4] + counts + octets[12:end] + b"".join(whole))) == records(read(octets))
 
@@ -301,7 +302,7 @@ def test_a_truncated_reply_keeps_the_question_and_says_so(
     query, reply = talk
     packet, found = parsed(query)
     _, digest = digested(reply)
-    octets = wire.truncate(wire.answer_of(digest.body, packet, found, digest.edes), found)
+    octets = replies.truncate(replies.answer_of(digest.body, packet, found, digest.edes), found)
     got = read(octets)
     assert got.flags == reply.flags | dns.flags.TC
     assert (records(got), got.edns, got.question) == ([[], [], []], query.edns, query.question)
