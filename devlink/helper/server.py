@@ -8,13 +8,14 @@ import signal
 import socket
 import sys
 
-from devlink.errors import ConflictError, HelperError
+from devlink.errors import ConflictError, DevlinkError, HelperError, reason
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Paths, Policy, read_policy
 from devlink.helper.truststore import TrustStore
 from devlink.helper.verbs import Helper
+from devlink.hints import as_root
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_public
 from devlink.rpc.tasks import spawn
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FIRST_UNDO_LIMIT = 10.0
 """Seconds after which callers are served though an earlier helper's changes are not taken back yet."""
+POLICY_FOR_UNDOING = Policy()
+"""What was changed is known by the resolver's file and the kernel's marks, whatever policy it was changed by."""
 
 
 def run(paths: Paths) -> None:
@@ -32,8 +35,8 @@ def run(paths: Paths) -> None:
     _make_folders(paths)
     lock = _lock(paths)
     try:
+        policy = _policy_or_nothing_left(paths, private=private)
         parts = Parts(paths.run, private=private)
-        policy = read_policy(paths.policy)
         machine = Machine(policy=policy, journal=Journal(paths.journal), parts=parts)
         helper = Helper(policy=policy, machine=machine, trust=TrustStore(paths.trust, paths.trust_config))
         if private:
@@ -74,23 +77,36 @@ def restore(paths: Paths) -> None:
     _make_folders(paths)
     lock = _lock(paths)
     try:
-        parts = Parts(paths.run, private=not (paths.run / "files").exists())
-        machine = Machine(policy=_policy_for_undoing(paths), journal=Journal(paths.journal), parts=parts)
         try:
-            asyncio.run(machine.undo())
-        finally:
-            parts.end()
+            policy = read_policy(paths.policy)
+        except HelperError as error:
+            log.error("%s", error)
+            policy = POLICY_FOR_UNDOING
+        _undo(paths, policy, private=not (paths.run / "files").exists())
     finally:
         os.close(lock)
 
 
-def _policy_for_undoing(paths: Paths) -> Policy:
-    """The policy, or the defaults: a typing error in it must not leave a laptop without names after a crash."""
+def _policy_or_nothing_left(paths: Paths, *, private: bool) -> Policy:
+    """The policy. Raises HelperError where it cannot be used, after undoing what an earlier helper left: a typing error
+    must not leave a laptop without names after a crash."""
     try:
         return read_policy(paths.policy)
     except HelperError as error:
-        log.error("%s", error)
-        return Policy()
+        try:
+            _undo(paths, POLICY_FOR_UNDOING, private=private)
+        except DevlinkError as left:
+            error.why += f" What an earlier helper installed is still there: {reason(left)}"
+            error.next_step += f" To have it taken back before that: {as_root('helper', 'restore')}"
+        raise
+
+
+def _undo(paths: Paths, policy: Policy, *, private: bool) -> None:
+    parts = Parts(paths.run, private=private)
+    try:
+        asyncio.run(Machine(policy=policy, journal=Journal(paths.journal), parts=parts).undo())
+    finally:
+        parts.end()
 
 
 def _make_folders(paths: Paths) -> None:

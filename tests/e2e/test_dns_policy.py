@@ -1,5 +1,6 @@
 """What the machine's owner says of names in policy.toml holds on the laptop, from the file to the answer."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -7,8 +8,9 @@ import pytest
 
 from devlink import lab
 from tests.certificates import Authority
-from tests.e2e.link import POLICY, Link
+from tests.e2e.link import POLICY, RESOLV_CONF, Link, at_rest
 from tests.e2e.test_dns_commands import OTHER_UPSTREAM, following, names, query
+from tests.e2e.test_names import getent
 
 pytestmark = pytest.mark.lab
 
@@ -140,4 +142,28 @@ def test_certificates_that_are_not_there_keep_it_from_coming_up_and_say_why(link
         assert "tls_ca in policy.toml" in said
     finally:
         link.world.write_file(lab.LAPTOP, POLICY, before)
+        link.restart_helper()
+
+
+def test_a_helper_that_cannot_use_the_file_takes_back_what_is_there_before_it_says_so(link: Link) -> None:
+    address = '"127.0.0.77"'  # not the one that undoing without a policy would think of
+    policy, before = link.world.read_file(lab.LAPTOP, POLICY), at_rest(link.world.snapshot())
+    try:
+        link.world.write_file(lab.LAPTOP, POLICY, f"nameserver = {address}\n{policy}")
+        link.restart_helper()
+        link.up()
+        assert "127.0.0.77" in link.world.read_file(lab.LAPTOP, RESOLV_CONF)
+        link.world.write_file(lab.LAPTOP, POLICY, f"nameserver = {address}\n{policy}[dns]\nquery_log = 'none'\n")
+        link.stop_helper(signal.SIGKILL)
+        refused = link.devlink("helper", "run")
+        assert refused.returncode == 6
+        assert "query_log" in refused.stderr
+        assert "Correct the file, then restart the helper." in refused.stderr
+        assert "helper restore" not in refused.stderr, "there is nothing left to restore"
+        link.world.write_file(lab.LAPTOP, POLICY, policy)  # it is a part of the snapshot
+        link.kill("agent")  # as are its log and its socket
+        assert not [line for line in before.diff(at_rest(link.world.snapshot())) if "devlink" not in line]
+        assert getent(link, lab.ORDINARY_NAME, "ahostsv4")
+    finally:
+        link.world.write_file(lab.LAPTOP, POLICY, policy)
         link.restart_helper()
