@@ -351,6 +351,14 @@ def test_letters_go_out_at_random_and_a_reply_in_others_is_not_believed_but_aske
     assert len(spellings) == 8
 
 
+def test_a_clusters_server_and_whoever_is_asked_over_a_connection_sees_plain_letters() -> None:
+    config = replace(SPLIT, case_randomization=True, upstreams=(upstream(ORDINARY, transport=Transport.TCP),))
+    bench = Bench(config)
+    for qname in ("some-long-name.cluster.local", "some-long-name.example"):
+        bench.query(qname.upper())
+        assert bench.asked[-1].qname == qname + "."
+
+
 @pytest.mark.parametrize("payload", [None, 1232])
 @pytest.mark.parametrize("qname", ["some-long-name.example", "Some-Long-Name.Example"])
 def test_random_letters_never_reach_a_client(qname: str, payload: int | None) -> None:

@@ -233,6 +233,17 @@ def test_a_large_answer_is_kept_and_truncated_for_each_client_by_its_own_limit()
     assert data_of(bench.last_answer) == addresses
 
 
+@pytest.mark.parametrize("payload", [None, 600])
+def test_what_one_client_got_over_tcp_is_not_sent_to_another_over_udp_whose_packet_is_the_same(
+    payload: int | None,
+) -> None:
+    bench = Bench()
+    bench.fill(WWW, *(f"@ 300 A 192.0.2.{i}" for i in range(50)))
+    for stream in (True, True, False, True, False):
+        bench.query(stream=stream, payload=payload)
+        assert len(data_of(bench.last_answer)) == (50 if stream else 0)
+
+
 def test_an_answer_that_was_large_and_is_small_now_has_no_ghost() -> None:
     bench = Bench()
     bench.fill(WWW, *(f"@ 1 A 192.0.2.{i}" for i in range(80)))

@@ -394,6 +394,7 @@ def test_where_only_udp_is_allowed_a_truncated_reply_is_the_answer_and_stays_tru
     bench.query()
     bench.serve(GOOD, tc=True)
     assert parse(bench.only_answer).flags & 0x0200
+    assert not data_of(bench.only_answer), "a part would only tempt somebody to use it"
     bench.give_up()
     assert {asked.transport for asked in bench.asked} == {"udp"}
     bench.query()
@@ -495,6 +496,19 @@ def test_a_server_that_does_not_know_opt_is_asked_without_and_that_is_remembered
     bench.serve(GOOD)
     bench.advance(20)
     assert [asked.has_opt for asked in ask_anew(bench)] == [True]
+
+
+def test_a_server_that_says_badvers_to_a_question_without_opt_has_no_answer_for_anybody() -> None:
+    bench = Bench(only(transport=Transport.UDP))
+    bench.query()
+    while bench.open:
+        asked = next(iter(bench.open.values()))
+        head = asked.packet[:2] + b"\x81\x80" + asked.packet[4:10] + b"\0\1"
+        question = asked.packet[12 : 12 + len(WWW) + 6]
+        bench.reply(asked, head + question + b"\0\0\x29\4\xd0\1\0\0\0\0\0")
+        assert len(bench.asked) < 10
+    bench.give_up()
+    assert parse(bench.only_answer).rcode() == 2, "the header alone says NOERROR"
 
 
 def test_a_formerr_with_opt_is_about_the_question_and_no_reason_to_leave_opt_out() -> None:

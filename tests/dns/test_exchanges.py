@@ -1,6 +1,7 @@
 """Questions on real sockets of loopback: ports, ids, connections, and that none is left behind."""
 
 import os
+import random
 import select
 import socket
 import time
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from devlink.dns import exchanges as module
 from devlink.dns.config import Server
 from devlink.dns.effects import Effect, Forget
 from devlink.dns.engine import Engine
@@ -57,11 +59,11 @@ class FakeEngine:
 class Edge:
     """Exchanges with a clock that can be moved on."""
 
-    def __init__(self) -> None:
+    def __init__(self, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self.skipped = 0.0
         self.engine = FakeEngine()
         self.loop = Loop(lambda: time.monotonic() + self.skipped)
-        self.exchanges = Exchanges(self.loop, cast(Engine, self.engine), os.urandom, self.carry_out)
+        self.exchanges = Exchanges(self.loop, cast(Engine, self.engine), entropy, self.carry_out)
         self.states: dict[Server, ServerState] = {}
         self.attempts: list[Attempt] = []
 
@@ -256,23 +258,31 @@ def test_while_there_are_few_each_question_has_a_port_of_its_own(edge: Edge, udp
     assert len(set(ports)) > 3 * BUSY, "they are not the same ones again"
 
 
-def test_under_load_ports_are_shared_within_bounds_and_ids_are_unique_on_each(edge: Edge, udp: UdpServer) -> None:
-    before, total, most = open_fds(), 3000, 0
+def test_under_load_ports_are_shared_within_bounds_and_ids_are_unique_on_each(
+    edge: Edge, udp: UdpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports, most_uses, in_flight, total = 16, 8, 100, 1500
+    assert ports < PORTS
+    assert most_uses < USES
+    monkeypatch.setattr(module, "PORTS", ports)
+    monkeypatch.setattr(module, "USES", most_uses)
+    before, most = open_fds(), 0
     waiting: list[tuple[bytes, Any]] = []
-    uses: dict[Any, int] = {}
+    uses: dict[int, int] = {}
+    sockets = []  # the kernel may give a number again, to another one
     for _ in range(total):
-        edge.ask(udp.server)
+        sockets.append(cast(tuple[Any, bytes], edge.ask(udp.server).way)[0])
         packet, source = udp.take()
         assert (packet[:2], source) not in {(p[:2], s) for p, s in waiting}
-        uses[source] = uses.get(source, 0) + 1
+        uses[id(sockets[-1])] = uses.get(id(sockets[-1]), 0) + 1
         waiting.append((packet, source))
-        if len(waiting) > 150:
+        if len(waiting) > in_flight:
             udp.answer(waiting.pop(0))
             edge.turn()
         most = max(most, len(open_fds()) - len(before))
-    assert max(uses.values()) <= USES
-    assert len(uses) >= total / USES
-    assert most <= PORTS + 150 / 2, "those that were used up wait for their last answers"
+    assert max(uses.values()) <= most_uses
+    assert len(uses) >= total / most_uses
+    assert most <= ports + in_flight / 2, "those that were used up wait for their last answers"
     for each in waiting:
         udp.answer(each)
     edge.answered(total)
@@ -280,6 +290,22 @@ def test_under_load_ports_are_shared_within_bounds_and_ids_are_unique_on_each(ed
     assert open_fds() == before
     assert edge.engine.counts.mismatched == 0
     assert edge.exchanges.next_deadline() is None
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_no_id_is_given_twice_at_a_time_whatever_chance_says(transport: str, udp: UdpServer) -> None:
+    dice = random.Random(1)
+    edge = Edge(lambda count: bytes(dice.choices(range(8), k=count)))  # 64 ids in all
+    tcp = TcpServer(edge)
+    server = udp.server if transport == "udp" else tcp.server
+    attempts = [edge.ask(server, transport, shared=True) for _ in range(60)]
+    asked = [udp.take()[0] for _ in attempts] if transport == "udp" else tcp.take(tcp.accept(), len(attempts))
+    assert len({packet[:2] for packet in asked}) == len(attempts)
+    for attempt in attempts:
+        edge.forget(attempt)
+    edge.exchanges.close()
+    edge.loop.end()
+    tcp.close()
 
 
 def test_a_wrong_id_is_ignored_and_the_right_one_is_still_awaited(edge: Edge, udp: UdpServer) -> None:
@@ -562,6 +588,23 @@ def test_a_server_that_closes_after_each_answer_is_asked_one_at_a_time(edge: Edg
     edge.turn()
     edge.skip(STREAM_IDLE + 1)
     assert open_fds() == before
+
+
+def test_a_question_is_moved_to_another_connection_only_once(edge: Edge, tcp: TcpServer) -> None:
+    edge.ask(tcp.server, "tcp")
+    connection = tcp.accept()
+    connection.sock.sendall(frame(tcp.take(connection, 1)[0]))
+    edge.answered(1)
+    unlucky = edge.ask(tcp.server, "tcp")
+    connection.sock.close()
+    another = tcp.accept()
+    tcp.take(another, 1)
+    edge.ask(tcp.server, "tcp")
+    another.sock.sendall(frame(tcp.take(another, 1)[0]))
+    edge.answered(2)
+    another.sock.close()
+    edge.until(lambda: edge.engine.failed or tcp.has_caller)
+    assert edge.engine.failed == [unlucky]
 
 
 def test_a_server_that_closes_an_idle_connection_costs_nothing(edge: Edge, tcp: TcpServer) -> None:

@@ -196,6 +196,22 @@ def test_a_name_that_loops_points_forward_or_ends_nowhere_is_nonsense(octets: by
             read(bytes(12) + octets, 12)
 
 
+def test_a_name_has_255_octets_at_most_however_it_is_put_together() -> None:
+    begin = b"\x3f" + b"a" * 63
+    for last, fits in ((61, True), (62, False)):
+        name = 3 * begin + bytes((last,)) + b"b" * last + b"\0"
+        pointed = bytes((last,)) + b"b" * last + b"\xc0\x0c"
+        assert (len(name) <= 255) is fits
+        for octets, offset in ((name, 12), (3 * begin + b"\0" + pointed, 12 + 3 * 64 + 1)):
+            packet = bytes(12) + octets
+            if fits:
+                assert len(wire.expand_name(packet, offset)[0]) == 255
+                assert wire.skip_name(packet, offset) == len(packet)
+            else:
+                with pytest.raises(ValueError, match="255"):
+                    wire.skip_name(packet, offset)
+
+
 # Replies
 
 
