@@ -115,9 +115,11 @@ def answer_to(waiter: Waiter, body: bytes, options: bytes) -> bytes:
         return replies.truncate(answer, query, options)
     if len(answer) <= wire.PLAIN_UDP_LIMIT:
         return answer
-    if len(answer) > (wire.MAX_MESSAGE if waiter.client.stream else query.udp_limit):
-        return replies.truncate(answer, query, options)
-    return answer
+    limit = wire.MAX_MESSAGE if waiter.client.stream else query.udp_limit
+    if len(answer) > limit and options:  # better the answer than why it is so
+        options = b""
+        answer = replies.answer_of(body, waiter.packet, query)
+    return answer if len(answer) <= limit else replies.truncate(answer, query)
 
 
 def _trace(waiter: Waiter, zone: str, source: str, step: Step | None, now: float, reason: str = "") -> bytes:

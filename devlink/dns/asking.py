@@ -1,6 +1,6 @@
 """One question at several servers: who is asked when, and what of all that comes back is the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from devlink.dns import replies, wire
@@ -47,10 +47,15 @@ class Asking:
         self._entropy = entropy
         self._counts = counts
 
-    def begin(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
+    def begin(self, transaction: Transaction, now: float, effects: list[Effect]) -> Sequence[Step]:
+        """Take the first step. Returns those with which a transaction each shall find out whether a server is back."""
         transaction.steps, probes = self.servers.steps(transaction.destination, now)
-        for step in probes:
-            self._try(transaction, step, now, effects)
+        self._take_next_step(transaction, now, effects)
+        return probes
+
+    def probe(self, transaction: Transaction, step: Step, now: float, effects: list[Effect]) -> None:
+        """Take this step, and no other."""
+        transaction.steps = (step,)
         self._take_next_step(transaction, now, effects)
 
     def receive_reply(self, attempt: Attempt, packet: bytes, now: float, effects: list[Effect]) -> Outcome | None:
@@ -71,7 +76,7 @@ class Asking:
             digest = replies.digest(packet, question_end)
         except ValueError:
             self._counts.mismatched += 1
-            return self.fail(attempt, now, effects)
+            return self.fail(attempt, f"{step.server.host} sends what is no answer", now, effects)
         state.replied(now - attempt.sent, now)
         if digest.has_opt:
             state.knows_edns = True
@@ -86,6 +91,9 @@ class Asking:
             return self._go_on(transaction, now, effects)
         if packet[2] & wire.TC and (step.transport != "udp" or _may_use_tcp(transaction, step)):
             return self._again_by_tcp(transaction, attempt, now, effects)
+        if transaction.went_plain and not step.edns and not state.knows_edns:
+            state.plain_until = now + NO_EDNS
+            self.servers.changed()
         if step.transport == "udp":
             state.tcp_until = 0.0
         elif step.transport == "tcp" and _waits_for_udp_of(step, transaction):
@@ -93,12 +101,13 @@ class Asking:
             self.servers.changed()
         return Outcome(digest, attempt)
 
-    def fail(self, attempt: Attempt, now: float, effects: list[Effect]) -> Outcome | None:
-        """The attempt can bring nothing: refused, unreachable, closed by the server, or no socket was to be had."""
+    def fail(self, attempt: Attempt, trouble: str, now: float, effects: list[Effect]) -> Outcome | None:
+        """The attempt can bring nothing; `trouble` says why, for people."""
         transaction, step = attempt.transaction, attempt.step
         if transaction is None:
             return None
         step.state.failures += 1
+        step.state.trouble = transaction.trouble = trouble
         step.state.owes(attempt.sent, now)
         if step.transport == "tcp":
             step.state.tcp_until = 0.0
@@ -169,10 +178,9 @@ class Asking:
     def _again_without_edns(
         self, transaction: Transaction, attempt: Attempt, now: float, effects: list[Effect]
     ) -> None:
-        """The server does not understand OPT: ask without, and remember it."""
+        """The server does not understand OPT, or not with this question: ask without."""
         state = attempt.step.state
-        state.plain_until = now + NO_EDNS
-        self.servers.changed()
+        transaction.went_plain = True
         self._close(attempt, effects)
         again = (attempt.step, *transaction.steps)
         transaction.steps = tuple(step._replace(edns=False) if step.state is state else step for step in again)

@@ -70,6 +70,8 @@ def stats_tree(engine: Engine, now: float) -> dict[str, Any]:
         tree |= {"timeouts": state.timeouts, "failures": state.failures}
         if state.rtt is not None:
             tree["rtt_ms"] = round(1000 * state.rtt, 3)
+        if state.trouble:
+            tree["reason"] = state.trouble
         servers.append({**tree, **_percentiles(state.latencies)})
     flat = {name: getattr(counts, name) for name in counts.__slots__ if name != "zones"}
     cache = {"entries": len(engine.cache.table), "bytes": engine.cache.size, "limit": engine.cache.limit}

@@ -46,9 +46,11 @@ class Engine:
         self._rules = Rules(self._config)
         self._transactions: dict[Key, Transaction] = {}
         self._waiting = [0]
-        """Questions in flight, by the group of servers that they wait for."""
+        """Clients' questions in flight, by the group of servers that they wait for."""
+        self._asked = [0]
+        """Transactions, by the same; some have nobody who waits."""
         self._share = max_in_flight
-        """How many that may be for each group."""
+        """How many of each there may be for each group."""
 
     @property
     def servers(self) -> Servers:
@@ -111,11 +113,12 @@ class Engine:
                 kept.append(transaction)
             else:
                 again += self._remove(transaction, effects)
-        self._waiting = [0] * self._rules.groups
+        self._waiting, self._asked = [0] * self._rules.groups, [0] * self._rules.groups
         self._share = max(1, self._max_in_flight // self._rules.groups)
         for transaction in kept:
             transaction.destination = self._rules.destinations[transaction.destination.zone]
             self._waiting[transaction.destination.group] += len(transaction.waiters)
+            self._asked[transaction.destination.group] += 1
         for waiter in again:
             self._route(Waiter(waiter.client, waiter.packet, waiter.query, waiter.began), now, effects, is_new=False)
         return effects
@@ -158,11 +161,15 @@ class Engine:
             self._end(transaction, outcome, now, effects)
         return effects
 
-    def upstream_failed(self, attempt: Attempt, now: float) -> list[Effect]:
-        """The attempt can bring nothing: refused, unreachable, closed by the server, or no socket was to be had."""
+    def upstream_failed(self, attempt: Attempt, now: float, trouble: str = "") -> list[Effect]:
+        """The attempt can bring nothing: refused, unreachable, closed by the server, or no socket was to be had.
+
+        `trouble` says why, for people, where it is more than that.
+        """
         effects: list[Effect] = []
         transaction = attempt.transaction
-        outcome = self._asking.fail(attempt, now, effects)
+        trouble = trouble or f"cannot reach {attempt.step.server.host}"
+        outcome = self._asking.fail(attempt, trouble, now, effects)
         if outcome is not None and transaction is not None:
             self._end(transaction, outcome, now, effects)
         return effects
@@ -252,13 +259,23 @@ class Engine:
         self._begin(Transaction(key, place, destination, present, [], now), now, effects)
 
     def _has_room_for(self, destination: Destination) -> bool:
-        return len(self._transactions) < self._max_in_flight and self._waiting[destination.group] < self._share
+        group, share = destination.group, self._share
+        return self._waiting[group] < share and self._asked[group] < share
 
     # A transaction's life
 
     def _begin(self, transaction: Transaction, now: float, effects: list[Effect]) -> None:
         self._transactions[transaction.place] = transaction
-        self._asking.begin(transaction, now, effects)
+        destination = transaction.destination
+        self._asked[destination.group] += 1
+        for step in self._asking.begin(transaction, now, effects):
+            place = transaction.key, f"probe {step.server}"
+            if place not in self._transactions and self._has_room_for(destination):
+                probe = Transaction(transaction.key, place, destination, None, [], now)
+                probe.dnssec_ok, probe.is_probe = transaction.dnssec_ok, True
+                self._transactions[place] = probe
+                self._asked[destination.group] += 1
+                self._asking.probe(probe, step, now, effects)
 
     def _join(self, transaction: Transaction, waiter: Waiter, now: float, effects: list[Effect]) -> None:
         self.counts.coalesced += 1
@@ -278,6 +295,7 @@ class Engine:
         transaction.is_open = False
         waiters = transaction.waiters
         self._waiting[transaction.destination.group] -= len(waiters)
+        self._asked[transaction.destination.group] -= 1
         return waiters
 
     def _end(self, transaction: Transaction, outcome: Outcome, now: float, effects: list[Effect]) -> None:
@@ -285,13 +303,15 @@ class Engine:
         digest, attempt = outcome
         destination = transaction.destination
         waiters = self._remove(transaction, effects, attempt)
+        if transaction.is_probe:
+            return
         if transaction.stale is not None and (digest is None or digest.rcode in FAILURES):
             self._answers.stale(transaction.stale, waiters, now, effects)
         elif digest is None or attempt is None:
             if transaction.silent:
                 ede, text = Ede.NO_REACHABLE_AUTHORITY, f"no answer from {destination.servers}"
             else:
-                ede, text = Ede.NETWORK_ERROR, f"cannot reach {destination.servers}"
+                ede, text = Ede.NETWORK_ERROR, transaction.trouble
             self._tell(waiters, Verdict(Rcode.SERVFAIL, (), ede, text, destination.zone), now, effects)
         elif self._rules.has_private and not destination.is_cluster and self._is_rebound(digest):
             text = "an ordinary name with an address of the cluster's"

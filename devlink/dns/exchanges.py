@@ -10,7 +10,6 @@ from devlink.dns.loop import READ, WRITE, Loop
 from devlink.dns.questions import Attempt
 from devlink.dns.servers import ServerState
 from devlink.dns.sockets import REPLY, Port, Stream
-from devlink.dns.stderr import say
 
 PORTS = 64
 """Random ports that are open to one ordinary server at a time; with more questions they are shared."""
@@ -110,9 +109,7 @@ class Exchanges:
                 self._retire(lines.shared)
             self._close_idle_ports(lines)
             for line in list(lines.streams):
-                lines.streams.remove(line)
-                if not line.pending:
-                    self._drop_stream(line)
+                self._retire(line)
 
     def ask(self, attempt: Attempt) -> list[Effect]:
         """Send the attempt's packet; what the engine wants done where that fails."""
@@ -122,6 +119,8 @@ class Exchanges:
         if lines is None:
             lines = self._lines[state] = _ServerLines()
         try:
+            if step.transport != "udp" or step.shares_port:
+                self._give_up_line_of(attempt)
             if step.transport != "udp":
                 line = self._stream(state.server, step.transport, lines)
             elif step.shares_port:
@@ -129,9 +128,7 @@ class Exchanges:
             else:
                 line = self._random_port(state.server, lines)
         except (OSError, ValueError) as error:  # a ValueError is of ssl: no CA certificates, no such name
-            if step.transport == "tls":
-                say(f"{step.server}: {error}", "WARNING")
-            return self._engine.upstream_failed(attempt, self._loop.now)
+            return self._engine.upstream_failed(attempt, self._loop.now, _trouble(step.server, error))
         ident = self._ident()
         while ident in line.pending:
             ident = self._ident()
@@ -145,8 +142,8 @@ class Exchanges:
                 way.sock.send(ident + attempt.packet)
             except BlockingIOError:
                 pass  # its buffer is full: as good as lost on the way
-            except OSError:
-                return self._fail(line)
+            except OSError as error:
+                return self._fail(line, error)
             return []
         self._idle_streams.pop(line, None)
         was_writing = way.wants_write
@@ -203,12 +200,9 @@ class Exchanges:
 
     def _shared_port(self, server: Server, lines: _ServerLines) -> _Line:
         line = lines.shared
-        if line is not None:
-            oldest = next(iter(line.pending.values()), None)
-            is_old = line.last_use + SHARED_IDLE < self._loop.now
-            if is_old or (oldest is not None and oldest.sent + SHARED_SILENT < self._loop.now):
-                self._retire(line)
-                line = None
+        if line is not None and (line.last_use + SHARED_IDLE < self._loop.now or self._is_dead(line)):
+            self._retire(line)
+            line = None
         if line is None:
             line = lines.shared = self._open_port(server, lines, is_shared=True)
         return line
@@ -241,8 +235,8 @@ class Exchanges:
                 packet = port.sock.recv(REPLY)
             except BlockingIOError:
                 return
-            except OSError:
-                self._carry_out(self._fail(line))
+            except OSError as error:
+                self._carry_out(self._fail(line, error))
                 return
             attempt = line.pending.get(packet[:2])
             if attempt is None:
@@ -276,15 +270,34 @@ class Exchanges:
             self._close(line)
         lines.idle.clear()
 
+    def _is_dead(self, line: _Line) -> bool:
+        """Whether questions wait on it for so long that it is better to ask on another: the laptop has another address
+        now, or somebody between forgot the connection."""
+        oldest = next(iter(line.pending.values()), None)
+        return oldest is not None and oldest.sent + SHARED_SILENT < self._loop.now
+
+    def _give_up_line_of(self, attempt: Attempt) -> None:
+        """Where the same question waits on a line to the same server, the next try takes another."""
+        transaction = attempt.transaction
+        for other in transaction.attempts if transaction is not None else ():
+            if other is not attempt and isinstance(other.way, tuple):
+                line = other.way[0]
+                if line.server == attempt.step.server and line.is_shared:
+                    self._retire(line)
+
     def _retire(self, line: _Line) -> None:
-        """Ask on it no more; what waits on a cluster's socket may still be answered."""
+        """Ask on it no more; what waits there may still be answered."""
         if line.lines.shared is line:
             line.lines.shared = None
+        if line in line.lines.streams:
+            line.lines.streams.remove(line)
         if not line.pending:
+            self._idle_streams.pop(line, None)
             self._close(line)
 
-    def _fail(self, line: _Line) -> list[Effect]:
+    def _fail(self, line: _Line, error: OSError) -> list[Effect]:
         """The socket is of no use: every question on it has failed."""
+        trouble = _trouble(line.server, error)
         attempts = list(line.pending.values())
         effects: list[Effect] = []
         if isinstance(line.way, Stream):
@@ -292,15 +305,17 @@ class Exchanges:
         elif line.is_shared:
             self._retire(line)
         for attempt in attempts:
-            effects += self._engine.upstream_failed(attempt, self._loop.now)
+            effects += self._engine.upstream_failed(attempt, self._loop.now, trouble)
         return effects
 
     # TCP and TLS
 
     def _stream(self, server: Server, transport: str, lines: _ServerLines) -> _Line:
         if server not in self._one_at_a_time:
-            for line in lines.streams:
-                if line.transport == transport and len(line.pending) < PIPELINED:
+            for line in list(lines.streams):
+                if self._is_dead(line):
+                    self._retire(line)
+                elif line.transport == transport and len(line.pending) < PIPELINED:
                     return line
         stream = Stream(server) if transport == "tcp" else self._tls_stream(server)
         line = _Line(stream, server, transport, lines, is_shared=True)
@@ -316,12 +331,11 @@ class Exchanges:
         return tls.TlsStream(server, self._tls_context)  # type: ignore[arg-type]
 
     def _read_stream(self, line: _Line, stream: Stream, _mask: int) -> None:
+        trouble = f"{line.server.host} closed the connection"
         try:
             replies, is_ended = stream.progress()
         except (OSError, ValueError) as error:
-            if line.transport == "tls":
-                say(f"{line.server}: {error}", "WARNING")
-            replies, is_ended = [], True
+            replies, is_ended, trouble = [], True, _trouble(line.server, error)
         for packet in replies:
             attempt = line.pending.get(packet[:2])
             if attempt is None:
@@ -332,11 +346,11 @@ class Exchanges:
                 if attempt.transaction is None:
                     self.forget(attempt)
         if is_ended:
-            self._ended(line)
+            self._ended(line, trouble)
         elif stream.sock.fileno() >= 0:
             self._loop.change(stream.sock, READ | WRITE if stream.wants_write else READ)
 
-    def _ended(self, line: _Line) -> None:
+    def _ended(self, line: _Line, trouble: str) -> None:
         """The server has closed the connection. What it had not answered by then is asked once more, if it did answer:
         it may close a connection that has been idle, or after each answer, just as the next question comes."""
         attempts = list(line.pending.values())
@@ -349,7 +363,7 @@ class Exchanges:
                 attempt.is_moved = True
                 self._carry_out(self.ask(attempt))
             else:
-                self._carry_out(self._engine.upstream_failed(attempt, self._loop.now))
+                self._carry_out(self._engine.upstream_failed(attempt, self._loop.now, trouble))
 
     def _rest(self, line: _Line) -> None:
         """A line that many questions share has none."""
@@ -370,3 +384,9 @@ class Exchanges:
 
     def _close(self, line: _Line) -> None:
         self._loop.close(line.way.sock)
+
+
+def _trouble(server: Server, error: OSError | ValueError) -> str:
+    """In a few words, for people."""
+    why = getattr(error, "verify_message", "") or getattr(error, "strerror", None) or str(error)
+    return f"{server.host}: {why}"

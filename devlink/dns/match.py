@@ -6,7 +6,7 @@ A name comes as `wire.Query` has it: its octets, and where its labels begin.
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from devlink.dns.wire import labels_in
+from devlink.dns.wire import offsets_in
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class SuffixTable(Generic[T]):
         """Domains as octets, lower-cased. Of two entries for one domain the first counts."""
         tables: dict[int, dict[bytes, T]] = {}
         for domain, value in entries:
-            tables.setdefault(labels_in(domain), {}).setdefault(domain, value)
+            tables.setdefault(len(offsets_in(domain)), {}).setdefault(domain, value)
         self._tables = sorted(tables.items(), reverse=True)
 
     def find(self, octets: bytes, offsets: tuple[int, ...]) -> tuple[T, int] | None:
@@ -45,7 +45,7 @@ class ClaimedDomains:
     def __init__(self, suffixes: Iterable[bytes]) -> None:
         """Reverse zones are no claim: nobody types them, and libc expands no PTR question."""
         self._domains = tuple(
-            (labels_in(suffix), suffix[:-1])
+            (len(offsets_in(suffix)), suffix[:-1])
             for suffix in dict.fromkeys(suffixes)
             if suffix != b"\0" and not suffix.endswith(_REVERSE)
         )

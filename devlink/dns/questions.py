@@ -54,10 +54,12 @@ class Transaction:
     __slots__ = (
         "attempts",
         "destination",
+        "dnssec_ok",
         "due",
         "fallback",
         "gave_stale",
         "is_open",
+        "is_probe",
         "key",
         "place",
         "silent",
@@ -66,7 +68,9 @@ class Transaction:
         "step_due",
         "steps",
         "tried",
+        "trouble",
         "waiters",
+        "went_plain",
     )
 
     def __init__(
@@ -82,6 +86,9 @@ class Transaction:
         """What is asked, `wire.Query.key`."""
         self.place = place
         """The key as the cache has it; equal ones are asked once."""
+        self.dnssec_ok = place is not key
+        self.is_probe = False
+        """It only finds out whether a server is back."""
         self.destination = destination
         self.stale = stale
         """What was true before, for those who wait if no server answers."""
@@ -101,9 +108,9 @@ class Transaction:
         """A failure that a server answered with; the clients get it if no other server does better."""
         self.silent = False
         """Whether some step ended in silence."""
+        self.trouble = ""
+        """Why a step failed, if none ended in silence."""
+        self.went_plain = False
+        """A server did not understand OPT, and is asked without."""
         self.gave_stale = False
         self.is_open = True
-
-    @property
-    def dnssec_ok(self) -> bool:
-        return self.place is not self.key

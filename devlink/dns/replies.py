@@ -1,6 +1,7 @@
 """What a server said: whether it answers the question, what it is good for, and how it goes on to clients."""
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from devlink.dns.wire import (
@@ -12,6 +13,7 @@ from devlink.dns.wire import (
     EDE_OPTION,
     EDNS_DO,
     HEADER,
+    HTTPS,
     IN,
     MX,
     NS,
@@ -23,6 +25,7 @@ from devlink.dns.wire import (
     RECORD,
     SOA,
     SRV,
+    SVCB,
     TC,
     A,
     Query,
@@ -37,6 +40,8 @@ from devlink.dns.wire import (
 MAX_SIGNED = 0x7FFFFFFF
 MAX_TTL = 86400
 """Seconds that an answer is kept at most, whatever it says (RFC 8767 section 4 suggests a cap)."""
+MAX_EDE = 80
+"""Octets of a server's extended error that go on to clients."""
 _LONG = struct.Struct("!I")
 _POINTED = struct.Struct("!HHHIH")
 _QUESTION, _NO_RECORD = 0xC00C, (0, 0, 0, 0, 0)
@@ -119,7 +124,7 @@ def digest(reply: bytes, question_end: int) -> Digest:
                 opt_at, opt_end, opt_ttl = begin, end, ttl
                 if length:
                     found = options_of(reply[data:end])
-                    edes = b"".join(option(c, content) for c, content in found if c == EDE_OPTION)
+                    edes = _cut(content for code, content in found if code == EDE_OPTION)
             else:
                 offsets.append(at + 2)  # 4 behind the name, less the id
                 if ttl < lifetime or ttl > MAX_SIGNED:
@@ -157,6 +162,16 @@ def _without_opt_in_the_middle(reply: bytes, question_end: int) -> bytes:
     """The same reply with OPT at its end, and no name compressed."""
     records, opts = uncompressed_records(reply, question_end)
     return reply[:question_end] + b"".join(records) + opts
+
+
+def _cut(edes: Iterable[bytes]) -> bytes:
+    """Extended errors as options, none with too long a text, and no more than fit any answer."""
+    options = b""
+    for ede in edes:
+        added = option(EDE_OPTION, ede[:MAX_EDE])
+        if len(ede) >= 2 and len(options) + len(added) <= 2 * MAX_EDE:
+            options += added
+    return options
 
 
 def uncompressed_records(reply: bytes, question_end: int) -> tuple[list[bytes], bytes]:
@@ -210,12 +225,32 @@ def with_question(body: bytes, key: bytes) -> bytes:
 
 
 def addresses(body: bytes, ttl_offsets: tuple[int, ...]) -> list[bytes]:
-    """The data of all A and AAAA records, 4 or 16 octets each."""
+    """The addresses, 4 or 16 octets each, in all A and AAAA records, and in the hints of HTTPS and SVCB (RFC 9460)."""
     found = []
     for offset in ttl_offsets:
-        rtype, length = PAIR.unpack_from(body, offset - 4)[0], int.from_bytes(body[offset + 4 : offset + 6], "big")
-        if (rtype, length) in ((A, 4), (AAAA, 16)):
-            found.append(body[offset + 6 : offset + 6 + length])
+        rtype = PAIR.unpack_from(body, offset - 4)[0]
+        data = body[offset + 6 : offset + 6 + int.from_bytes(body[offset + 4 : offset + 6], "big")]
+        if rtype in _SIZES:
+            found.append(data)
+        elif rtype in (SVCB, HTTPS):
+            found += _hints(data)
+    return found
+
+
+def _hints(data: bytes) -> list[bytes]:
+    """The addresses among the parameters of a service binding; those of a malformed one as far as they can be read."""
+    found: list[bytes] = []
+    try:
+        at = skip_name(bytes(HEADER) + data, HEADER + 2) - HEADER
+        while at + 4 <= len(data):
+            key, length = PAIR.unpack_from(data, at)
+            value = data[at + 4 : at + 4 + length]
+            size = {4: 4, 6: 16}.get(key)
+            if size is not None:
+                found += [value[i : i + size] for i in range(0, len(value) - size + 1, size)]
+            at += 4 + length
+    except (IndexError, ValueError):
+        pass  # no program can read it either
     return found
 
 

@@ -5,12 +5,18 @@ from typing import NamedTuple
 
 from devlink.dns.config import Config, Private, Upstream
 from devlink.dns.match import ClaimedDomains, SuffixTable, is_excluded, label_at
-from devlink.dns.wire import AAAA, ANY, AXFR, IN, IXFR, A, Ede, Query, Rcode, address_record
+from devlink.dns.wire import AAAA, ANY, AXFR, IN, IXFR, A, Ede, Query, Rcode, address_record, offsets_in
 
 MAX_SERVERS = 4
 """Servers asked for one question: more would leave each too little of the time."""
 ORDINARY = "."
 """How statistics call all names that are in no zone."""
+
+
+_IPV4_BEHIND = bytes(10) + b"\xff\xff", bytes(12), bytes.fromhex("0064ff9b") + bytes(8)
+"""What an IPv6 address begins with whose last four octets are an IPv4 address: mapped, compatible, NAT64 (RFC 6052)."""
+_IPV4_AHEAD = bytes.fromhex("2002")
+"""The same, with the IPv4 address right behind (6to4, RFC 3056)."""
 
 
 class Destination(NamedTuple):
@@ -77,39 +83,48 @@ class Rules:
         self.groups = len(groups)
         """How many sets of servers there are, each of which may fail by itself."""
         self._proofs = dict(config.proofs)
-        self._search: dict[bytes, tuple[bytes, Destination]] = {}
-        for zone, its_servers in zones:
+        self._search: dict[bytes, bytes] = {}
+        """What stands behind NAME.NAMESPACE in the long name, by namespace."""
+        for zone in config.zones:
             for namespace in zone.search:
-                self._search.setdefault(namespace, (b"\3svc" + zone.suffix, its_servers))
+                self._search.setdefault(namespace, b"\3svc" + zone.suffix)
         self._private = config.private
 
     def decide(self, query: Query) -> Destination | Verdict | Alias:
         """Where a question goes, or what is answered at once."""
         octets, offsets, qtype, qclass, _, _, _ = query
+        found = self.zones.find(octets, offsets)
+        where, before = found if found is not None else (self.ordinary, len(offsets))
+        zone = where.zone
         if qclass != IN:
-            return Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, "only class IN is served")
+            return Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, "only class IN is served", zone)
         if qtype in (AXFR, IXFR):
-            return Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, "zone transfers are not forwarded")
+            return Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, "zone transfers are not forwarded", zone)
         packed = self._proofs.get(octets)
         if packed is not None:
             matches = qtype in (A if len(packed) == 4 else AAAA, ANY)
-            return Verdict(Rcode.NOERROR, (address_record(packed),) if matches else (), text="the forwarder's own name")
-        found = self.zones.find(octets, offsets)
-        if found is None:
-            where, before = self.ordinary, len(offsets)
-            if before == 2 and self._search:
-                short_for = self._search.get(label_at(octets, offsets, 1))
-                if short_for is not None and len(octets) + len(short_for[0]) <= 256:
-                    return _or_no_server(Alias(octets[:-1] + short_for[0], short_for[1]), short_for[1])
-        else:
-            where, before = found
+            records = (address_record(packed),) if matches else ()
+            return Verdict(Rcode.NOERROR, records, None, "the forwarder's own name", zone)
+        if before == 2 and self._search and found is None:
+            below = self._search.get(label_at(octets, offsets, 1))
+            if below is not None and len(octets) + len(below) <= 256:
+                return self._decide_for_alias(query, octets[:-1] + below)
         if self.claimed.stands_before_the_end(octets, offsets, before):
             text = "a cluster's name with a search domain behind it is not forwarded"
-            return Verdict(Rcode.NXDOMAIN, (), Ede.PROHIBITED, text, where.zone)
+            return Verdict(Rcode.NXDOMAIN, (), Ede.PROHIBITED, text, zone)
         if where.namespaces is not None and is_excluded(octets, offsets, before, where.namespaces):
-            text = "the profile excludes this namespace"
-            return Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, text, where.zone)
-        return _or_no_server(where, where)
+            return Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, "the profile excludes this namespace", zone)
+        if not where.upstreams:
+            return Verdict(Rcode.SERVFAIL, (), Ede.NO_REACHABLE_AUTHORITY, "no server is known for this name", zone)
+        return where
+
+    def _decide_for_alias(self, query: Query, octets: bytes) -> Verdict | Alias:
+        """What the long name is answered is answered to the short one."""
+        decision = self.decide(query._replace(octets=octets, offsets=offsets_in(octets)))
+        if isinstance(decision, Destination):
+            return Alias(octets, decision)
+        assert isinstance(decision, Verdict), "a name of more than two labels is short for none"
+        return decision
 
     @property
     def has_private(self) -> bool:
@@ -118,18 +133,12 @@ class Rules:
 
     def is_private(self, address: bytes) -> bool:
         """Whether an address (4 or 16 octets) is one of those that no ordinary name may have."""
-        if len(address) == 16 and address.startswith(bytes(10) + b"\xff\xff"):  # IPv4 in IPv6's clothes
-            address = address[12:]
-        number = int.from_bytes(address, "big")
-        return any(_holds(prefix, len(address), number) for prefix in self._private)
+        meant = [address]
+        if len(address) == 16:
+            meant += [address[12:]] if address.startswith(_IPV4_BEHIND) else []
+            meant += [address[2:6]] if address.startswith(_IPV4_AHEAD) else []
+        return any(_holds(prefix, each) for prefix in self._private for each in meant)
 
 
-def _or_no_server(decision: Destination | Alias, destination: Destination) -> Destination | Alias | Verdict:
-    if destination.upstreams:
-        return decision
-    text = "no server is known for this name"
-    return Verdict(Rcode.SERVFAIL, (), Ede.NO_REACHABLE_AUTHORITY, text, destination.zone)
-
-
-def _holds(prefix: Private, size: int, address: int) -> bool:
-    return prefix.size == size and address >> prefix.shift == prefix.network
+def _holds(prefix: Private, address: bytes) -> bool:
+    return prefix.size == len(address) and int.from_bytes(address, "big") >> prefix.shift == prefix.network

@@ -80,7 +80,7 @@ class Forwarder:
         self._methods = {
             "Configure": self._configure,
             "GetStats": lambda _: stats_tree(engine, self._loop.now),
-            "Flush": lambda _: {"entries": engine.flush()},
+            "Flush": self._flush,
             "TakeLog": self._take_log,
         }
 
@@ -185,6 +185,11 @@ class Forwarder:
             f"{', '.join(str(upstream.server) for upstream in config.upstreams) or 'none'}"
         )
         return {}
+
+    def _flush(self, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """It is another network, perhaps: no connection of the old one shall be waited on."""
+        self._exchanges.forget_network()
+        return {"entries": self._engine.flush()}
 
     def _take_log(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         engine = self._engine

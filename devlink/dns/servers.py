@@ -46,6 +46,8 @@ class ServerState:
         self.plain_until = 0.0
         """Until when OPT is not sent, because it was not understood."""
         self.knows_edns = False
+        self.trouble = ""
+        """Why it failed last, in a few words; empty since it answered."""
         self.asked = self.answered = self.timeouts = self.failures = 0
         self.latencies: deque[float] = deque(maxlen=SAMPLES)
         self._pause = FIRST_PAUSE
@@ -55,6 +57,7 @@ class ServerState:
         self.answered += 1
         self.heard = now
         self.is_silent = False
+        self.trouble = ""
         self._pause = FIRST_PAUSE
         self.latencies.append(seconds)
         if self.rtt is None:
@@ -167,10 +170,9 @@ class Servers:
         for state, transport in ranked:
             wait = state.wait(bounds)
             edns = state.plain_until <= now
-            if state.server.tls_name:
-                first.append(Step(state, "tls", edns, cluster, 2 * wait))
-            elif transport == "tcp":
-                first.append(Step(state, "tcp", edns, cluster, 2 * wait))
+            if state.server.tls_name or transport == "tcp":
+                step = Step(state, "tls" if state.server.tls_name else "tcp", edns, cluster, 2 * wait)
+                first += [step, step] if alone else [step]  # the connection may be dead, and another one do
             elif transport == "auto" and state.tcp_until:
                 first.append(Step(state, "tcp", edns, cluster, 2 * wait))
                 if state.tcp_until > now:

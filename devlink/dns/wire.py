@@ -27,6 +27,7 @@ EDNS_DO = 0x8000
 
 IN = 1
 A, NS, CNAME, SOA, PTR, MX, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 15, 28, 33, 39, 41
+SVCB, HTTPS = 64, 65
 IXFR, AXFR, ANY = 251, 252, 255
 EDE_OPTION = 15
 """RFC 8914 section 2."""
@@ -315,13 +316,14 @@ def text_of(octets: bytes) -> str:
     return ".".join(parts) + "."
 
 
-def labels_in(octets: bytes) -> int:
-    """How many labels a name has, the root's not counted."""
-    count = at = 0
+def offsets_in(octets: bytes) -> tuple[int, ...]:
+    """Where each label of a name begins, the root's left out."""
+    offsets = []
+    at = 0
     while length := octets[at]:
-        count += 1
+        offsets.append(at)
         at += length + 1
-    return count
+    return tuple(offsets)
 
 
 class StreamReader:
