@@ -78,9 +78,9 @@ class Asking:
             self._counts.mismatched += 1
             return self.fail(attempt, f"{step.server.host} sends what is no answer", now, effects)
         state.replied(now - attempt.sent, now)
-        if digest.has_opt:
-            state.knows_edns = True
         rcode = digest.rcode
+        if digest.has_opt and rcode <= 15:
+            state.knows_edns = True
         if rcode in FAILURES or rcode > 15:
             if step.edns and (rcode > 15 or (rcode in _NO_EDNS and not digest.has_opt)):
                 self._again_without_edns(transaction, attempt, now, effects)
@@ -108,7 +108,8 @@ class Asking:
             return None
         step.state.failures += 1
         step.state.trouble = transaction.trouble = trouble
-        step.state.owes(attempt.sent, now)
+        if not transaction.is_probe:  # what it is after is known to owe an answer
+            step.state.owes(attempt.sent, now)
         if step.transport == "tcp":
             step.state.tcp_until = 0.0
         is_latest = transaction.attempts[-1] is attempt
@@ -123,7 +124,8 @@ class Asking:
             latest = transaction.attempts[-1]
             state = latest.step.state
             state.timeouts += 1
-            state.owes(latest.sent, now)
+            if not transaction.is_probe:
+                state.owes(latest.sent, now)
             if latest.step.transport == "tcp":
                 state.tcp_until = 0.0
         return self._go_on(transaction, now, effects, has_waited=True)

@@ -38,6 +38,8 @@ class FakeEngine:
     replies: list[tuple[Attempt, bytes]] = field(default_factory=list)
     failed: list[Attempt] = field(default_factory=list)
     counts: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(mismatched=0))
+    trouble: str = ""
+    """Why an attempt failed last."""
     disbelieved: bytes = b"?"
     """What a reply ends with that the engine ignores."""
 
@@ -48,10 +50,11 @@ class FakeEngine:
         attempt.transaction = None
         return []
 
-    def upstream_failed(self, attempt: Attempt, now: float) -> list[Effect]:
+    def upstream_failed(self, attempt: Attempt, now: float, trouble: str = "") -> list[Effect]:
         if attempt.transaction is None:
             return []
         self.failed.append(attempt)
+        self.trouble = trouble
         attempt.transaction = None
         return [Forget(attempt)]
 
@@ -75,7 +78,7 @@ class Edge:
     def ask(self, server: Server, transport: str = "udp", *, shared: bool = False) -> Attempt:
         state = self.states.setdefault(server, ServerState(server))
         step = Step(state, transport, True, shared, 1.0)
-        attempt = Attempt(cast(Transaction, object()), step, QUESTION, self.loop.now)
+        attempt = Attempt(cast(Transaction, SimpleNamespace(attempts=[])), step, QUESTION, self.loop.now)
         self.attempts.append(attempt)
         self.carry_out(self.exchanges.ask(attempt))
         return attempt
@@ -645,7 +648,7 @@ def test_a_refused_connection_fails_its_questions(edge: Edge) -> None:
 
 @pytest.mark.parametrize(("authorities", "name"), [("", "dns.test"), ("no PEM", "dns.test")])
 def test_tls_that_cannot_begin_is_a_failure_and_no_defect(
-    edge: Edge, tcp: TcpServer, authorities: str, name: str, capfd: pytest.CaptureFixture[str]
+    edge: Edge, tcp: TcpServer, authorities: str, name: str
 ) -> None:
     before = open_fds()
     edge.exchanges.trust(authorities)
@@ -653,7 +656,7 @@ def test_tls_that_cannot_begin_is_a_failure_and_no_defect(
     edge.until(lambda: edge.engine.failed)
     assert edge.engine.failed == [attempt]
     assert open_fds() == before
-    assert "WARNING" in capfd.readouterr().err
+    assert edge.engine.trouble.startswith("127.0.0.1: ")
 
 
 def test_closing_leaves_no_descriptor(udp: UdpServer, tcp: TcpServer) -> None:

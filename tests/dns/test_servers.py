@@ -40,7 +40,7 @@ ONE, TWO, THREE = ADDRESSES
     [
         ((AUTO, UDP, TCP), [(ONE, "udp"), (TWO, "udp"), (THREE, "tcp"), (ONE, "tcp")]),
         ((UDP,), [(ONE, "udp"), (ONE, "udp")]),
-        ((TCP,), [(ONE, "tcp")]),
+        ((TCP,), [(ONE, "tcp"), (ONE, "tcp")]),
         ((AUTO,), [(ONE, "udp"), (ONE, "udp"), (ONE, "tcp")]),
         ((AUTO, AUTO), [(ONE, "udp"), (TWO, "udp"), (ONE, "tcp"), (TWO, "tcp")]),
     ],
