@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -34,7 +35,7 @@ class Answer:
     truncated: bool = False
     """The server says that there is more over TCP."""
     extended_errors: tuple[tuple[int, str], ...] = ()
-    """Info codes and texts of RFC 8914."""
+    """Info codes and texts of RFC 8914, each text printable: whoever answers may write what they like."""
     took: float = 0.0
     """Seconds from the question to the answer, a connection's making included."""
     trace: Mapping[str, Any] | None = None
@@ -126,26 +127,64 @@ def _over_tcp(server: tuple[str, int], packet: bytes, end: int, deadline: float)
 
 def _read(dnslib: Any, reply: bytes, qtype: int, took: float) -> Answer:
     try:
-        message = dnslib.DNSRecord.parse(reply)
+        buffer = dnslib.dns.DNSBuffer(reply)
+        header = dnslib.DNSHeader.parse(buffer)
+        for _ in range(header.q):
+            dnslib.DNSQuestion.parse(buffer)
+        answers, _, additional = (
+            [_record(dnslib, buffer) for _ in range(n)] for n in (header.a, header.auth, header.ar)
+        )
     except Exception as error:  # dnslib lets whatever its parsers trip over out, struct.error and UnicodeError too
-        raise ConnectionError(f"the server's answer cannot be read: {error}") from error
-    addresses = [ip_address(str(rr.rdata)) for rr in message.rr if rr.rtype in (wire.A, wire.AAAA)]
-    options = [option for rr in message.ar if rr.rtype == wire.OPT for option in rr.rdata]
+        raise ConnectionError("its answer cannot be read") from error
+    addresses = [ip_address(str(rr.rdata)) for rr in answers if isinstance(rr.rdata, dnslib.A | dnslib.AAAA)]
+    options = [option for rr in additional if rr.rtype == wire.OPT for option in rr.rdata]
     errors = [bytes(option.data) for option in options if option.code == wire.EDE_OPTION and len(option.data) >= 2]
     traces = [bytes(option.data) for option in options if option.code == wire.TRACE_OPTION]
     # the upper eight bits of an rcode are in OPT (RFC 6891 section 6.1.3)
-    rcode = message.header.rcode | sum(rr.ttl >> 24 << 4 for rr in message.ar if rr.rtype == wire.OPT)
+    rcode = header.rcode | sum(rr.ttl >> 24 << 4 for rr in additional if rr.rtype == wire.OPT)
     return Answer(
         rcode=str(dnslib.RCODE.get(rcode)),
         addresses=tuple(addresses),
-        records=tuple(str(rr) for rr in message.rr),
-        is_nodata=rcode == 0 and not any(qtype in (rr.rtype, wire.ANY) for rr in message.rr),
-        authoritative=bool(message.header.aa),
-        truncated=bool(message.header.tc),
-        extended_errors=tuple((int.from_bytes(e[:2], "big"), e[2:].decode(errors="replace")) for e in errors),
+        records=tuple(_escaped(str(rr)) for rr in answers),
+        is_nodata=rcode == 0 and not any(qtype in (rr.rtype, wire.ANY) for rr in answers),
+        authoritative=bool(header.aa),
+        truncated=bool(header.tc),
+        extended_errors=tuple((int.from_bytes(e[:2], "big"), _text(e[2:])) for e in errors),
         took=took,
         trace=_read_trace(traces[0]) if traces else None,
     )
+
+
+def _record(dnslib: Any, buffer: Any) -> Any:
+    """The next one; one whose data is not what its type has, with these as they are (RFC 3597 section 5)."""
+    start = buffer.offset
+    name = buffer.decode_name()
+    rtype, rclass, ttl, length = buffer.unpack("!HHIH")
+    data = buffer.get(length)
+    end = buffer.offset
+    with suppress(Exception):  # whatever its parsers trip over
+        buffer.offset = start
+        record = dnslib.RR.parse(buffer)
+        str(record)  # some find out only now
+        if buffer.offset == end:
+            return record
+    buffer.offset = end
+    return dnslib.RR(name, rtype, rclass, ttl, [] if rtype == wire.OPT else dnslib.RD(data))
+
+
+def _escaped(record: str) -> str:
+    """As a zone file has what cannot be printed: the number of each octet (RFC 1035 section 5.1)."""
+    return "".join(
+        character
+        if character.isprintable()
+        else "".join(f"\\{octet:03}" for octet in character.encode(errors="replace"))
+        for character in record
+    )
+
+
+def _text(octets: bytes) -> str:
+    """What somebody wrote for people, in one line that does nothing to a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in octets.decode(errors="replace"))
 
 
 def _read_trace(data: bytes) -> Mapping[str, Any] | None:

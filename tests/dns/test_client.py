@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 from ipaddress import ip_address
 from typing import Literal
 
@@ -112,3 +113,61 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_the_connection() -> None:
 def test_an_unknown_type_is_the_callers_error() -> None:
     with pytest.raises(ValueError, match="NOPE"):
         ask(LOOPBACK, WEB, "NOPE", timeout=1)
+
+
+def with_records(asked: bytes, *records: tuple[int, bytes]) -> bytes:
+    """An answer with records of these types and data."""
+    end = asked.index(b"\0", 12) + 5
+    counts = b"\0\1" + len(records).to_bytes(2, "big") + bytes(4)
+    packed = (b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(data)) + data for kind, data in records)
+    return asked[:2] + b"\x81\x80" + counts + asked[12:end] + b"".join(packed)
+
+
+@pytest.mark.parametrize(
+    ("qtype", "number", "data"),
+    [
+        ("HTTPS", 65, b"\xff\xff\xff"),
+        ("SVCB", 64, b"\xff"),
+        ("LOC", 29, b"\1"),
+        ("NAPTR", 35, b"\0\1"),
+        ("CAA", 257, b"\0\2ab\xff"),
+        ("CAA", 257, b"\0\5iss"),
+        ("A", 1, b"\12\24\0"),
+        ("AAAA", 28, bytes(15)),
+        ("A", 1, b""),
+        ("MX", 15, b"\0\1"),
+        ("TXT", 16, b"\5ab"),
+        ("NSEC", 47, b"\0\0"),
+    ],
+)
+def test_a_record_that_is_not_what_its_type_has_is_shown_by_its_octets(qtype: str, number: int, data: bytes) -> None:
+    def respond(asked: bytes) -> list[bytes]:
+        return [with_records(asked, (number, data), (1, bytes((10, 20, 0, 1))))]
+
+    with FakeServer(respond=respond) as server:
+        got = ask(LOOPBACK, WEB, qtype, port=server.port, timeout=5)
+    assert got.rcode == "NOERROR"
+    assert got.addresses == (ip_address("10.20.0.1"),), "what comes behind it is read all the same"
+    odd, good = (record.split() for record in got.records)
+    assert good[2:] == ["IN", "A", "10.20.0.1"]
+    assert odd[2:4] == ["IN", qtype]
+    assert " ".join(odd[4:]) == rf"\# {len(data)} {data.hex().upper()}".rstrip()
+
+
+def test_nothing_in_a_record_or_in_a_failures_text_can_do_anything_to_a_terminal() -> None:
+    text = b"\x1b[31m\xc2\x9bhi\nx\x7f\xe2\x80\xae"
+
+    def respond(asked: bytes) -> list[bytes]:
+        query = parse_query(asked)
+        assert isinstance(query, Query)
+        if query.qtype == 16:
+            return [with_records(asked, (16, bytes((len(text),)) + text))]
+        evil = option(15, b"\0\x16" + b"\x1b]0;pwned\x07Error: fake\nline\xc2\x9b")
+        return [local_reply(asked, query, Rcode.SERVFAIL, options=evil)]
+
+    with FakeServer(respond=respond) as server:
+        (record,) = ask(LOOPBACK, WEB, "TXT", port=server.port, timeout=5).records
+        failed = ask(LOOPBACK, WEB, "A", port=server.port, timeout=5)
+    assert record.isprintable()
+    assert r"\033[31m\194\155hi\012x" in record
+    assert failed.extended_errors == ((22, "?]0;pwned?Error: fake?line?"),)
