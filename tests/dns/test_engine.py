@@ -29,6 +29,7 @@ from tests.dns.moved_engine import (
 )
 
 COOKIE, ECS, NSID = 10, 8, 3
+GOOD = "@ 300 A 192.0.2.80"
 RECORDS = {
     "A": ["@ 300 A 192.0.2.80", "@ 300 A 192.0.2.81"],
     "AAAA": ["@ 300 AAAA 2001:db8::80"],
@@ -141,6 +142,27 @@ def test_an_answer_is_truncated_only_where_it_exceeds_what_its_client_takes(payl
     assert fitting >= {True}
     assert parse(bench.only_answer).flags & dns.flags.TC
     assert (not data_of(bench.only_answer), parse(bench.only_answer).edns) == (True, -1 if payload is None else 0)
+
+
+def test_an_answer_that_fits_without_its_reason_is_given_without_it() -> None:
+    seen = set()
+    for extra in range(0, 150, 8):
+        bench = Bench()
+        bench.query(WWW, "TXT", payload=512)
+        ede = (EDE_OPTION, b"\0\6" + b"r" * 60)
+        bench.serve(f'@ 300 TXT "{"x" * 200}" "{"y" * (100 + extra)}"', opt=[ede])
+        assert len(bench.only_answer) <= 512
+        seen.add((bool(data_of(bench.only_answer)), EDE_OPTION in edns_of(bench.only_answer)))
+    assert {(True, True), (True, False)} <= seen
+
+
+def test_a_servers_long_reason_is_cut_and_too_many_are_left_out() -> None:
+    bench = Bench()
+    bench.query(payload=1232)
+    bench.serve(GOOD, opt=[(EDE_OPTION, b"\0\6" + b"r" * 900)] + 100 * [(EDE_OPTION, b"\0\7x")])
+    assert data_of(bench.only_answer) == ["192.0.2.80"]
+    assert edns_of(bench.only_answer)
+    assert len(bench.only_answer) < 400
 
 
 def test_the_limit_is_kept_to_the_octet() -> None:

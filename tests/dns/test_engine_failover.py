@@ -285,7 +285,7 @@ def test_a_failure_is_passed_on_where_the_other_server_stays_silent() -> None:
     bench.query()
     bench.step()
     bench.serve(asked=bench.asked[0], rcode=5)
-    bench.give_up()
+    assert bench.give_up() <= ORDINARY_WAIT[1] + 1e-9, "it had its usual time"
     assert parse(bench.only_answer).rcode() == 5
     assert bench.quiet
 
@@ -363,6 +363,15 @@ def test_a_truncated_reply_is_asked_for_over_tcp_and_nothing_of_it_is_passed_on(
         bench.serve(GOOD)
         assert data_of(bench.only_answer) == ["192.0.2.80"]
         assert bench.quiet
+
+
+def test_who_truncates_over_udp_and_is_silent_over_tcp_is_not_asked_over_udp_again() -> None:
+    bench = Bench(only())
+    bench.query()
+    bench.serve(tc=True)
+    bench.give_up()
+    assert "udp" not in [asked.transport for asked in bench.asked[1:]]
+    assert parse(bench.only_answer).rcode() == 2
 
 
 def test_truncation_does_not_mean_that_tcp_is_preferred() -> None:

@@ -473,6 +473,11 @@ def test_questions_are_pipelined_over_one_connection_and_answered_in_any_order(e
     assert tcp.is_quiet()
 
 
+def test_a_question_does_not_wait_for_the_one_before_to_be_acknowledged(edge: Edge, tcp: TcpServer) -> None:
+    line, _ = cast(tuple[Any, bytes], edge.ask(tcp.server, "tcp").way)
+    assert line.way.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_one_connection_takes_so_many_questions_and_the_next_one_another(edge: Edge, tcp: TcpServer) -> None:
     for _ in range(PIPELINED + 1):
         edge.ask(tcp.server, "tcp")

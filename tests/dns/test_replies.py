@@ -316,3 +316,23 @@ def test_a_truncated_reply_fits_and_keeps_question_and_opt(qname: str, count: in
     assert [*record.answer, *record.authority, *record.additional] == []
     assert str(record.question[0].name) == qname + "."
     assert (record.edns, record.payload) == ((0, 1232) if edns else (-1, 0))
+
+
+@pytest.mark.parametrize("qtype", ["HTTPS", "SVCB"])
+def test_the_hints_of_a_service_binding_are_addresses_too(qtype: str) -> None:
+    asked = query("www.example", qtype)
+    hints = "ipv4hint=10.20.0.1,192.0.2.1 ipv6hint=2001:db8::1,2001:db8::2"
+    reply = respond(asked, f"@ 60 {qtype} 1 svc.example. alpn=h2 port=8443 {hints}", f"@ 60 {qtype} 2 .")
+    read = digest(asked, reply)
+    found = [str(ip_address(packed)) for packed in replies.addresses(read.body, read.ttl_offsets)]
+    assert sorted(found) == ["10.20.0.1", "192.0.2.1", "2001:db8::1", "2001:db8::2"]
+
+
+@given(st.binary(max_size=60))
+def test_a_service_binding_that_makes_no_sense_hurts_nobody(content: bytes) -> None:
+    asked = query("www.example", "HTTPS")
+    data = f"\\# {len(content)} {content.hex()}"
+    head = respond(asked, "@ 60 TYPE65280 " + data)
+    at = head.index(b"\xff\x00", len(asked))
+    read = digest(asked, head[:at] + b"\0\x41" + head[at + 2 :])
+    assert all(len(packed) in (4, 16) for packed in replies.addresses(read.body, read.ttl_offsets))
