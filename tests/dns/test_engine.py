@@ -161,7 +161,7 @@ def test_a_servers_long_reason_is_cut_and_too_many_are_left_out() -> None:
     bench.query(payload=1232)
     bench.serve(GOOD, opt=[(EDE_OPTION, b"\0\6" + b"r" * 900)] + 100 * [(EDE_OPTION, b"\0\7x")])
     assert data_of(bench.only_answer) == ["192.0.2.80"]
-    assert edns_of(bench.only_answer)
+    assert b"\0\6rrrrrrrr" in bench.only_answer
     assert len(bench.only_answer) < 400
 
 

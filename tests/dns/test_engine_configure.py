@@ -62,6 +62,30 @@ def test_questions_that_wait_for_a_dead_server_take_no_room_from_others(dead: st
     assert bench.engine.in_flight == 1
 
 
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_questions_for_which_nobody_waits_any_more_have_no_more_room_than_others(is_changed: bool) -> None:
+    bench = Bench(max_in_flight=6)
+    if is_changed:
+        for number in range(3):
+            bench.query(f"early{number}.example")
+        bench.change(cache_bytes=1 << 20)
+        for asked in bench.asked[:3]:
+            bench.serve("@ 1 A 192.0.2.80", asked=asked)
+        assert bench.quiet
+    for number in range(6):
+        bench.fill(f"n{number}.example", "@ 1 A 192.0.2.80")
+    bench.query("silent.example")
+    bench.give_up()
+    answers = len(bench.answers)
+    for number in range(6):
+        bench.query(f"n{number}.example")
+    assert len(bench.answers) == answers + 6, "the old answers at once, or that there are too many"
+    assert len({asked.qname for asked in bench.open.values()}) == 3
+    assert data_of(bench.answers[answers].packet) == ["192.0.2.80"]
+    bench.give_up()
+    assert bench.quiet
+
+
 def test_zones_with_the_same_servers_share_what_they_may_have_in_flight() -> None:
     bench = Bench(max_in_flight=10)
     for number in range(4):

@@ -189,6 +189,36 @@ def test_a_server_that_answers_its_probe_is_first_again(in_time: bool) -> None:
     assert ask_anew(bench)[0].server == (ORDINARY if in_time else ORDINARY_TWO)
 
 
+@pytest.mark.parametrize("how", ["silence", "a late failure"])
+def test_a_probe_that_brings_nothing_makes_the_pause_no_longer_than_it_is(how: str) -> None:
+    bench = Bench()
+    silence(bench)
+    bench.advance(FIRST_PAUSE + 0.1)
+    live, probe = ask_anew(bench)
+    bench.serve(GOOD, asked=live)
+    if how == "silence":
+        bench.advance(BUDGET)
+    else:
+        bench.advance(2 * FIRST_PAUSE + 0.1)
+        bench.fail(probe)
+    assert bench.quiet
+    assert {asked.server for asked in ask_anew(bench)} == {ORDINARY, ORDINARY_TWO}
+
+
+def test_what_a_probe_brings_is_nobodys_answer_and_is_not_kept() -> None:
+    bench = Bench()
+    silence(bench)
+    bench.advance(FIRST_PAUSE + 0.1)
+    kept = len(bench.engine.cache.table)
+    live, probe = ask_anew(bench)
+    bench.serve("@ 300 A 192.0.2.81", asked=probe)
+    assert len(bench.engine.cache.table) == kept
+    answered = bench.engine.counts.answered
+    bench.serve(GOOD, asked=live)
+    assert data_of(bench.last_answer) == ["192.0.2.80"]
+    assert (len(bench.engine.cache.table), bench.engine.counts.answered) == (kept + 1, answered + 1)
+
+
 @pytest.mark.parametrize("rcode", [2, 5])
 def test_a_probe_that_fails_costs_no_question(rcode: int) -> None:
     bench = Bench()
@@ -522,6 +552,30 @@ def test_a_server_that_says_badvers_to_a_question_without_opt_has_no_answer_for_
         assert len(bench.asked) < 10
     bench.give_up()
     assert parse(bench.only_answer).rcode() == 2, "the header alone says NOERROR"
+
+
+def test_that_one_server_does_not_know_opt_says_nothing_of_another() -> None:
+    bench = Bench()
+    bench.query()
+    bench.serve(rcode=1, opt=None)
+    bench.serve(rcode=2)
+    assert (bench.asked[-1].server, bench.asked[-1].has_opt) == (ORDINARY_TWO, True)
+    bench.serve(GOOD)
+    bench.advance(1.0)
+    ask_anew(bench)
+    bench.serve(rcode=2)
+    assert (bench.asked[-1].server, bench.asked[-1].has_opt) == (ORDINARY_TWO, True)
+
+
+def test_a_server_that_has_shown_opt_and_refuses_it_once_is_asked_with_it_again() -> None:
+    bench = Bench(only())
+    bench.fill()
+    bench.query("odd.example")
+    bench.serve(rcode=1, opt=None)
+    bench.serve(GOOD)
+    assert [asked.has_opt for asked in bench.asked] == [True, True, False]
+    bench.advance(1.0)
+    assert [asked.has_opt for asked in ask_anew(bench)] == [True]
 
 
 def test_a_formerr_with_opt_is_about_the_question_and_no_reason_to_leave_opt_out() -> None:

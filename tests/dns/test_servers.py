@@ -150,6 +150,13 @@ def test_the_round_trip_time_is_smoothed_as_rfc_6298_says() -> None:
     assert one.answered == 2 * SAMPLES + 2
 
 
+def test_an_answer_ends_its_trouble() -> None:
+    one = state()
+    one.trouble = "connection refused"
+    one.replied(0.1, NOW)
+    assert one.trouble == ""
+
+
 def test_people_are_told_how_a_server_is() -> None:
     one = state()
     assert one.status(NOW) == "unasked"
