@@ -1,16 +1,16 @@
 """`devlink dns`: how a name is answered and by whom, what is asked at this moment, and how well it goes."""
 
 import ipaddress
-import json
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from devlink.cli.output import emit, output_option
+from devlink.cli.output import emit, json_text, output_option, printable
 from devlink.errors import UsageError, VerificationError
-from devlink.helper.client import connect
+from devlink.helper.client import ask as ask_helper
+from devlink.helper.client import ask_quickly, connect
 
 if TYPE_CHECKING:  # a DNS library takes longer to import than most commands may take to start
     from devlink.core.names import DomainName
@@ -53,8 +53,7 @@ def query(name: str, qtype: str | None, tcp: bool, output: str) -> int:
     from devlink.dns.client import ask
 
     wanted, kind = _question(name, qtype)
-    with connect() as client:
-        address = client.call("io.devlink.Helper.GetDnsStats")["nameserver"]
+    address = ask_helper("GetDnsStats")["nameserver"]
     server = ipaddress.ip_address(address)
     try:
         answer = ask(server, wanted, kind, port=PORT, transport="tcp" if tcp else "udp", trace=True,
@@ -65,8 +64,8 @@ def query(name: str, qtype: str | None, tcp: bool, output: str) -> int:
         raise UsageError(f"{error}.", next_step="Such as A, AAAA, SRV, TXT, PTR, or TYPE and its number.") from None
     except OSError as error:
         raise VerificationError(
-            f"The forwarder at {address} gave no answer for {wanted} {kind}.",
-            why="It is silent." if isinstance(error, TimeoutError) else f"{error.strerror or error}.",
+            f"The forwarder at {address} gave no usable answer for {wanted} {kind}.",
+            why="It is silent." if isinstance(error, TimeoutError) else printable(f"{error.strerror or error}."),
             next_step="See what the helper says of it: devlink helper status",
         ) from error
     if output != "text":
@@ -76,8 +75,8 @@ def query(name: str, qtype: str | None, tcp: bool, output: str) -> int:
     if answer.rcode not in ("NOERROR", "NXDOMAIN"):
         raise VerificationError(
             f"The answer for {wanted} {kind} is {answer.rcode}.",
-            why=" ".join(f"{text} (extended error {code})." for code, text in answer.extended_errors),
-            next_step=_advice(answer),
+            why=" ".join(f"{text} (extended error {code}).".lstrip() for code, text in answer.extended_errors),
+            next_step=printable(_advice(kind, answer)),
         )
     return 0
 
@@ -87,7 +86,7 @@ def _question(name: str, qtype: str | None) -> "tuple[DomainName, str]":
     from devlink.core.names import DomainName
 
     try:
-        address = ipaddress.ip_address(name)
+        ipaddress.ip_address(name)
     except ValueError:
         pass
     else:
@@ -96,7 +95,8 @@ def _question(name: str, qtype: str | None) -> "tuple[DomainName, str]":
                 f"{name} is an address, and has no {qtype.upper()} record.",
                 next_step=f"Ask for its name: devlink dns query {name}",
             )
-        return DomainName.parse(address.reverse_pointer), "PTR"
+        plain = ipaddress.ip_address(name.partition("%")[0])  # a name has no link
+        return DomainName.parse(plain.reverse_pointer), "PTR"
     try:
         return DomainName.parse(name), (qtype or "A").upper()
     except ValueError as error:
@@ -137,19 +137,37 @@ def _show(name: "DomainName", qtype: str, answer: "Answer") -> None:
             rows.append(("reason", trace["reason"]))
     rows.append(("time", f"{answer.took * 1000:.1f} ms{inside}"))
     rows += [("error", f"{code} {text}".rstrip()) for code, text in answer.extended_errors]
-    click.echo(table([(key, _printable(value)) for key, value in rows], "  "))
+    click.echo(table([(key, printable(value)) for key, value in rows], "  "))
     for record in answer.records:
-        click.echo(_printable(record))
+        click.echo(printable(record))
     if trace is None:
         click.echo("Who answered did not say how: it is no forwarder of this version of devlink.", err=True)
 
 
-def _advice(answer: "Answer") -> str:
-    if answer.rcode == "SERVFAIL":
-        return "See which server is silent: devlink dns stats"
-    if answer.trace is not None and answer.trace["source"] == "local":
+def _advice(qtype: str, answer: "Answer") -> str:
+    """What to do about a failure: that depends on whose word it is, and on why."""
+    from devlink.dns.wire import Ede
+
+    trace = answer.trace
+    if trace is None:
+        return "Who answered is not this version's forwarder. See which versions run: devlink --version"
+    if trace["source"] not in ("local", "failed"):
+        return f"That is a server's own word ({trace['server'] or 'kept from before'}): ask whoever runs it."
+    codes = {code for code, _ in answer.extended_errors}
+    if trace["source"] == "local":
+        if Ede.BLOCKED in codes:
+            return "The machine's owner wants that: rebinding_protection in /etc/devlink/policy.toml, [dns]"
+        if qtype in ("AXFR", "IXFR"):
+            return "Ask the server itself, dig has @SERVER for that; which ones there are: devlink dns stats"
         return "The profile says which names are asked for: devlink profile show"
-    return "It is the server's own word: ask whoever runs it."
+    said = " ".join((trace["reason"], *(text for _, text in answer.extended_errors)))
+    if "no server is known" in said:
+        return "Name one: nameserver in /etc/resolv.conf, or upstreams in /etc/devlink/policy.toml, [dns]"
+    if "certificate" in said:
+        return "Whose certificate it must be, and who vouches: tls_name and tls_ca in /etc/devlink/policy.toml, [dns]"
+    if Ede.NETWORK_ERROR in codes:
+        return "See which server fails, and why: devlink dns stats"
+    return "See which server is silent: devlink dns stats"
 
 
 @dns.command(short_help="Show which names are asked from now on.")
@@ -162,11 +180,14 @@ def log(follow: bool, output: str) -> int:
     all. Nothing is noted anywhere, and nothing at all while nobody looks. With -o json each line is one object.
     """
     with connect() as client:
+        ask_quickly(client, "org.varlink.service.GetInfo")  # from then on it may be silent as long as it likes
         client.bound(None)
         try:
             for number, reply in enumerate(client.stream("io.devlink.Helper.FollowDnsLog")):
                 if number == 0:
                     click.echo("Showing what is asked from now on; Ctrl-C ends it.", err=True)
+                if reply["restarted"]:
+                    click.echo("The forwarder was started anew: some questions are missing here.", err=True)
                 if reply["lost"]:
                     click.echo(f"{reply['lost']} questions are missing here: there were too many at once.", err=True)
                 _show_records(reply["records"], output)
@@ -178,7 +199,7 @@ def log(follow: bool, output: str) -> int:
 def _show_records(records: Iterable[Mapping[str, Any]], output: str) -> None:
     if output == "json":
         for record in records:
-            click.echo(json.dumps(record, ensure_ascii=False))
+            click.echo(json_text(record))
         return
     from dnslib import QTYPE, RCODE
 
@@ -190,19 +211,13 @@ def _show_records(records: Iterable[Mapping[str, Any]], output: str) -> None:
         reason = f"  ({record['reason']})" if record.get("reason") else ""
         milliseconds = int(record["time"] * 1000) % 1000
         line = f"{clock}.{milliseconds:03}  {rcode:8}  {record['ms']:7.1f} ms  {source:24}  {qtype:5}  {record['name']}"
-        click.echo(_printable(line + reason))
-
-
-def _printable(text: str) -> str:
-    """Fit for a terminal: anybody may ask for, or answer with, whatever octets they like."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+        click.echo(printable(line + reason))
 
 
 @dns.command(short_help="Forget every answer that is kept.")
 def flush() -> int:
     """Forget every answer that the forwarder keeps: each name is asked anew."""
-    with connect() as client:
-        entries = client.call("io.devlink.Helper.FlushDns")["entries"]
+    entries = ask_helper("FlushDns")["entries"]
     click.echo(f"{_count(entries, 'answer')} forgotten.", err=True)
     return 0
 
@@ -212,12 +227,12 @@ def flush() -> int:
 def stats(output: str) -> int:
     """Count what was asked since the forwarder's start, by zone and by server.
 
-    P50 and P99: half, and 99 of 100, of the last questions took no longer. You see the zones of your own sessions and
-    the ordinary names; root sees all. The totals are of all users. Reverse zones that nobody has asked for are left
-    out, but with -o.
+    P50 and P99: half, and 99 of 100, of the last questions that a server answered took no longer; what was kept, or
+    failed, is not among them. FAILURES: refused, closed, malformed, or with another's certificate. You see the zones
+    of your own sessions and the ordinary names; root sees all. The totals, and the figures of a server that is asked
+    for others too, are of all users. Reverse zones that nobody has asked for are left out, but with -o.
     """
-    with connect() as client:
-        said = client.call("io.devlink.Helper.GetDnsStats")
+    said = ask_helper("GetDnsStats")
     if output != "text":
         emit(said, output)
         return 0
@@ -249,8 +264,12 @@ def stats(output: str) -> int:
         times = (_ms(server, key) for key in ("rtt_ms", "p50_ms", "p99_ms"))
         whose = listed(RULES.get(zone, zone) for zone in server["zones"])
         servers.append((server["server"], server["state"], *numbers, *times, whose))
-    for lines in (zones, servers):
-        click.echo("\n" + table(lines))
+    failed = [
+        (server["server"], f"failed last: {server['reason']}") for server in counts["servers"] if server.get("reason")
+    ]
+    for lines in (zones, servers, failed):
+        if lines:
+            click.echo("\n" + table([tuple(map(printable, line)) for line in lines]))
     return 0
 
 

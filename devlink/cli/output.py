@@ -22,11 +22,27 @@ def output_option(*formats: str) -> Callable[[Any], Any]:
 def emit(data: Mapping[str, Any], output: str) -> None:
     """Data as JSON or YAML, whole and at once."""
     if output == "json":
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(json_text(data, indent=2))
     else:
         import yaml
 
-        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(_fit(lambda plain: yaml.safe_dump(data, sort_keys=False, allow_unicode=not plain)), nl=False)
+
+
+def json_text(data: Any, *, indent: int | None = None) -> str:
+    """JSON that a terminal can show: what is not printable is escaped (JSON itself lets C1 and DEL through)."""
+    return _fit(lambda plain: json.dumps(data, indent=indent, ensure_ascii=plain).replace("\x7f", "\\u007f"))
+
+
+def printable(text: str) -> str:
+    """Fit for one line of a terminal: anybody may ask for, or answer with, whatever octets they like."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _fit(dump: Callable[[bool], str]) -> str:
+    """As people read it, or, where a character could do something to a terminal, all in ASCII."""
+    text = dump(False)
+    return text if text.replace("\n", "").isprintable() else dump(True)
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from devlink import __version__
+from devlink.cli.output import printable
 from devlink.cli.streams import flush
 from devlink.errors import DevlinkError, HelperError, ProfileError, UnexpectedError, reason
 
@@ -150,12 +151,17 @@ def _show_unwritten(error: OSError) -> int:
 
 
 def show_error(error: DevlinkError) -> None:
-    """What, why and next step, each on its line."""
-    click.echo(click.style("Error: ", fg="red", bold=True) + error.what, err=True)
+    """What, why and next step, each on its line; what others wrote in them does nothing to the terminal."""
+
+    def show(text: str) -> None:
+        click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+
+    click.echo(click.style("Error: ", fg="red", bold=True), err=True, nl=False)
+    show(error.what)
     if isinstance(error, ProfileError):
         for fault in error.faults:
-            click.echo(f"  {fault}", err=True)
+            show(f"  {fault}")
     if error.why:
-        click.echo(f"  Why:  {error.why}", err=True)
+        show(f"  Why:  {error.why}")
     if error.next_step:
-        click.echo(f"  Next: {error.next_step}", err=True)
+        show(f"  Next: {error.next_step}")

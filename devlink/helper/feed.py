@@ -47,8 +47,8 @@ class Feed:
         self._config: ForwarderConfig | None = None
         self._address: IPAddress | None = None
         self._reviving: asyncio.Task[None] | None = None
-        self.restarts = 0
-        """How often the forwarder came back."""
+        self.starts = 0
+        """How many forwarders have taken their rules: with each one, what the one before had noted is gone."""
 
     @property
     def is_serving(self) -> bool:
@@ -177,6 +177,7 @@ class Feed:
             connection.close()
             raise
         self._connection = connection
+        self.starts += 1
         connection.closed.add_done_callback(lambda _: self._ended(connection))
 
     async def _configure(self, connection: Connection, *, with_sockets: bool) -> None:
@@ -207,7 +208,6 @@ class Feed:
             except (DevlinkError, OSError) as error:
                 log.warning("the forwarder is not back yet: %s", str(error) or "it does not answer")
             else:
-                self.restarts += 1
                 log.warning("the forwarder is back after %.0f ms", (loop.time() - began) * 1000)
                 self._reviving = None
                 if given_up:

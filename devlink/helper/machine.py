@@ -110,6 +110,11 @@ class Machine:
         """What was asked since the last call, and how many questions more could not be kept."""
         return await self._feed.take_log(on=on)
 
+    @property
+    def forwarder_starts(self) -> int:
+        """How many forwarders there were up to now."""
+        return self._feed.starts
+
     async def has_remains(self) -> bool:
         """Whether something of ours is there that nobody here has installed. Not to be asked during a change."""
         if not self._installed.zones and await asyncio.to_thread(self._resolver.has_remains):

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from devlink.errors import DevlinkError, HelperError, NotPermittedError
 from devlink.helper.policy import QueryLog as LogPolicy
@@ -20,6 +20,8 @@ ORDINARY = "."
 
 Record = Mapping[str, Any]
 Take = Callable[[bool], Awaitable[tuple[list[dict[str, Any]], int]]]
+Starts = Callable[[], int]
+"""How many forwarders there were up to now."""
 """Turns the log on or off; gives what is new in it, and how many records more could not be kept."""
 
 
@@ -29,7 +31,7 @@ def check_may_follow(uid: int, policy: LogPolicy) -> None:
         raise NotPermittedError(
             "The names that are asked on this machine are not shown.",
             why='Its owner says query_log = "off" in /etc/devlink/policy.toml, [dns].',
-            next_step="Root sees them all the same: sudo devlink dns log",
+            next_step="Ask the machine's owner; root sees them all the same.",
         )
 
 
@@ -48,6 +50,16 @@ def stats_for(uid: int, own: Collection[str], stats: Mapping[str, Any]) -> dict[
     return {**stats, "zones": zones, "servers": [server for server in servers if server["zones"]]}
 
 
+class News(NamedTuple):
+    """What one who follows is told."""
+
+    records: list[Record]
+    lost: int = 0
+    """How many more there were before them that could not be kept."""
+    restarted: bool = False
+    """Nobody knows how many more there were: the forwarder that had noted them is gone."""
+
+
 class Follower:
     """One who follows: what waits for them. The oldest goes where they are too slow, and is counted."""
 
@@ -55,24 +67,26 @@ class Follower:
         self._sees = sees
         self._waiting: deque[Record] = deque()
         self._lost = 0
+        self._restarted = False
         self._news = asyncio.Event()
         self._has_begun = False
         self._failure: DevlinkError | None = None
 
-    async def take(self) -> tuple[list[Record], int]:
-        """What is new and shown to them, and how much was lost before it. The first time it comes at once, and may be
-        nothing: the log is on. Raises what ended the log."""
+    async def take(self) -> News:
+        """What is new and shown to them. The first time it comes at once, and may be nothing: the log is on. Raises
+        what ended the log."""
         await self._news.wait()
         self._news.clear()
         if self._failure is not None:
             raise self._failure
-        records, lost = list(self._waiting), self._lost
+        news = News(list(self._waiting), self._lost, self._restarted)
         self._waiting.clear()
-        self._lost = 0
-        return records, lost
+        self._lost, self._restarted = 0, False
+        return news
 
-    def put(self, records: Collection[Record], lost: int) -> None:
-        """Add what is shown to them."""
+    def put(self, records: Collection[Record], lost: int, *, restarted: bool = False) -> None:
+        """Add what is shown to them. One who has only come misses nothing of what was noted before."""
+        restarted = restarted and self._has_begun
         sees = {zone: self._sees(zone) for zone in {record["zone"] for record in records}}
         shown = [record for record in records if sees[record["zone"]]]
         self._waiting.extend(shown)
@@ -80,7 +94,8 @@ class Follower:
             self._waiting.popleft()
             lost += 1
         self._lost += lost
-        if shown or lost or not self._has_begun:
+        self._restarted = self._restarted or restarted
+        if shown or lost or restarted or not self._has_begun:
             self._has_begun = True
             self._news.set()
 
@@ -93,8 +108,11 @@ class Follower:
 class QueryLog:
     """The forwarder's log, which is on while somebody follows it."""
 
-    def __init__(self, take: Take) -> None:
+    def __init__(self, take: Take, starts: Starts) -> None:
         self._take = take
+        self._starts = starts
+        self._seen = 0
+        """How many forwarders there were when the log was last looked at."""
         self._followers: set[Follower] = set()
         self._polling: asyncio.Task[None] | None = None
 
@@ -129,5 +147,6 @@ class QueryLog:
             for follower in self._followers:
                 follower.end(error)
             return
+        seen, self._seen = self._seen, self._starts()
         for follower in self._followers:
-            follower.put(records, lost)
+            follower.put(records, lost, restarted=self._seen != seen)

@@ -43,7 +43,7 @@ class Helper:
         self._trust = trust
         self._leases = Leases()
         self._undoing: asyncio.Task[None] | None = None
-        self._query_log = QueryLog(machine.take_dns_log)
+        self._query_log = QueryLog(machine.take_dns_log, lambda: machine.forwarder_starts)
         self.server = Server(
             INTERFACE,
             {
@@ -104,6 +104,7 @@ class Helper:
             return {
                 "routes": [str(route) for route in lease.installed.routes],
                 "resolver": await self._machine.resolver(),
+                "nameserver": str(self._machine.nameserver) if desired.zones else None,
                 "upstreams": [str(address) for address in upstreams],
                 "loop_probe": encode(probe) if probe is not None and desired.zones else None,
             }
@@ -256,8 +257,7 @@ class Helper:
         # Asked anew for each piece of the log: sessions come and go while somebody follows.
         with self._query_log.following(lambda zone: is_shown(zone, uid, self._zones_of(uid), policy)) as follower:
             while True:
-                records, lost = await follower.take()
-                await caller.send({"records": records, "lost": lost})
+                await caller.send((await follower.take())._asdict())
 
     def _zones_of(self, uid: int) -> frozenset[str]:
         """The suffixes of a user's sessions, as the forwarder writes them."""

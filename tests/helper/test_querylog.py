@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from devlink.errors import DevlinkError, HelperError, NotUpError
+from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError
 from devlink.helper import querylog
-from devlink.helper.querylog import KEPT, Follower, QueryLog
+from devlink.helper.policy import QueryLog as LogPolicy
+from devlink.helper.querylog import KEPT, Follower, News, QueryLog, check_may_follow
 
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
@@ -27,6 +28,7 @@ class FakeForwarder:
         self.lost = 0
         self.failure: DevlinkError | None = None
         self.asked = asyncio.Event()
+        self.starts = 1
 
     async def take(self, on: bool) -> tuple[list[dict[str, Any]], int]:
         await asyncio.sleep(0)  # as a call to another process does
@@ -48,7 +50,7 @@ def run(body: Callable[[FakeForwarder, QueryLog], Coroutine[Any, Any, None]]) ->
     async def main() -> None:
         forwarder = FakeForwarder()
         async with asyncio.timeout(LIMIT):
-            await body(forwarder, QueryLog(forwarder.take))
+            await body(forwarder, QueryLog(forwarder.take, lambda: forwarder.starts))
 
     asyncio.run(main())
 
@@ -66,7 +68,7 @@ def everything(_: str) -> bool:
 def test_nobody_asks_the_forwarder_while_nobody_follows() -> None:
     async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
         with log.following(everything) as follower:
-            assert await follower.take() == ([], 0)
+            assert await follower.take() == News([], 0)
         await until_off(forwarder)
         count = len(forwarder.calls)
         await asyncio.sleep(0.02)
@@ -78,11 +80,11 @@ def test_nobody_asks_the_forwarder_while_nobody_follows() -> None:
 def test_all_followers_are_served_by_one_look() -> None:
     async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
         with log.following(everything) as first, log.following(lambda zone: zone == "b") as second:
-            assert await first.take() == ([], 0)
-            assert await second.take() == ([], 0)
+            assert await first.take() == News([], 0)
+            assert await second.take() == News([], 0)
             forwarder.pending = [record(1, "a"), record(2, "b")]
-            assert await first.take() == ([record(1, "a"), record(2, "b")], 0)
-            assert await second.take() == ([record(2, "b")], 0)
+            assert await first.take() == News([record(1, "a"), record(2, "b")], 0)
+            assert await second.take() == News([record(2, "b")], 0)
 
     run(body)
 
@@ -93,8 +95,8 @@ def test_what_the_forwarder_could_not_keep_is_told_to_all() -> None:
             await first.take()
             await second.take()
             forwarder.lost = 5
-            assert await first.take() == ([], 5)
-            assert await second.take() == ([], 5)
+            assert await first.take() == News([], 5)
+            assert await second.take() == News([], 5)
 
     run(body)
 
@@ -104,10 +106,11 @@ def test_who_is_slow_loses_the_oldest_and_is_told_how_many() -> None:
         follower = Follower(everything)
         follower.put([record(n) for n in range(KEPT)], 0)
         follower.put([record(KEPT), record(KEPT + 1)], 3)
-        records, lost = await follower.take()
+        records, lost, restarted = await follower.take()
+        assert not restarted
         assert ([records[0], records[-1]], len(records), lost) == ([record(2), record(KEPT + 1)], KEPT, 5)
         follower.put([record(9)], 0)
-        assert await follower.take() == ([record(9)], 0)
+        assert await follower.take() == News([record(9)], 0)
 
     run(body)
 
@@ -121,7 +124,7 @@ def test_a_forwarder_that_comes_back_has_its_log_turned_on_again() -> None:
             await forwarder.asked.wait()
             forwarder.failure = None
             forwarder.pending = [record(1)]
-            assert await follower.take() == ([record(1)], 0)
+            assert await follower.take() == News([record(1)], 0)
             assert all(forwarder.calls)
 
     run(body)
@@ -139,7 +142,7 @@ def test_a_forwarder_that_is_gone_ends_the_log_for_everybody_and_a_new_one_begin
         await until_off(forwarder)
         forwarder.failure = None
         with log.following(everything) as third:
-            assert await third.take() == ([], 0)
+            assert await third.take() == News([], 0)
 
     run(body)
 
@@ -153,6 +156,41 @@ def test_who_comes_while_the_log_is_being_turned_off_has_it_on() -> None:
             await second.take()
             assert forwarder.calls[-2:] == [False, True]
             forwarder.pending = [record(1)]
-            assert await second.take() == ([record(1)], 0)
+            assert await second.take() == News([record(1)], 0)
 
     run(body)
+
+
+def test_who_follows_while_a_forwarder_is_replaced_is_told_so_once() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as first, log.following(lambda _: False) as second:
+            await first.take()
+            await second.take()
+            forwarder.starts += 1
+            assert await first.take() == News([], restarted=True)
+            assert await second.take() == News([], restarted=True), "some of what is missing may have been theirs"
+            forwarder.pending = [record(1)]
+            assert await first.take() == News([record(1)])
+            with log.following(everything) as third:
+                assert await third.take() == News([])
+
+    run(body)
+
+
+def test_who_comes_after_a_forwarder_was_replaced_has_missed_nothing() -> None:
+    async def body(forwarder: FakeForwarder, log: QueryLog) -> None:
+        with log.following(everything) as first:
+            await first.take()
+        await until_off(forwarder)
+        forwarder.starts += 1
+        with log.following(everything) as second:
+            assert await second.take() == News([])
+
+    run(body)
+
+
+def test_where_nobody_may_look_nobody_is_told_to_type_a_name_that_another_program_has() -> None:
+    with pytest.raises(NotPermittedError) as refused:
+        check_may_follow(1000, LogPolicy.OFF)
+    assert "sudo" not in refused.value.next_step
+    check_may_follow(0, LogPolicy.OFF)

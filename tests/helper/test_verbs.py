@@ -63,6 +63,7 @@ class FakeMachine:
         self.loop_probe: ProofRecord | None = None
         self.wanted = Installed()
         self.nameserver = ip_address("127.0.0.231")
+        self.forwarder_starts = 1
         self.stats: dict[str, Any] = {}
         self.is_logging = False
         self.log: list[dict[str, Any]] = []
