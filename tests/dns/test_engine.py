@@ -177,7 +177,7 @@ def test_the_limit_is_kept_to_the_octet() -> None:
 
 def test_a_client_over_tcp_gets_the_whole_answer_fresh_and_cached() -> None:
     bench = Bench()
-    addresses = [f"192.{i >> 8}.{i & 255}.1" for i in range(3000)]
+    addresses = [f"192.{i >> 8}.{i & 255}.1" for i in range(1000)]
     for _ in range(2):
         bench.query(stream=True)
         if bench.open:
