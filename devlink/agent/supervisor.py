@@ -12,6 +12,7 @@ from devlink import __version__
 from devlink.agent import verify
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
+from devlink.agent.ordinary import check_ordinary
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import differences, not_installed, still_there
 from devlink.agent.wishes import KeptWishes
@@ -299,7 +300,12 @@ class Supervisor:
         )
         await progress("verify: the kernel's way, cluster DNS, libc", False)
         await check_loops(applied)
-        session.remarks = await verify.verify(session.wish.profile, session.plan)
+        ordinary = spawn(check_ordinary(applied), name="check ordinary names")
+        try:
+            remarks = await verify.verify(session.wish.profile, session.plan)
+            session.remarks = (*await ordinary, *remarks)
+        finally:
+            ordinary.cancel()
         fault_point("agent.verified")
         await self._link.confirm(desired.session)
         fault_point("agent.confirmed")

@@ -185,6 +185,41 @@ def test_a_session_is_applied_verified_confirmed_and_kept_in_that_order(run: Run
     run(body)
 
 
+def test_ordinary_names_are_looked_at_beside_the_verification_and_keep_nothing_from_coming_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, warning = asyncio.Event(), Finding(code="DL-X", severity=Severity.WARNING, title="No names.")
+
+    async def check(applied: Mapping[str, Any]) -> tuple[Finding, ...]:
+        assert applied["resolver"] == "direct"
+        asked.set()
+        return (warning,)
+
+    async def body(world: World) -> None:
+        monkeypatch.setattr(module, "check_ordinary", check)
+        world.verification = [asked]  # goes on only when the other one is under way
+        shown = await world.up(QA)
+        assert shown["state"] == "up"
+        assert "DL-X" in [finding["code"] for finding in shown["findings"]]
+
+    run(body)
+
+
+def test_a_verification_that_fails_does_not_wait_for_ordinary_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(_: Mapping[str, Any]) -> tuple[Finding, ...]:
+        await asyncio.Event().wait()
+        return ()
+
+    async def body(world: World) -> None:
+        monkeypatch.setattr(module, "check_ordinary", check)
+        world.verification = [DEAD]
+        with pytest.raises(VerificationError):
+            await world.up(QA)
+        await world.until(lambda: "check ordinary names" not in {task.get_name() for task in asyncio.all_tasks()})
+
+    run(body)
+
+
 def test_up_of_what_is_up_is_applied_and_verified_again_whatever_is_left_of_it(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)

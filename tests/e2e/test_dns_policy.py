@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,13 @@ def serving(link: Link, port: int, answer: str, *files: str) -> Iterator[None]:
             server.kill()
 
 
+def findings(link: Link) -> list[dict[str, Any]]:
+    """Of the one session."""
+    (session,) = link.status()["sessions"]
+    found: list[dict[str, Any]] = session["findings"]
+    return found
+
+
 def test_it_says_whom_to_ask_what_to_keep_and_who_may_look(link: Link, with_policy: WithPolicy) -> None:
     with with_policy(f'upstreams = [{{address = "{OTHER_UPSTREAM}"}}]\ncache_bytes = 0\nquery_log = "off"'):
         for _ in range(2):
@@ -123,10 +131,26 @@ def test_over_tls_only_who_proves_to_be_the_server_is_asked(link: Link, with_pol
                 said = query(link, lab.ORDINARY_NAME)
                 assert [record.split()[-1] for record in said["answers"]] == ["192.0.2.7"]
                 assert (said["trace"]["server"], said["trace"]["transport"]) == (f"{ADDRESS}#853 tls", "tls")
+                assert "DL-DNS-ORDINARY" not in {each["code"] for each in findings(link)}
             with with_policy(upstream("other.example")):
+                (finding,) = [each for each in findings(link) if each["code"] == "DL-DNS-ORDINARY"]
+                assert finding["severity"] == "warning"
+                assert "certificate" in finding["evidence"]
                 assert query(link, lab.ORDINARY_NAME, expect=4)["status"] == "SERVFAIL"
+                assert "tls_name and tls_ca" in link.devlink("dns", "query", lab.ORDINARY_NAME).stderr
+                assert "certificate" in link.run("devlink", "dns", "stats")
     finally:
         link.run("rm", "/root/ca.pem", "/root/own.pem", "/root/own.key")
+
+
+def test_servers_that_do_not_answer_are_told_at_up_and_keep_nothing_from_coming_up(
+    link: Link, with_policy: WithPolicy
+) -> None:
+    with with_policy(f'upstreams = [{{address = "{ADDRESS}"}}]'):
+        (finding,) = [each for each in findings(link) if each["code"] == "DL-DNS-ORDINARY"]
+        assert "SERVFAIL" in finding["evidence"], "nobody has the port"
+        assert link.devlink("status").returncode == 0
+        link.up()
 
 
 def test_certificates_that_are_not_there_keep_it_from_coming_up_and_say_why(link: Link) -> None:

@@ -421,6 +421,15 @@ def test_what_is_taken_down_wants_nothing_and_what_comes_up_wants_only_its_own(r
     run(body)
 
 
+def test_who_brings_names_is_told_where_they_are_answered(run: Run) -> None:
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            assert (await alice.apply(QA))["nameserver"] == "127.0.0.231"
+            assert (await alice.apply(PROD)).get("nameserver") is None
+
+    run(body)
+
+
 def test_two_sessions_stand_side_by_side_and_end_one_by_one(run: Run) -> None:
     async def body(world: World) -> None:
         async with world.caller() as alice:
