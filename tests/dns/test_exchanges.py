@@ -642,6 +642,35 @@ def test_forgetting_one_question_of_a_connection_leaves_the_others(edge: Edge, t
     assert not tcp.is_closed(connection)
 
 
+def test_a_connection_on_which_nothing_comes_is_left_for_another(edge: Edge, tcp: TcpServer) -> None:
+    """Somebody between has forgotten it, or the pod behind it is gone: no packet says so."""
+    edge.ask(tcp.server, "tcp")
+    dead = tcp.accept()
+    tcp.take(dead, 1)
+    edge.skip(SHARED_SILENT + 0.1)
+    later = edge.ask(tcp.server, "tcp")
+    alive = tcp.accept()
+    (asked,) = tcp.take(alive, 1)
+    alive.sock.sendall(frame(asked))
+    edge.answered(1)
+    assert edge.engine.replies[0][0] is later
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_the_second_try_of_a_question_takes_another_socket(
+    edge: Edge, udp: UdpServer, tcp: TcpServer, transport: str
+) -> None:
+    server = udp.server if transport == "udp" else tcp.server
+    first = edge.ask(server, transport, shared=True)
+    second = Attempt(cast(Transaction, SimpleNamespace(attempts=[first])), first.step, QUESTION, edge.loop.now)
+    edge.attempts.append(second)
+    edge.carry_out(edge.exchanges.ask(second))
+    if transport == "udp":
+        assert udp.take()[1] != udp.take()[1]
+    else:
+        assert tcp.accept() is not tcp.accept()
+
+
 def test_a_refused_connection_fails_its_questions(edge: Edge) -> None:
     before = open_fds()
     server = nobody()

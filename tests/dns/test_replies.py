@@ -336,3 +336,30 @@ def test_a_service_binding_that_makes_no_sense_hurts_nobody(content: bytes) -> N
     at = head.index(b"\xff\x00", len(asked))
     read = digest(asked, head[:at] + b"\0\x41" + head[at + 2 :])
     assert all(len(packed) in (4, 16) for packed in replies.addresses(read.body, read.ttl_offsets))
+
+
+def addresses_in(*records: str, qtype: str) -> list[bytes]:
+    asked = query("www.example", qtype)
+    read = replies.digest(respond(asked, *records), len(asked))
+    return replies.addresses(read.body, read.ttl_offsets)
+
+
+@pytest.mark.parametrize("qtype", ["HTTPS", "SVCB"])
+def test_hints_of_a_service_binding_are_addresses(qtype: str) -> None:
+    record = f"@ 300 {qtype} 1 svc.example. alpn=h2 ipv4hint=10.254.0.9,192.0.2.1 ipv6hint=fd00::9"
+    found = addresses_in(record, qtype=qtype)
+    assert found == [bytes([10, 254, 0, 9]), bytes([192, 0, 2, 1]), bytes.fromhex("fd00") + bytes(13) + b"\x09"]
+
+
+def test_a_binding_without_hints_has_none() -> None:
+    assert addresses_in("@ 300 HTTPS 0 other.example.", qtype="HTTPS") == []
+
+
+def test_a_malformed_binding_gives_what_can_be_read() -> None:
+    asked = query("www.example", "HTTPS")
+    good = respond(asked, "@ 300 HTTPS 1 . ipv4hint=10.254.0.9")
+    hint = bytes([10, 254, 0, 9])
+    broken = good.replace(b"\0\4\0\4" + hint, b"\0\4\0\x08" + hint)  # twice as many octets as are there
+    assert broken != good
+    read = replies.digest(broken, len(asked))
+    assert replies.addresses(read.body, read.ttl_offsets) == [hint]

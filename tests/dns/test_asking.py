@@ -1,0 +1,110 @@
+"""Servers over many questions: what one odd answer, one lost datagram or one dead server does to those that follow."""
+
+from dataclasses import replace
+
+import pytest
+
+from devlink.dns.servers import FIRST_PAUSE, ORDINARY_WAIT
+from tests.dns.messages import CLUSTER, ORDINARY, SPLIT, zone
+from tests.dns.moved_engine import Bench, data_of, extended_error, parse, query
+
+GOOD = "@ 300 A 192.0.2.80"
+NOTIMP, SERVFAIL = 4, 2
+
+
+def test_one_lost_datagram_does_not_move_ordinary_names_to_the_second_server_for_good() -> None:
+    """The first one may know names that the second does not, and is farther away."""
+    bench = Bench()
+    bench.query("lost.example")
+    bench.advance(ORDINARY_WAIT[1])
+    bench.serve(GOOD)
+    bench.advance(FIRST_PAUSE + 0.1)
+    bench.query("beside.example")
+    live, probe = list(bench.open.values())
+    bench.serve(GOOD, asked=live)
+    bench.now += 0.02
+    bench.serve(GOOD, asked=probe)
+    bench.query("next.example")
+    assert bench.hosts[-1] == ORDINARY
+
+
+def test_an_odd_question_does_not_turn_opt_off_at_a_server_that_knows_it() -> None:
+    bench = Bench(replace(SPLIT, upstreams=SPLIT.upstreams[:1]))
+    bench.fill("known.example")
+    bench.query("odd.example", "SRV")
+    bench.serve(rcode=NOTIMP, opt=None)
+    bench.serve(rcode=NOTIMP, opt=None)
+    assert parse(bench.last_answer).rcode() == NOTIMP
+    bench.query("next.example")
+    assert parse(bench.asked[-1].packet).edns == 0
+
+
+def test_a_server_that_says_nothing_better_without_opt_goes_on_to_get_it() -> None:
+    bench = Bench(replace(SPLIT, upstreams=SPLIT.upstreams[:1]))
+    for _ in range(2):
+        bench.query("odd.example")
+        assert parse(bench.asked[-1].packet).edns == 0
+        bench.serve(rcode=NOTIMP, opt=None)
+        assert parse(bench.asked[-1].packet).edns < 0
+        bench.serve(rcode=NOTIMP, opt=None)
+
+
+def test_stale_names_of_dead_servers_leave_the_room_of_others_alone() -> None:
+    bench = Bench(max_in_flight=20)
+    names = [f"n{i}.example" for i in range(30)]
+    for each in names:
+        bench.fill(each, "@ 10 A 192.0.2.80")
+    bench.advance(11)
+    bench.query(names[0])
+    bench.give_up()
+    for each in names:
+        bench.query(each)
+    bench.query("web.default.svc.cluster.local")
+    assert bench.hosts[-1] == CLUSTER
+    bench.serve("@ 5 A 10.20.0.1")
+    assert data_of(bench.last_answer) == ["10.20.0.1"]
+
+
+def test_a_short_name_goes_where_its_long_name_goes() -> None:
+    outer = replace(zone("cluster.local", "10.1.1.1"), search=("default",))
+    bench = Bench(replace(SPLIT, zones=(outer, zone("default.svc.cluster.local", "10.2.2.2"))))
+    bench.query("redis.default")
+    assert bench.hosts == ["10.2.2.2"]
+
+
+def test_a_short_name_in_a_namespace_that_is_excluded_is_refused() -> None:
+    outer = replace(zone("cluster.local", namespaces=("default",)), search=("kube-system",))
+    bench = Bench(replace(SPLIT, zones=(outer,)))
+    bench.query("dns.kube-system", payload=1232)
+    assert not bench.asked
+    assert extended_error(bench.only_answer) == 18
+
+
+@pytest.mark.parametrize("payload", [512, 1232])
+def test_a_long_extended_error_of_a_server_makes_no_answer_too_large(payload: int) -> None:
+    bench = Bench()
+    bench.query("www.example", payload=payload)
+    bench.serve(GOOD, opt=[(15, b"\0\0" + b"x" * 1000)])
+    assert data_of(bench.only_answer) == ["192.0.2.80"]
+    assert len(bench.only_answer) <= payload
+    assert extended_error(bench.only_answer) == 0
+
+
+def test_an_answer_that_fits_alone_goes_without_its_extended_error() -> None:
+    bench = Bench()
+    bench.query("www.example", payload=512)
+    bench.serve(*(f"@ 300 A 192.0.2.{i}" for i in range(28)), opt=[(15, b"\0\0" + b"x" * 100)])
+    assert len(data_of(bench.only_answer)) == 28
+    assert extended_error(bench.only_answer) is None
+
+
+def test_why_a_server_failed_is_told_to_the_client_and_kept() -> None:
+    bench = Bench(replace(SPLIT, upstreams=SPLIT.upstreams[:1]))
+    bench.ask(query("www.example", payload=1232))
+    while bench.open:
+        attempt = next(iter(bench.open))
+        bench._carry_out(bench.engine.upstream_failed(attempt, bench.now, "192.0.2.1: its certificate has expired"))
+    assert parse(bench.only_answer).rcode() == SERVFAIL
+    assert b"certificate has expired" in bench.only_answer
+    (state,) = (state for state in bench.engine.servers if state.server.host == ORDINARY)
+    assert "certificate" in state.trouble
