@@ -51,7 +51,9 @@ class Answers:
         answer = answer_to(waiter, entry.wire, entry.edes + _trace(waiter, entry.zone, "cache", None, now))
         effects.append(Answer(waiter.client, answer))
         query = waiter.query
-        is_odd = waiter.is_alias or answer[2] & wire.TC or (query.edns is not None and query.edns.options)
+        # A client that mixes its letters would fill the table with spellings that nobody asks for twice.
+        is_odd = waiter.is_alias or waiter.packet[wire.HEADER : query.question_end - 4] != query.octets
+        is_odd = is_odd or bool(answer[2] & wire.TC) or (query.edns is not None and query.edns.options != b"")
         if not is_odd and len(answer) <= min(query.udp_limit, LARGEST_KEPT):
             self._cache.put_variant(waiter.packet, answer, entry)
         if self.log is not None:

@@ -12,12 +12,12 @@ from devlink.dns.counts import Record, percentile
 from devlink.dns.engine import Engine
 from devlink.dns.wire import text_of
 from devlink.errors import ProtocolError
-from devlink.rpc.framing import FrameReader, pack
+from devlink.rpc.framing import MAX_FRAME, FrameReader, pack
 
 INTERFACE = "io.devlink.Forwarder"
 MAX_FDS = 64
 """Descriptors in one message; SCM_MAX_FD is 253."""
-MAX_UNSENT = 1 << 20
+MAX_UNSENT = 2 * MAX_FRAME
 """Octets of replies that may wait; a feeder that takes none is gone for all practical purposes."""
 KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
@@ -160,9 +160,9 @@ class ControlConnection:
     def send(self, message: Mapping[str, Any]) -> None:
         """Queue a reply and send what goes. Raises OSError."""
         self._unsent += pack(dict(message))
+        self.flush()
         if len(self._unsent) > MAX_UNSENT:
             raise ConnectionError("the feeder takes no replies")
-        self.flush()
 
     def flush(self) -> None:
         """Raises OSError."""

@@ -1,6 +1,7 @@
 """What the forwarder counts and notes for people."""
 
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SAMPLES = 512
@@ -87,6 +88,10 @@ class Counts:
         self.overloads = 0
         """Of the servfails, those because too many questions waited."""
         self.zones: dict[str, ZoneCounts] = {}
+
+    def keep_only(self, zones: Iterable[str]) -> None:
+        """Count for these from now on, and forget all others."""
+        self.zones = {name: self.zone(name) for name in zones}
 
     def zone(self, name: str) -> ZoneCounts:
         counts = self.zones.get(name)

@@ -97,11 +97,11 @@ class Engine:
         self._config, self._own = config, own
         self._asking.mixes_case = config.case_randomization
         self._rules = Rules(config, own)
-        for zone in self._rules.destinations:
-            self.counts.zone(zone)  # it is there from now on, even while it is asked nothing
         if is_same:
             return effects
         self.cache.clear()
+        self.cache.past_hits = {z: n for z, n in self.cache.past_hits.items() if z in self._rules.destinations}
+        self.counts.keep_only(self._rules.destinations)
         self.cache.limit = config.cache_bytes
         self.servers.keep_only({u.server for d in self._rules.destinations.values() for u in d.upstreams})
         kept: list[Transaction] = []
@@ -124,7 +124,9 @@ class Engine:
         return effects
 
     def flush(self) -> int:
-        """Forget all cached answers; how many there were."""
+        """Forget all cached answers, and those that are on their way; how many were there."""
+        for transaction in self._transactions.values():
+            transaction.stale, transaction.is_kept = None, False
         return self.cache.clear()
 
     def receive_query(self, packet: bytes, client: Client, now: float) -> list[Effect]:
@@ -317,9 +319,10 @@ class Engine:
             text = "an ordinary name with an address of the cluster's"
             self._tell(waiters, Verdict(Rcode.REFUSED, (), Ede.BLOCKED, text, destination.zone), now, effects)
         else:
-            if self._config.case_randomization:
-                digest = digest._replace(body=replies.with_question(digest.body, transaction.key))
-            if transaction.key[0] & wire.RD:
+            key = transaction.key
+            if attempt.packet[10 : len(key)] != key[10:]:  # it was asked in random case
+                digest = digest._replace(body=replies.with_question(digest.body, key))
+            if transaction.is_kept and key[0] & wire.RD:
                 self.cache.put(transaction.place, digest, destination.zone, int(now))
             self._answers.from_server(digest, destination.zone, attempt.step, waiters, now, effects)
 

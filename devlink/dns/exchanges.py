@@ -356,11 +356,10 @@ class Exchanges:
         attempts = list(line.pending.values())
         line.pending.clear()
         self._drop_stream(line)
-        if line.answered and len(attempts) > 1:
+        if line.answered == 1 and len(attempts) > 1:
             self._one_at_a_time.add(line.server)
         for attempt in attempts:
-            if line.answered and not attempt.is_moved:
-                attempt.is_moved = True
+            if line.answered:
                 self._carry_out(self.ask(attempt))
             else:
                 self._carry_out(self._engine.upstream_failed(attempt, self._loop.now, trouble))

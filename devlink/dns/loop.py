@@ -8,8 +8,7 @@ READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 HANGUP = select.EPOLLHUP | select.EPOLLERR
 
 Handler = Callable[[int], None]
-"""Called with the events that epoll saw. It never blocks, and believes of them only that a look is worth it: its
-descriptor may have been closed earlier in the same round, and opened anew."""
+"""Called with the events that epoll saw. It never blocks."""
 
 
 class Loop:
@@ -22,10 +21,13 @@ class Loop:
         """When the present round began."""
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._new: set[int] = set()
+        """Descriptors that are watched since this round began: what it saw of them was of others with their number."""
 
     def watch(self, sock: socket.socket, mask: int, handler: Handler) -> None:
         fd = sock.fileno()
         self._handlers[fd] = handler
+        self._new.add(fd)
         self._epoll.register(fd, mask)
 
     def change(self, sock: socket.socket, mask: int) -> None:
@@ -50,10 +52,11 @@ class Loop:
         timeout = None if deadline is None else max(deadline - self.clock(), 0.0)
         events = self._epoll.poll(timeout)
         self.now = self.clock()
-        get = self._handlers.get
+        get, new = self._handlers.get, self._new
+        new.clear()
         for fd, mask in events:
             handler = get(fd)
-            if handler is not None:
+            if handler is not None and fd not in new:
                 handler(mask)
 
     def end(self) -> None:

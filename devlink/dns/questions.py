@@ -33,7 +33,7 @@ class Waiter:
 class Attempt:
     """One question on its way to one server."""
 
-    __slots__ = ("is_moved", "packet", "sent", "step", "transaction", "way")
+    __slots__ = ("packet", "sent", "step", "transaction", "way")
 
     def __init__(self, transaction: "Transaction", step: Step, packet: bytes, sent: float) -> None:
         self.transaction: Transaction | None = transaction
@@ -44,8 +44,6 @@ class Attempt:
         self.sent = sent
         self.way: object = None
         """For the edge; means nothing to the engine."""
-        self.is_moved = False
-        """For the edge as well: its first connection was closed, and this is its second."""
 
 
 class Transaction:
@@ -58,6 +56,7 @@ class Transaction:
         "due",
         "fallback",
         "gave_stale",
+        "is_kept",
         "is_open",
         "is_probe",
         "key",
@@ -113,4 +112,6 @@ class Transaction:
         self.went_plain = False
         """A server did not understand OPT, and is asked without."""
         self.gave_stale = False
+        self.is_kept = True
+        """Whether the answer may go into the cache: not where that was flushed meanwhile."""
         self.is_open = True

@@ -108,3 +108,36 @@ def test_why_a_server_failed_is_told_to_the_client_and_kept() -> None:
     assert b"certificate has expired" in bench.only_answer
     (state,) = (state for state in bench.engine.servers if state.server.host == ORDINARY)
     assert "certificate" in state.trouble
+
+
+def test_what_was_flushed_comes_back_neither_stale_nor_by_a_question_that_was_under_way() -> None:
+    bench = Bench()
+    bench.fill("old.example", "@ 10 A 192.0.2.80")
+    bench.advance(11)
+    bench.query("old.example")
+    bench.query("new.example")
+    assert bench.engine.flush() == 1
+    bench.serve(GOOD)
+    assert data_of(bench.last_answer) == ["192.0.2.80"]
+    bench.give_up()
+    assert parse(bench.last_answer).rcode() == SERVFAIL
+    assert bench.engine.cache.table == {}
+
+
+def test_a_reply_in_random_case_is_kept_in_plain_letters_though_the_rules_change_meanwhile() -> None:
+    bench = Bench(replace(SPLIT, case_randomization=True))
+    bench.query("www.with-many-letters.example")
+    bench.change(case_randomization=False)
+    bench.serve(GOOD)
+    packet = bench.query("www.with-many-letters.example")
+    assert bench.last_answer[12:40] == packet[12:40]
+
+
+def test_zones_that_went_are_counted_no_more() -> None:
+    bench = Bench()
+    for i in range(50):
+        bench.change(zones=(zone(f"zone{i}.example"),))
+        bench.fill(f"www.zone{i}.example")
+    bench.change(zones=())
+    assert set(bench.engine.counts.zones) == {"."}
+    assert not set(bench.engine.cache.hits()) - {"."}
