@@ -7,7 +7,7 @@ import json
 
 from devlink.dns import replies, wire
 from devlink.dns.cache import STALE_TTL, Cache, Entry
-from devlink.dns.counts import Counts, QueryLog, Record
+from devlink.dns.counts import Counts, RecentQueries, Record
 from devlink.dns.effects import Answer, Effect
 from devlink.dns.questions import Waiter
 from devlink.dns.replies import Digest
@@ -23,7 +23,7 @@ class Answers:
     """Turns what is known into answers, one for each waiter."""
 
     def __init__(self, cache: Cache, counts: Counts) -> None:
-        self.log: QueryLog | None = None
+        self.log: RecentQueries | None = None
         """Where each question is noted; None: nowhere."""
         self._cache = cache
         self._counts = counts
@@ -33,7 +33,7 @@ class Answers:
     ) -> None:
         """What a server said just now."""
         self._counts.answered += len(waiters)
-        latencies = self._counts.zones[zone].latencies
+        latencies = self._counts.zone(zone).latencies
         body, edes = digest.body, digest.edes
         for waiter in waiters:
             latencies.append(now - waiter.began)

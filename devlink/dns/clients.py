@@ -45,6 +45,11 @@ class StreamClient:
         self._unsent = bytearray()
 
     @property
+    def unread(self) -> int:
+        """Octets that came and were not looked at yet."""
+        return len(self._read)
+
+    @property
     def is_full(self) -> bool:
         """Whether it must take answers before more is read."""
         return self.waiting >= MAX_PIPELINED or len(self._unsent) >= MAX_UNSENT
@@ -234,7 +239,7 @@ class Clients:
         has_progressed = False
         # Sending may make room for questions that were read already, and their answers want sending again.
         while True:
-            before = len(client._read)
+            before = client.unread
             questions = client.questions(self._engine.hot, int(self._loop.now))
             for packet in questions:
                 self._carry_out(self._engine.receive_query(packet, client, self._loop.now))
@@ -245,7 +250,7 @@ class Clients:
             except OSError:
                 self.hang_up(client)
                 return
-            if not has_sent and len(client._read) == before:
+            if not has_sent and client.unread == before:
                 break
             has_progressed = True
         if client.at_end and client.is_idle:

@@ -12,8 +12,6 @@ from devlink.errors import ProtocolError
 
 CACHE_BYTES = 8 << 20
 """Octets of cached answers, where nothing else is said: some 20,000 names."""
-TLS_PORT = 853
-"""RFC 7858 section 3.1."""
 
 
 class Server(NamedTuple):

@@ -100,7 +100,7 @@ class Counts:
         return counts
 
 
-class QueryLog:
+class RecentQueries:
     """The last records; the oldest ones give way."""
 
     def __init__(self) -> None:

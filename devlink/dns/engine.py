@@ -11,7 +11,7 @@ from devlink.dns.answers import Answers
 from devlink.dns.asking import FAILURES, NEVER, Asking, Outcome
 from devlink.dns.cache import HOT, STALE_FOR, Cache, Entry, Key
 from devlink.dns.config import Config
-from devlink.dns.counts import Counts, QueryLog
+from devlink.dns.counts import Counts, RecentQueries
 from devlink.dns.effects import Answer, Drop, Effect, Forget
 from devlink.dns.questions import Attempt, Client, Transaction, Waiter
 from devlink.dns.replies import Digest
@@ -58,12 +58,12 @@ class Engine:
         return self._asking.servers
 
     @property
-    def log(self) -> QueryLog | None:
+    def log(self) -> RecentQueries | None:
         """Where each question is noted; None: nowhere."""
         return self._answers.log
 
     @log.setter
-    def log(self, log: QueryLog | None) -> None:
+    def log(self, log: RecentQueries | None) -> None:
         self._answers.log = log
 
     @property
@@ -105,22 +105,27 @@ class Engine:
         self.cache.limit = config.cache_bytes
         self.servers.keep_only({u.server for d in self._rules.destinations.values() for u in d.upstreams})
         kept: list[Transaction] = []
-        again: list[Waiter] = []
+        again: list[tuple[Waiter, Destination]] = []
         for transaction in list(self._transactions.values()):
             waiters, destination = transaction.waiters, transaction.destination
             if waiters and all(self._still_goes_to(waiter, destination) for waiter in waiters):
                 transaction.stale = None
                 kept.append(transaction)
             else:
-                again += self._remove(transaction, effects)
+                again += [(waiter, destination) for waiter in self._remove(transaction, effects)]
         self._waiting, self._asked = [0] * self._rules.groups, [0] * self._rules.groups
         self._share = max(1, self._max_in_flight // self._rules.groups)
         for transaction in kept:
             transaction.destination = self._rules.destinations[transaction.destination.zone]
             self._waiting[transaction.destination.group] += len(transaction.waiters)
             self._asked[transaction.destination.group] += 1
-        for waiter in again:
-            self._route(Waiter(waiter.client, waiter.packet, waiter.query, waiter.began), now, effects, is_new=False)
+        for waiter, destination in again:
+            anew = Waiter(waiter.client, waiter.packet, waiter.query, waiter.began)
+            if destination.is_cluster and self._goes_to_ordinary_servers(waiter):
+                text = "the cluster that this name was asked at is gone"
+                self._answers.local(Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, text), anew, now, effects)
+            else:
+                self._route(anew, now, effects, is_new=False)
         return effects
 
     def flush(self) -> int:
@@ -143,7 +148,8 @@ class Engine:
         query = wire.parse_query(packet)
         if isinstance(query, Query) and (query.edns is None or not query.edns.version):
             effects: list[Effect] = []
-            self._route(Waiter(client, packet, query, now), now, effects, is_new=True)
+            is_hot = entry is not None and entry.hits >= HOT
+            self._route(Waiter(client, packet, query, now), now, effects, is_new=True, is_hot=is_hot)
             return effects
         self.counts.queries += 1
         if query is None:
@@ -183,7 +189,7 @@ class Engine:
         if now < asking.next_due:
             return effects
         for transaction in list(self._transactions.values()):
-            if transaction.due > now or not transaction.is_open:
+            if transaction.due > now:
                 continue
             if now < transaction.step_due:  # then it is those who wait whose patience ends
                 self._give_stale(transaction, now, effects)
@@ -203,8 +209,9 @@ class Engine:
 
     # Where a question goes
 
-    def _route(self, waiter: Waiter, now: float, effects: list[Effect], *, is_new: bool) -> None:
-        """Answer it, or have it wait for an answer. One that is not new has been counted already."""
+    def _route(self, waiter: Waiter, now: float, effects: list[Effect], *, is_new: bool, is_hot: bool = False) -> None:
+        """Answer it, or have it wait for an answer. One that is not new has been counted already; of one that is hot
+        it is known that many ask it."""
         query = waiter.query
         key = query.key
         decision = self._rules.decide(query)
@@ -222,13 +229,17 @@ class Engine:
         entry = self.cache.find(place)
         if entry is not None and self.cache.age(entry, int(now)):
             self._answers.from_cache(entry, waiter, now, effects)
-            if entry.prefetch_at <= now and entry.hits >= HOT:
+            if entry.prefetch_at <= now and (is_hot or entry.hits >= HOT):
                 self._prefetch(key, place, decision, now, effects)
             return
         if is_new:
             self.counts.queries += 1
-            self.counts.zones[decision.zone].queries += 1
+            self.counts.zone(decision.zone).queries += 1
+        stale = entry if entry is not None and now < entry.ends + STALE_FOR else None
         if not self._has_room_for(decision):
+            if stale is not None:
+                self._answers.stale(stale, [waiter], now, effects)
+                return
             # An answer at once also ends a loop through another resolver, which silence would keep alive.
             self.counts.overloads += 1
             text = "too many questions wait for an answer"
@@ -239,10 +250,13 @@ class Engine:
         if transaction is not None:
             self._join(transaction, waiter, now, effects)
             return
-        stale = entry if entry is not None and now < entry.ends + STALE_FOR else None
         self._begin(Transaction(key, place, decision, stale, [waiter], now), now, effects)
         if stale is not None and all(self.servers.state(u.server).is_silent for u in decision.upstreams):
             self._give_stale(self._transactions[place], now, effects)
+
+    def _goes_to_ordinary_servers(self, waiter: Waiter) -> bool:
+        decision = self._rules.decide(waiter.query)
+        return isinstance(decision, Destination) and not decision.is_cluster
 
     def _still_goes_to(self, waiter: Waiter, destination: Destination) -> bool:
         decision = self._rules.decide(waiter.query)
@@ -254,11 +268,8 @@ class Engine:
         """Ask for a hot name before its answer ends; nobody waits for it."""
         if place in self._transactions or not self._has_room_for(destination):
             return
-        present = self.cache.find(place)
-        if present is not None and now < present.prefetch_at:
-            return  # it has been, and it was this packet's copy that is older
         self.counts.prefetched += 1
-        self._begin(Transaction(key, place, destination, present, [], now), now, effects)
+        self._begin(Transaction(key, place, destination, self.cache.find(place), [], now), now, effects)
 
     def _has_room_for(self, destination: Destination) -> bool:
         group, share = destination.group, self._share
@@ -294,7 +305,6 @@ class Engine:
             if attempt is not known:
                 effects.append(Forget(attempt))
         del self._transactions[transaction.place]
-        transaction.is_open = False
         waiters = transaction.waiters
         self._waiting[transaction.destination.group] -= len(waiters)
         self._asked[transaction.destination.group] -= 1

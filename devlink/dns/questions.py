@@ -57,7 +57,6 @@ class Transaction:
         "fallback",
         "gave_stale",
         "is_kept",
-        "is_open",
         "is_probe",
         "key",
         "place",
@@ -114,4 +113,3 @@ class Transaction:
         self.gave_stale = False
         self.is_kept = True
         """Whether the answer may go into the cache: not where that was flushed meanwhile."""
-        self.is_open = True

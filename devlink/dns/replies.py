@@ -22,6 +22,7 @@ from devlink.dns.wire import (
     PAIR,
     PTR,
     QR,
+    RA,
     RECORD,
     SOA,
     SRV,
@@ -155,6 +156,8 @@ def digest(reply: bytes, question_end: int) -> Digest:
     if reply[2] & TC or rcode not in _CACHEABLE:
         lifetime = 0
     body = reply[2:10] + (additionals - 1).to_bytes(2, "big") + reply[HEADER:opt_at] if opt_end else reply[2:at]
+    if not body[1] & RA:  # we do look up what we are asked; else an answer without AA and records passes for a referral
+        body = body[:1] + bytes((body[1] | RA,)) + body[2:]
     return Digest(body, tuple(offsets), lifetime, rcode, opt_end > 0, edes)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from devlink.dns.clients import MAX_CLIENTS, Clients, StreamClient
 from devlink.dns.control import INTERFACE, ControlConnection, log_tree, parse_configuration, stats_tree
-from devlink.dns.counts import QueryLog
+from devlink.dns.counts import RecentQueries
 from devlink.dns.datagrams import DatagramClient, Datagrams, datagrams
 from devlink.dns.effects import Answer, Ask, Effect, Forget
 from devlink.dns.engine import MAX_IN_FLIGHT, Engine
@@ -197,7 +197,7 @@ class Forwarder:
         if parameters.get("on") is not True:
             engine.log = None
         elif engine.log is None:
-            engine.log = QueryLog()
+            engine.log = RecentQueries()
         return log_tree(records, lost, self._loop.clock())
 
     def _replace_sockets(self, udp: list[socket.socket], tcp: list[socket.socket]) -> None:

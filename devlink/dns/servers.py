@@ -21,6 +21,7 @@ FIRST_PAUSE, MAX_PAUSE = 1.0, 30.0
 PREFER_TCP = 300.0
 """Seconds for which a server that was silent over UDP and answered over TCP is asked over TCP first."""
 PLAN_KEPT = 0.1
+"""Seconds for which the order of servers that are all well is good enough for other questions."""
 NO_EDNS = 3600.0
 """Seconds for which a server that does not know OPT is asked without."""
 
@@ -34,6 +35,8 @@ class ServerState:
         self._changed = changed
         self.rtt: float | None = None
         """Smoothed, in seconds; None before the first answer."""
+        self.rank = 0.0
+        """The same, but less each time that another server was chosen."""
         self.deviation = 0.0
         self.heard = float("-inf")
         """When it said something last."""
@@ -65,6 +68,7 @@ class ServerState:
         else:  # RFC 6298 section 2
             self.deviation += (abs(seconds - self.rtt) - self.deviation) / 4
             self.rtt += (seconds - self.rtt) / 8
+        self.rank = self.rtt
 
     def owes(self, sent: float, now: float) -> None:
         """A question that went out at `sent` got no answer by `now`, or cannot get one."""
@@ -160,10 +164,9 @@ class Servers:
         ranked = [(self.state(server), transport) for server, transport in destination.upstreams]
         if len(ranked) > 1:
             if cluster:  # the nearest first; one that was never asked before all, and so it gets measured
-                ranked.sort(key=lambda each: each[0].rtt or 0.0)
+                ranked.sort(key=lambda each: each[0].rank)
                 for state, _ in ranked[1:]:
-                    if state.rtt is not None:
-                        state.rtt *= 0.98  # one that got slow once is asked again some day
+                    state.rank *= 0.98  # one that got slow once is asked again some day
             ranked.sort(key=lambda each: each[0].is_silent)
         first, later, probes = [], [], []
         alone = len(ranked) == 1

@@ -141,3 +141,35 @@ def test_zones_that_went_are_counted_no_more() -> None:
     bench.change(zones=())
     assert set(bench.engine.counts.zones) == {"."}
     assert not set(bench.engine.cache.hits()) - {"."}
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_clusters_name_that_waits_while_its_session_goes_is_asked_nowhere_else(short: bool) -> None:
+    bench = Bench(replace(SPLIT, zones=(replace(zone("cluster.local"), search=("default",)), zone("other.example"))))
+    bench.ask(query("redis.default" if short else "redis.default.svc.cluster.local", payload=1232))
+    bench.change(zones=(zone("other.example"),))
+    assert bench.hosts == [CLUSTER]
+    assert extended_error(bench.only_answer) == 18
+    assert bench.quiet
+
+
+def test_a_group_that_is_full_still_gives_what_was_true_before() -> None:
+    bench = Bench(max_in_flight=4)
+    bench.fill("old.example", "@ 10 A 192.0.2.80")
+    bench.advance(11)
+    for number in range(2):
+        bench.query(f"n{number}.example")
+    bench.query("old.example", payload=1232)
+    assert data_of(bench.last_answer) == ["192.0.2.80"]
+    assert extended_error(bench.last_answer) == 3
+
+
+def test_a_name_asked_often_with_opt_is_fetched_before_its_answer_ends() -> None:
+    bench = Bench()
+    bench.fill("hot.example", "@ 100 A 192.0.2.80")
+    for _ in range(5):
+        bench.query("hot.example", payload=1232)
+    bench.advance(91)
+    bench.query("hot.example", payload=1232)
+    assert [asked.qname for asked in bench.open.values()] == ["hot.example."]
+    assert bench.engine.counts.prefetched == 1

@@ -19,7 +19,7 @@ from devlink.dns.control import (
     parse_configuration,
     stats_tree,
 )
-from devlink.dns.counts import QueryLog
+from devlink.dns.counts import RecentQueries
 from devlink.errors import ProtocolError
 from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.varlink import interface_description
@@ -276,7 +276,7 @@ def test_each_server_is_told_with_its_zones_and_state() -> None:
 
 def test_log_records_are_what_the_interface_declares() -> None:
     bench = Bench()
-    bench.engine.log = QueryLog()
+    bench.engine.log = RecentQueries()
     bench.query(WWW)
     bench.now += 0.0125
     bench.serve("@ 300 A 192.0.2.80")

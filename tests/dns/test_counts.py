@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.dns.counts import LOG_RECORDS, SAMPLES, Counts, QueryLog, Record, ZoneCounts, percentile
+from devlink.dns.counts import LOG_RECORDS, SAMPLES, Counts, RecentQueries, Record, ZoneCounts, percentile
 
 
 def record(number: int) -> Record:
@@ -14,7 +14,7 @@ def record(number: int) -> Record:
 
 
 def test_the_log_keeps_the_last_records_and_counts_the_lost_ones() -> None:
-    log = QueryLog()
+    log = RecentQueries()
     for number in range(LOG_RECORDS + 7):
         log.note(record(number))
     records, lost = log.take()
@@ -26,7 +26,7 @@ def test_the_log_keeps_the_last_records_and_counts_the_lost_ones() -> None:
 
 
 def test_exactly_as_many_as_there_is_room_for_lose_none() -> None:
-    log = QueryLog()
+    log = RecentQueries()
     for number in range(LOG_RECORDS):
         log.note(record(number))
     assert log.take()[1] == 0

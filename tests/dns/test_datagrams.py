@@ -225,9 +225,9 @@ def test_an_aged_entry_is_not_given_before_it_is_aged(bound: Bound) -> None:
 
 
 def test_while_the_log_is_on_every_question_goes_to_the_engine(bound: Bound) -> None:
-    from devlink.dns.counts import QueryLog
+    from devlink.dns.counts import RecentQueries
 
-    bound.engine.log = QueryLog()
+    bound.engine.log = RecentQueries()
     bound.send(query(HOT[0]))
     assert bound.serve() == [query(HOT[0])]
 

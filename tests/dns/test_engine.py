@@ -71,7 +71,19 @@ def test_records_of_every_type_are_carried_intact(qtype: str, payload: int | Non
     assert sent.edns == (-1 if payload is None else 0)
 
 
-@pytest.mark.parametrize("flag", [dns.flags.AA, dns.flags.AD, dns.flags.CD, dns.flags.RA])
+def test_an_answer_says_that_recursion_is_available_also_where_the_server_has_none() -> None:
+    """CoreDNS says it has none. A negative answer without AA and RA passes for a lame referral (glibc, Go)."""
+    bench = Bench()
+    bench.query(WWW, "AAAA")
+    soa = "example. 30 SOA ns.example. admin.example. 1 2 3 4 30"
+    reply = bytearray(respond(bench.asked[0].packet, authority=[soa], aa=True))
+    reply[3] &= ~dns.flags.RA
+    bench.reply(bench.asked[0], bytes(reply))
+    bench.query(WWW, "AAAA")
+    assert [bool(parse(answer.packet).flags & dns.flags.RA) for answer in bench.answers] == [True, True]
+
+
+@pytest.mark.parametrize("flag", [dns.flags.AA, dns.flags.AD, dns.flags.CD])
 def test_flags_of_a_fresh_answer_are_the_servers(flag: int) -> None:
     for is_set in (False, True):
         bench = Bench()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from devlink.dns.counts import QueryLog
+from devlink.dns.counts import RecentQueries
 from tests.dns.messages import CLUSTER, SPLIT, zone
 from tests.dns.moved_engine import (
     BEGIN,
@@ -70,7 +70,7 @@ def test_the_log_notes_each_answer_while_it_is_on_and_nothing_is_found_by_packet
     bench.fill()
     hot = query(WWW)[2:]
     assert hot in bench.engine.hot
-    bench.engine.log = QueryLog()
+    bench.engine.log = RecentQueries()
     assert hot not in bench.engine.hot
     bench.query()
     bench.query("Redis.default", "AAAA")

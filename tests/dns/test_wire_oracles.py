@@ -220,7 +220,7 @@ def test_a_reply_is_carried_whole_but_for_opt(talk: tuple[dns.message.QueryMessa
     got = read(replies.answer_of(digest.body, packet, found, digest.edes))
     assert records(got) == records(read(octets))
     assert (got.id, got.question[0].name.labels) == (query.id, query.question[0].name.labels)
-    assert (got.flags, got.rcode()) == (reply.flags, reply.rcode())
+    assert (got.flags, got.rcode()) == (reply.flags | dns.flags.RA, reply.rcode())
     assert (digest.rcode, digest.has_opt) == (reply.rcode(), reply.edns >= 0)
     assert got.edns == query.edns
     if query.edns >= 0:
@@ -304,7 +304,7 @@ def test_a_truncated_reply_keeps_the_question_and_says_so(
     _, digest = digested(reply)
     octets = replies.truncate(replies.answer_of(digest.body, packet, found, digest.edes), found)
     got = read(octets)
-    assert got.flags == reply.flags | dns.flags.TC
+    assert got.flags == reply.flags | dns.flags.TC | dns.flags.RA
     assert (records(got), got.edns, got.question) == ([[], [], []], query.edns, query.question)
     other = by_dnslib(octets, query)
     assert other is None or other.header.tc == 1
