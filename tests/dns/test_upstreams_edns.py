@@ -14,6 +14,8 @@ from tests.dns.asking import FAILURES, ask, forwarding, served_by, verdicts
 from tests.dns.lying_upstream import LyingUpstream, Turn, honest, honest_answer, verdict
 from tests.dns.messages import question
 
+pytestmark = pytest.mark.slow
+
 OPT = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)
 BADVERS = b"\0" + struct.pack("!HHIH", 41, 1232, 0x01000000, 0)
 """OPT with the upper bits of rcode 16: those in the header are 0."""

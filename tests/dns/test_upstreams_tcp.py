@@ -12,6 +12,8 @@ from tests.dns.asking import FAILURES, ask, forwarding, served_by, verdicts
 from tests.dns.lying_upstream import Behaviour, LyingUpstream, Turn, honest, honest_answer, silent
 from tests.dns.messages import frame
 
+pytestmark = pytest.mark.slow
+
 MANY = 8
 
 
@@ -129,7 +131,6 @@ def test_another_server_answers_for_one_that_breaks_on_tcp(what: str) -> None:
             assert verdicts(forwarder) == {"right"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("transport", [Transport.TCP, Transport.AUTO])
 def test_who_has_nothing_but_a_server_that_breaks_on_tcp_is_told_so(transport: Transport) -> None:
     servers = {what: LyingUpstream(lies.truncating, behave) for what, behave in BREAKING.items()}
@@ -183,7 +184,6 @@ def test_answers_in_another_order_go_to_their_own_questions() -> None:
         assert server.connections == 1, "they were pipelined"
 
 
-@pytest.mark.slow
 def test_one_answer_that_stays_out_holds_up_no_other() -> None:
     def behave(turn: Turn) -> None:
         if lies.first_letter(turn.packet) != "s":

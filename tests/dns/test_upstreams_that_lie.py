@@ -16,6 +16,8 @@ from tests.dns.lies import Packet
 from tests.dns.lying_upstream import Behaviour, LyingUpstream, Turn, honest, honest_answer, verdict
 from tests.dns.messages import question
 
+pytestmark = pytest.mark.slow
+
 KINDS = ["cluster", pytest.param("ordinary", marks=pytest.mark.slow)]
 """A cluster's server is asked through a socket of its own, an ordinary one sees a fresh port each time. Each ordinary
 liar needs a forwarder of its own: forty of them take seconds to start."""
@@ -118,7 +120,6 @@ def test_another_server_answers_for_one_that_sends_nonsense(kind: str) -> None:
     assert wrong(trials, "right") == {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cluster", "ordinary"])
 @pytest.mark.parametrize("transport", list(Transport))
 def test_who_has_nothing_but_a_liar_is_told_so(kind: str, transport: Transport) -> None:

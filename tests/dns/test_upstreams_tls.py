@@ -15,6 +15,8 @@ from tests.dns.lying_upstream import LyingUpstream, honest_answer
 from tests.dns.messages import frame
 from tests.dns.tls_upstream import NAME, TlsUpstream, honest, over_tls
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
@@ -58,7 +60,6 @@ def test_who_cannot_prove_to_be_the_server_is_not_asked(who: str, authority: Aut
         assert (stranger.asked, stranger.clear) == ([], [])
 
 
-@pytest.mark.slow
 def test_a_server_without_tls_is_not_asked_in_clear(authority: Authority) -> None:
     with LyingUpstream() as plain:
         settings = ForwarderConfig(upstreams=(over_tls(plain.port),), tls_ca=authority.pem)
@@ -68,7 +69,6 @@ def test_a_server_without_tls_is_not_asked_in_clear(authority: Authority) -> Non
         assert plain.connections
 
 
-@pytest.mark.slow
 def test_no_certificate_is_good_where_no_authority_is_given(authority: Authority, tmp_path: Path) -> None:
     with TlsUpstream(authority.issue(NAME), tmp_path) as server:
         with forwarding(ForwarderConfig(upstreams=(server.upstream(),))) as forwarder:

@@ -12,8 +12,8 @@ import pytest
 from devlink.errors import HelperError
 from devlink.resolvers.files import INTERFACE
 from devlink.resolvers.files.client import FilesClient
-from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.answering import answer
+from devlink.rpc.framing import FrameReader, pack
 
 OURS = ipaddress.ip_address("169.254.53.53")
 
