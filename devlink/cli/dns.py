@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from devlink.cli.output import emit, json_text, output_option, printable
-from devlink.errors import UsageError, VerificationError
+from devlink.errors import HelperError, ProtocolError, UsageError, VerificationError
 from devlink.helper.client import ask as ask_helper
 from devlink.helper.client import ask_quickly, connect
 
@@ -30,7 +30,6 @@ SOURCES = {
     "failed": "nobody",
 }
 """What the forwarder's word for an answer's source means."""
-EXIT_NO_ANSWER = VerificationError.exit_code
 
 
 @click.group()
@@ -193,6 +192,12 @@ def log(follow: bool, output: str) -> int:
                 _show_records(reply["records"], output)
         except KeyboardInterrupt:
             pass
+        except ProtocolError as error:
+            raise HelperError(
+                "The devlink helper went away, and the log of questions ends here.",
+                why="It was stopped, or it failed.",
+                next_step="When it is there again: devlink dns log",
+            ) from error
     return 0
 
 

@@ -41,11 +41,6 @@ class Answer:
     trace: Mapping[str, Any] | None = None
     """What our forwarder says of it, if it was asked: `zone`, `source`, `server`, `transport`, `ms` and `reason`."""
 
-    @property
-    def extended_error(self) -> tuple[int, str] | None:
-        """The first of them."""
-        return self.extended_errors[0] if self.extended_errors else None
-
 
 def ask(
     server: IPAddress,

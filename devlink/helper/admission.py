@@ -152,7 +152,9 @@ def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int
             taken += [str(b) for a in wide for b in their_wide if overlap(a, b)]
             taken += [str(b) for a in suffixes for b in their_suffixes if a.is_within(b) or b.is_within(a)]
             taken += [str(suffix) for suffix in their_suffixes if _is_searched(suffix, _searched(desired))]
-            taken += [str(suffix) for suffix in suffixes if _is_searched(suffix, _searched(other))]
+            taken += [
+                f"NAME.{suffix.labels[1].decode()}" for suffix in suffixes if _is_searched(suffix, _searched(other))
+            ]
         if taken:
             raise ConflictError(
                 f"Session {other.session} of user {user_name(other_uid)} has {listed(sorted(set(taken)))} already.",

@@ -58,7 +58,7 @@ class TrustPolicy(StrEnum):
     """For lab machines: also what stays in private space and below cluster.local, without a record."""
 
 
-class QueryLog(StrEnum):
+class QueryLogPolicy(StrEnum):
     """Who may see which names are asked (`devlink dns log`). Root sees all of them, whatever this says."""
 
     OWN = "own"
@@ -89,6 +89,8 @@ class NamedUpstream:
     def __post_init__(self) -> None:
         if self.address.is_unspecified or self.address.is_multicast:
             raise ValueError(f"address: {self.address} is not the address of a server")
+        if self.address.version == 6 and self.address.is_link_local and self.address.scope_id is None:
+            raise ValueError(f"address: {self.address} is of one link only, which must be named: {self.address}%eth0")
         if self.port is not None and not 1 <= self.port <= 65535:
             raise ValueError("port is a number from 1 to 65535")
         if self.tls_name and not _can_be_certified(self.tls_name):
@@ -104,7 +106,7 @@ class NamedUpstream:
 class DnsPolicy:
     """The table `[dns]`: how names are answered on this machine, for all users."""
 
-    query_log: QueryLog = QueryLog.OWN
+    query_log: QueryLogPolicy = QueryLogPolicy.OWN
     rebinding_protection: bool = False
     """Whether an ordinary name that points into the networks of a session is refused (extended error 15)."""
     case_randomization: bool = False

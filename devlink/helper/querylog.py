@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from devlink.errors import DevlinkError, HelperError, NotPermittedError
-from devlink.helper.policy import QueryLog as LogPolicy
+from devlink.helper.policy import QueryLogPolicy
 from devlink.rpc.tasks import spawn
 
 INTERVAL = 0.25
@@ -25,9 +25,9 @@ Starts = Callable[[], int]
 """Turns the log on or off; gives what is new in it, and how many records more could not be kept."""
 
 
-def check_may_follow(uid: int, policy: LogPolicy) -> None:
+def check_may_follow(uid: int, policy: QueryLogPolicy) -> None:
     """Raise NotPermittedError for who would never see anything."""
-    if uid != ROOT and policy is LogPolicy.OFF:
+    if uid != ROOT and policy is QueryLogPolicy.OFF:
         raise NotPermittedError(
             "The names that are asked on this machine are not shown.",
             why='Its owner says query_log = "off" in /etc/devlink/policy.toml, [dns].',
@@ -35,9 +35,9 @@ def check_may_follow(uid: int, policy: LogPolicy) -> None:
         )
 
 
-def is_shown(zone: str, uid: int, own: Collection[str], policy: LogPolicy) -> bool:
+def is_shown(zone: str, uid: int, own: Collection[str], policy: QueryLogPolicy) -> bool:
     """Whether user `uid`, whose sessions have the zones `own`, may see the names that are asked in `zone`."""
-    return uid == ROOT or policy is LogPolicy.ALL or (policy is LogPolicy.OWN and zone in own)
+    return uid == ROOT or policy is QueryLogPolicy.ALL or (policy is QueryLogPolicy.OWN and zone in own)
 
 
 def stats_for(uid: int, own: Collection[str], stats: Mapping[str, Any]) -> dict[str, Any]:

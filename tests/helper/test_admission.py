@@ -270,7 +270,7 @@ def test_the_same_names_twice_are_a_conflict_that_names_both_sessions_whoever_ha
         (named("a.example", "5.20.10.in-addr.arpa"), named("b.example", "20.10.in-addr.arpa"), "20.10.in-addr.arpa"),
         (named("a.example", "20.10.in-addr.arpa"), named("b.example", "5.20.10.in-addr.arpa"), "5.20.10.in-addr.arpa"),
         (named("a.example", search=("dev",)), named("web.dev"), "web.dev"),
-        (named("web.dev"), named("b.example", search=("dev",)), "web.dev"),
+        (named("web.dev"), named("b.example", search=("dev",)), "has NAME.dev already"),
     ],
 )
 def test_names_that_overlap_are_a_conflict_between_users_and_none_between_ones_own_sessions(

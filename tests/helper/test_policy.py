@@ -8,7 +8,7 @@ import pytest
 
 from devlink.core.plan import ForwarderConfig, Upstream
 from devlink.errors import HelperError
-from devlink.helper.policy import DnsPolicy, NamedUpstream, Paths, Policy, QueryLog, TrustPolicy, read_policy
+from devlink.helper.policy import DnsPolicy, NamedUpstream, Paths, Policy, QueryLogPolicy, TrustPolicy, read_policy
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_all_that_it_may_say_of_names(path: Path) -> None:
         """
     )
     assert read_policy(path).dns == DnsPolicy(
-        query_log=QueryLog.ALL,
+        query_log=QueryLogPolicy.ALL,
         rebinding_protection=True,
         case_randomization=True,
         tls_ca="/etc/devlink/resolver-ca.pem",
@@ -87,6 +87,7 @@ def dns(line: str) -> str:
         (dns('upstreams = [{address = "resolver"}]'), "dns.upstreams[0].address: 'resolver' is not an IP address"),
         (dns('upstreams = [{address = "0.0.0.0"}]'), "0.0.0.0 is not the address of a server"),
         (dns('upstreams = [{address = "ff02::fb"}]'), "ff02::fb is not the address of a server"),
+        (dns('upstreams = [{address = "fe80::1"}]'), "which must be named: fe80::1%eth0"),
         (dns('upstreams = [{address = "9.9.9.9", port = 0}]'), "from 1 to 65535"),
         (dns('upstreams = [{address = "9.9.9.9", tls_name = "a b"}]'), "that the server's certificate is for"),
         (dns('upstreams = [{address = "9.9.9.9", tls_name = "."}]'), "that the server's certificate is for"),

@@ -8,7 +8,7 @@ import pytest
 
 from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError
 from devlink.helper import querylog
-from devlink.helper.policy import QueryLog as LogPolicy
+from devlink.helper.policy import QueryLogPolicy
 from devlink.helper.querylog import KEPT, Follower, News, QueryLog, check_may_follow
 
 LIMIT = 10.0
@@ -191,6 +191,6 @@ def test_who_comes_after_a_forwarder_was_replaced_has_missed_nothing() -> None:
 
 def test_where_nobody_may_look_nobody_is_told_to_type_a_name_that_another_program_has() -> None:
     with pytest.raises(NotPermittedError) as refused:
-        check_may_follow(1000, LogPolicy.OFF)
+        check_may_follow(1000, QueryLogPolicy.OFF)
     assert "sudo" not in refused.value.next_step
-    check_may_follow(0, LogPolicy.OFF)
+    check_may_follow(0, QueryLogPolicy.OFF)

@@ -30,7 +30,7 @@ from devlink.errors import (
 )
 from devlink.helper import verbs
 from devlink.helper.machine import Installed
-from devlink.helper.policy import DnsPolicy, Policy, QueryLog
+from devlink.helper.policy import DnsPolicy, Policy, QueryLogPolicy
 from devlink.helper.truststore import TrustStore
 from devlink.helper.verbs import Helper
 from devlink.rpc import varlink
@@ -227,7 +227,10 @@ def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     monkeypatch.setattr(verbs, "refusal", lambda *_: None)
 
     def runner(
-        body: Callable[[World], Coroutine[Any, Any, None]], *, grace: float = 30.0, query_log: QueryLog = QueryLog.OWN
+        body: Callable[[World], Coroutine[Any, Any, None]],
+        *,
+        grace: float = 30.0,
+        query_log: QueryLogPolicy = QueryLogPolicy.OWN,
     ) -> None:
         async def main() -> None:
             world = World(tmp_path, grace, DnsPolicy(query_log=query_log))
@@ -711,10 +714,10 @@ def test_what_is_kept_is_forgotten_and_counted(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("policy", "alices", "bobs"),
-    [(QueryLog.OWN, ["cluster.local"], ["prod.example"]), (QueryLog.ALL, ALL_ZONES, ALL_ZONES)],
+    [(QueryLogPolicy.OWN, ["cluster.local"], ["prod.example"]), (QueryLogPolicy.ALL, ALL_ZONES, ALL_ZONES)],
 )
 def test_each_follower_sees_what_the_policy_says_and_root_sees_all(
-    run: Run, policy: QueryLog, alices: list[str], bobs: list[str]
+    run: Run, policy: QueryLogPolicy, alices: list[str], bobs: list[str]
 ) -> None:
     def names(zones: Iterable[str]) -> list[str]:
         return [record["name"] for record in asked(*zones)]
@@ -758,7 +761,7 @@ def test_where_the_policy_shows_nothing_only_root_may_follow(run: Run) -> None:
             world.machine.log = asked(".")
             assert await following.next() == ["name-in.."]
 
-    run(body, query_log=QueryLog.OFF)
+    run(body, query_log=QueryLogPolicy.OFF)
 
 
 def test_the_log_is_off_as_soon_as_nobody_follows_it(run: Run) -> None:
