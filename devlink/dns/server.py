@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from devlink.dns.clients import MAX_CLIENTS, Clients, StreamClient
 from devlink.dns.control import INTERFACE, ControlConnection, log_tree, parse_configuration, stats_tree
 from devlink.dns.counts import RecentQueries
 from devlink.dns.datagrams import DatagramClient, Datagrams, datagrams
@@ -21,6 +20,7 @@ from devlink.dns.exchanges import Exchanges
 from devlink.dns.loop import READ, WRITE, Loop
 from devlink.dns.rules import MAX_SERVERS
 from devlink.dns.stderr import say
+from devlink.dns.streams import MAX_CLIENTS, Clients, StreamClient
 from devlink.errors import ProtocolError
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.answering import answer

@@ -15,7 +15,7 @@ import pytest
 
 from devlink.core.plan import ForwarderConfig, ProofRecord
 from devlink.core.profile import Transport
-from devlink.dns.clients import MAX_PIPELINED
+from devlink.dns.streams import MAX_PIPELINED
 from devlink.dns.wire import frame
 from devlink.errors import ProtocolError
 from tests.dns.forwarder_process import FakeServer, Forwarder, read_stream, wait_until

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from devlink.dns import server
-from devlink.dns.clients import IDLE
 from devlink.dns.engine import Engine
 from devlink.dns.server import FEEDER_WAIT, Forwarder
+from devlink.dns.streams import IDLE
 from devlink.dns.wire import frame
 from devlink.rpc import varlink
 from devlink.rpc.framing import pack

@@ -1,4 +1,4 @@
-"""Clients over TCP: questions pipelined, answers in whatever order they come, limits and idle time-out (RFC 7766)."""
+"""Questions over TCP: pipelined, answered in whatever order the answers come, limits and idle time-out (RFC 7766)."""
 
 import socket
 from collections import OrderedDict

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from devlink.dns import clients as module
-from devlink.dns.clients import ACCEPT_PAUSE, IDLE, MAX_CLIENTS, MAX_PIPELINED, MAX_UNSENT, Clients, StreamClient
 from devlink.dns.effects import Answer, Drop, Effect
 from devlink.dns.loop import Loop
+from devlink.dns.streams import ACCEPT_PAUSE, IDLE, MAX_CLIENTS, MAX_PIPELINED, MAX_UNSENT, Clients, StreamClient
 from tests.dns.messages import Unframer, frame
 from tests.dns.moved_engine import Bench, data_of, query, respond
 
