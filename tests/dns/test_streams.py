@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from devlink.dns import clients as module
+from devlink.dns import streams as module
 from devlink.dns.effects import Answer, Drop, Effect
 from devlink.dns.loop import Loop
 from devlink.dns.streams import ACCEPT_PAUSE, IDLE, MAX_CLIENTS, MAX_PIPELINED, MAX_UNSENT, Clients, StreamClient
