@@ -185,6 +185,8 @@ def log(follow: bool, output: str) -> int:
             for number, reply in enumerate(client.stream("io.devlink.Helper.FollowDnsLog")):
                 if number == 0:
                     click.echo("Showing what is asked from now on; Ctrl-C ends it.", err=True)
+                    if reply.get("zones") == []:
+                        click.echo("No session of yours is up with names: until one is, there is nothing.", err=True)
                 if reply["restarted"]:
                     click.echo("The forwarder was started anew: some questions are missing here.", err=True)
                 if reply["lost"]:

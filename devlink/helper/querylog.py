@@ -40,6 +40,13 @@ def is_shown(zone: str, uid: int, own: Collection[str], policy: QueryLogPolicy) 
     return uid == ROOT or policy is QueryLogPolicy.ALL or (policy is QueryLogPolicy.OWN and zone in own)
 
 
+def shown_zones(uid: int, own: Collection[str], policy: QueryLogPolicy) -> list[str] | None:
+    """The zones of which user `uid` sees the names, as `is_shown` has it; None: all, and what is in none too."""
+    if is_shown(ORDINARY, uid, (), policy):
+        return None
+    return sorted(zone for zone in own if is_shown(zone, uid, own, policy))
+
+
 def stats_for(uid: int, own: Collection[str], stats: Mapping[str, Any]) -> dict[str, Any]:
     """The forwarder's counts without the zones of other users, and without the servers of those zones."""
     if uid == ROOT:

@@ -20,7 +20,7 @@ from devlink.helper.access import refusal, user_name
 from devlink.helper.lease import Lease, Leases, together
 from devlink.helper.machine import Installed, Machine
 from devlink.helper.policy import Policy
-from devlink.helper.querylog import QueryLog, check_may_follow, is_shown, stats_for
+from devlink.helper.querylog import QueryLog, check_may_follow, is_shown, shown_zones, stats_for
 from devlink.helper.truststore import TrustStore
 from devlink.kernel.observe import observe
 from devlink.rpc.server import Server, Session
@@ -257,7 +257,9 @@ class Helper:
         # Asked anew for each piece of the log: sessions come and go while somebody follows.
         with self._query_log.following(lambda zone: is_shown(zone, uid, self._zones_of(uid), policy)) as follower:
             while True:
-                await caller.send((await follower.take())._asdict())
+                news = await follower.take()
+                zones = shown_zones(uid, self._zones_of(uid), policy)
+                await caller.send({**news._asdict(), "zones": zones})
 
     def _zones_of(self, uid: int) -> frozenset[str]:
         """The suffixes of a user's sessions, as the forwarder writes them."""

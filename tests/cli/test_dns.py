@@ -409,6 +409,15 @@ def test_that_questions_are_missing_is_said_on_stderr(devlink: Command, helper: 
     ]
 
 
+@pytest.mark.parametrize(("zones", "is_said"), [([], True), (["cluster.local"], False), (None, False)])
+def test_who_has_no_names_of_their_own_is_told_why_nothing_comes(
+    devlink: Command, helper: Path, zones: list[str] | None, is_said: bool
+) -> None:
+    with FakePeer(helper, follow({"records": [], "zones": zones})):
+        _, _, err = devlink("dns", "log")
+    assert ("No session of yours is up" in err) is is_said
+
+
 def test_a_name_in_the_log_does_nothing_to_the_terminal_as_data_either(devlink: Command, helper: Path) -> None:
     odd = {**RECORD, "name": "\x9b2J\x7f."}
     with FakePeer(helper, follow({"records": [odd]})):

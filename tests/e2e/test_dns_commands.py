@@ -61,8 +61,8 @@ def keep(link: Link, name: str) -> None:
 
 
 @contextmanager
-def following(link: Link, *, user: str | None = None) -> Iterator[list[dict[str, Any]]]:
-    """The log while the block runs; complete once it is left."""
+def following(link: Link, *, user: str | None = None, heard: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+    """The log while the block runs; complete once it is left. `heard` gets what is said beside it."""
     records: list[dict[str, Any]] = []
     argv = ["devlink", "dns", "log", "--follow", "-o", "json"]
     with link.world.popen(lab.LAPTOP, argv, user=user, stderr=subprocess.PIPE) as running:
@@ -70,14 +70,17 @@ def following(link: Link, *, user: str | None = None) -> Iterator[list[dict[str,
         assert "Ctrl-C" in running.stderr.readline()
         yield records
         time.sleep(0.5)  # as long as the last names may be on their way
-        records += [json.loads(line) for line in end(running).splitlines()]
+        out, err = end(running)
+        records += [json.loads(line) for line in out.splitlines()]
+        if heard is not None:
+            heard += err.splitlines()
 
 
-def end(running: Entered) -> str:
+def end(running: Entered) -> tuple[str, str]:
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=10)
     assert running.returncode == 0, err
-    return out
+    return str(out), str(err)
 
 
 def names(records: list[dict[str, Any]]) -> set[str]:
@@ -169,7 +172,8 @@ def test_the_log_has_what_any_program_asks_while_somebody_follows(named: Link) -
 
 def test_the_log_goes_on_when_the_forwarder_is_killed(named: Link) -> None:
     name, address = web(named)
-    with following(named) as records:
+    heard: list[str] = []
+    with following(named, heard=heard) as records:
         assert getent(named, "before.default", "ahostsv4") == ""
         time.sleep(0.5)
         assert named.kill("forwarder") == 1
@@ -177,6 +181,7 @@ def test_the_log_goes_on_when_the_forwarder_is_killed(named: Link) -> None:
         time.sleep(0.5)
         assert getent(named, "after.default", "ahostsv4") == ""
     assert {"before.default", "after.default"} <= names(records)
+    assert heard == ["The forwarder was started anew: some questions are missing here."]
 
 
 ALICE = {

@@ -194,6 +194,7 @@ class Following:
         self.connection = connection
         self.reader = FrameReader()
         self.replies: list[dict[str, Any]] = []
+        self.zones: list[str] | None = None
 
     async def begin(self) -> None:
         loop = asyncio.get_running_loop()
@@ -212,6 +213,7 @@ class Following:
         parameters, continues = varlink.parse_reply(self.replies.pop(0))
         assert continues
         assert parameters["lost"] == 0
+        self.zones = parameters.get("zones")
         return [record["name"] for record in parameters["records"]]
 
 
@@ -728,6 +730,9 @@ def test_each_follower_sees_what_the_policy_says_and_root_sees_all(
             await bob.up(apart(world))
             async with world.caller(1000) as first, world.caller(1001) as second:
                 followers = [await caller.follow() for caller in (first, second, root)]
+                everything = policy is QueryLogPolicy.ALL
+                own = [None if everything else zones for zones in (["cluster.local"], ["prod.example"])]
+                assert [follower.zones for follower in followers] == [*own, None]
                 world.machine.log = asked(*ALL_ZONES)
                 seen = [await follower.next() for follower in followers]
                 assert seen == [names(alices), names(bobs), names(ALL_ZONES)]
@@ -742,10 +747,12 @@ def test_a_session_that_comes_up_while_its_user_follows_is_seen(run: Run) -> Non
             await alice.up(QA)
             following = await watching.follow()
             world.machine.log = asked(*ALL_ZONES)
+            assert following.zones == []
             await world.until(lambda: not world.machine.log)
             await bob.up(apart(world))
             world.machine.log = asked("prod.example")
             assert await following.next() == ["name-in.prod.example"]
+            assert following.zones == ["prod.example"]
 
     run(body)
 
