@@ -96,6 +96,7 @@ class Session:
             "age": round(max(0.0, time.time() - self.wish.fetched)) if self.wish.origin else 0,
             "routes": list(self.installed),
             "zones": [str(zone.suffix) for zone in self.plan.desired.zones],
+            "search": [namespace for zone in self.plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,
             "findings": [
                 encode(finding) for finding in (*self.trouble, *self.notes, *self.remarks, *self.plan.findings)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from devlink.agent.client import connect, connect_or_start
-from devlink.cli.output import duration, emit, output_option
+from devlink.cli.output import duration, emit, output_option, printable
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.rpc.client import Client
 
@@ -299,7 +299,8 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
     if session["zones"]:
         forward = [zone for zone in session["zones"] if not zone.endswith(".arpa")]
         reverse = len(session["zones"]) - len(forward)
-        also = f" and {reverse} reverse zone{'s' if reverse != 1 else ''}" if reverse else ""
+        also = "".join(f", NAME.{namespace}" for namespace in session["search"])
+        also += f" and {reverse} reverse zone{'s' if reverse != 1 else ''}" if reverse else ""
         tell.line("  names     ", f"{', '.join(forward)}{also} to the cluster (resolver: {session['resolver']})")
     for finding in session["findings"]:
         mark, paint = {"error": ("✗", "red"), "warning": ("!", "yellow")}.get(finding["severity"], ("·", None))
@@ -318,7 +319,8 @@ class _Lines:
         self._width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
 
     def line(self, label: str, text: str, *, colour: str | None = None) -> None:
-        """One line with its label; `colour` is the label's."""
+        """One line with its label; `colour` is the label's. What others wrote in it does nothing to the terminal."""
+        text = "\n".join(map(printable, text.split("\n")))
         lines = [text]
         if self._width > len(label):
             import textwrap

@@ -1,5 +1,7 @@
 """One session: its states with the time they were entered, and how it is shown and kept."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
@@ -49,6 +51,15 @@ def test_what_is_shown_is_the_plan_and_what_the_helper_said(session: Session) ->
     assert (shown["mode"], shown["reason"]) == ("router", session.plan.reason)
     assert (shown["routes"], shown["resolver"]) == (list(session.installed), "direct")
     assert shown["zones"][0] == "cluster.local"
+    assert shown["search"] == []
+
+
+def test_the_namespaces_that_names_of_two_labels_may_end_in_are_shown() -> None:
+    dns = PROFILE.spec.dns
+    assert dns is not None
+    searching = replace(PROFILE, spec=replace(PROFILE.spec, dns=replace(dns, search=("default",))))
+    session = Session(wish=Wish(profile=searching), plan=make_plan(searching, ObservedNetwork()))
+    assert session.shown(1.0)["search"] == ["default"]
 
 
 @given(profile=profiles())

@@ -40,6 +40,7 @@ SESSION: dict[str, Any] = {
     "age": 0,
     "routes": ["10.20.0.0/16 via 172.16.0.13 dev eth0 proto 231 metric 50"],
     "zones": ["cluster.local", "20.10.in-addr.arpa"],
+    "search": ["default"],
     "resolver": "direct",
     "findings": [{"code": "DL-X", "severity": "warning", "title": "A title.", "evidence": "seen", "fix": "do"}],
 }
@@ -136,11 +137,20 @@ def test_status_shows_what_is_up_in_the_words_of_ip_route(devlink: Command, sock
         "qa  up  for 3 s",
         "per-node: 2 nodes",
         SESSION["routes"][0],
-        "cluster.local and 1 reverse zone to the",
+        "cluster.local, NAME.default and 1 reverse zone to the",
     ):
         assert text in out
     assert "! A title. [DL-X]" in out
     assert out.splitlines()[-2:] == ["      seen", "      do"]
+
+
+def test_what_a_finding_repeats_of_others_does_nothing_to_the_terminal(devlink: Command, socket_path: Path) -> None:
+    evil = {"code": "DL-X", "severity": "warning", "title": "A \x1b[2J.", "evidence": "\x9b2J", "fix": "\x07"}
+    with FakePeer(socket_path, {"Status": [status({**SESSION, "findings": [evil]})]}):
+        for arguments in ((), ("-o", "json"), ("-o", "yaml")):
+            code, out, _ = devlink("status", *arguments)
+            assert code == 0
+            assert all(line.isprintable() for line in out.split("\n"))
 
 
 def test_status_cuts_a_long_list_of_routes_short_and_says_where_the_rest_is(
