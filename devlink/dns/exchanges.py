@@ -33,7 +33,7 @@ STREAM_IDLE = 10.0
 class _Line:
     """A socket to a server, and the questions that wait on it."""
 
-    __slots__ = ("answered", "is_shared", "last_use", "lines", "pending", "server", "transport", "uses", "way")
+    __slots__ = ("answered", "heard", "is_shared", "last_use", "lines", "pending", "server", "transport", "uses", "way")
 
     def __init__(
         self, way: Port | Stream, server: Server, transport: str, lines: "_ServerLines", *, is_shared: bool
@@ -47,6 +47,8 @@ class _Line:
         """By id."""
         self.uses = 0
         self.answered = 0
+        self.heard = 0.0
+        """When something came on it last."""
         self.last_use = 0.0
 
 
@@ -168,7 +170,9 @@ class Exchanges:
         if line.pending.pop(ident, None) is None:
             return
         if line.is_shared:
-            if not line.pending:
+            if line.heard < attempt.sent and self._loop.now - attempt.sent >= min(attempt.step.wait, SHARED_SILENT):
+                self._retire(line)  # it may be dead, and nobody says so: the laptop moved, or a firewall forgot it
+            elif not line.pending:
                 self._rest(line)
         else:
             self._release(line)
@@ -238,6 +242,7 @@ class Exchanges:
             except OSError as error:
                 self._carry_out(self._fail(line, error))
                 return
+            line.heard = self._loop.now
             attempt = line.pending.get(packet[:2])
             if attempt is None:
                 self._engine.counts.mismatched += 1
@@ -337,6 +342,7 @@ class Exchanges:
         except (OSError, ValueError) as error:
             replies, is_ended, trouble = [], True, _trouble(line.server, error)
         for packet in replies:
+            line.heard = self._loop.now
             attempt = line.pending.get(packet[:2])
             if attempt is None:
                 self._engine.counts.mismatched += 1

@@ -653,6 +653,17 @@ def test_a_connection_on_which_nothing_comes_is_left_for_another(edge: Edge, tcp
     assert edge.engine.replies[0][0] is later
 
 
+def test_a_connection_that_answered_nothing_in_its_time_is_not_asked_again(edge: Edge, tcp: TcpServer) -> None:
+    """Also where questions come one after the other, and none waits any more when the next one comes."""
+    first = edge.ask(tcp.server, "tcp")
+    dead = tcp.accept()
+    tcp.take(dead, 1)
+    edge.skip(SHARED_SILENT)
+    edge.forget(first)
+    edge.ask(tcp.server, "tcp")
+    assert tcp.take(tcp.accept(), 1)
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_the_second_try_of_a_question_takes_another_socket(
     edge: Edge, udp: UdpServer, tcp: TcpServer, transport: str
