@@ -31,7 +31,7 @@ def emit(data: Mapping[str, Any], output: str) -> None:
 
 def json_text(data: Any, *, indent: int | None = None) -> str:
     """JSON that a terminal can show: what is not printable is escaped (JSON itself lets C1 and DEL through)."""
-    return _fit(lambda plain: json.dumps(data, indent=indent, ensure_ascii=plain).replace("\x7f", "\\u007f"))
+    return _fit(lambda plain: json.dumps(data, indent=indent, ensure_ascii=plain))
 
 
 def printable(text: str) -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.cli.test_session import assert_shape
 from tests.dns.forwarder_process import FakeServer
 from tests.dns.messages import parse
 
+HANGING = 5.0
+"""Seconds: a failure, not a figure."""
 Command = Callable[..., tuple[int, str, str]]
 WEB = "web.default.svc.cluster.local"
 HELPER = varlink.interface_description("io.devlink.Helper")
@@ -518,11 +521,13 @@ def test_a_helper_that_hangs_is_named_and_not_waited_for_long(
     devlink: Command, helper: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("devlink.helper.client.QUICK_LIMIT", 0.1)
+    began = time.monotonic()
     with FakePeer(helper, {"GetInfo": []}):
         code, out, err = devlink("dns", *arguments)
     assert (code, out) == (6, "")
     assert "The devlink helper runs, but does not answer." in err
     assert "It had 0.1 s" in err
+    assert time.monotonic() - began < HANGING
 
 
 def test_the_address_that_is_asked_is_the_helpers(ask: Ask) -> None:

@@ -130,6 +130,8 @@ def with_records(asked: bytes, *records: tuple[int, bytes]) -> bytes:
         ("SVCB", 64, b"\xff"),
         ("LOC", 29, b"\1"),
         ("NAPTR", 35, b"\0\1"),
+        ("NAPTR", 35, b"\0\1\0\1\1\xff\0\0\0"),
+        ("HTTPS", 65, b"\0\1\2\xff\xff\0"),
         ("CAA", 257, b"\0\2ab\xff"),
         ("CAA", 257, b"\0\5iss"),
         ("A", 1, b"\12\24\0"),
