@@ -22,8 +22,8 @@ from devlink.dns.wire import Ede, Query, Rcode
 MAX_IN_FLIGHT = 4096
 """Questions that wait for a server at one time.
 
-Each group of servers has an equal share of them, and no more: were they first come, first served, the questions that
-wait for a dead server would soon be all of them. Clients have none, for they cannot be told apart: all are 127.0.0.1.
+Each group of servers has a share of them, and no more: were they first come, first served, the questions that wait for
+a dead server would soon be all of them. Clients have none, for they cannot be told apart: all are 127.0.0.1.
 """
 MANY, PAUSE = 64, 0.02
 """With so many questions in flight their timers are looked at no sooner than after so many seconds: each look is a walk
@@ -49,8 +49,8 @@ class Engine:
         """Clients' questions in flight, by the group of servers that they wait for."""
         self._asked = [0]
         """Transactions, by the same; some have nobody who waits."""
-        self._share = max_in_flight
-        """How many of each there may be for each group."""
+        self._shares = [max_in_flight]
+        """How many of each there may be: half for the ordinary servers, and the rest for the groups of zones."""
 
     @property
     def servers(self) -> Servers:
@@ -114,7 +114,7 @@ class Engine:
             else:
                 again += [(waiter, destination) for waiter in self._remove(transaction, effects)]
         self._waiting, self._asked = [0] * self._rules.groups, [0] * self._rules.groups
-        self._share = max(1, self._max_in_flight // self._rules.groups)
+        self._shares = self._shared_out()
         for transaction in kept:
             transaction.destination = self._rules.destinations[transaction.destination.zone]
             self._waiting[transaction.destination.group] += len(transaction.waiters)
@@ -123,10 +123,18 @@ class Engine:
             anew = Waiter(waiter.client, waiter.packet, waiter.query, waiter.began)
             if destination.is_cluster and self._goes_to_ordinary_servers(waiter):
                 text = "the cluster that this name was asked at is gone"
-                self._answers.local(Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, text), anew, now, effects)
+                verdict = Verdict(Rcode.REFUSED, (), Ede.PROHIBITED, text, destination.zone)
+                self._answers.local(verdict, anew, now, effects)
             else:
                 self._route(anew, now, effects, is_new=False)
         return effects
+
+    def _shared_out(self) -> list[int]:
+        others = self._rules.groups - 1
+        half = self._max_in_flight if not others else max(1, self._max_in_flight // 2)
+        shares = [max(1, half // others) if others else half] * self._rules.groups
+        shares[self._rules.ordinary.group] = half
+        return shares
 
     def flush(self) -> int:
         """Forget all cached answers, and those that are on their way; how many were there."""
@@ -148,8 +156,8 @@ class Engine:
         query = wire.parse_query(packet)
         if isinstance(query, Query) and (query.edns is None or not query.edns.version):
             effects: list[Effect] = []
-            is_hot = entry is not None and entry.hits >= HOT
-            self._route(Waiter(client, packet, query, now), now, effects, is_new=True, is_hot=is_hot)
+            hot = entry if entry is not None and entry.hits >= HOT and int(now) < entry.ends else None
+            self._route(Waiter(client, packet, query, now), now, effects, is_new=True, hot=hot)
             return effects
         self.counts.queries += 1
         if query is None:
@@ -209,9 +217,11 @@ class Engine:
 
     # Where a question goes
 
-    def _route(self, waiter: Waiter, now: float, effects: list[Effect], *, is_new: bool, is_hot: bool = False) -> None:
-        """Answer it, or have it wait for an answer. One that is not new has been counted already; of one that is hot
-        it is known that many ask it."""
+    def _route(
+        self, waiter: Waiter, now: float, effects: list[Effect], *, is_new: bool, hot: Entry | None = None
+    ) -> None:
+        """Answer it, or have it wait for an answer. One that is not new has been counted already; one that many ask
+        has a `hot` answer of its own."""
         query = waiter.query
         key = query.key
         decision = self._rules.decide(query)
@@ -227,9 +237,14 @@ class Engine:
             decision = decision.destination
         place: Key = (key, "do") if query.edns is not None and query.edns.dnssec_ok else key
         entry = self.cache.find(place)
+        if entry is None and hot is not None:  # what it was made from is gone
+            hot.hits += 1
+            effects.append(Answer(waiter.client, waiter.packet[:2] + hot.wire))
+            self._prefetch(key, place, decision, now, effects)
+            return
         if entry is not None and self.cache.age(entry, int(now)):
             self._answers.from_cache(entry, waiter, now, effects)
-            if entry.prefetch_at <= now and (is_hot or entry.hits >= HOT):
+            if entry.prefetch_at <= now and (hot is not None or entry.hits >= HOT):
                 self._prefetch(key, place, decision, now, effects)
             return
         if is_new:
@@ -272,8 +287,8 @@ class Engine:
         self._begin(Transaction(key, place, destination, self.cache.find(place), [], now), now, effects)
 
     def _has_room_for(self, destination: Destination) -> bool:
-        group, share = destination.group, self._share
-        return self._waiting[group] < share and self._asked[group] < share
+        group = destination.group
+        return self._waiting[group] < self._shares[group] and self._asked[group] < self._shares[group]
 
     # A transaction's life
 

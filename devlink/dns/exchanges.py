@@ -347,9 +347,9 @@ class Exchanges:
             if attempt is None:
                 self._engine.counts.mismatched += 1
             else:
-                line.answered += 1
                 self._carry_out(self._engine.receive_reply(attempt, packet, self._loop.now))
-                if attempt.transaction is None:
+                if attempt.transaction is None:  # it was one
+                    line.answered += 1
                     self.forget(attempt)
         if is_ended:
             self._ended(line, trouble)
@@ -366,6 +366,7 @@ class Exchanges:
             self._one_at_a_time.add(line.server)
         for attempt in attempts:
             if line.answered:
+                attempt.sent = self._loop.now
                 self._carry_out(self.ask(attempt))
             else:
                 self._carry_out(self._engine.upstream_failed(attempt, self._loop.now, trouble))

@@ -173,3 +173,15 @@ def test_a_name_asked_often_with_opt_is_fetched_before_its_answer_ends() -> None
     bench.query("hot.example", payload=1232)
     assert [asked.qname for asked in bench.open.values()] == ["hot.example."]
     assert bench.engine.counts.prefetched == 1
+
+
+def test_a_hot_answer_is_given_to_its_end_though_what_it_was_made_from_is_gone() -> None:
+    bench = Bench()
+    bench.fill("hot.example", "@ 100 A 192.0.2.80")
+    for _ in range(5):
+        bench.query("hot.example", payload=1232)
+    bench.engine.cache._drop(query("hot.example")[2:])
+    bench.advance(91)
+    bench.query("hot.example", payload=1232)
+    assert data_of(bench.last_answer) == ["192.0.2.80"]
+    assert len(bench.open) == 1, "it is fetched anew"

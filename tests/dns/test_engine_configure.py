@@ -51,13 +51,16 @@ def test_questions_that_wait_for_a_dead_server_take_no_room_from_others(dead: st
     bench = Bench(replace(SPLIT, zones=(*SPLIT.zones, zone("cluster.kube", "10.1.0.2"))), max_in_flight=30)
     for number in range(100):
         bench.query(dead.format("n" if same_name else f"n{number}"))
-    assert bench.engine.in_flight == 10
-    for number in range(11):
+    room = {True: 15, False: 7}  # half for the ordinary servers, and the zones' share the rest
+    taken = room[dead == "{}.example"]
+    assert bench.engine.in_flight == taken
+    for number in range(16):
         bench.query(alive.format("n" if same_name else f"n{number}"))
-    assert bench.engine.in_flight == 20, "all other servers have the whole of their share, and no more"
+    total = taken + room[alive == "{}.example"]
+    assert bench.engine.in_flight == total, "all other servers have the whole of their share, and no more"
     bench.give_up()
     assert bench.quiet
-    assert len(bench.answers) == 111
+    assert len(bench.answers) == 116
     bench.query(dead.format("n"))
     assert bench.engine.in_flight == 1
 
@@ -261,3 +264,11 @@ def test_whatever_happens_each_question_gets_one_answer_in_time_from_who_may_giv
                 assert "10.9.9.9" not in data_of(answer.packet)
     assert answered.keys() == clients.keys()
     assert bench.quiet
+
+
+def test_a_hundred_zones_leave_ordinary_names_half_of_the_room() -> None:
+    zones = tuple(zone(f"z{number}.example", f"10.1.0.{number + 1}") for number in range(100))
+    bench = Bench(replace(SPLIT, zones=zones), max_in_flight=100)
+    for number in range(60):
+        bench.query(f"n{number}.test")
+    assert bench.engine.in_flight == 50

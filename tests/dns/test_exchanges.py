@@ -598,6 +598,15 @@ def test_a_server_that_closes_after_each_answer_is_asked_one_at_a_time(edge: Edg
     assert open_fds() == before
 
 
+def test_a_connection_that_gave_only_what_is_no_answer_gets_no_second_try(edge: Edge, tcp: TcpServer) -> None:
+    attempt = edge.ask(tcp.server, "tcp")
+    connection = tcp.accept()
+    connection.sock.sendall(frame(tcp.take(connection, 1)[0] + edge.engine.disbelieved))
+    connection.sock.close()
+    edge.until(lambda: edge.engine.failed or tcp.has_caller)
+    assert edge.engine.failed == [attempt]
+
+
 def test_a_question_is_moved_to_another_connection_as_long_as_they_answer_something(edge: Edge, tcp: TcpServer) -> None:
     edge.ask(tcp.server, "tcp")
     connection = tcp.accept()

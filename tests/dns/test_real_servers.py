@@ -121,6 +121,7 @@ def difference(direct: dns.message.Message, got: dns.message.Message, ways: Ways
     """What is different at the client from what the server said, or None."""
     if got.rcode() != direct.rcode():
         return f"rcode {dns.rcode.to_text(got.rcode())}"
+    direct.flags |= dns.flags.RA  # the forwarder's own: it looks up what it is asked
     if flags(got) != flags(direct):
         return f"flags {flags(got)}, and {flags(direct)} directly"
     if ways.payload is not None and not errors(direct) <= errors(got):

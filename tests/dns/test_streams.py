@@ -188,7 +188,7 @@ def test_a_host_that_is_not_this_machine_is_not_served(edge: Edge) -> None:
 def test_no_more_questions_are_read_than_may_wait(edge: Edge) -> None:
     sock = edge.connect()
     total = MAX_PIPELINED + 30
-    edge.bench.engine._max_in_flight = edge.bench.engine._share = 1000
+    edge.bench.engine._shares = [1000] * 9
     sock.sendall(b"".join(frame(query(f"n{number}.example", ident=number)) for number in range(total)))
     edge.until(lambda: len(edge.waiting()) >= MAX_PIPELINED)
     for _ in range(5):
