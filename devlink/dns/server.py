@@ -28,7 +28,7 @@ from devlink.rpc.peer import is_feeder, peer_of
 
 FEEDER_WAIT = 10.0
 """Seconds within which the helper must connect: whoever starts a forwarder wants to feed it."""
-MANY, BATCHES = 16, 8
+MANY, BATCHES = 4, 8
 """While a socket gives so many datagrams at one go it is read again at once, so many times at most."""
 RECEIVE_BUFFER = 1 << 20
 """Octets of questions that may wait in the kernel, while we are busy or a new forwarder is started."""
