@@ -89,14 +89,14 @@ class Asking:
             if rcode <= 15:  # the others are about OPT, which is between the server and us
                 transaction.fallback = digest, attempt
             return self._go_on(transaction, now, effects)
+        if step.transport == "udp":
+            state.tcp_until = 0.0
         if packet[2] & wire.TC and (step.transport != "udp" or _may_use_tcp(transaction, step)):
             return self._again_by_tcp(transaction, attempt, now, effects)
         if transaction.went_plain and not step.edns and not state.knows_edns:
             state.plain_until = now + NO_EDNS
             self.servers.changed()
-        if step.transport == "udp":
-            state.tcp_until = 0.0
-        elif step.transport == "tcp" and _waits_for_udp_of(step, transaction):
+        if step.transport == "tcp" and _waits_for_udp_of(step, transaction):
             state.tcp_until = now + PREFER_TCP
             self.servers.changed()
         return Outcome(digest, attempt)

@@ -137,7 +137,8 @@ class Engine:
         return shares
 
     def flush(self) -> int:
-        """Forget all cached answers, and those that are on their way; how many were there."""
+        """Forget all cached answers, those that are on their way, and how servers are reached; how many there were."""
+        self.servers.forget_network()
         for transaction in self._transactions.values():
             transaction.stale, transaction.is_kept = None, False
         return self.cache.clear()

@@ -171,7 +171,7 @@ def _cut(edes: Iterable[bytes]) -> bytes:
     """Extended errors as options, none with too long a text, and no more than fit any answer."""
     options = b""
     for ede in edes:
-        added = option(EDE_OPTION, ede[:MAX_EDE])
+        added = option(EDE_OPTION, ede[:2] + ede[2:MAX_EDE].decode("utf-8", "ignore").encode())
         if len(ede) >= 2 and len(options) + len(added) <= 2 * MAX_EDE:
             options += added
     return options

@@ -79,6 +79,11 @@ class ServerState:
         self.ask_again = now + self._pause
         self._pause = min(2 * self._pause, MAX_PAUSE)
 
+    def forget_network(self) -> None:
+        """What was learnt of the way to it may be untrue on another."""
+        self.is_silent = self.knows_edns = False
+        self.tcp_until = self.plain_until = 0.0
+
     def wait(self, bounds: tuple[float, float]) -> float:
         """Seconds in which an answer comes, if one comes."""
         least, most = bounds
@@ -127,11 +132,15 @@ class Servers:
     def keep_only(self, servers: set[Server]) -> None:
         """Forget all others, and who was silent: the network may be another."""
         self._states = {server: state for server, state in self._states.items() if server in servers}
-        self.changed()
         for server in servers:
-            state = self.state(server)
-            state.is_silent = False
-            state.tcp_until = 0.0
+            self.state(server)
+        self.forget_network()
+
+    def forget_network(self) -> None:
+        """Every server gets another chance."""
+        self.changed()
+        for state in self:
+            state.forget_network()
 
     def state(self, server: Server) -> ServerState:
         state = self._states.get(server)
@@ -177,12 +186,15 @@ class Servers:
                 step = Step(state, "tls" if state.server.tls_name else "tcp", edns, cluster, 2 * wait)
                 first += [step, step] if alone else [step]  # the connection may be dead, and another one do
             elif transport == "auto" and state.tcp_until:
-                first.append(Step(state, "tcp", edns, cluster, 2 * wait))
+                step = Step(state, "tcp", edns, cluster, 2 * wait)
+                first.append(step)
                 if state.tcp_until > now:
                     later.append(Step(state, "udp", edns, cluster, wait))
                 else:
                     state.tcp_until = now + PREFER_TCP
                     probes.append(Step(state, "udp", edns, cluster, wait))
+                if alone:
+                    later.append(step)
             else:
                 first.append(Step(state, "udp", edns, cluster, wait))
                 if alone:  # one datagram may be lost; or OPT be what is not let through

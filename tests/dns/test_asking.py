@@ -185,3 +185,21 @@ def test_a_hot_answer_is_given_to_its_end_though_what_it_was_made_from_is_gone()
     bench.query("hot.example", payload=1232)
     assert data_of(bench.last_answer) == ["192.0.2.80"]
     assert len(bench.open) == 1, "it is fetched anew"
+
+
+def test_after_a_flush_every_server_gets_another_chance() -> None:
+    bench = Bench()
+    bench.query("lost.example")
+    bench.advance(ORDINARY_WAIT[1])
+    bench.serve(GOOD)
+    bench.engine.flush()
+    bench.query("next.example")
+    assert bench.hosts[-1] == ORDINARY
+
+
+def test_a_text_that_is_cut_stays_a_text() -> None:
+    bench = Bench()
+    bench.query("www.example", payload=1232)
+    bench.serve(GOOD, opt=[(15, b"\0\0" + "é".encode() * 100)])
+    assert data_of(bench.only_answer) == ["192.0.2.80"]
+    assert extended_error(bench.only_answer) == 0
