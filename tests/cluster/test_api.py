@@ -378,6 +378,7 @@ def test_a_server_that_says_much_later_or_later_for_ever_is_not_waited_for(tmp_p
             assert (caught.value.status, len(server.asked)) == (429, times)
 
 
+@pytest.mark.slow
 def test_the_time_is_one_for_all_tries_of_a_request(tmp_path: Path) -> None:
     drips = Answer(parts=(b" ",) * 1000, pause=0.02)
     answers = [Answer(cut=True), Answer(status=503, headers={"Retry-After": "1"}), drips]

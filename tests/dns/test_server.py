@@ -21,6 +21,8 @@ from devlink.errors import ProtocolError
 from tests.dns.forwarder_process import FakeServer, Forwarder, read_stream, wait_until
 from tests.dns.messages import answer, extended_error, name, parse, question, upstream, with_id, zone
 
+pytestmark = pytest.mark.slow
+
 WEB = question("web.default.svc.cluster.local")
 WWW = question("www.example")
 

@@ -718,6 +718,7 @@ def test_what_is_kept_is_forgotten_and_counted(run: Run) -> None:
     ("policy", "alices", "bobs"),
     [(QueryLogPolicy.OWN, ["cluster.local"], ["prod.example"]), (QueryLogPolicy.ALL, ALL_ZONES, ALL_ZONES)],
 )
+@pytest.mark.slow
 def test_each_follower_sees_what_the_policy_says_and_root_sees_all(
     run: Run, policy: QueryLogPolicy, alices: list[str], bobs: list[str]
 ) -> None:
@@ -741,6 +742,7 @@ def test_each_follower_sees_what_the_policy_says_and_root_sees_all(
     run(body, query_log=policy)
 
 
+@pytest.mark.slow
 def test_a_session_that_comes_up_while_its_user_follows_is_seen(run: Run) -> None:
     async def body(world: World) -> None:
         async with world.caller(1000) as alice, world.caller(1001) as bob, world.caller(1001) as watching:
@@ -771,6 +773,7 @@ def test_where_the_policy_shows_nothing_only_root_may_follow(run: Run) -> None:
     run(body, query_log=QueryLogPolicy.OFF)
 
 
+@pytest.mark.slow
 def test_the_log_is_off_as_soon_as_nobody_follows_it(run: Run) -> None:
     async def body(world: World) -> None:
         async with world.caller() as alice:
