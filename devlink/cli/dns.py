@@ -9,8 +9,8 @@ import click
 
 from devlink.cli.output import emit, json_text, output_option, printable
 from devlink.errors import HelperError, ProtocolError, UsageError, VerificationError
+from devlink.helper.client import ORDINARY, ask_quickly, connect
 from devlink.helper.client import ask as ask_helper
-from devlink.helper.client import ask_quickly, connect
 
 if TYPE_CHECKING:  # a DNS library takes longer to import than most commands may take to start
     from devlink.core.names import DomainName
@@ -19,8 +19,6 @@ if TYPE_CHECKING:  # a DNS library takes longer to import than most commands may
 PORT = 53
 ANSWER_LIMIT = 6.0
 """Seconds. The forwarder itself gives up after less."""
-ORDINARY = "."
-"""How the forwarder calls all names that are in no zone."""
 RULES = {ORDINARY: "ordinary names"}
 SOURCES = {
     "upstream": "asked just now",

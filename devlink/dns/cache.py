@@ -5,6 +5,7 @@ DO and CD differ for free. What `wire.Query.key` gives is itself such a packet, 
 is the one that a server's reply made, and the packets that ask the same in other words get copies of it.
 """
 
+from collections.abc import Container
 from itertools import islice
 from typing import Any
 
@@ -143,6 +144,10 @@ class Cache:
         self.size = 0
         self._has_large = False
         return count
+
+    def count_only(self, zones: Container[str]) -> None:
+        """Forget the past hits of all other zones."""
+        self.past_hits = {zone: hits for zone, hits in self.past_hits.items() if zone in zones}
 
     def hits(self) -> dict[str, int]:
         """Hits by zone, of all entries that were ever there."""

@@ -100,7 +100,7 @@ def _read(tree: Mapping[str, Any]) -> Config:
         )
         for zone in tree.get("zones") or ()
     )
-    proofs = tuple((name_of(proof["name"]), _packed(proof["address"])) for proof in tree.get("proofs") or ())
+    proofs = tuple((name_of(proof["name"]), packed(proof["address"])) for proof in tree.get("proofs") or ())
     cache_bytes = tree.get("cache_bytes")
     return Config(
         zones=zones,
@@ -117,7 +117,7 @@ def _upstreams(trees: Sequence[Mapping[str, Any]]) -> tuple[Upstream, ...]:
     found = []
     for tree in trees:
         host, tls_name, transport = tree["address"], tree.get("tls_name") or "", tree.get("transport") or "auto"
-        _packed(host.partition("%")[0])
+        packed(host)
         if transport not in ("udp", "tcp", "auto"):
             raise ValueError(f"{transport} is no transport")
         port = tree.get("port")
@@ -129,12 +129,14 @@ def _labels(texts: Sequence[str]) -> frozenset[bytes]:
     return frozenset(text.lower().encode("ascii") for text in texts)
 
 
-def _packed(text: str) -> bytes:
+def packed(text: str) -> bytes:
+    """An address as octets; a link behind `%` is left out. Raises OSError where it is none."""
+    text = text.partition("%")[0]
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
 
 
 def _prefix(text: str) -> Private:
     address, _, length = text.partition("/")
-    packed = _packed(address)
-    shift = 8 * len(packed) - int(length)
-    return Private(len(packed), int.from_bytes(packed, "big") >> shift, shift)
+    octets = packed(address)
+    shift = 8 * len(octets) - int(length)
+    return Private(len(octets), int.from_bytes(octets, "big") >> shift, shift)

@@ -6,6 +6,7 @@ where the packet came from, and lay the answer over the question, so that id and
 
 import ctypes
 import socket
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from devlink.dns.answers import LARGEST_KEPT
@@ -254,7 +255,7 @@ class PlainDatagrams:
                 break  # drained; or an error of some earlier answer, which is nobody's now
             self.count += 1
             host = source[0]
-            if not (host.startswith("127.") or host == "::1" or host in self._own):
+            if not is_local(host, self._own):
                 engine.counts.queries += 1
                 engine.counts.dropped += 1
                 continue
@@ -271,6 +272,11 @@ class PlainDatagrams:
 
     def flush(self) -> None:
         pass
+
+
+def is_local(host: str, own: Collection[str]) -> bool:
+    """Whether a source address is this machine's: loopback, or the very address that is asked."""
+    return host.startswith("127.") or host == "::1" or host in own
 
 
 def _send(sock: socket.socket, packet: bytes, address: Any) -> None:

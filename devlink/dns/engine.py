@@ -100,7 +100,7 @@ class Engine:
         if is_same:
             return effects
         self.cache.clear()
-        self.cache.past_hits = {z: n for z, n in self.cache.past_hits.items() if z in self._rules.destinations}
+        self.cache.count_only(self._rules.destinations)
         self.counts.keep_only(self._rules.destinations)
         self.cache.limit = config.cache_bytes
         self.servers.keep_only({u.server for d in self._rules.destinations.values() for u in d.upstreams})

@@ -95,11 +95,23 @@ class Exchanges:
         self._idents: list[bytes] = []
         self._tls_ca = ""
         self._tls_context: object = None
+        self._tls_trouble = "there are no CA certificates"
 
     def trust(self, authorities: str) -> None:
-        """The CA certificates (PEM) that vouch for servers asked over TLS."""
-        if authorities != self._tls_ca:
-            self._tls_ca, self._tls_context = authorities, None
+        """The CA certificates (PEM) that vouch for servers asked over TLS; none where no server is.
+
+        They are read now, and not while a question waits. What is wrong with them is the trouble of each such question.
+        """
+        if authorities == self._tls_ca:
+            return
+        self._tls_ca, self._tls_context, self._tls_trouble = authorities, None, "there are no CA certificates"
+        if authorities:
+            from devlink.dns import tls
+
+            try:
+                self._tls_context = tls.context_of(authorities)
+            except (OSError, ValueError) as error:
+                self._tls_trouble = str(error)
 
     def forget_network(self) -> None:
         """Make new sockets from now on: the laptop's addresses may be others, and so may the servers."""
@@ -193,7 +205,7 @@ class Exchanges:
             line, due = next(iter(self._idle_streams.items()))
             if due > now:
                 return
-            self._drop_stream(line)
+            self._drop(line)
 
     def close(self) -> None:
         for lines in self._lines.values():
@@ -297,17 +309,14 @@ class Exchanges:
         if line in line.lines.streams:
             line.lines.streams.remove(line)
         if not line.pending:
-            self._idle_streams.pop(line, None)
-            self._close(line)
+            self._drop(line)
 
     def _fail(self, line: _Line, error: OSError) -> list[Effect]:
-        """The socket is of no use: every question on it has failed."""
+        """The UDP socket is of no use: every question on it has failed."""
         trouble = _trouble(line.server, error)
         attempts = list(line.pending.values())
         effects: list[Effect] = []
-        if isinstance(line.way, Stream):
-            self._drop_stream(line)
-        elif line.is_shared:
+        if line.is_shared:
             self._retire(line)
         for attempt in attempts:
             effects += self._engine.upstream_failed(attempt, self._loop.now, trouble)
@@ -332,7 +341,7 @@ class Exchanges:
         from devlink.dns import tls
 
         if self._tls_context is None:
-            self._tls_context = tls.context_of(self._tls_ca)
+            raise ValueError(self._tls_trouble)
         return tls.TlsStream(server, self._tls_context)  # type: ignore[arg-type]
 
     def _read_stream(self, line: _Line, stream: Stream, _mask: int) -> None:
@@ -361,7 +370,7 @@ class Exchanges:
         it may close a connection that has been idle, or after each answer, just as the next question comes."""
         attempts = list(line.pending.values())
         line.pending.clear()
-        self._drop_stream(line)
+        self._drop(line)
         if line.answered == 1 and len(attempts) > 1:
             self._one_at_a_time.add(line.server)
         for attempt in attempts:
@@ -377,12 +386,11 @@ class Exchanges:
             return
         if line in line.lines.streams and line.server not in self._one_at_a_time:
             self._idle_streams[line] = self._loop.now + STREAM_IDLE
-        elif isinstance(line.way, Stream):
-            self._drop_stream(line)
         else:
-            self._close(line)
+            self._drop(line)
 
-    def _drop_stream(self, line: _Line) -> None:
+    def _drop(self, line: _Line) -> None:
+        """Close it, whatever waits there."""
         self._idle_streams.pop(line, None)
         if line in line.lines.streams:
             line.lines.streams.remove(line)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from devlink.dns.config import packed
 from devlink.dns.control import INTERFACE, ControlConnection, log_tree, parse_configuration, stats_tree
 from devlink.dns.counts import RecentQueries
-from devlink.dns.datagrams import DatagramClient, Datagrams, datagrams
+from devlink.dns.datagrams import DatagramClient, Datagrams, datagrams, is_local
 from devlink.dns.effects import Answer, Ask, Effect, Forget
 from devlink.dns.engine import MAX_IN_FLIGHT, Engine
 from devlink.dns.exchanges import Exchanges
@@ -207,14 +208,14 @@ class Forwarder:
         addresses = [_local(sock) for sock in (*udp, *tcp)]
         self._own_hosts = frozenset(host for host, _ in addresses)
         self._own_tcp = addresses[len(udp) :]
-        packed = frozenset(_packed(host) for host in self._own_hosts)
+        own = frozenset(packed(host) for host in self._own_hosts)
         old, self._udp = self._udp, {}
         for address, sock in zip(addresses, udp, strict=False):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             present = old.get(address)
             if present is not None:
-                present.replace(sock, packed)
-            way = self._udp[address] = present or datagrams(sock, packed, portable=self._portable)
+                present.replace(sock, own)
+            way = self._udp[address] = present or datagrams(sock, own, portable=self._portable)
             self._loop.watch(sock, READ, partial(self._read_datagrams, way))
         self._clients.listen(tcp)
 
@@ -222,7 +223,7 @@ class Forwarder:
 
     def _is_local(self, host: str) -> bool:
         """Only programs of this machine: they come from loopback, or from the very address that they ask."""
-        return host.startswith("127.") or host == "::1" or host in self._own_hosts
+        return is_local(host, self._own_hosts)
 
     def _read_datagrams(self, way: Datagrams, _mask: int) -> None:
         engine, now = self._engine, self._loop.now
@@ -261,10 +262,6 @@ def _say_defect(what: str) -> None:
 def _local(sock: socket.socket) -> tuple[str, int]:
     host, port = sock.getsockname()[:2]
     return host, port
-
-
-def _packed(host: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host.partition("%")[0])
 
 
 class Entropy:

@@ -44,3 +44,7 @@ def ask_quickly(client: Client, method: str, parameters: Mapping[str, Any] | Non
             why=f"It had {QUICK_LIMIT:g} s: it is stopped, or hangs. Names may be answered all the same.",
             next_step=log_of(HELPER_UNIT, "The helper's log may say more; start it again."),
         ) from error
+
+
+ORDINARY = "."
+"""How the forwarder calls all names that are in no zone, in its counts and its log."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from devlink.errors import DevlinkError, HelperError, NotPermittedError
+from devlink.helper.client import ORDINARY
 from devlink.helper.policy import QueryLogPolicy
 from devlink.rpc.tasks import spawn
 
@@ -15,14 +16,12 @@ INTERVAL = 0.25
 KEPT = 1000
 """Records that wait for one follower."""
 ROOT = 0
-ORDINARY = "."
-"""How the forwarder calls all names that are in no zone."""
 
 Record = Mapping[str, Any]
 Take = Callable[[bool], Awaitable[tuple[list[dict[str, Any]], int]]]
+"""Turns the log on or off; gives what is new in it, and how many records more could not be kept."""
 Starts = Callable[[], int]
 """How many forwarders there were up to now."""
-"""Turns the log on or off; gives what is new in it, and how many records more could not be kept."""
 
 
 def check_may_follow(uid: int, policy: QueryLogPolicy) -> None:
