@@ -62,9 +62,15 @@ def mount_empty(folder: str) -> None:
 
 
 def make_links() -> None:
-    """`lo` and the pair `v0`, `v1`, up; `v0` has 192.0.2.1/24 and 2001:db8::1/64."""
+    """`lo` and the pair `v0`, `v1`, up; `v0` has 192.0.2.1/24 and 2001:db8::1/64.
+
+    Neither gets a link-local address: the kernel would add it, its route and its detection of duplicates
+    in the middle of a test, seconds later, whenever it finds the time.
+    """
     ip("link", "set", "lo", "up")
     ip("link", "add", "v0", "type", "veth", "peer", "name", "v1")
+    for name in ("v0", "v1"):
+        ip("link", "set", name, "addrgenmode", "none")
     ip("address", "add", "192.0.2.1/24", "dev", "v0")
     ip("address", "add", "2001:db8::1/64", "dev", "v0", "nodad")
     ip("link", "set", "v1", "up")

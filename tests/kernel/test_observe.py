@@ -130,6 +130,7 @@ def test_the_way_to_an_address_follows_the_policy_rules() -> None:
 def test_the_way_to_an_address_with_a_zone_is_its_link() -> None:
     def body() -> None:
         make_links()
+        ip("address", "add", "fe80::1/64", "dev", "v1", "nodad")
         here, nowhere = ipaddress.ip_address("fe80::9%v1"), ipaddress.ip_address("fe80::9%gone0")
         paths = observe([here, nowhere]).paths
         assert (paths[here].oif, paths[here].is_on_link) == ("v1", True)
