@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,8 @@ from tests.kit import peers
 
 settings.register_profile("check", settings.get_profile("ci"), max_examples=20)
 """For `make check`, which runs before every commit; `make test` draws the full number."""
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and what the tests start would inherit that
 
 
 @functools.cache
