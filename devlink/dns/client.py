@@ -15,7 +15,6 @@ from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
 from devlink.dns import replies, wire
 
-EDNS_PAYLOAD = wire.OUR_UDP_PAYLOAD
 _TRACE = {"zone": str, "source": str, "server": str | None, "transport": str | None, "ms": int | float, "reason": str}
 
 
@@ -61,9 +60,7 @@ def ask(
 
     number = _type_number(dnslib, qtype)
     question = name.wire + number.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
-    option = wire.option(wire.TRACE_OPTION, b"") if trace else b""
-    opt = b"\0" + wire.OPT.to_bytes(2, "big") + EDNS_PAYLOAD.to_bytes(2, "big") + bytes(4)
-    opt += len(option).to_bytes(2, "big") + option
+    opt = wire.opt_record(0, wire.option(wire.TRACE_OPTION, b"") if trace else b"")
     packet = os.urandom(2) + bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 1)) + question + opt
     end = wire.HEADER + len(question)
     exchange = _over_tcp if transport == "tcp" else _over_udp

@@ -14,7 +14,7 @@ class Record(NamedTuple):
     """One line of the query log."""
 
     at: float
-    """When it was answered, in monotonic seconds."""
+    """When it was answered, in seconds of the loop's clock."""
     name: bytes
     """Uncompressed."""
     qtype: int

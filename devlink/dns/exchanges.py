@@ -33,15 +33,12 @@ STREAM_IDLE = 10.0
 class _Line:
     """A socket to a server, and the questions that wait on it."""
 
-    __slots__ = ("answered", "heard", "is_shared", "last_use", "lines", "pending", "server", "transport", "uses", "way")
+    __slots__ = ("answered", "heard", "is_shared", "last_use", "lines", "pending", "server", "uses", "way")
 
-    def __init__(
-        self, way: Port | Stream, server: Server, transport: str, lines: "_ServerLines", *, is_shared: bool
-    ) -> None:
+    def __init__(self, way: Port | Stream, server: Server, lines: "_ServerLines", *, is_shared: bool) -> None:
         self.way = way
         self.server = server
         self.lines = lines
-        self.transport = transport
         self.is_shared = is_shared
         self.pending: dict[bytes, Attempt] = {}
         """By id."""
@@ -136,7 +133,7 @@ class Exchanges:
             if step.transport != "udp" or step.shares_port:
                 self._give_up_line_of(attempt)
             if step.transport != "udp":
-                line = self._stream(state.server, step.transport, lines)
+                line = self._stream(state.server, lines)
             elif step.shares_port:
                 line = self._shared_port(state.server, lines)
             else:
@@ -240,7 +237,7 @@ class Exchanges:
 
     def _open_port(self, server: Server, lines: _ServerLines, *, is_shared: bool) -> _Line:
         port = Port(server)
-        line = _Line(port, server, "udp", lines, is_shared=is_shared)
+        line = _Line(port, server, lines, is_shared=is_shared)
         self._loop.watch(port.sock, READ, partial(self._read_port, line, port))
         return line
 
@@ -324,15 +321,15 @@ class Exchanges:
 
     # TCP and TLS
 
-    def _stream(self, server: Server, transport: str, lines: _ServerLines) -> _Line:
+    def _stream(self, server: Server, lines: _ServerLines) -> _Line:
         if server not in self._one_at_a_time:
             for line in list(lines.streams):
                 if self._is_dead(line):
                     self._retire(line)
-                elif line.transport == transport and len(line.pending) < PIPELINED:
+                elif len(line.pending) < PIPELINED:
                     return line
-        stream = Stream(server) if transport == "tcp" else self._tls_stream(server)
-        line = _Line(stream, server, transport, lines, is_shared=True)
+        stream = self._tls_stream(server) if server.tls_name else Stream(server)
+        line = _Line(stream, server, lines, is_shared=True)
         lines.streams.append(line)
         self._loop.watch(stream.sock, READ | WRITE, partial(self._read_stream, line, stream))
         return line

@@ -2,6 +2,7 @@
 
 import select
 import socket
+import time
 from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
@@ -11,11 +12,17 @@ Handler = Callable[[int], None]
 """Called with the events that epoll saw. It never blocks."""
 
 
+def clock() -> float:
+    """Seconds that go on while the laptop sleeps, as TTLs and idle connections do: `time.monotonic` stands still then
+    (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Loop:
     """Level-triggered; idle, it wakes never."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds."""
+        """`clock` gives seconds that never go back."""
         self.clock = clock
         self.now = clock()
         """When the present round began."""

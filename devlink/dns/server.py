@@ -6,7 +6,6 @@ import resource
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from devlink.dns.datagrams import DatagramClient, Datagrams, datagrams, is_local
 from devlink.dns.effects import Answer, Ask, Effect, Forget
 from devlink.dns.engine import MAX_IN_FLIGHT, Engine
 from devlink.dns.exchanges import Exchanges
-from devlink.dns.loop import READ, WRITE, Loop
+from devlink.dns.loop import READ, WRITE, Loop, clock
 from devlink.dns.rules import MAX_SERVERS
 from devlink.dns.stderr import say
 from devlink.dns.streams import MAX_CLIENTS, Clients, StreamClient
@@ -55,10 +54,10 @@ class Forwarder:
         engine: Engine,
         entropy: Callable[[int], bytes],
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = clock,
         portable: bool = False,
     ) -> None:
-        """`listener`: where the helper connects. `entropy(n)` gives n unpredictable octets, `clock` monotonic seconds.
+        """`listener`: where the helper connects. `entropy(n)` gives n unpredictable octets, `clock` seconds.
 
         With `portable` it does without recvmmsg(2).
         """

@@ -1,6 +1,7 @@
 """Sockets to servers: none of them ever blocks."""
 
 import errno
+import os
 import socket
 
 from devlink.dns.config import Server
@@ -58,7 +59,7 @@ class Stream:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = self.sock.connect_ex(_address(server))
             if code not in CONNECTING:
-                raise OSError(code, errno.errorcode.get(code, "connect failed"))
+                raise OSError(code, os.strerror(code))
         except BaseException:
             self.sock.close()
             raise
@@ -86,6 +87,8 @@ class Stream:
                 del self._unsent[: self.sock.send(self._unsent)]
         except BlockingIOError:
             pass
+        except (BrokenPipeError, ConnectionResetError):  # receiving tells, behind the replies that came before
+            self._unsent.clear()
 
     def _receive(self) -> bool:
         try:

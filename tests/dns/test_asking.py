@@ -110,6 +110,16 @@ def test_why_a_server_failed_is_told_to_the_client_and_kept() -> None:
     assert "certificate" in state.trouble
 
 
+def test_what_was_true_under_other_rules_comes_back_to_nobody_who_waits() -> None:
+    bench = Bench()
+    bench.fill("old.example", "@ 10 A 192.0.2.80")
+    bench.advance(11)
+    bench.query("old.example")
+    bench.change(zones=())
+    bench.give_up()
+    assert parse(bench.last_answer).rcode() == SERVFAIL
+
+
 def test_what_was_flushed_comes_back_neither_stale_nor_by_a_question_that_was_under_way() -> None:
     bench = Bench()
     bench.fill("old.example", "@ 10 A 192.0.2.80")
@@ -185,6 +195,18 @@ def test_a_hot_answer_is_given_to_its_end_though_what_it_was_made_from_is_gone()
     bench.query("hot.example", payload=1232)
     assert data_of(bench.last_answer) == ["192.0.2.80"]
     assert len(bench.open) == 1, "it is fetched anew"
+
+
+def test_a_hot_answer_is_not_given_past_its_end() -> None:
+    bench = Bench()
+    bench.fill("hot.example", "@ 10 A 192.0.2.80")
+    for _ in range(5):
+        bench.query("hot.example", payload=1232)
+    bench.engine.cache._drop(query("hot.example")[2:])
+    bench.advance(11)
+    given = len(bench.answers)
+    bench.query("hot.example", payload=1232)
+    assert (len(bench.answers), len(bench.open)) == (given, 1)
 
 
 def test_after_a_flush_every_server_gets_another_chance() -> None:

@@ -127,6 +127,27 @@ def test_new_rules_leave_a_question_alone_whose_servers_stay() -> None:
     assert bench.quiet
 
 
+def test_a_question_that_stays_is_counted_with_its_new_group_when_a_zone_goes() -> None:
+    bench = Bench(replace(SPLIT, zones=(*SPLIT.zones, zone("cluster.kube", "10.1.0.2"))))
+    bench.query()
+    bench.change(zones=SPLIT.zones)
+    bench.serve("@ 300 A 192.0.2.80")
+    assert data_of(bench.only_answer) == ["192.0.2.80"]
+    assert bench.quiet
+
+
+def test_a_server_that_is_our_own_socket_from_now_on_is_asked_no_more() -> None:
+    bench = Bench()
+    bench.query()
+    (before,) = bench.hosts
+    bench.configure(bench.config, own=(before, 53))
+    assert not any(asked.server == before for asked in bench.open.values()), "it would be a loop"
+    bench.give_up()
+    assert before not in bench.hosts[1:]
+    assert len(bench.answers) == 1
+    assert bench.quiet
+
+
 def test_a_name_that_becomes_a_clusters_is_no_longer_asked_for_elsewhere() -> None:
     bench = Bench()
     bench.query("web.default.svc.cluster.kube")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import select
 import socket
 import time
@@ -384,6 +385,7 @@ def test_a_server_that_cannot_be_reached_fails_at_once_and_leaves_no_socket(
     edge.until(lambda: edge.engine.failed)
     assert edge.engine.failed == [attempt]
     assert open_fds() == before
+    assert re.fullmatch(f"{host}: [A-Z]?[a-z -]+", edge.engine.trouble), "in words"
 
 
 def test_a_clusters_server_is_asked_from_one_port_with_unique_ids(edge: Edge, udp: UdpServer) -> None:
@@ -586,8 +588,7 @@ def test_a_server_that_closes_after_each_answer_is_asked_one_at_a_time(edge: Edg
     edge.answered(3)
     for _ in range(2):
         edge.ask(tcp.server, "tcp")
-    for _ in range(2):
-        connection = tcp.accept()
+    for connection in [tcp.accept(), tcp.accept()]:
         (packet,) = tcp.take(connection, 1)
         connection.sock.sendall(frame(packet))
         connection.sock.close()
@@ -596,6 +597,24 @@ def test_a_server_that_closes_after_each_answer_is_asked_one_at_a_time(edge: Edg
     edge.turn()
     edge.skip(STREAM_IDLE + 1)
     assert open_fds() == before
+
+
+def test_what_a_server_said_before_it_reset_the_connection_is_heard(edge: Edge, tcp: TcpServer) -> None:
+    edge.ask(tcp.server, "tcp")
+    edge.ask(tcp.server, "tcp")
+    connection = tcp.accept()
+    size = len(frame(b"id" + QUESTION))
+    connection.sock.setblocking(True)
+    edge.turn()
+    connection.sock.sendall(connection.sock.recv(size))
+    connection.sock.close()  # with a question unread: a reset
+    edge.ask(tcp.server, "tcp")
+    edge.answered(1)
+    for connection in [tcp.accept(), tcp.accept()]:
+        (packet,) = tcp.take(connection, 1)
+        connection.sock.sendall(frame(packet))
+    edge.answered(3)
+    assert not edge.engine.failed
 
 
 def test_a_connection_that_gave_only_what_is_no_answer_gets_no_second_try(edge: Edge, tcp: TcpServer) -> None:

@@ -323,6 +323,20 @@ def test_new_rules_lose_no_question_in_flight(forwarder: Forwarder, cluster: Fak
         assert addresses(forwarder.exchange(WEB)) == ["10.20.0.5"]
 
 
+@pytest.mark.parametrize("change", ["nothing", "flush", "rules"])
+def test_another_network_is_asked_over_other_sockets(
+    forwarder: Forwarder, cluster: FakeServer, ordinary: FakeServer, change: str
+) -> None:
+    """A socket is bound to the address that the laptop had when it was connected."""
+    forwarder.exchange(question("one.default.svc.cluster.local"))
+    if change == "flush":
+        forwarder.call("io.devlink.Forwarder.Flush")
+    elif change == "rules":
+        forwarder.configure(split(cluster, ordinary))
+    forwarder.exchange(question("two.default.svc.cluster.local"))
+    assert len({port for _, _, port in cluster.asked}) == (1 if change == "nothing" else 2)
+
+
 def test_sockets_passed_again_still_carry_the_answers_in_flight(
     forwarder: Forwarder, cluster: FakeServer, ordinary: FakeServer
 ) -> None:
