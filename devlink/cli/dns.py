@@ -45,7 +45,8 @@ def query(name: str, qtype: str | None, tcp: bool, output: str) -> int:
 
     NAME is a whole name, no search list is applied; of an IP the name is asked for (PTR). TYPE is A where it is left
     out; others are AAAA, SRV, TXT, HTTPS, TYPE65280 and the like. Exit code: 0 there is an answer, also that there is
-    no such name or record; 3 nothing is up; 4 the answer is a failure, or there is none.
+    no such name or record; 3 nothing is up; 4 the answer is a failure, or there is none; 6 the helper or the forwarder
+    does not answer.
     """
     from devlink.dns.client import ask
 
@@ -233,9 +234,10 @@ def stats(output: str) -> int:
     """Count what was asked since the forwarder's start, by zone and by server.
 
     P50 and P99: half, and 99 of 100, of the last questions that a server answered took no longer; what was kept, or
-    failed, is not among them. FAILURES: refused, closed, malformed, or with another's certificate. You see the zones
-    of your own sessions and the ordinary names; root sees all. The totals, and the figures of a server that is asked
-    for others too, are of all users. Reverse zones that nobody has asked for are left out, but with -o.
+    failed, is not among them. FAILURES: unreachable, refused or closed as a connection, malformed, or with another's
+    certificate; a server that says SERVFAIL or REFUSED has answered. You see the zones of your own sessions and the
+    ordinary names; root sees all. The totals, and the figures of a server that is asked for others too, are of all
+    users. Reverse zones that nobody has asked for are left out, but with -o.
     """
     said = ask_helper("GetDnsStats")
     if output != "text":
