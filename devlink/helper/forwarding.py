@@ -93,7 +93,7 @@ def _read(path: str) -> str:
             raise _unusable(place, reason(error)) from error
         if len(content) > MAX_CA:
             raise _unusable(place, f"It has more than {MAX_CA >> 20} MiB.")
-        text = content.decode("ascii", errors="replace")
+        text = content.decode("ascii", errors="ignore")  # PEM is ASCII; comments in a bundle need not be
         if "-----BEGIN CERTIFICATE-----" not in text:
             raise _unusable(place, "There is no certificate in it (PEM).")
         return text

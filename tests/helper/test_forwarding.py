@@ -8,10 +8,12 @@ import pytest
 from devlink.core.codec import decode, encode
 from devlink.core.names import DomainName
 from devlink.core.plan import ForwarderConfig, ProofRecord, Upstream, Zone
+from devlink.dns.tls import context_of
 from devlink.errors import HelperError
 from devlink.helper import forwarding
 from devlink.helper.forwarding import Certificates, forwarder_config, ordinary_upstreams, protected_ways
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
+from tests.certificates import Authority
 
 SYSTEM = (Upstream(address=ip_address("192.0.2.1")), Upstream(address=ip_address("192.0.2.2")))
 QUAD9 = NamedUpstream(address=ip_address("9.9.9.9"), tls_name="dns.quad9.net")
@@ -91,6 +93,12 @@ def test_the_named_file_is_read_each_time(tmp_path: Path) -> None:
     assert certificates.read() == PEM
     path.write_text(PEM + PEM)
     assert certificates.read() == PEM + PEM
+
+
+def test_a_comment_that_is_not_ascii_does_not_hinder_those_who_take_the_certificates(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text(f"# Főtanúsítvány\n{Authority('resolvers').pem}", encoding="utf-8")
+    assert len(context_of(vouching(path).read()).get_ca_certs()) == 1
 
 
 def test_the_first_of_the_systems_places_that_is_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
