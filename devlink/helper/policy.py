@@ -84,7 +84,10 @@ class NamedUpstream:
     port: int | None = None
     """Left out: 53, or 853 with a `tls_name`."""
     tls_name: str = ""
-    """If given, it is asked over TLS alone (RFC 7858), and its certificate must be valid for this name or address."""
+    """If given, it is asked over TLS alone (RFC 7858), and its certificate must be valid for this name or address.
+
+    Kept without a final dot: it is compared with the certificate's, which has none.
+    """
 
     def __post_init__(self) -> None:
         if self.address.is_unspecified or self.address.is_multicast:
@@ -95,6 +98,7 @@ class NamedUpstream:
             raise ValueError("port is a number from 1 to 65535")
         if self.tls_name and not _can_be_certified(self.tls_name):
             raise ValueError("tls_name is the name, or the address, that the server's certificate is for")
+        object.__setattr__(self, "tls_name", self.tls_name.removesuffix("."))
 
     @property
     def upstream(self) -> Upstream:

@@ -72,6 +72,13 @@ def test_all_that_it_may_say_of_names(path: Path) -> None:
     ]
 
 
+def test_the_name_of_a_certificate_may_be_written_with_its_final_dot(path: Path) -> None:
+    path.write_text(dns('upstreams = [{address = "9.9.9.9", tls_name = "dns.quad9.net."}]'))
+    assert read_policy(path).dns.upstreams == (
+        NamedUpstream(address=ip_address("9.9.9.9"), tls_name="dns.quad9.net"),
+    ), "OpenSSL takes it for another name"
+
+
 def dns(line: str) -> str:
     return f"[dns]\n{line}"
 
