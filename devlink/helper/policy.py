@@ -92,6 +92,9 @@ class NamedUpstream:
     def __post_init__(self) -> None:
         if self.address.is_unspecified or self.address.is_multicast:
             raise ValueError(f"address: {self.address} is not the address of a server")
+        mapped = self.address.ipv4_mapped if self.address.version == 6 else None
+        if mapped is not None:  # the forwarder's own address would not be known in this form
+            raise ValueError(f"address: {self.address} is an IPv4 address in the form of IPv6: write {mapped}")
         if self.address.version == 6 and self.address.is_link_local and self.address.scope_id is None:
             raise ValueError(f"address: {self.address} is of one link only, which must be named: {self.address}%eth0")
         if self.port is not None and not 1 <= self.port <= 65535:

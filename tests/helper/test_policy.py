@@ -95,6 +95,7 @@ def dns(line: str) -> str:
         (dns('upstreams = [{address = "0.0.0.0"}]'), "0.0.0.0 is not the address of a server"),
         (dns('upstreams = [{address = "ff02::fb"}]'), "ff02::fb is not the address of a server"),
         (dns('upstreams = [{address = "fe80::1"}]'), "which must be named: fe80::1%eth0"),
+        (dns('upstreams = [{address = "::ffff:127.0.0.231"}]'), "in the form of IPv6: write 127.0.0.231"),
         (dns('upstreams = [{address = "9.9.9.9", port = 0}]'), "from 1 to 65535"),
         (dns('upstreams = [{address = "9.9.9.9", tls_name = "a b"}]'), "that the server's certificate is for"),
         (dns('upstreams = [{address = "9.9.9.9", tls_name = "."}]'), "that the server's certificate is for"),
