@@ -128,7 +128,12 @@ class Machine:
         left = diff_routes(self._installed.routes, observed.ours)
         return left.add + left.replace
 
-    async def upstreams(self) -> tuple[IPAddress, ...]:
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """Whom the forwarder asks for ordinary names; nobody while it serves nothing."""
+        return self._fed.upstreams if self._fed is not None else ()
+
+    async def protected_ways(self) -> tuple[IPAddress, ...]:
         """The servers on which ordinary names depend, whoever asks them: their way must not be taken over."""
         return protected_ways(self._policy, await asyncio.to_thread(self._resolver.read_ways))
 

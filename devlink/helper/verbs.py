@@ -85,11 +85,11 @@ class Helper:
             observed = await asyncio.to_thread(observe, hops)
             admission.check_next_hops(desired.routes, observed)
             admission.check_foreign(desired.routes, observed)
-            upstreams = await self._machine.upstreams()
+            ways = await self._machine.protected_ways()
             old = self._leases.get(desired.session)
             lease = Lease(
                 desired=desired,
-                pinned=protect(desired, upstreams, observed),
+                pinned=protect(desired, ways, observed),
                 uid=caller.peer.uid,
                 holder=caller,
                 confirmed=old is not None and old.confirmed and old.desired == desired,
@@ -105,7 +105,7 @@ class Helper:
                 "routes": [str(route) for route in lease.installed.routes],
                 "resolver": await self._machine.resolver(),
                 "nameserver": str(self._machine.nameserver) if desired.zones else None,
-                "upstreams": [str(address) for address in upstreams],
+                "upstreams": [encode(each) for each in self._machine.upstreams] if desired.zones else [],
                 "loop_probe": encode(probe) if probe is not None and desired.zones else None,
             }
 

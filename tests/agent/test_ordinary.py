@@ -14,7 +14,7 @@ from devlink.core.findings import Finding, Severity
 from tests.dns.forwarder_process import FakeServer
 from tests.dns.messages import parse
 
-APPLIED = {"nameserver": "127.0.0.1", "upstreams": ["192.0.2.53"]}
+APPLIED = {"nameserver": "127.0.0.1", "upstreams": [{"address": "192.0.2.53"}]}
 Check = Callable[..., tuple[Finding, ...]]
 
 
@@ -72,8 +72,8 @@ def test_nobody_there_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "applied",
     [
-        {"nameserver": None, "upstreams": ["192.0.2.53"]},
-        {"upstreams": ["192.0.2.53"]},
+        {"nameserver": None, "upstreams": [{"address": "192.0.2.53"}]},
+        {"upstreams": [{"address": "192.0.2.53"}]},
         {"nameserver": "127.0.0.1", "upstreams": []},
     ],
 )

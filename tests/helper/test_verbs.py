@@ -37,12 +37,14 @@ from devlink.rpc import varlink
 from devlink.rpc.connection import Connection
 from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.peer import Peer
+from tests.cli.test_session import assert_shape
 from tests.core.profiles import SAMPLE
 
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
 GATEWAY = ip_address("172.16.0.13")
 UPSTREAM = ip_address("10.20.9.9")
+LOCAL_CACHE = Upstream(address=ip_address("127.0.0.9"), port=5353)
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
 QA = Desired(session="qa", routes=(ROUTE,), zones=(ZONE,))
@@ -95,7 +97,11 @@ class FakeMachine:
     async def missing_routes(self) -> tuple[Route, ...]:
         return ()
 
-    async def upstreams(self) -> tuple[IPAddress, ...]:
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        return (LOCAL_CACHE,)
+
+    async def protected_ways(self) -> tuple[IPAddress, ...]:
         return (UPSTREAM,)
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
@@ -264,7 +270,8 @@ def test_a_session_is_installed_with_its_pins_and_told(run: Run) -> None:
             assert said["routes"][0] == str(ROUTE)
             assert len(said["routes"]) == 3
             assert any(route.startswith("10.20.8.8/32 via 172.16.0.1") for route in said["routes"])
-            assert said["upstreams"] == [str(UPSTREAM)]
+            assert said["upstreams"] == [encode(LOCAL_CACHE)], "whom the forwarder asks, not whose way is protected"
+            assert_shape(said["upstreams"][0], varlink.interface_description("io.devlink.Helper"), "Upstream")
             assert world.machine.targets[-1].zones == (ZONE,)
             assert await alice.sessions() == {"qa": "applied"}
             await alice.call("Confirm", session="qa")
@@ -272,6 +279,16 @@ def test_a_session_is_installed_with_its_pins_and_told(run: Run) -> None:
             await alice.call("Release", session="qa")
             assert world.machine.targets[-1] == Installed()
             assert await alice.sessions() == {}
+
+    run(body)
+
+
+def test_a_session_without_names_is_told_of_no_forwarder_and_nobody_whom_it_asks(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.machine.loop_probe = ProofRecord(name=DomainName.parse("probe.example.com"), address=UPSTREAM)
+        async with world.caller() as alice:
+            said = await alice.apply(PROD)
+            assert [said.get(key) for key in ("nameserver", "upstreams", "loop_probe")] == [None, [], None]
 
     run(body)
 
