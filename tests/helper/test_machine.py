@@ -1,0 +1,251 @@
+"""What the helper does to the machine as sessions and networks come and go, with a forwarder that only notes it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devlink.core.names import DomainName
+from devlink.core.network import ObservedNetwork, ObservedRoute, Route
+from devlink.core.plan import ForwarderConfig, Upstream, Zone
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.helper import machine as module
+from devlink.helper import netwatch
+from devlink.helper.journal import Journal
+from devlink.helper.machine import Installed, Machine
+from devlink.helper.parts import Parts
+from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
+
+LIMIT = 10.0
+"""Seconds for anything that must happen; a failure, not a figure."""
+HOME = (Upstream(address=ip_address("192.0.2.1")),)
+OFFICE = (Upstream(address=ip_address("198.51.100.1")),)
+ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.16.0.13"), oif="eth0")
+PIN = replace(ROUTE, destination=ip_network("10.20.9.9/32"))
+ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
+NAMES = Installed(zones=(ZONE,))
+NOTHING = Installed()
+LOCAL_CACHE = NamedUpstream(address=ip_address("127.0.0.9"), port=5353)
+DEFAULTS = DnsPolicy()
+
+
+def default_by(*gateways: str) -> ObservedNetwork:
+    """A network whose default routes go by these."""
+    to_all = ip_network("0.0.0.0/0")
+    routes = (ObservedRoute(destination=to_all, next_hop=ip_address(g), oif="wlan0", protocol=16) for g in gateways)
+    return ObservedNetwork(routes=tuple(routes))
+
+
+class FakeFeed:
+    """Notes what the forwarder is told; refuses the rules as often as the test says."""
+
+    def __init__(self, _: Parts, *, lost: Callable[[], Awaitable[None]], returned: Callable[[], Awaitable[None]]):
+        self.is_serving = False
+        self.told: list[ForwarderConfig] = []
+        self.flushed = 0
+        self.refusals = 0
+
+    async def serve(self, config: ForwarderConfig, address: IPAddress) -> None:
+        self.is_serving = self.refusals == 0
+        if not self.is_serving:
+            self.refusals -= 1
+            raise HelperError("The forwarder does not take its rules.")
+        self.told.append(config)
+
+    async def stop(self) -> None:
+        self.is_serving = False
+
+    async def flush(self) -> int:
+        self.flushed += 1
+        return 3
+
+
+class FakeResolver:
+    """An OS that names `upstreams`, or whose file cannot be read."""
+
+    name = "direct"
+
+    def __init__(self, *_: object, own: Iterable[IPAddress]) -> None:
+        self.upstreams = HOME
+        self.failure: HelperError | None = None
+        self.did: list[str] = []
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        if self.failure is not None:
+            raise self.failure
+        return self.upstreams
+
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        return tuple(each.address for each in self.read_upstreams())
+
+    def apply(self, address: IPAddress) -> None:
+        self.did.append("apply")
+
+    def restore(self) -> None:
+        self.did.append("restore")
+
+    def is_ours(self) -> bool:
+        return self.did[-1:] == ["apply"]
+
+    has_remains = is_ours
+
+
+class FakeMonitor:
+    """The kernel's, which speaks when the test does."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class World:
+    """A machine at home, with fakes at its edges."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, dns: DnsPolicy) -> None:
+        self.observed = default_by("192.168.1.1")
+        self.monitors: list[FakeMonitor] = []
+
+        def monitor(changed: Callable[[], None]) -> FakeMonitor:
+            self.monitors.append(FakeMonitor(changed))
+            return self.monitors[-1]
+
+        patch.setattr(netwatch, "Monitor", monitor)
+        patch.setattr(netwatch, "LATE", 0.01)
+        patch.setattr(module, "observe", lambda: self.observed)
+        patch.setattr(module, "apply", lambda _: None)
+        patch.setattr(module, "prove", lambda *_: None)
+        patch.setattr(module, "Direct", FakeResolver)
+        patch.setattr(module, "Feed", FakeFeed)
+        self.machine = Machine(
+            policy=Policy(dns=dns), journal=Journal(folder / "journal.json"), parts=Parts(folder, private=True)
+        )
+        feed, resolver = self.machine._feed, self.machine._resolver
+        assert isinstance(feed, FakeFeed)
+        assert isinstance(resolver, FakeResolver)
+        self.feed, self.resolver = feed, resolver
+
+    async def become(self, target: Installed, *, wanted: Installed = NOTHING) -> None:
+        async with self.machine.lock:
+            await self.machine.converge(target, wanted=wanted)
+
+    async def look(self) -> None:
+        """The kernel tells of a change; all that comes of it has come to its end."""
+        self.monitors[-1].changed()
+        async with asyncio.timeout(LIMIT):
+            while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.001)
+
+    @property
+    def asked(self) -> list[tuple[Upstream, ...]]:
+        """Whom the forwarder was to ask, each time it was told."""
+        return [config.upstreams for config in self.feed.told]
+
+
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a test's body with names served."""
+
+    def runner(body: Callable[[World], Coroutine[Any, Any, None]], dns: DnsPolicy = DEFAULTS) -> None:
+        async def main() -> None:
+            world = World(tmp_path, monkeypatch, dns)
+            await world.become(NAMES, wanted=NAMES)
+            await body(world)
+
+        asyncio.run(main())
+
+    return runner
+
+
+def test_it_tells_whom_the_forwarder_asks_as_long_as_there_is_one(run: Run) -> None:
+    async def body(world: World) -> None:
+        assert list(world.machine.upstreams) == [LOCAL_CACHE.upstream]
+        assert await world.machine.protected_ways() == (LOCAL_CACHE.address, HOME[0].address)
+        await world.become(NOTHING)
+        assert list(world.machine.upstreams) == []
+
+    run(body, DnsPolicy(upstreams=(LOCAL_CACHE,)))
+
+
+# The network changes
+
+
+def test_the_servers_that_another_network_names_are_asked_from_then_on(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.look()
+        assert world.asked == [HOME]
+        world.observed, world.resolver.upstreams = default_by("10.9.9.1"), OFFICE
+        await world.look()
+        assert world.asked == [HOME, OFFICE]
+        assert world.machine.upstreams == OFFICE
+
+    run(body)
+
+
+def test_another_default_route_has_everything_forgotten_and_none_has_it_kept(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.observed = default_by()
+        await world.look()
+        assert world.feed.flushed == 0, "there is no way out, and nothing that answers"
+        world.observed = default_by("10.9.9.1")
+        await world.look()
+        assert world.feed.flushed == 1
+        assert world.asked == [HOME]
+
+    run(body)
+
+
+def test_a_forwarder_that_does_not_take_the_new_servers_gives_the_resolver_back_and_is_started_again(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.observed, world.resolver.upstreams = default_by("10.9.9.1"), OFFICE
+        world.feed.refusals = 1
+        await world.look()
+        assert world.resolver.did == ["apply", "restore", "apply"], "nobody waited for a forwarder that was not there"
+        assert world.feed.is_serving
+        assert world.asked == [HOME, OFFICE]
+
+    run(body)
+
+
+def test_once_nothing_is_served_the_kernel_is_not_listened_to(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.become(NAMES, wanted=NAMES)
+        assert [monitor.is_closed for monitor in world.monitors] == [False]
+        await world.become(NOTHING)
+        assert [monitor.is_closed for monitor in world.monitors] == [True], "each change would wake an idle helper"
+
+    run(body)
+
+
+# Sessions come and go
+
+
+def test_a_session_without_names_that_goes_takes_its_networks_out_of_the_protected_ones(run: Run) -> None:
+    async def body(world: World) -> None:
+        both = replace(NAMES, routes=(ROUTE,), networks=(ROUTE.destination,))
+        await world.become(both, wanted=NAMES)
+        await world.become(NAMES)
+        assert [config.private for config in world.feed.told[-2:]] == [(ROUTE.destination,), ()]
+
+    run(body, DnsPolicy(rebinding_protection=True))
+
+
+def test_a_pin_that_goes_is_nothing_to_tell_the_forwarder(run: Run) -> None:
+    async def body(world: World) -> None:
+        pinned = replace(NAMES, routes=(PIN,))
+        await world.become(pinned, wanted=NAMES)
+        before = len(world.feed.told)
+        await world.become(NAMES)
+        assert len(world.feed.told) == before
+
+    run(body, DnsPolicy(rebinding_protection=True))
