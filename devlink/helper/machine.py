@@ -274,15 +274,16 @@ class Machine:
             if self._fed is None:
                 return False
             try:
-                before, self._ways_out = self._ways_out, ways_out(await asyncio.to_thread(observe))
+                now = ways_out(await asyncio.to_thread(observe))
                 system = await asyncio.to_thread(self._resolver.read_upstreams)
             except DevlinkError as error:
                 log.error("the network cannot be looked at: %s", error)
                 return False
+            before, self._ways_out = self._ways_out, now  # after both: a look that failed has seen no other network
             upstreams = ordinary_upstreams(self._policy, system)
             if upstreams != self._fed.upstreams:
                 await self._ask_others(upstreams)
-            elif self._ways_out and self._ways_out != before:  # what is kept may still serve while there is no way out
+            elif now and now != before:  # what is kept may still serve while there is no way out
                 await self._forget()
             else:
                 return False

@@ -205,6 +205,18 @@ def test_another_default_route_has_everything_forgotten_and_none_has_it_kept(run
     run(body)
 
 
+def test_a_move_during_which_the_file_could_not_be_read_is_seen_at_the_next_look(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.observed, world.resolver.failure = default_by("10.9.9.1"), HelperError("It cannot be read.")
+        await world.look()
+        assert world.feed.flushed == 0
+        world.resolver.failure = None
+        await world.look()
+        assert world.feed.flushed == 1
+
+    run(body)
+
+
 def test_a_forwarder_that_does_not_take_the_new_servers_gives_the_resolver_back_and_is_started_again(run: Run) -> None:
     async def body(world: World) -> None:
         world.observed, world.resolver.upstreams = default_by("10.9.9.1"), OFFICE
