@@ -20,7 +20,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.kernel.observe import observe
 from devlink.kernel.routes import apply
-from devlink.resolvers.direct import Direct
+from devlink.resolvers.direct import DEFAULT_NAMESERVER, Direct
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.proof import prove
 from devlink.rpc.tasks import spawn
@@ -280,10 +280,13 @@ class Machine:
                 log.error("the network cannot be looked at: %s", error)
                 return False
             before, self._ways_out = self._ways_out, now  # after both: a look that failed has seen no other network
+            # What is kept may still serve while there is no way out; some empty resolv.conf when the network goes.
+            if not now and all(each.address == DEFAULT_NAMESERVER for each in system):
+                return False
             upstreams = ordinary_upstreams(self._policy, system)
             if upstreams != self._fed.upstreams:
                 await self._ask_others(upstreams)
-            elif now and now != before:  # what is kept may still serve while there is no way out
+            elif now and now != before:
                 await self._forget()
             else:
                 return False

@@ -25,6 +25,8 @@ LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
 HOME = (Upstream(address=ip_address("192.0.2.1")),)
 OFFICE = (Upstream(address=ip_address("198.51.100.1")),)
+NOBODY = (Upstream(address=ip_address("127.0.0.1")),)
+"""What libc asks where resolv.conf is empty."""
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.16.0.13"), oif="eth0")
 PIN = replace(ROUTE, destination=ip_network("10.20.9.9/32"))
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
@@ -201,6 +203,28 @@ def test_another_default_route_has_everything_forgotten_and_none_has_it_kept(run
         await world.look()
         assert world.feed.flushed == 1
         assert world.asked == [HOME]
+
+    run(body)
+
+
+def test_while_there_is_no_way_out_and_nobody_is_named_all_stays_as_it_is(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.observed, world.resolver.upstreams = default_by(), NOBODY
+        await world.look()
+        assert world.asked == [HOME], "other upstreams would have every answer forgotten"
+        assert world.feed.flushed == 0
+        world.observed = default_by("10.9.9.1")
+        await world.look()
+        assert world.asked == [HOME, NOBODY], "with a way out, libc's own server is meant"
+
+    run(body)
+
+
+def test_servers_that_are_named_where_no_route_leads_out_are_asked(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.observed, world.resolver.upstreams = default_by(), OFFICE
+        await world.look()
+        assert world.asked == [HOME, OFFICE]
 
     run(body)
 
