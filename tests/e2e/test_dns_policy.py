@@ -9,13 +9,13 @@ import pytest
 
 from devlink import lab
 from tests.certificates import Authority
-from tests.e2e.link import POLICY, RESOLV_CONF, Link, at_rest
+from tests.e2e.link import POLICY, PROFILE, RESOLV_CONF, Link, at_rest
 from tests.e2e.test_dns_commands import OTHER_UPSTREAM, following, names, query
 from tests.e2e.test_names import getent
 
 pytestmark = pytest.mark.lab
 
-WithPolicy = Callable[[str], AbstractContextManager[None]]
+WithPolicy = Callable[..., AbstractContextManager[None]]
 ADDRESS = "127.0.0.9"
 SERVER = """
 import socket, ssl, sys
@@ -52,15 +52,15 @@ with socket.socket(type=socket.SOCK_DGRAM) as sock:
 
 @pytest.fixture
 def with_policy(link: Link) -> WithPolicy:
-    """Has `[dns]` say something, with the profile up, while the block runs."""
+    """Has `[dns]` say something, with a profile up, while the block runs."""
 
     @contextmanager
-    def holds(lines: str) -> Iterator[None]:
+    def holds(lines: str, profile: str = PROFILE) -> Iterator[None]:
         before = link.world.read_file(lab.LAPTOP, POLICY)
         link.world.write_file(lab.LAPTOP, POLICY, f"{before}[dns]\n{lines}\n")
         try:
             link.restart_helper()
-            link.up()
+            link.up(profile)
             yield
             link.down()
         finally:
@@ -103,17 +103,23 @@ def test_an_ordinary_name_that_points_into_the_cluster_is_refused_where_the_owne
     link: Link, with_policy: WithPolicy
 ) -> None:
     inside, upstream = "10.20.73.65", f'upstreams = [{{address = "{ADDRESS}", port = 5353}}]'
-    with serving(link, 5353, inside):
-        with with_policy(upstream):
-            (record,) = query(link, "rebound.example")["answers"]
-            assert record.split()[-1] == inside
-        with with_policy(f"{upstream}\nrebinding_protection = true"):
-            refused = query(link, "rebound.example", expect=4)
-            assert refused["status"] == "REFUSED"
-            assert [error["code"] for error in refused["extended_errors"]] == [15]
-            name, address = link.world.spec.service_name("web"), str(link.world.spec.service("web").address)
-            (record,) = query(link, name)["answers"]
-            assert record.split()[-1] == address, "the cluster's own names point there, of course"
+    # What routes lead to is protected, whether there is a reverse zone for it or not.
+    profile = link.write_profile("forward", lambda spec: spec["dns"].update(reverse=False))
+    try:
+        with serving(link, 5353, inside):
+            with with_policy(upstream, profile):
+                (record,) = query(link, "rebound.example")["answers"]
+                assert record.split()[-1] == inside
+            with with_policy(f"{upstream}\nrebinding_protection = true", profile):
+                refused = query(link, "rebound.example", expect=4)
+                assert refused["status"] == "REFUSED"
+                assert [error["code"] for error in refused["extended_errors"]] == [15]
+                name, address = link.world.spec.service_name("web"), str(link.world.spec.service("web").address)
+                (record,) = query(link, name)["answers"]
+                assert record.split()[-1] == address, "the cluster's own names point there, of course"
+    finally:
+        link.run("devlink", "trust", "revoke", "forward")
+        link.run("rm", profile)
 
 
 def test_over_tls_only_who_proves_to_be_the_server_is_asked(link: Link, with_policy: WithPolicy) -> None:
