@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from devlink.core.text import printable as printable
+
 
 def output_option(*formats: str) -> Callable[[Any], Any]:
     """`-o`, with text first and default."""
@@ -32,11 +34,6 @@ def emit(data: Mapping[str, Any], output: str) -> None:
 def json_text(data: Any, *, indent: int | None = None) -> str:
     """JSON that a terminal can show: what is not printable is escaped (JSON itself lets C1 and DEL through)."""
     return _fit(lambda plain: json.dumps(data, indent=indent, ensure_ascii=plain))
-
-
-def printable(text: str) -> str:
-    """Fit for one line of a terminal: anybody may ask for, or answer with, whatever octets they like."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _fit(dump: Callable[[bool], str]) -> str:

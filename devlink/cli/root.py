@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from devlink import __version__
-from devlink.cli.output import printable
 from devlink.cli.streams import flush
+from devlink.core.text import printable_lines
 from devlink.errors import DevlinkError, HelperError, ProfileError, UnexpectedError, reason
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -154,7 +154,7 @@ def show_error(error: DevlinkError) -> None:
     """What, why and next step, each on its line; what others wrote in them does nothing to the terminal."""
 
     def show(text: str) -> None:
-        click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+        click.echo(printable_lines(text), err=True)
 
     click.echo(click.style("Error: ", fg="red", bold=True), err=True, nl=False)
     show(error.what)

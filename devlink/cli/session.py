@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from devlink.agent.client import connect, connect_or_start
-from devlink.cli.output import duration, emit, output_option, printable
+from devlink.cli.output import duration, emit, output_option
+from devlink.core.text import printable_lines
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.rpc.client import Client
 
@@ -320,7 +321,7 @@ class _Lines:
 
     def line(self, label: str, text: str, *, colour: str | None = None) -> None:
         """One line with its label; `colour` is the label's. What others wrote in it does nothing to the terminal."""
-        text = "\n".join(map(printable, text.split("\n")))
+        text = printable_lines(text)
         lines = [text]
         if self._width > len(label):
             import textwrap

@@ -16,6 +16,7 @@ import yaml
 
 from devlink.cluster.access import Access, Credentials, ExecPlugin
 from devlink.cluster.entries import MAX_BYTES, VIEW, Entry, file_text, flag, mapping, pem, text, texts
+from devlink.core.text import printable
 from devlink.errors import UsageError, reason
 
 EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
@@ -215,9 +216,9 @@ def _server(cluster: Entry, context: str) -> str:
     except ValueError:
         usable = False
     if not usable or not server.isprintable() or " " in server:
-        shown = "".join(c if c.isprintable() else "?" for c in server)
+        shown = printable(server).rpartition("@")[2] or "none"
         raise UsageError(
-            f"The cluster of context {context} has no server that can be asked: {shown.rpartition('@')[2] or 'none'}.",
+            f"The cluster of context {context} has no server that can be asked: {shown}.",
             why="It must be a URL: https://HOST:PORT.",
             next_step=correct,
         )

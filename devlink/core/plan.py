@@ -9,6 +9,7 @@ from devlink.core.names import DomainName, reverse_zones
 from devlink.core.network import MAIN_TABLE, ObservedNetwork, ObservedRoute, Route, forwarding_table
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, host_prefix
 from devlink.core.profile import BridgeProfile, ClusterDns, RoutingMode, Spec, Transport
+from devlink.core.text import printable
 from devlink.errors import VerificationError
 
 
@@ -340,7 +341,7 @@ def _overlaps(routes: tuple[Route, ...], observed: ObservedNetwork) -> Iterable[
 
 def listed(items: Iterable[object]) -> str:
     """The first six of `items`, fit for a terminal, and how many there are besides."""
-    texts = ["".join(c if c.isprintable() else "?" for c in text) for text in dict.fromkeys(map(str, items))]
+    texts = [printable(text) for text in dict.fromkeys(map(str, items))]
     return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
 
 

@@ -56,7 +56,7 @@ def test_help_and_status_import_nothing_heavy(runtime: Path) -> None:
         ).stderr.split()
     )
     assert "click" in imported("--help", runtime=runtime)
-    assert not {"devlink.cli.session", *HEAVY} & (imported("--help", runtime=runtime) - bare)
+    assert not {"devlink.cli.session", "devlink.cli.output", *HEAVY} & (imported("--help", runtime=runtime) - bare)
     assert not set(HEAVY) & (imported("profile", "--help", runtime=runtime) - bare)
     replies = {"Status": [varlink.reply({"status": STATUS})]}
     with FakePeer(runtime / "devlink" / "agent", replies) as agent:

@@ -1,0 +1,22 @@
+"""What of a stranger's words ends up on a terminal."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devlink.core.text import printable, printable_lines
+
+
+@given(text=st.text())
+def test_what_is_printable_is_one_line_that_does_nothing_to_a_terminal(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert len(shown) == len(text)
+    assert all(was in (character, "?") or not was.isprintable() for was, character in zip(text, shown, strict=True))
+
+
+def test_what_people_write_stays_and_what_a_terminal_obeys_does_not() -> None:
+    assert printable("naïve 名前 \x1b[2J\x9b\u202e\n") == "naïve 名前 ?[2J???"
+
+
+def test_of_several_lines_only_the_ends_stay_as_they_are() -> None:
+    assert printable_lines("a \x1b[2J\r\nb\u2028c\n") == "a ?[2J?\nb?c\n"
