@@ -319,6 +319,7 @@ WRONG: dict[str, tuple[Tree | str, str]] = {
     "an unknown cluster": ({**config(), "clusters": []}, "names cluster c"),
     "an unknown user": ({**config(), "users": []}, "names user u"),
     "no server": (config({"server": ""}), "no server that can be asked"),
+    "a server that speaks to a terminal": (config({"server": "ftp://\x1b[2J"}), "be asked: ftp://?[2J"),
     "a server of another kind": (config({"server": "ftp://x"}), "no server that can be asked"),
     "a CA that is not there": (config({"certificate-authority": "none.crt"}), "cannot be read"),
     "a CA that is no base64": (config({"certificate-authority-data": "abc"}), "damaged"),
