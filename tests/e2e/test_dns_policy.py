@@ -12,6 +12,7 @@ from tests.certificates import Authority
 from tests.e2e.link import POLICY, PROFILE, RESOLV_CONF, Link, at_rest
 from tests.e2e.test_dns_commands import OTHER_UPSTREAM, following, names, query
 from tests.e2e.test_names import getent
+from tests.e2e.test_truth import CACHE
 
 pytestmark = pytest.mark.lab
 
@@ -157,6 +158,45 @@ def test_servers_that_do_not_answer_are_told_at_up_and_keep_nothing_from_coming_
         assert "SERVFAIL" in finding["evidence"], "nobody has the port"
         assert link.devlink("status").returncode == 0
         link.up()
+
+
+@contextmanager
+def caching(link: Link, port: int) -> Iterator[None]:
+    """A local cache whose servers are those of resolv.conf, while the block runs."""
+    with link.world.popen(lab.LAPTOP, ["python", "-c", CACHE, str(port)]) as cache:
+        assert cache.stdout is not None
+        assert cache.stdout.readline() == "ready\n"
+        try:
+            yield
+        finally:
+            cache.kill()
+
+
+def test_a_cache_that_it_names_and_that_would_ask_us_back_is_found_on_its_port(link: Link) -> None:
+    before = link.world.read_file(lab.LAPTOP, POLICY)
+    policy = '[dns]\nupstreams = [{address = "127.0.0.1", port = 5353}]\n'
+    link.world.write_file(lab.LAPTOP, POLICY, before + policy)
+    try:
+        link.restart_helper()
+        with caching(link, 5353):
+            said = link.up(expect=4)
+        assert "127.0.0.1#5353" in said
+        assert "a loop" in said
+    finally:
+        link.world.write_file(lab.LAPTOP, POLICY, before)
+        link.restart_helper()
+
+
+def test_a_cache_that_would_ask_us_back_does_no_harm_where_it_names_other_servers(
+    link: Link, with_policy: WithPolicy
+) -> None:
+    before = link.world.read_file(lab.LAPTOP, RESOLV_CONF)
+    link.world.write_file(lab.LAPTOP, RESOLV_CONF, "nameserver 127.0.0.1\nnameserver 192.0.2.53\n")
+    try:
+        with caching(link, 53), with_policy(f'upstreams = [{{address = "{OTHER_UPSTREAM}"}}]'):
+            assert query(link, lab.ORDINARY_NAME)["trace"]["server"] == f"{OTHER_UPSTREAM}#53"
+    finally:
+        link.world.write_file(lab.LAPTOP, RESOLV_CONF, before)
 
 
 def test_certificates_that_are_not_there_keep_it_from_coming_up_and_say_why(link: Link) -> None:

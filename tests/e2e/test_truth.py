@@ -14,10 +14,10 @@ pytestmark = pytest.mark.lab
 
 OTHER_AGENT = {"XDG_RUNTIME_DIR": "/run/user/other"}
 CACHE = """
-import re, socket
+import re, socket, sys
 # A local cache as dnsmasq is by default: its servers are those of /etc/resolv.conf, whoever wrote it, less itself.
 listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-listener.bind(("127.0.0.1", 53))
+listener.bind(("127.0.0.1", int(sys.argv[1])))
 print("ready", flush=True)
 while True:
     question, client = listener.recvfrom(4096)
@@ -124,7 +124,7 @@ def test_a_local_cache_that_would_ask_us_back_is_found_and_everything_taken_back
     before = link.world.snapshot()
     text = link.world.read_file(lab.LAPTOP, RESOLV_CONF)
     link.world.write_file(lab.LAPTOP, RESOLV_CONF, "nameserver 127.0.0.1\nnameserver 192.0.2.53\n")
-    with link.world.popen(lab.LAPTOP, [sys.executable, "-c", CACHE]) as cache:
+    with link.world.popen(lab.LAPTOP, [sys.executable, "-c", CACHE, "53"]) as cache:
         try:
             assert cache.stdout is not None
             assert cache.stdout.readline() == "ready\n"
