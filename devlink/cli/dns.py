@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from devlink.cli.output import emit, json_text, output_option, printable
+from devlink.cli.output import emit, json_text, output_option
+from devlink.core.text import printable
 from devlink.errors import HelperError, ProtocolError, UsageError, VerificationError
 from devlink.helper.client import ORDINARY, ask_quickly, connect
 from devlink.helper.client import ask as ask_helper

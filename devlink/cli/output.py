@@ -6,8 +6,6 @@ from typing import Any
 
 import click
 
-from devlink.core.text import printable as printable
-
 
 def output_option(*formats: str) -> Callable[[Any], Any]:
     """`-o`, with text first and default."""

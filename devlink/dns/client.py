@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
+from devlink.core.text import printable
 from devlink.dns import replies, wire
 
 _TRACE = {"zone": str, "source": str, "server": str | None, "transport": str | None, "ms": int | float, "reason": str}
@@ -176,7 +177,7 @@ def _escaped(record: str) -> str:
 
 def _text(octets: bytes) -> str:
     """What somebody wrote for people, in one line that does nothing to a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in octets.decode(errors="replace"))
+    return printable(octets.decode(errors="replace"))
 
 
 def _read_trace(data: bytes) -> Mapping[str, Any] | None:

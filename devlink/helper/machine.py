@@ -274,19 +274,19 @@ class Machine:
             if self._fed is None:
                 return False
             try:
-                now = ways_out(await asyncio.to_thread(observe))
+                after = ways_out(await asyncio.to_thread(observe))
                 system = await asyncio.to_thread(self._resolver.read_upstreams)
             except DevlinkError as error:
                 log.error("the network cannot be looked at: %s", error)
                 return False
-            before, self._ways_out = self._ways_out, now  # after both: a look that failed has seen no other network
+            before, self._ways_out = self._ways_out, after  # only now: a look that failed has seen no other network
             # What is kept may still serve while there is no way out; some empty resolv.conf when the network goes.
-            if not now and all(each.address == DEFAULT_NAMESERVER for each in system):
+            if not after and all(each.address == DEFAULT_NAMESERVER for each in system):
                 return False
             upstreams = ordinary_upstreams(self._policy, system)
             if upstreams != self._fed.upstreams:
                 await self._ask_others(upstreams)
-            elif now and now != before:
+            elif after and after != before:
                 await self._forget()
             else:
                 return False
