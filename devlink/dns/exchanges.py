@@ -221,6 +221,8 @@ class Exchanges:
         return line
 
     def _random_port(self, server: Server, lines: _ServerLines) -> _Line:
+        if lines.idle and lines.busy_until <= self._loop.now:
+            self._close_idle_ports(lines)
         if lines.idle:
             line = lines.idle.pop(self._ident()[0] % len(lines.idle))
         elif len(lines.ports) < PORTS:
@@ -322,10 +324,11 @@ class Exchanges:
     # TCP and TLS
 
     def _stream(self, server: Server, lines: _ServerLines) -> _Line:
+        now = self._loop.now
         if server not in self._one_at_a_time:
             for line in list(lines.streams):
-                if self._is_dead(line):
-                    self._retire(line)
+                if self._is_dead(line) or self._idle_streams.get(line, now + STREAM_IDLE) <= now:
+                    self._retire(line)  # it may be over while its timer is not: that one stands still in a sleep
                 elif len(line.pending) < PIPELINED:
                     return line
         stream = self._tls_stream(server) if server.tls_name else Stream(server)

@@ -62,6 +62,8 @@ class ServerState:
         self.is_silent = False
         self.trouble = ""
         self._pause = FIRST_PAUSE
+        if seconds > BUDGET:  # nobody waits so long: the laptop slept, and the reply lay in the socket
+            return
         self.latencies.append(seconds)
         if self.rtt is None:
             self.rtt, self.deviation = seconds, seconds / 2

@@ -55,6 +55,12 @@ class TlsStream(Stream):
             self._awaits_writing = True
             return [], False
 
+    def _send(self) -> None:
+        try:
+            super()._send()
+        except ssl.SSLEOFError:  # how OpenSSL calls a reset
+            self._unsent.clear()
+
     def _receive(self) -> bool:
         while True:
             try:

@@ -250,7 +250,7 @@ class Machine:
             self._policy,
             zones=target.zones,
             networks=target.networks,
-            upstreams=ordinary_upstreams(self._policy, await asyncio.to_thread(self._resolver.read_upstreams)),
+            upstreams=await self._whom_to_ask(self._ways_out),
             proofs=proofs,
             tls_ca=await asyncio.to_thread(self._certificates.read),
         )
@@ -260,6 +260,14 @@ class Machine:
         await self._feed.serve(fed, self._policy.nameserver)
         self._fed = fed
 
+    async def _whom_to_ask(self, ways: WaysOut) -> tuple[Upstream, ...]:
+        """The servers for ordinary names; those from before where there is no way out and nobody is named: some empty
+        resolv.conf when the network goes, and what is kept may still serve. Raises HelperError."""
+        system = await asyncio.to_thread(self._resolver.read_upstreams)
+        if self._fed is not None and not ways and all(each.address == DEFAULT_NAMESERVER for each in system):
+            return self._fed.upstreams
+        return ordinary_upstreams(self._policy, system)
+
     async def _stop_feeding(self) -> None:
         self._watch.stop()
         self._fed = None
@@ -268,28 +276,24 @@ class Machine:
     async def _follow_network(self) -> bool:
         """Have other upstreams asked where the OS names others now, and nothing kept of what another network said.
 
-        Whether either was so.
+        Whether to look again in a while: something was so, or may soon be.
         """
         async with self.lock:
             if self._fed is None:
                 return False
             try:
                 after = ways_out(await asyncio.to_thread(observe))
-                system = await asyncio.to_thread(self._resolver.read_upstreams)
+                upstreams = await self._whom_to_ask(after)
             except DevlinkError as error:
                 log.error("the network cannot be looked at: %s", error)
-                return False
+                return True
             before, self._ways_out = self._ways_out, after  # only now: a look that failed has seen no other network
-            # What is kept may still serve while there is no way out; some empty resolv.conf when the network goes.
-            if not after and all(each.address == DEFAULT_NAMESERVER for each in system):
-                return False
-            upstreams = ordinary_upstreams(self._policy, system)
             if upstreams != self._fed.upstreams:
                 await self._ask_others(upstreams)
             elif after and after != before:
                 await self._forget()
             else:
-                return False
+                return not after
         return True
 
     async def _ask_others(self, upstreams: tuple[Upstream, ...]) -> None:

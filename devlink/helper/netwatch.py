@@ -27,7 +27,7 @@ class NetworkWatch:
     """Has it looked whether something has changed, whenever the kernel says so, while it is started."""
 
     def __init__(self, look: Callable[[], Awaitable[bool]]) -> None:
-        """`look` says whether something had changed."""
+        """`look` says whether to look once more, LATE seconds later."""
         self._look = look
         self._monitor: Monitor | None = None
         self._looking: asyncio.Task[None] | None = None

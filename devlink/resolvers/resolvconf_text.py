@@ -83,9 +83,11 @@ def parse(text: str) -> ResolvConf:
 def _parse_nameserver(value: str) -> IPAddress | None:
     words = re.split(r"[;# ]", value.lstrip(" "), maxsplit=1)
     try:
-        return ipaddress.ip_address(words[0])
+        address = ipaddress.ip_address(words[0])
     except ValueError:
         return None
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return mapped or address  # one address in one form, or we would not know our own
 
 
 def _parse_mark(line: str) -> Header | None:

@@ -526,6 +526,33 @@ def test_an_idle_connection_is_closed_after_a_while_and_a_busy_one_is_not(edge: 
     assert len(open_fds()) == len(before) + 1, "the server's own end"
 
 
+def test_after_a_sleep_a_new_connection_is_made_though_no_timer_has_closed_the_idle_one(
+    edge: Edge, tcp: TcpServer
+) -> None:
+    edge.ask(tcp.server, "tcp")
+    connection = tcp.accept()
+    connection.sock.sendall(frame(tcp.take(connection, 1)[0]))
+    edge.answered(1)
+    edge.skipped += 8 * 3600
+    edge.loop.now = edge.loop.clock()  # the turn that wakes up deals with packets first
+    edge.ask(tcp.server, "tcp")
+    assert tcp.take(tcp.accept(), 1)
+    assert tcp.is_closed(connection)
+
+
+def test_after_a_sleep_a_new_port_is_taken_though_no_timer_has_closed_the_idle_ones(edge: Edge, udp: UdpServer) -> None:
+    for _ in range(BUSY + 1):
+        edge.ask(udp.server)
+    asked = [udp.take() for _ in range(BUSY + 1)]
+    for each in asked:
+        udp.answer(each)
+    edge.answered(BUSY + 1)
+    edge.skipped += 8 * 3600
+    edge.loop.now = edge.loop.clock()
+    edge.ask(udp.server)
+    assert udp.take()[1] not in [source for _, source in asked]
+
+
 def test_what_was_not_answered_when_the_server_closed_is_asked_once_more_and_then_fails(
     edge: Edge, tcp: TcpServer
 ) -> None:

@@ -150,6 +150,14 @@ def test_the_round_trip_time_is_smoothed_as_rfc_6298_says() -> None:
     assert one.answered == 2 * SAMPLES + 2
 
 
+def test_a_reply_that_lay_in_the_socket_while_the_laptop_slept_tells_no_round_trip_time() -> None:
+    one = state()
+    one.replied(0.01, NOW)
+    one.replied(8 * 3600.0, NOW + 8 * 3600)
+    assert (one.rtt, one.rank, list(one.latencies)) == (0.01, 0.01, [0.01])
+    assert (one.answered, one.heard) == (2, NOW + 8 * 3600)
+
+
 def test_an_answer_ends_its_trouble() -> None:
     one = state()
     one.trouble = "connection refused"

@@ -1,7 +1,9 @@
 """One connection with TLS on it: whose certificate is good, and that nothing is said to anybody else."""
 
 import select
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +131,35 @@ def test_what_came_before_the_server_closed_is_kept(
     with TlsUpstream(issued, tmp_path, answer=answering(frame(good), then_close=True)) as server:
         stream = stream_to(server)
         stream.put(QUESTION)
+        assert replies_of(stream, 1)[0] == [good]
+
+
+@pytest.mark.parametrize("has_more", [False, True])
+def test_what_came_before_the_server_reset_the_connection_is_kept(
+    stream_to: Callable[..., TlsStream], issued: Issued, tmp_path: Path, has_more: bool
+) -> None:
+    good = respond(QUESTION, "@ 60 A 192.0.2.80")
+    may_answer, has_closed = threading.Event(), threading.Event()
+
+    def answer(_asked: bytes, connection: ssl.SSLSocket) -> None:
+        assert may_answer.wait(PATIENCE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the reset comes before it is sent
+        connection.sendall(frame(good))
+        connection.close()  # with a question unread: a reset
+        has_closed.set()
+
+    with TlsUpstream(issued, tmp_path, answer=answer) as server:
+        stream = stream_to(server)
+        for asked in (1, 0):
+            stream.put(QUESTION)
+            end = time.monotonic() + PATIENCE
+            while len(server.asked) < asked or stream.wants_write:
+                assert time.monotonic() < end
+                stream.progress()
+        may_answer.set()
+        assert has_closed.wait(PATIENCE)
+        if has_more:
+            stream.put(QUESTION)
         assert replies_of(stream, 1)[0] == [good]
 
 

@@ -75,12 +75,15 @@ class FakeResolver:
     def __init__(self, *_: object, own: Iterable[IPAddress]) -> None:
         self.upstreams = HOME
         self.failure: HelperError | None = None
+        self.reads = 0
         self.did: list[str] = []
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
-        if self.failure is not None:
-            raise self.failure
-        return self.upstreams
+        upstreams, failure = self.upstreams, self.failure
+        self.reads += 1
+        if failure is not None:
+            raise failure
+        return upstreams
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         return tuple(each.address for each in self.read_upstreams())
@@ -139,8 +142,12 @@ class World:
             await self.machine.converge(target, wanted=wanted)
 
     async def look(self) -> None:
-        """The kernel tells of a change; all that comes of it has come to its end."""
+        """The kernel tells of a change, and all comes of it that does."""
         self.monitors[-1].changed()
+        await self.calm()
+
+    async def calm(self) -> None:
+        """All that was begun has come to its end."""
         async with asyncio.timeout(LIMIT):
             while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.001)
@@ -237,6 +244,34 @@ def test_a_move_during_which_the_file_could_not_be_read_is_seen_at_the_next_look
         world.resolver.failure = None
         await world.look()
         assert world.feed.flushed == 1
+
+    run(body)
+
+
+@pytest.mark.parametrize("why", ["nobody is named", "it cannot be read"])
+def test_servers_that_are_named_after_the_kernels_last_word_are_found_by_a_second_look(run: Run, why: str) -> None:
+    async def body(world: World) -> None:
+        world.observed = default_by()
+        if why == "nobody is named":
+            world.resolver.upstreams = NOBODY
+        else:
+            world.resolver.failure = HelperError("It cannot be read.")
+        world.monitors[-1].changed()
+        while world.resolver.reads < 2:  # noqa: ASYNC110 - once when names came up, and once now
+            await asyncio.sleep(0)
+        world.resolver.failure, world.resolver.upstreams = None, OFFICE
+        await world.calm()
+        assert world.asked == [HOME, OFFICE]
+
+    run(body)
+
+
+def test_up_again_without_a_network_forgets_nothing_either(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.observed, world.resolver.upstreams = default_by(), NOBODY
+        await world.look()
+        await world.become(NAMES, wanted=NAMES)
+        assert set(world.asked) == {HOME}
 
     run(body)
 

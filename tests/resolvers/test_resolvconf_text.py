@@ -35,6 +35,7 @@ def addresses(*texts: str) -> tuple[IPAddress, ...]:
         ("nameserver 192.0.2.1 # the router", addresses("192.0.2.1")),
         ("nameserver 192.0.2.1;", addresses("192.0.2.1")),
         ("nameserver fe80::1%wlan0", addresses("fe80::1%wlan0")),
+        ("nameserver ::ffff:192.0.2.1", addresses("192.0.2.1")),
         ("nameserver dns.example", ()),
         ("nameserver", ()),
         (" nameserver 192.0.2.1", ()),
