@@ -1,21 +1,117 @@
-"""What every way of telling the operating system about the forwarder can do."""
+"""What every way of telling the operating system about the forwarder can do, and what it must see to be the right one."""
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
 
+from devlink.core.names import DomainName
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
+from devlink.resolvers.facts import Facts, ResolvConfFile
+from devlink.resolvers.files.client import FilesClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a mode works with; each takes what it needs."""
+
+    nameserver: IPAddress
+    """The loopback address that is the forwarder's by policy.toml. What else a mode makes for it is the mode's affair."""
+    files: FilesClient
+    """The one who may write root's files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the forwarder is to listen, on port 53, UDP and TCP."""
+
+    address: IPAddress
+    device: str = ""
+    """Bound to this link alone (SO_BINDTODEVICE); empty: to none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What the operating system is to know."""
+
+    domains: tuple[DomainName, ...]
+    """The zones that the forwarder answers for, those of addresses (reverse) among them."""
+    families: frozenset[int]
+    """4, 6: the families of the cluster's addresses; an interface of ours has no address of another (AI_ADDRCONFIG)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What may change under a mode in force."""
+
+    files: tuple[Path, ...] = ()
+    """Written, replaced, removed or made; they need not be there, their folders may come and go."""
+    services: tuple[str, ...] = ()
+    """D-Bus names: that somebody else owns them (a restart), or that one of their properties changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusQuery:
+    """Properties of a D-Bus object that a decision rests on."""
+
+    service: str
+    path: str
+    interface: str
+    properties: tuple[str, ...]
+    is_wanted: Callable[[ResolvConfFile], bool] = lambda _: False
+    """Whether the service is to be started for it: by a machine's file that rests on it. Else only who runs is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table by which the way is chosen (`detect`)."""
+
+    rank: int
+    """The lower, the sooner it is tried. 10: libc asks a resolver that splits; 20: a manager that splits; 30: a manager
+    that writes resolv.conf; 40: a program that merges it from parts; 90: the file itself."""
+    reason: Callable[[Facts], str]
+    """Why this mode fits, for people, as `NetworkManager writes resolv.conf`; empty where it does not. Pure."""
 
 
 class ResolverMode(Protocol):
-    """One way of telling. Every method blocks for some seconds at most, and raises HelperError if it cannot."""
+    """One way of telling. Every method blocks for some seconds at most, and raises HelperError if it cannot.
 
-    @property
-    def name(self) -> str:
-        """For people: `direct`."""
+    The order is: `prepare`, then the forwarder listens there, then `apply`, then it is proved through libc. Each may be
+    repeated, with the same or with other domains. Whatever happened before, `restore` undoes all of it.
+    A mode is made anew by every helper, and must find what an earlier one left by the machine itself.
+    """
 
-    @property
-    def can_split(self) -> bool:
-        """Whether the OS itself sends only the clusters' names to the forwarder; else the forwarder gets them all."""
+    name: ClassVar[str]
+    """For people and in the journal: `systemd-resolved`."""
+    can_split: ClassVar[bool]
+    """Whether the OS itself sends only the clusters' names to the forwarder; else the forwarder gets them all."""
+    rows: ClassVar[tuple[Row, ...]]
+    queries: ClassVar[tuple[BusQuery, ...]]
+    programs: ClassVar[tuple[str, ...]]
+    """Names of programs to be looked for in the system's own folders."""
+
+    def __init__(self, tools: Tools) -> None: ...
+
+    def prepare(self, telling: Telling) -> tuple[Place, ...]:
+        """Make what must be there before the forwarder listens. The first place is one that every program reaches."""
+
+    def apply(self, telling: Telling) -> None:
+        """Have the OS ask the forwarder, and forget what it kept of these names. If it fails nothing has changed."""
+
+    def nss_services(self) -> tuple[str, ...]:
+        """nsswitch services by which the proof goes as well, beside the machine's own order: `dns` where programs that
+        read resolv.conf themselves come to the forwarder by another way than libc does."""
+
+    def restore(self) -> None:
+        """Give back what was there before; leave alone what another program wrote meanwhile. Needs no bus where the
+        bus is not there yet (at boot)."""
+
+    def has_remains(self) -> bool:
+        """Whether anything of ours is left for `restore`: what the OS is told, a link, or a backup. Cheap; no bus."""
+
+    def is_ours(self) -> bool:
+        """Whether the OS is told of the forwarder now, by us, as `apply` did it last."""
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The servers that the OS asks without us, in order of preference; never an address of ours."""
@@ -23,14 +119,6 @@ class ResolverMode(Protocol):
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The servers that are asked in the end, those behind a stub of the OS included: their way must stay."""
 
-    def apply(self, address: IPAddress) -> None:
-        """Make the forwarder at `address`, port 53, the OS's nameserver. May be repeated."""
-
-    def restore(self) -> None:
-        """Give back what was there before. May be repeated; leaves alone what another program wrote meanwhile."""
-
-    def has_remains(self) -> bool:
-        """Whether anything of ours is left for `restore`: what the OS is told, or a backup of it."""
-
-    def is_ours(self) -> bool:
-        """Whether the OS is told of the forwarder now, by us."""
+    def watched(self) -> Watched:
+        """What to look at while in force: a change of it is followed by `is_ours` (if not, `apply`) and by
+        `read_upstreams`."""

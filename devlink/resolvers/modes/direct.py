@@ -2,16 +2,17 @@
 
 import ipaddress
 import os
-from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse
 
 NAME = "resolv.conf"
+FOLDER = Path("/etc")
 MAX_SIZE = 1 << 16
 RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
 """Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
@@ -24,14 +25,31 @@ DEFAULT_NAMESERVER = ipaddress.ip_address("127.0.0.1")
 class Direct:
     """Reads the files by itself, which needs no privilege, and has them written by `devlink files`."""
 
-    name = "direct"
-    can_split = False
+    name: ClassVar[str] = "direct"
+    can_split: ClassVar[bool] = False
+    rows: ClassVar[tuple[Row, ...]] = (
+        Row(rank=90, reason=lambda facts: "nothing but resolv.conf says whom libc asks"),
+    )
+    queries: ClassVar[tuple[BusQuery, ...]] = ()
+    programs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, files: FilesClient, *, own: Iterable[IPAddress] = (), folder: Path = Path("/etc")) -> None:
-        """`own`: addresses that the forwarder has or may get, which are never upstreams."""
-        self._files = files
-        self._own = frozenset(own)
+    def __init__(self, tools: Tools, *, folder: Path = FOLDER) -> None:
+        self._files = tools.files
+        self._nameserver = tools.nameserver
+        self._own = frozenset([tools.nameserver])
         self._folder = folder
+
+    def prepare(self, telling: Telling) -> tuple[Place, ...]:
+        """Nothing: loopback is there."""
+        return (Place(address=self._nameserver),)
+
+    def nss_services(self) -> tuple[str, ...]:
+        """No other way than libc's."""
+        return ()
+
+    def watched(self) -> Watched:
+        """The file, and the one from before."""
+        return Watched(files=(self._folder / NAME, self._folder / BACKUP_NAME))
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The nameservers that libc asked before us, at most three; 127.0.0.1 where none was named.
@@ -57,8 +75,9 @@ class Direct:
             addresses += _parsed(RESOLVED_UPLINKS).nameservers
         return tuple(dict.fromkeys(addresses))
 
-    def apply(self, address: IPAddress) -> None:
-        """Have `address` written as the only nameserver. Raises HelperError; the file is then as it was."""
+    def apply(self, telling: Telling) -> None:
+        """Have the forwarder written as the only nameserver. Raises HelperError; the file is then as it was."""
+        address = self._nameserver
         if RESOLVED_STUBS.intersection(upstream.address for upstream in self.read_upstreams()):
             raise HelperError(
                 "This machine's names are in the hands of systemd-resolved, which this version cannot tell of devlink.",
@@ -88,6 +107,9 @@ class Direct:
 
     def _read(self, name: str) -> ResolvConf:
         return _parsed(self._folder / name)
+
+
+MODE = Direct
 
 
 def _parsed(path: Path) -> ResolvConf:

@@ -1,0 +1,98 @@
+"""Asks services on the system's D-Bus, blocking and bounded."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from jeepney import DBusAddress, HeaderFields, Message, MessageType, new_method_call
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney.low_level import MessageFlag
+
+from devlink.errors import HelperError, reason
+
+LIMIT = 2.0
+"""Seconds for one answer. A service that starts, or one that asks polkit, takes the tenth of it."""
+CONNECT_LIMIT = 1.0
+BUS, BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
+UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
+NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
+
+
+class SystemBus:
+    """One connection, for a few calls in a row: a bus that was restarted in between is met by the next one.
+
+    Raises HelperError where there is no bus; so does each call that fails.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._connection: DBusConnection = open_dbus_connection("SYSTEM", auth_timeout=CONNECT_LIMIT)
+        except Exception as error:  # a bus that ends at this moment is met by more than OSError
+            raise HelperError(
+                "The system's D-Bus cannot be reached.",
+                why=reason(error),
+                next_step="See `systemctl status dbus.service`.",
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def call(
+        self,
+        service: str,
+        path: str,
+        member: str,
+        signature: str = "",
+        *arguments: Any,
+        start: bool = False,
+        allowed: tuple[str, ...] = (),
+    ) -> tuple[Any, ...] | None:
+        """The answer of `member` (`interface.Method`); None for an error whose D-Bus name is in `allowed`.
+
+        With `start` a service that does not run is started for it, where the bus knows how. Raises HelperError.
+        """
+        interface, _, method = member.rpartition(".")
+        message = new_method_call(DBusAddress(path, service, interface), method, signature or None, arguments)
+        if not start:
+            message.header.flags |= MessageFlag.no_auto_start
+        try:
+            answer: Message = self._connection.send_and_get_reply(message, timeout=LIMIT)
+        except TimeoutError as error:
+            raise _failure(service, method, f"It gave no answer within {LIMIT:g} s.") from error
+        except Exception as error:
+            raise _failure(service, method, reason(error)) from error
+        if answer.header.message_type is MessageType.error:
+            name = str(answer.header.fields.get(HeaderFields.error_name, ""))
+            if name in allowed:
+                return None
+            said = "".join(str(each) for each in answer.body[:1])
+            raise _failure(service, method, f"It said: {said or name} ({name}).")
+        body: tuple[Any, ...] = answer.body
+        return body
+
+    def has(self, service: str) -> bool:
+        """Whether somebody owns this name. Raises HelperError."""
+        answer = self.call(BUS, BUS_PATH, f"{BUS}.NameHasOwner", "s", service)
+        return bool(answer and answer[0])
+
+    def read(self, service: str, path: str, interface: str, name: str, *, start: bool = False) -> Any:
+        """The value of a property; None where there is no such property or object. Raises HelperError."""
+        absent = tuple(
+            f"org.freedesktop.DBus.Error.{each}" for each in ("UnknownProperty", "UnknownObject", "UnknownInterface")
+        )
+        answer = self.call(
+            service, path, "org.freedesktop.DBus.Properties.Get", "ss", interface, name, start=start, allowed=absent
+        )
+        return answer[0][1] if answer else None  # a variant is its signature and its value
+
+
+def _failure(service: str, method: str, why: str) -> HelperError:
+    return HelperError(
+        f"{service} did not do what it was asked ({method}).",
+        why=why,
+        next_step=f"See `busctl status {service}` and its log.",
+    )

@@ -1,0 +1,14 @@
+"""The modes: each file of this folder is one, and its `MODE` the class. To add a mode is to add a file."""
+
+import importlib
+import pkgutil
+from functools import cache
+
+from devlink.resolvers.mode import ResolverMode
+
+
+@cache
+def all_modes() -> tuple[type[ResolverMode], ...]:
+    """By the names of their files."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(importlib.import_module(f"{__name__}.{name}").MODE for name in names)
