@@ -55,6 +55,7 @@ class Session:
     """Monotonic seconds when the state was entered."""
     resolver: str = ""
     """The resolver mode that the helper chose."""
+    resolver_reason: str = ""
     installed: tuple[str, ...] = ()
     """Our routes as `ip route` writes them, pins included."""
     trouble: tuple[Finding, ...] = ()
@@ -80,7 +81,7 @@ class Session:
 
     def lose(self, now: float, trouble: Finding) -> None:
         """Nothing of it is installed any more, and that was not its user's wish."""
-        self.applied, self.installed, self.resolver = False, (), ""
+        self.applied, self.installed, self.resolver, self.resolver_reason = False, (), "", ""
         self.enter(State.DEGRADED, now, trouble)
 
     def shown(self, now: float) -> Mapping[str, Any]:
@@ -98,6 +99,7 @@ class Session:
             "zones": [str(zone.suffix) for zone in self.plan.desired.zones],
             "search": [namespace for zone in self.plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,
+            "resolver_reason": self.resolver_reason,
             "findings": [
                 encode(finding) for finding in (*self.trouble, *self.notes, *self.remarks, *self.plan.findings)
             ],

@@ -295,6 +295,7 @@ class Supervisor:
             raise
         fault_point("agent.applied")
         session.installed, session.resolver = tuple(applied["routes"]), str(applied["resolver"])
+        session.resolver_reason = str(applied["resolver_reason"])
         await progress(
             f"{len(session.installed)} routes, {len(desired.zones)} zones, resolver {session.resolver or '-'}", True
         )

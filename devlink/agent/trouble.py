@@ -34,8 +34,10 @@ def differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str,
     if missing := [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]:
         shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
-    if session.plan.desired.zones and state["resolver"] != session.resolver:
+    if session.plan.desired.zones and state["resolver"] in ("", "overwritten"):
         shown = f"the resolver mode was {session.resolver}, and is {state['resolver'] or 'none'}"
+        if state["resolver_reason"]:
+            shown += f": {state['resolver_reason']}"
         found.append(("DL-RESOLVER-GONE", "Programs no longer ask devlink for names.", shown))
     if session.plan.desired.zones and state["forwarder"] != "serving":
         found.append(

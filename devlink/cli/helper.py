@@ -28,7 +28,8 @@ def status() -> int:
     """Show what the helper has installed for you (for root: for everyone)."""
     with connect() as client:
         state = client.call("io.devlink.Helper.List")
-    click.echo(f"resolver   {state['resolver'] or 'untouched'}")
+    why = f" ({state['resolver_reason']})" if state["resolver_reason"] else ""
+    click.echo(f"resolver   {state['resolver'] or 'untouched'}{why}")
     click.echo(f"forwarder  {state['forwarder']}")
     if state["left"]:
         click.echo("left       something that no session has: the log says what keeps it from being taken back")

@@ -15,8 +15,11 @@ from devlink.helper.admission import check_foreign
 from devlink.helper.forwarding import protected_ways
 from devlink.helper.policy import Paths, read_policy
 from devlink.kernel.observe import observe
-from devlink.resolvers.direct import Direct
+from devlink.resolvers.detect import detect
 from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.mode import Tools
+from devlink.resolvers.modes import all_modes
+from devlink.resolvers.observe import observe as observe_resolver
 
 
 def show_plan(profile: str, context: str, *, with_dns: bool, with_routes: bool) -> int:
@@ -53,7 +56,9 @@ def _upstreams() -> Iterable[IPAddress]:
     """The servers on which ordinary names depend, as the helper reads them; said where this user may not read them."""
     try:
         policy = read_policy(Paths().policy)
-        return protected_ways(policy, Direct(FilesClient(_no_process), own=[policy.nameserver]).read_ways())
+        tools = Tools(nameserver=policy.nameserver, files=FilesClient(_no_process))
+        best = detect(observe_resolver(all_modes()), all_modes())[0]
+        return protected_ways(policy, best.mode(tools).read_ways())
     except HelperError as error:
         click.echo(f"# the ordinary DNS servers cannot be read, so what keeps their ways is not shown: {error.what}")
         return ()

@@ -302,7 +302,9 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         reverse = len(session["zones"]) - len(forward)
         also = "".join(f", NAME.{namespace}" for namespace in session["search"])
         also += f" and {reverse} reverse zone{'s' if reverse != 1 else ''}" if reverse else ""
-        tell.line("  names     ", f"{', '.join(forward)}{also} to the cluster (resolver: {session['resolver']})")
+        tell.line("  names     ", f"{', '.join(forward)}{also} to the cluster")
+        why = f": {session['resolver_reason']}" if session["resolver_reason"] else ""
+        tell.line("  resolver  ", f"{session['resolver']}{why}")
     for finding in session["findings"]:
         mark, paint = {"error": ("✗", "red"), "warning": ("!", "yellow")}.get(finding["severity"], ("·", None))
         tell.line(f"  {mark} ", f"{finding['title']} [{finding['code']}]", colour=paint)

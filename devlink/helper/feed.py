@@ -9,9 +9,9 @@ from typing import Any
 
 from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
-from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError, HelperError, NotUpError, ProtocolError
 from devlink.helper.parts import Parts
+from devlink.resolvers.mode import Place
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
 
@@ -45,7 +45,7 @@ class Feed:
         self._connection: Connection | None = None
         self._sockets: list[socket.socket] = []
         self._config: ForwarderConfig | None = None
-        self._address: IPAddress | None = None
+        self._places: tuple[Place, ...] = ()
         self._reviving: asyncio.Task[None] | None = None
         self.starts = 0
         """How many forwarders have taken their rules: with each one, what the one before had noted is gone."""
@@ -106,13 +106,15 @@ class Feed:
             "No names are served: no session is up that has any.", next_step="Bring a profile up first: devlink up"
         )
 
-    async def serve(self, config: ForwarderConfig, address: IPAddress) -> None:
-        """Have the forwarder serve `config` on port 53 of `address`. Raises HelperError; then nothing is served."""
-        self._config, self._address = config, address
+    async def serve(self, config: ForwarderConfig, places: tuple[Place, ...]) -> None:
+        """Have the forwarder serve `config` at these places. Raises HelperError; then nothing is served."""
+        if places != self._places and self._sockets:
+            await self.stop()
+        self._config, self._places = config, places
         self._stop_reviving()
         try:
             if not self._sockets:
-                await self._open(address)
+                await self._open(places)
             if not await self._configured_again():
                 await self._connect()
         except (DevlinkError, OSError) as error:
@@ -164,9 +166,17 @@ class Feed:
             sock.close()
         self._sockets = []
 
-    async def _open(self, address: IPAddress) -> None:
+    async def _open(self, places: tuple[Place, ...]) -> None:
         await asyncio.to_thread(self._parts.dismiss, "forwarder")  # one that hangs may have the port
-        self._sockets = await _bind(address)
+        sockets: list[socket.socket] = []
+        try:
+            for place in places:
+                sockets += await _bind(place)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        self._sockets = sockets
 
     async def _connect(self) -> None:
         await asyncio.to_thread(self._parts.dismiss, "forwarder")  # one that hangs would take a part of the questions
@@ -198,12 +208,12 @@ class Feed:
     async def _revive(self) -> None:
         loop = asyncio.get_running_loop()
         began, pause, given_up = loop.time(), 0.02, False
-        while self._config is not None and self._address is not None:
+        while self._config is not None:
             try:
                 # One that starts and hangs is not back either.
                 async with asyncio.timeout(None if given_up else max(0.0, began + REVIVE_LIMIT - loop.time())):
                     if not self._sockets:
-                        await self._open(self._address)
+                        await self._open(self._places)
                     await self._connect()
             except (DevlinkError, OSError) as error:
                 log.warning("the forwarder is not back yet: %s", str(error) or "it does not answer")
@@ -221,11 +231,11 @@ class Feed:
             pause = min(2 * pause, 5.0)
 
 
-async def _bind(address: IPAddress) -> list[socket.socket]:
+async def _bind(place: Place) -> list[socket.socket]:
     """UDP and TCP sockets on port 53. Raises HelperError where another program holds it."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + BIND_LIMIT
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    family = socket.AF_INET if place.address.version == 4 else socket.AF_INET6
     while True:
         sockets: list[socket.socket] = []
         try:
@@ -236,7 +246,9 @@ async def _bind(address: IPAddress) -> list[socket.socket]:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 else:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-                sock.bind((str(address), DNS_PORT))
+                if place.device:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, place.device.encode() + b"\0")
+                sock.bind((str(place.address), DNS_PORT))
             sockets[1].listen(128)
             return sockets
         except OSError as error:
@@ -246,7 +258,7 @@ async def _bind(address: IPAddress) -> list[socket.socket]:
                 await asyncio.sleep(0.02)
                 continue
             raise HelperError(
-                f"Port {DNS_PORT} of {address} cannot be used for the forwarder.",
+                f"Port {DNS_PORT} of {place.address} cannot be used for the forwarder.",
                 why=f"{error.strerror}.",
                 next_step="`ss -lnup sport = :53` shows who has it; `nameserver` in policy.toml names another address.",
             ) from error

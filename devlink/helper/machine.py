@@ -1,6 +1,7 @@
 """The machine's network as the helper changes it: from what is installed to what all sessions want, all or nothing."""
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 from dataclasses import dataclass, replace
@@ -10,19 +11,20 @@ from devlink.core.names import DomainName
 from devlink.core.network import Route, RouteDiff, diff_routes
 from devlink.core.plan import ForwarderConfig, ProofRecord, Upstream, Zone, proof_address
 from devlink.core.prefixes import IPAddress, IPNetwork
-from devlink.errors import DevlinkError, HelperError
+from devlink.errors import DevlinkError, HelperError, VerificationError
 from devlink.faults import POINTS, fault_point
 from devlink.helper.feed import Feed
 from devlink.helper.forwarding import Certificates, forwarder_config, ordinary_upstreams, protected_ways
-from devlink.helper.journal import Entry, Journal
+from devlink.helper.journal import Journal
 from devlink.helper.netwatch import NetworkWatch, WaysOut, ways_out
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
+from devlink.helper.resolver import Candidate, Resolver, none_proved
 from devlink.kernel.observe import observe
 from devlink.kernel.routes import apply
-from devlink.resolvers.direct import DEFAULT_NAMESERVER, Direct
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.proof import prove
+from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
+from devlink.resolvers.watch import Watch
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -31,11 +33,8 @@ POINTS.update(
     {
         "helper.routes-added": "the new routes are in the kernel, old ones not yet deleted",
         "helper.forwarder-fed": "the forwarder serves the new rules",
-        "helper.journal-written": "the journal names the resolver mode, which is not applied yet",
-        "helper.resolver-on": "the resolver names the forwarder, not proved yet",
         "helper.routes-deleted": "the routes are the desired ones",
         "helper.installed": "everything is as desired; the caller has no answer yet",
-        "helper.resolver-restored": "the resolver is as before; the journal still names it",
         "helper.resolver-off": "the journal is empty, the forwarder still serves",
         "helper.forwarder-stopped": "the forwarder's line is closed",
     }
@@ -43,10 +42,8 @@ POINTS.update(
 
 LOOP_PARENT = DomainName.parse("example.com")
 """Of the name that shows a loop: nobody's (RFC 2606), yet passed on by every resolver, which .invalid is not."""
-PROOF_LIMIT = 3.0
-"""Seconds for libc to find the proof name."""
-
-
+LIBC_DEFAULT = Upstream(address=ipaddress.ip_address("127.0.0.1"))
+"""Whom libc asks where nobody is named (resolv.conf(5))."""
 TAKE_AGAIN_PAUSE = 5.0
 """Seconds until the resolver is pointed at the forwarder again, where that failed."""
 
@@ -66,26 +63,26 @@ class Machine:
 
     def __init__(self, *, policy: Policy, journal: Journal, parts: Parts) -> None:
         self._policy = policy
-        self._journal = journal
-        self._parts = parts
         files = FilesClient(lambda: parts.connect("files"), dismiss=lambda: parts.dismiss("files"))
-        self._resolver = Direct(files, own=[policy.nameserver])
+        self._resolver = Resolver(Tools(nameserver=policy.nameserver, files=files), journal)
         self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
         self._certificates = Certificates(policy.dns)
-        self._watch = NetworkWatch(self._follow_network)
+        self._network = NetworkWatch(self._follow)
+        self._system = Watch(self._network.tell)
         self._ways_out: WaysOut = frozenset()
         """When it was last looked."""
         self._fed: ForwarderConfig | None = None
         """What the forwarder was last told; None while it is to be told nothing."""
+        self._places: tuple[Place, ...] = ()
+        """Where it listens."""
         self._installed = Installed()
         self._loop_probe: ProofRecord | None = None
         self.lock = asyncio.Lock()
 
-    async def resolver(self) -> str:
-        """The resolver mode in force; `overwritten` where another program has written over it; empty where none is."""
-        if await asyncio.to_thread(self._resolver.is_ours):
-            return self._resolver.name
-        return "overwritten" if self._journal.is_there else ""
+    async def resolver(self) -> tuple[str, str]:
+        """The resolver mode in force and why it is that one; `overwritten` where another program has taken its place
+        (and why it stays so); empty where none is."""
+        return await asyncio.to_thread(self._resolver.state)
 
     async def forwarder(self) -> str:
         """`serving`, `restarting` or `idle`."""
@@ -135,7 +132,7 @@ class Machine:
 
     async def protected_ways(self) -> tuple[IPAddress, ...]:
         """The servers on which ordinary names depend, whoever asks them: their way must not be taken over."""
-        return protected_ways(self._policy, await asyncio.to_thread(self._resolver.read_ways))
+        return protected_ways(self._policy, await asyncio.to_thread(self._resolver.ways))
 
     @property
     def loop_probe(self) -> ProofRecord | None:
@@ -154,8 +151,10 @@ class Machine:
     async def serve_ordinary_names(self) -> None:
         """After an `undo` that failed: ordinary names go on through the forwarder where the resolver still names it."""
         try:
-            if await asyncio.to_thread(self._resolver.is_ours):
-                await self._feed_zones(Installed(), ())
+            mode = await asyncio.to_thread(self._resolver.one_that_is_ours)
+            if mode is not None:
+                self._places = await asyncio.to_thread(mode.prepare, _telling(Installed()))
+                await self._feed_zones(Installed(), (), mode)
         except DevlinkError as error:
             log.error("ordinary names cannot be served either: %s", error)
 
@@ -197,10 +196,7 @@ class Machine:
         if await self._add_routes(wanted.routes):
             fault_point("helper.routes-added")
         if wanted.zones:
-            proof = _new_proof(target.zones[0].suffix, self._policy)
-            await self._feed_zones(target, self._proofs(proof))
-            fault_point("helper.forwarder-fed")
-            await self._resolver_on(proof)
+            await self._names_on(target)
         elif target.zones and (target.zones, target.networks) != (self._installed.zones, self._installed.networks):
             await self._feed_what_is_left(target)
         if await self._delete_routes_but(target.routes):
@@ -240,47 +236,78 @@ class Machine:
     async def _feed_what_is_left(self, target: Installed) -> None:
         """The rules without those of a session that goes: no trouble with them may keep it from going."""
         try:
+            await asyncio.to_thread(self._resolver.tell_less, _telling(target))
             await self._feed_zones(target, self._proofs(_new_proof(target.zones[0].suffix, self._policy)))
         except DevlinkError as error:
-            log.error("the forwarder does not take what is left: %s", error)
+            log.error("resolver or forwarder do not take what is left: %s", error)
             await self._resolver_off_if_nobody_serves()
 
-    async def _feed_zones(self, target: Installed, proofs: tuple[ProofRecord, ...]) -> None:
+    async def _names_on(self, target: Installed) -> None:
+        """Forwarder and resolver, by the first mode that proves itself. Raises DevlinkError: then none is left on."""
+        telling = _telling(target)
+        failures: list[tuple[Candidate, DevlinkError]] = []
+        for candidate in await asyncio.to_thread(self._resolver.candidates):
+            try:
+                await self._names_on_by(candidate, target, telling)
+            except (HelperError, VerificationError) as error:
+                log.warning("resolver %s does not serve: %s", candidate.mode.name, error)
+                failures.append((candidate, error))
+                await self._resolver_off()
+            else:
+                self._system.watch(self._resolver.watched())
+                return
+        raise none_proved(failures)
+
+    async def _names_on_by(self, candidate: Candidate, target: Installed, telling: Telling) -> None:
+        proof = _new_proof(target.zones[0].suffix, self._policy)
+        self._places = await asyncio.to_thread(self._resolver.prepare, candidate, telling)
+        await self._feed_zones(target, self._proofs(proof), candidate.mode)
+        fault_point("helper.forwarder-fed")
+        await asyncio.to_thread(self._resolver.tell, candidate, telling, proof)
+
+    async def _feed_zones(
+        self, target: Installed, proofs: tuple[ProofRecord, ...], mode: ResolverMode | None = None
+    ) -> None:
+        """`mode`: the one that is about to be applied, where that is not the one in force."""
         fed = forwarder_config(
             self._policy,
             zones=target.zones,
             networks=target.networks,
-            upstreams=await self._whom_to_ask(self._ways_out),
+            upstreams=await self._whom_to_ask(self._ways_out, mode),
             proofs=proofs,
             tls_ca=await asyncio.to_thread(self._certificates.read),
         )
         if self._fed is None:
             self._ways_out = ways_out(await asyncio.to_thread(observe))
-        self._watch.start()
-        await self._feed.serve(fed, self._policy.nameserver)
+        self._network.start()
+        await self._feed.serve(fed, self._places)
         self._fed = fed
 
-    async def _whom_to_ask(self, ways: WaysOut) -> tuple[Upstream, ...]:
+    async def _whom_to_ask(self, ways: WaysOut, mode: ResolverMode | None = None) -> tuple[Upstream, ...]:
         """The servers for ordinary names; those from before where there is no way out and nobody is named: some empty
         resolv.conf when the network goes, and what is kept may still serve. Raises HelperError."""
-        system = await asyncio.to_thread(self._resolver.read_upstreams)
-        if self._fed is not None and not ways and all(each.address == DEFAULT_NAMESERVER for each in system):
+        system = await asyncio.to_thread(self._resolver.upstreams, mode)
+        if not system and self._fed is not None and not ways:
             return self._fed.upstreams
-        return ordinary_upstreams(self._policy, system)
+        return ordinary_upstreams(self._policy, system or (LIBC_DEFAULT,))
 
     async def _stop_feeding(self) -> None:
-        self._watch.stop()
+        self._network.stop()
+        self._system.close()
         self._fed = None
         await self._feed.stop()
 
-    async def _follow_network(self) -> bool:
-        """Have other upstreams asked where the OS names others now, and nothing kept of what another network said.
+    async def _follow(self) -> bool:
+        """Have the OS told again where it has forgotten us, other upstreams asked where it names others now, and
+        nothing kept of what another network said.
 
         Whether to look again in a while: something was so, or may soon be.
         """
         async with self.lock:
             if self._fed is None:
                 return False
+            again = await asyncio.to_thread(self._resolver.keep)
+            self._system.watch(self._resolver.watched())
             try:
                 after = ways_out(await asyncio.to_thread(observe))
                 upstreams = await self._whom_to_ask(after)
@@ -293,14 +320,14 @@ class Machine:
             elif after and after != before:
                 await self._forget()
             else:
-                return not after
+                return again or not after
         return True
 
     async def _ask_others(self, upstreams: tuple[Upstream, ...]) -> None:
         assert self._fed is not None
         fed = replace(self._fed, upstreams=upstreams)
         try:
-            await self._feed.serve(fed, self._policy.nameserver)
+            await self._feed.serve(fed, self._places)
         except DevlinkError as error:
             log.error("the forwarder does not take the network's servers: %s", error)
             await self._resolver_off_if_nobody_serves()
@@ -324,35 +351,9 @@ class Machine:
         self._loop_probe = ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)
         return proof, self._loop_probe
 
-    async def _resolver_on(self, proof: ProofRecord) -> None:
-        if not await asyncio.to_thread(self._resolver.is_ours):
-            self._write_journal()
-            fault_point("helper.journal-written")
-            await asyncio.to_thread(self._resolver.apply, self._policy.nameserver)
-            log.info("resolver %s: nameserver %s", self._resolver.name, self._policy.nameserver)
-            fault_point("helper.resolver-on")
-        await asyncio.to_thread(prove, proof.name, proof.address, PROOF_LIMIT)
-
-    def _write_journal(self) -> None:
-        try:
-            self._journal.write(Entry(resolver=self._resolver.name, nameserver=self._policy.nameserver))
-        except OSError as error:
-            raise HelperError(
-                "The undo journal cannot be written, so nothing was changed.",
-                why=f"{self._journal.path}: {error.strerror}.",
-                next_step="Make room on that disk, or mend its permissions.",
-            ) from error
-
     async def _resolver_off(self) -> None:
-        if not self._journal.is_there and not await asyncio.to_thread(self._resolver.has_remains):
-            return
-        await asyncio.to_thread(self._resolver.restore)
-        log.info("resolver %s: restored", self._resolver.name)
-        fault_point("helper.resolver-restored")
-        try:
-            self._journal.clear()
-        except OSError as error:  # the next undo finds nothing to do; routes must not stay for it
-            log.error("the journal cannot be cleared: %s", error)
+        self._system.close()
+        await asyncio.to_thread(self._resolver.withdraw)
 
     async def _give_resolver_back(self) -> None:
         """The forwarder did not come back: ordinary names must not wait for it."""
@@ -360,7 +361,7 @@ class Machine:
             await self._resolver_off_if_nobody_serves()
 
     async def _resolver_off_if_nobody_serves(self) -> None:
-        if self._feed.is_serving:
+        if self._feed.is_serving or self._resolver.can_split:  # ordinary names do not come to us
             return
         try:
             await self._resolver_off()
@@ -372,13 +373,19 @@ class Machine:
             try:
                 async with self.lock:
                     if self._installed.zones:
-                        proof = _new_proof(self._installed.zones[0].suffix, self._policy)
-                        await self._feed_zones(self._installed, self._proofs(proof))
-                        await self._resolver_on(proof)
+                        await self._names_on(self._installed)
                 return
             except DevlinkError as error:
                 log.error("the forwarder is back, but the resolver cannot be set, trying again: %s", error)
             await asyncio.sleep(TAKE_AGAIN_PAUSE)
+
+
+def _telling(target: Installed) -> Telling:
+    versions = (
+        *(network.version for network in target.networks),
+        *(server.address.version for zone in target.zones for server in zone.servers),
+    )
+    return Telling(domains=tuple(zone.suffix for zone in target.zones), families=frozenset(versions))
 
 
 def _new_proof(suffix: DomainName, policy: Policy) -> ProofRecord:

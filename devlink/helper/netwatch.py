@@ -24,21 +24,21 @@ def ways_out(observed: ObservedNetwork) -> WaysOut:
 
 
 class NetworkWatch:
-    """Has it looked whether something has changed, whenever the kernel says so, while it is started."""
+    """Has it looked whether something has changed: whenever the kernel says so, while started, or somebody else."""
 
     def __init__(self, look: Callable[[], Awaitable[bool]]) -> None:
         """`look` says whether to look once more, LATE seconds later."""
         self._look = look
         self._monitor: Monitor | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._told = False
+        self._told = asyncio.Event()
 
     def start(self) -> None:
         """May be repeated."""
         if self._monitor is not None:
             return
         try:
-            self._monitor = Monitor(self._tell)
+            self._monitor = Monitor(self.tell)
         except OSError as error:
             log.error("changes of the network are not seen: %s", error)
 
@@ -48,14 +48,19 @@ class NetworkWatch:
             self._monitor.close()
             self._monitor = None
 
-    def _tell(self) -> None:
-        self._told = True
+    def tell(self) -> None:
+        """Something else says that it may have changed."""
+        self._told.set()
         if self._looking is None or self._looking.done():
             self._looking = spawn(self._look_while_told(), name="look whether the network has changed")
 
     async def _look_while_told(self) -> None:
-        while self._told:
-            self._told = False
-            if await self._look():
-                await asyncio.sleep(LATE)
+        while self._told.is_set():
+            self._told.clear()
+            if not await self._look():
+                continue
+            try:
+                async with asyncio.timeout(LATE):
+                    await self._told.wait()
+            except TimeoutError:
                 await self._look()

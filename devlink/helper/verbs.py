@@ -101,9 +101,11 @@ class Helper:
             if caller.finished:  # its end was noted before there was anything to end
                 self._closed(caller)
             probe = self._machine.loop_probe
+            mode, reason = await self._machine.resolver()
             return {
                 "routes": [str(route) for route in lease.installed.routes],
-                "resolver": await self._machine.resolver(),
+                "resolver": mode,
+                "resolver_reason": reason,
                 "nameserver": str(self._machine.nameserver) if desired.zones else None,
                 "upstreams": [encode(each) for each in self._machine.upstreams] if desired.zones else [],
                 "loop_probe": encode(probe) if probe is not None and desired.zones else None,
@@ -137,6 +139,7 @@ class Helper:
 
     async def _list(self, caller: Session, _: Call) -> Mapping[str, Any]:
         missing = set(await self._machine.missing_routes())
+        mode, reason = await self._machine.resolver()
         return {
             "sessions": [
                 {
@@ -151,7 +154,8 @@ class Helper:
                 for lease in self._leases
                 if caller.peer.uid in (0, lease.uid)
             ],
-            "resolver": await self._machine.resolver(),
+            "resolver": mode,
+            "resolver_reason": reason,
             "forwarder": await self._machine.forwarder(),
             "left": await self._has_remains(),
         }

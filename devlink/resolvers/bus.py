@@ -1,5 +1,6 @@
 """Asks services on the system's D-Bus, blocking and bounded."""
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ class SystemBus:
 
     def __init__(self) -> None:
         try:
-            self._connection: DBusConnection = open_dbus_connection("SYSTEM", auth_timeout=CONNECT_LIMIT)
+            self.connection: DBusConnection = open_dbus_connection("SYSTEM", auth_timeout=CONNECT_LIMIT)
         except Exception as error:  # a bus that ends at this moment is met by more than OSError
             raise HelperError(
                 "The system's D-Bus cannot be reached.",
@@ -39,7 +40,11 @@ class SystemBus:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self.close()
+
+    def close(self) -> None:
+        """May be repeated."""
+        self.connection.close()
 
     def call(
         self,
@@ -60,7 +65,7 @@ class SystemBus:
         if not start:
             message.header.flags |= MessageFlag.no_auto_start
         try:
-            answer: Message = self._connection.send_and_get_reply(message, timeout=LIMIT)
+            answer: Message = self.connection.send_and_get_reply(message, timeout=LIMIT)
         except TimeoutError as error:
             raise _failure(service, method, f"It gave no answer within {LIMIT:g} s.") from error
         except Exception as error:
@@ -88,6 +93,49 @@ class SystemBus:
             service, path, "org.freedesktop.DBus.Properties.Get", "ss", interface, name, start=start, allowed=absent
         )
         return answer[0][1] if answer else None  # a variant is its signature and its value
+
+
+class Signals:
+    """A connection that is told of changes: of who owns a name, and of an object's properties."""
+
+    def __init__(self, connection: DBusConnection) -> None:
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """To be polled for reading."""
+        return int(self._connection.sock.fileno())
+
+    def take(self) -> bool:
+        """Whether there was a signal since the last call. Raises HelperError where the bus has ended."""
+        found = False
+        try:
+            while True:
+                message = self._connection.receive(timeout=0)
+                found |= message.header.message_type is MessageType.signal
+        except TimeoutError:
+            return found
+        except Exception as error:
+            raise _failure(BUS, "signals", reason(error)) from error
+
+    def close(self) -> None:
+        """May be repeated."""
+        self._connection.close()
+
+
+def open_signals(objects: Iterable[tuple[str, str]]) -> Signals:
+    """Be told of these names and objects from now on. Blocks; raises HelperError."""
+    bus = SystemBus()
+    try:
+        for service, path in objects:
+            for rule in (
+                f"type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{service}'",
+                f"type='signal',sender='{service}',path='{path}',member='PropertiesChanged'",
+            ):
+                bus.call(BUS, BUS_PATH, f"{BUS}.AddMatch", "s", rule)
+    except BaseException:
+        bus.close()
+        raise
+    return Signals(bus.connection)
 
 
 def _failure(service: str, method: str, why: str) -> HelperError:

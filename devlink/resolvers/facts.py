@@ -17,9 +17,9 @@ class ResolvConfFile:
     """Where a symlink ends, as an absolute path; empty for a plain file."""
     is_mount: bool = False
     """Whether something is mounted on the very file, as in a container."""
-    content: ResolvConf = ResolvConf()
+    content: ResolvConf = field(default_factory=ResolvConf)
     owner: str = ""
-    """Who writes it, by its leading comments: `systemd-resolved`, `NetworkManager`, `resolvconf`; empty if none says."""
+    """Who writes it, by its leading comments: `systemd-resolved`, `NetworkManager`, `resolvconf`; empty: none says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Program:
 class Facts:
     """What `observe` has seen, and all that a decision may rest on."""
 
-    file: ResolvConfFile = ResolvConfFile()
+    file: ResolvConfFile = field(default_factory=ResolvConfFile)
     hosts: tuple[str, ...] = ("files", "dns")
     """The words of nsswitch.conf's `hosts:` line, actions in brackets as one word each; glibc's default if none."""
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What every way of telling the operating system about the forwarder can do, and what it must see to be the right one."""
+"""What every way of telling the operating system of the forwarder can do, and what it must see to be the right one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Tools:
     """What a mode works with; each takes what it needs."""
 
     nameserver: IPAddress
-    """The loopback address that is the forwarder's by policy.toml. What else a mode makes for it is the mode's affair."""
+    """The loopback address that is the forwarder's by policy.toml. What else a mode makes is the mode's affair."""
     files: FilesClient
     """The one who may write root's files."""
 
@@ -47,8 +47,9 @@ class Watched:
 
     files: tuple[Path, ...] = ()
     """Written, replaced, removed or made; they need not be there, their folders may come and go."""
-    services: tuple[str, ...] = ()
-    """D-Bus names: that somebody else owns them (a restart), or that one of their properties changed."""
+    objects: tuple[tuple[str, str], ...] = ()
+    """D-Bus names and paths: that somebody else owns the name (a restart), or that a property of that very object
+    changed. Not of all its objects: NetworkManager tells of every change of a signal's strength."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class BusQuery:
     interface: str
     properties: tuple[str, ...]
     is_wanted: Callable[[ResolvConfFile], bool] = lambda _: False
-    """Whether the service is to be started for it: by a machine's file that rests on it. Else only who runs is asked."""
+    """Whether the service is started for it, since the machine's file rests on it. Else only who runs is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,8 @@ class ResolverMode(Protocol):
         """Whether the OS is told of the forwarder now, by us, as `apply` did it last."""
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
-        """The servers that the OS asks without us, in order of preference; never an address of ours."""
+        """The servers that the OS asks without us, in order of preference; never an address of ours. None where it
+        names nobody."""
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The servers that are asked in the end, those behind a stub of the OS included: their way must stay."""

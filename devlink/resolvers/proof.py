@@ -13,17 +13,20 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 NSSWITCH_CONF = Path("/etc/nsswitch.conf")
 
 
-def prove(name: DomainName, address: IPAddress, timeout: float) -> None:
+def prove(name: DomainName, address: IPAddress, timeout: float, *, service: str = "") -> None:
     """Look `name` up through libc in a child, within `timeout` seconds; `address` must be the one answer.
+
+    With `service` by this nsswitch service alone (`dns`), instead of the machine's own order.
 
     A child, since libc reads its configuration once in a process. Raises VerificationError with what was seen.
     """
     deadline = time.monotonic() + timeout
     # With the final dot, libc's search list cannot make another name of it.
-    commands = [["getent", "ahostsv4" if address.version == 4 else "ahostsv6", f"{name}."]]
+    getent = ["getent", *(["-s", f"hosts:{service}"] if service else [])]
+    commands = [[*getent, "ahostsv4" if address.version == 4 else "ahostsv6", f"{name}."]]
     # getent asks getaddrinfo(3) with AI_ADDRCONFIG, which hides a family that the machine has no address of; this one
     # asks gethostbyname2(3), by the same configuration.
-    commands.append(["getent", "hosts", f"{name}."])
+    commands.append([*getent, "hosts", f"{name}."])
     for command in commands:
         run = _run(command, deadline - time.monotonic(), timeout)
         answers = {line.split()[0] for line in run.stdout.splitlines() if line.strip()}

@@ -72,7 +72,7 @@ class FakeLink:
             self.held.pop(name, None)
         self.held[desired.session] = "applied"
         self.routes[desired.session] = [str(route) for route in desired.routes]
-        return {"routes": self.routes[desired.session], "resolver": "direct", "upstreams": []}
+        return {"routes": self.routes[desired.session], "resolver": "direct", "resolver_reason": "", "upstreams": []}
 
     async def confirm(self, session: str) -> None:
         self._note(f"confirm {session}")
@@ -97,7 +97,7 @@ class FakeLink:
             }
             for name, state in self.held.items()
         ]
-        return {"sessions": sessions, "resolver": self.resolver, "forwarder": self.forwarder}
+        return {"sessions": sessions, "resolver": self.resolver, "resolver_reason": "", "forwarder": self.forwarder}
 
     def close(self) -> None:
         self.calls.append("close")

@@ -36,12 +36,18 @@ def devlink(socket_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_status_shows_what_the_helper_has(devlink: Command, socket_path: Path) -> None:
     session = {"name": "qa", "uid": 1000, "state": "up", "routes": ["10.20.0.0/16 dev eth0"], "zones": []}
-    state = {"sessions": [session], "resolver": "direct", "forwarder": "serving", "left": False}
+    state = {
+        "sessions": [session],
+        "resolver": "direct",
+        "resolver_reason": "a plain file",
+        "forwarder": "serving",
+        "left": False,
+    }
     with FakePeer(socket_path, {"List": [varlink.reply(state)]}):
         code, out, _ = devlink("helper", "status")
     assert code == 0
     assert out.splitlines() == [
-        "resolver   direct",
+        "resolver   direct (a plain file)",
         "forwarder  serving",
         "session    qa  up  uid 1000",
         "           10.20.0.0/16 dev eth0",
@@ -49,7 +55,7 @@ def test_status_shows_what_the_helper_has(devlink: Command, socket_path: Path) -
 
 
 def test_status_of_a_helper_at_rest_says_that_the_resolver_is_untouched(devlink: Command, socket_path: Path) -> None:
-    state = {"sessions": [], "resolver": "", "forwarder": "idle", "left": False}
+    state = {"sessions": [], "resolver": "", "resolver_reason": "", "forwarder": "idle", "left": False}
     with FakePeer(socket_path, {"List": [varlink.reply(state)]}):
         assert devlink("helper", "status")[1] == "resolver   untouched\nforwarder  idle\n"
     socket_path.unlink()

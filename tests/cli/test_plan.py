@@ -14,6 +14,7 @@ from devlink.core.network import ObservedNetwork, ObservedRoute
 from devlink.core.network import Path as Way
 from devlink.errors import ConflictError, HelperError
 from devlink.helper.admission import check_foreign
+from devlink.resolvers.facts import Facts
 from tests.core.profiles import SAMPLE
 
 DryRun = Callable[..., tuple[int, str, str]]
@@ -38,7 +39,8 @@ def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
         observed = ObservedNetwork(routes=routes, paths=dict.fromkeys(GATEWAYS, Way(oif="eth0")))
         monkeypatch.setattr("devlink.cli.plan.observe", lambda _: observed)
-        monkeypatch.setattr("devlink.cli.plan.Direct.read_ways", read_ways)
+        monkeypatch.setattr("devlink.cli.plan.observe_resolver", lambda _: Facts())
+        monkeypatch.setattr("devlink.resolvers.modes.direct.Direct.read_ways", read_ways)
         monkeypatch.setattr(sys, "argv", ["devlink", "up", str(path), "--dry-run", *options])
         code = root.run()
         said = capsys.readouterr()

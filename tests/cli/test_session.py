@@ -42,6 +42,7 @@ SESSION: dict[str, Any] = {
     "zones": ["cluster.local", "20.10.in-addr.arpa"],
     "search": ["default"],
     "resolver": "direct",
+    "resolver_reason": "a plain file",
     "findings": [{"code": "DL-X", "severity": "warning", "title": "A title.", "evidence": "seen", "fix": "do"}],
 }
 

@@ -13,12 +13,13 @@ from devlink.core.plan import ForwarderConfig, Upstream
 from devlink.errors import HelperError, NotUpError, ProtocolError
 from devlink.helper import feed as module
 from devlink.helper.feed import Feed
+from devlink.resolvers.mode import Place
 from devlink.rpc import varlink
 from devlink.rpc.framing import FrameReader, pack
 
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
-ADDRESS = ip_address("127.0.0.231")
+PLACES = (Place(address=ip_address("127.0.0.231")),)
 CONFIG = ForwarderConfig(upstreams=(Upstream(address=ip_address("192.0.2.1")),))
 
 
@@ -114,7 +115,7 @@ def test_what_is_asked_is_what_the_interface_has(run: Run) -> None:
         parts.replies["GetStats"] = varlink.reply({"queries": 7})
         parts.replies["Flush"] = varlink.reply({"entries": 3})
         parts.replies["TakeLog"] = varlink.reply({"records": [{"name": "a."}], "lost": 2})
-        await feed.serve(CONFIG, ADDRESS)
+        await feed.serve(CONFIG, PLACES)
         assert await feed.stats() == {"queries": 7}
         assert await feed.flush() == 3
         assert await feed.take_log(on=True) == ([{"name": "a."}], 2)
@@ -129,7 +130,7 @@ def test_while_nothing_is_served_the_next_step_is_to_bring_something_up(run: Run
             with pytest.raises(NotUpError) as error:
                 await ask()
             assert "devlink up" in error.value.next_step
-        await feed.serve(CONFIG, ADDRESS)
+        await feed.serve(CONFIG, PLACES)
         await feed.stop()
         with pytest.raises(NotUpError):
             await feed.stats()
@@ -141,13 +142,13 @@ def test_while_nothing_is_served_the_next_step_is_to_bring_something_up(run: Run
 def test_who_asks_while_it_is_being_started_again_waits_for_it(run: Run) -> None:
     async def body(parts: FakeParts, feed: Feed) -> None:
         parts.replies["GetStats"] = varlink.reply({"queries": 0})
-        await feed.serve(CONFIG, ADDRESS)
+        await feed.serve(CONFIG, PLACES)
         assert feed.starts == 1
         parts.kill()
         assert await feed.stats() == {"queries": 0}
         assert parts.starts == 2
         assert feed.starts == 2
-        await feed.serve(CONFIG, ADDRESS)
+        await feed.serve(CONFIG, PLACES)
         assert feed.starts == 2, "other rules, and the same forwarder"
 
     run(body)
@@ -155,7 +156,7 @@ def test_who_asks_while_it_is_being_started_again_waits_for_it(run: Run) -> None
 
 def test_one_that_does_not_come_back_is_told(run: Run) -> None:
     async def body(parts: FakeParts, feed: Feed) -> None:
-        await feed.serve(CONFIG, ADDRESS)
+        await feed.serve(CONFIG, PLACES)
         parts.may_start = False
         parts.kill()
         with pytest.raises(HelperError, match="does not answer"):
@@ -166,7 +167,7 @@ def test_one_that_does_not_come_back_is_told(run: Run) -> None:
 
 def test_one_that_hangs_is_ended_and_another_started(run: Run) -> None:
     async def body(parts: FakeParts, feed: Feed) -> None:
-        await feed.serve(CONFIG, ADDRESS)
+        await feed.serve(CONFIG, PLACES)
         with pytest.raises(HelperError, match="does not answer"):
             await feed.flush()
         parts.replies["Flush"] = varlink.reply({"entries": 0})
@@ -179,7 +180,7 @@ def test_one_that_hangs_is_ended_and_another_started(run: Run) -> None:
 def test_one_of_another_version_is_told_at_once(run: Run) -> None:
     async def body(parts: FakeParts, feed: Feed) -> None:
         parts.replies["Flush"] = varlink.no_such_method("io.devlink.Forwarder.Flush")
-        await feed.serve(CONFIG, ADDRESS)
+        await feed.serve(CONFIG, PLACES)
         with pytest.raises(ProtocolError) as error:
             await feed.flush()
         assert "devlink --version" in error.value.next_step

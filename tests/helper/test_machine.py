@@ -1,11 +1,11 @@
 """What the helper does to the machine as sessions and networks come and go, with a forwarder that only notes it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,17 +16,21 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.helper import machine as module
 from devlink.helper import netwatch
+from devlink.helper import resolver as resolver_module
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Installed, Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
+from devlink.resolvers.facts import Facts
+from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
 HOME = (Upstream(address=ip_address("192.0.2.1")),)
 OFFICE = (Upstream(address=ip_address("198.51.100.1")),)
-NOBODY = (Upstream(address=ip_address("127.0.0.1")),)
-"""What libc asks where resolv.conf is empty."""
+NOBODY: tuple[Upstream, ...] = ()
+LIBC_DEFAULT = (Upstream(address=ip_address("127.0.0.1")),)
+"""Whom libc asks where resolv.conf is empty."""
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.16.0.13"), oif="eth0")
 PIN = replace(ROUTE, destination=ip_network("10.20.9.9/32"))
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
@@ -52,7 +56,7 @@ class FakeFeed:
         self.flushed = 0
         self.refusals = 0
 
-    async def serve(self, config: ForwarderConfig, address: IPAddress) -> None:
+    async def serve(self, config: ForwarderConfig, places: tuple[Place, ...]) -> None:
         self.is_serving = self.refusals == 0
         if not self.is_serving:
             self.refusals -= 1
@@ -67,16 +71,30 @@ class FakeFeed:
         return 3
 
 
-class FakeResolver:
+class FakeMode:
     """An OS that names `upstreams`, or whose file cannot be read."""
 
-    name = "direct"
+    name: ClassVar[str] = "direct"
+    can_split: ClassVar[bool] = False
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=90, reason=lambda _: "there is no other"),)
+    queries: ClassVar[tuple[BusQuery, ...]] = ()
+    programs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, *_: object, own: Iterable[IPAddress]) -> None:
-        self.upstreams = HOME
+    def __init__(self, tools: Tools) -> None:
+        self._place = Place(address=tools.nameserver)
+        self.upstreams: tuple[Upstream, ...] = HOME
         self.failure: HelperError | None = None
         self.reads = 0
         self.did: list[str] = []
+
+    def prepare(self, _: Telling) -> tuple[Place, ...]:
+        return (self._place,)
+
+    def nss_services(self) -> tuple[str, ...]:
+        return ()
+
+    def watched(self) -> Watched:
+        return Watched()
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         upstreams, failure = self.upstreams, self.failure
@@ -88,7 +106,7 @@ class FakeResolver:
     def read_ways(self) -> tuple[IPAddress, ...]:
         return tuple(each.address for each in self.read_upstreams())
 
-    def apply(self, address: IPAddress) -> None:
+    def apply(self, telling: Telling) -> None:
         self.did.append("apply")
 
     def restore(self) -> None:
@@ -126,16 +144,18 @@ class World:
         patch.setattr(netwatch, "LATE", 0.01)
         patch.setattr(module, "observe", lambda: self.observed)
         patch.setattr(module, "apply", lambda _: None)
-        patch.setattr(module, "prove", lambda *_: None)
-        patch.setattr(module, "Direct", FakeResolver)
+        patch.setattr(resolver_module, "prove", lambda *_, **__: None)
+        patch.setattr(resolver_module, "observe", lambda _: Facts())
+        patch.setattr(resolver_module, "all_modes", lambda: (FakeMode,))
         patch.setattr(module, "Feed", FakeFeed)
         self.machine = Machine(
             policy=Policy(dns=dns), journal=Journal(folder / "journal.json"), parts=Parts(folder, private=True)
         )
-        feed, resolver = self.machine._feed, self.machine._resolver
+        feed: object = self.machine._feed
+        mode: object = self.machine._resolver._modes["direct"]
         assert isinstance(feed, FakeFeed)
-        assert isinstance(resolver, FakeResolver)
-        self.feed, self.resolver = feed, resolver
+        assert isinstance(mode, FakeMode)
+        self.feed, self.resolver = feed, mode
 
     async def become(self, target: Installed, *, wanted: Installed = NOTHING) -> None:
         async with self.machine.lock:
@@ -222,7 +242,7 @@ def test_while_there_is_no_way_out_and_nobody_is_named_all_stays_as_it_is(run: R
         assert world.feed.flushed == 0
         world.observed = default_by("10.9.9.1")
         await world.look()
-        assert world.asked == [HOME, NOBODY], "with a way out, libc's own server is meant"
+        assert world.asked == [HOME, LIBC_DEFAULT], "with a way out, libc's own server is meant"
 
     run(body)
 

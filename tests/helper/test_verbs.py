@@ -88,8 +88,8 @@ class FakeMachine:
         if not (self.targets and self.targets[-1].zones):
             raise NotUpError("No names are served.")
 
-    async def resolver(self) -> str:
-        return "direct"
+    async def resolver(self) -> tuple[str, str]:
+        return "direct", ""
 
     async def forwarder(self) -> str:
         return "serving"

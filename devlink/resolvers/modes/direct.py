@@ -18,8 +18,6 @@ RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53",
 """Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
 RESOLVED_UPLINKS = Path("/run/systemd/resolve/resolv.conf")
 """The servers behind the stub, as systemd-resolved writes them for those who go round it."""
-DEFAULT_NAMESERVER = ipaddress.ip_address("127.0.0.1")
-"""What libc asks where no nameserver is named (resolv.conf(5))."""
 
 
 class Direct:
@@ -52,7 +50,7 @@ class Direct:
         return Watched(files=(self._folder / NAME, self._folder / BACKUP_NAME))
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
-        """The nameservers that libc asked before us, at most three; 127.0.0.1 where none was named.
+        """The nameservers that libc asked before us, at most three.
 
         Raises HelperError if the file is there and cannot be read.
         """
@@ -65,7 +63,7 @@ class Direct:
             named = self._read(BACKUP_NAME).nameservers if is_kept else present.header.servers
         else:
             named = present.nameservers
-        servers = named[:MAX_NAMESERVERS] or (DEFAULT_NAMESERVER,)
+        servers = named[:MAX_NAMESERVERS]
         return tuple(Upstream(address=server) for server in dict.fromkeys(servers) if server not in own)
 
     def read_ways(self) -> tuple[IPAddress, ...]:

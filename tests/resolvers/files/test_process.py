@@ -13,7 +13,7 @@ import pytest
 
 from devlink.errors import DevlinkError, HelperError, UsageError
 from devlink.faults import POINTS, VARIABLE
-from devlink.resolvers.direct import Direct
+from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.files.__main__ import methods, nameserver
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.worker import Worker

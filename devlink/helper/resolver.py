@@ -1,0 +1,215 @@
+"""How the OS is told of the forwarder: the mode chosen, proved, kept while other programs write, and taken back."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from devlink.core.plan import ProofRecord, Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.errors import DevlinkError, HelperError
+from devlink.faults import POINTS, fault_point
+from devlink.helper.journal import Entry, Journal
+from devlink.resolvers.detect import detect
+from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools, Watched
+from devlink.resolvers.modes import all_modes
+from devlink.resolvers.observe import observe
+from devlink.resolvers.proof import prove
+
+log = logging.getLogger(__name__)
+
+POINTS.update(
+    {
+        "helper.journal-written": "the journal names the resolver mode, which is not applied yet",
+        "helper.resolver-on": "the resolver names the forwarder, not proved yet",
+        "helper.resolver-restored": "the resolver is as before; the journal still names it",
+    }
+)
+
+PROOF_LIMIT = 3.0
+"""Seconds for libc to find the proof name."""
+BURST, BURST_TIME = 10, 60.0
+"""So many times within so many seconds what another program wrote is written over; then it is left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A mode, and why it is tried."""
+
+    mode: ResolverMode
+    reason: str
+
+
+class Resolver:
+    """Blocking; one call at a time."""
+
+    def __init__(self, tools: Tools, journal: Journal, *, modes: Iterable[type[ResolverMode]] | None = None) -> None:
+        self._nameserver = tools.nameserver
+        self._journal = journal
+        self._kinds = tuple(all_modes() if modes is None else modes)
+        self._modes = {kind.name: kind(tools) for kind in self._kinds}
+        self._in_force: Candidate | None = None
+        self._telling: Telling | None = None
+        self._written_over: deque[float] = deque(maxlen=BURST)
+        """When it was, by the monotonic clock."""
+        self._has_given_up = False
+
+    # What is so
+
+    @property
+    def can_split(self) -> bool:
+        """Whether ordinary names do without the forwarder, by the mode in force."""
+        return self._in_force is not None and self._in_force.mode.can_split
+
+    def state(self) -> tuple[str, str]:
+        """The mode in force and why it is that one; `overwritten` and why it stays so; empty where none is."""
+        if self._in_force is None:
+            return self._state_left()
+        if self._is_ours(self._in_force.mode):
+            return self._in_force.mode.name, self._in_force.reason
+        reason = "another program has taken its place"
+        if self._has_given_up:
+            reason += f", {BURST} times within {BURST_TIME:g} s; it is left alone"
+        return "overwritten", reason
+
+    def _state_left(self) -> tuple[str, str]:
+        """What an earlier helper has told, or we could not take back."""
+        entry = self._journal.read()
+        mode = self._modes.get(entry.resolver) if entry is not None else None
+        if mode is not None and self._is_ours(mode):
+            return mode.name, "it could not be taken back yet"
+        return ("overwritten", "another program has taken its place") if self._journal.is_there else ("", "")
+
+    def has_remains(self) -> bool:
+        """Whether a mode has left something. Raises HelperError."""
+        return any(mode.has_remains() for mode in self._modes.values())
+
+    def watched(self) -> Watched:
+        """What may change under the mode in force; nothing without one."""
+        return self._in_force.mode.watched() if self._in_force is not None else Watched()
+
+    def upstreams(self, mode: ResolverMode | None = None) -> tuple[Upstream, ...]:
+        """Whom the OS asks without us, by this mode or the one in force. Raises HelperError."""
+        return self._mode(mode).read_upstreams()
+
+    def ways(self) -> tuple[IPAddress, ...]:
+        """The servers on which ordinary names depend in the end. Raises HelperError."""
+        return self._mode().read_ways()
+
+    def _mode(self, mode: ResolverMode | None = None) -> ResolverMode:
+        if mode is not None:
+            return mode
+        return self._in_force.mode if self._in_force is not None else self.candidates()[0].mode
+
+    def one_that_is_ours(self) -> ResolverMode | None:
+        """A mode that nobody here has applied, and that sends every name to the forwarder all the same. Raises
+        HelperError."""
+        return next((mode for mode in self._modes.values() if not mode.can_split and mode.is_ours()), None)
+
+    # Telling
+
+    def candidates(self) -> list[Candidate]:
+        """The modes to be tried, in order: the one in force, then what fits this machine."""
+        choices = detect(observe(self._kinds), self._kinds)
+        found = [Candidate(mode=self._modes[choice.mode.name], reason=choice.reason) for choice in choices]
+        if self._in_force is None:
+            return found
+        mode = self._in_force.mode
+        return [self._in_force, *(candidate for candidate in found if candidate.mode is not mode)]
+
+    def prepare(self, candidate: Candidate, telling: Telling) -> tuple[Place, ...]:
+        """Where the forwarder is to listen for this mode. Raises HelperError."""
+        return candidate.mode.prepare(telling)
+
+    def tell(self, candidate: Candidate, telling: Telling, proof: ProofRecord) -> None:
+        """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError."""
+        mode = candidate.mode
+        if candidate != self._in_force or telling != self._telling or not mode.is_ours():
+            self._write_journal(mode)
+            fault_point("helper.journal-written")
+            mode.apply(telling)
+            log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, candidate.reason)
+            fault_point("helper.resolver-on")
+        self._in_force, self._telling, self._has_given_up = candidate, telling, False
+        for service in ("", *mode.nss_services()):
+            prove(proof.name, proof.address, PROOF_LIMIT, service=service)
+
+    def tell_less(self, telling: Telling) -> None:
+        """Some of the domains are no longer ours. Raises HelperError."""
+        if self._in_force is not None and telling != self._telling and not self._has_given_up:
+            self._in_force.mode.apply(telling)
+            self._telling = telling
+
+    def keep(self) -> bool:
+        """Tell the OS again where another program has written over it, or forgot it. Whether to look again in a while:
+        it could not be told."""
+        if self._in_force is None or self._telling is None or self._has_given_up:
+            return False
+        mode = self._in_force.mode
+        try:
+            if mode.is_ours():
+                return False
+            now = time.monotonic()
+            self._written_over.append(now)
+            if len(self._written_over) == BURST and now - self._written_over[0] < BURST_TIME:
+                self._has_given_up = True
+                log.error("resolver %s: %s; `devlink up` tries again", mode.name, self.state()[1])
+                return False
+            mode.apply(self._telling)
+        except DevlinkError as error:
+            log.error("resolver %s: another program has taken its place, trying again: %s", mode.name, error)
+            return True
+        log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
+        return False
+
+    def withdraw(self) -> None:
+        """Take back all that any mode has told or left. Raises HelperError; what it could take back is taken back."""
+        in_force = self._in_force.mode if self._in_force is not None else None
+        entry = self._journal.read()
+        failed: HelperError | None = None
+        for mode in self._modes.values():
+            try:
+                if mode is in_force or (entry is not None and entry.resolver == mode.name) or mode.has_remains():
+                    mode.restore()
+                    log.info("resolver %s: restored", mode.name)
+            except HelperError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        self._in_force = self._telling = None
+        self._written_over.clear()
+        if self._journal.is_there:
+            fault_point("helper.resolver-restored")
+            try:
+                self._journal.clear()
+            except OSError as error:  # the next undo finds nothing to do; routes must not stay for it
+                log.error("the journal cannot be cleared: %s", error)
+
+    def _write_journal(self, mode: ResolverMode) -> None:
+        try:
+            self._journal.write(Entry(resolver=mode.name, nameserver=self._nameserver))
+        except OSError as error:
+            raise HelperError(
+                "The undo journal cannot be written, so nothing was changed.",
+                why=f"{self._journal.path}: {error.strerror}.",
+                next_step="Make room on that disk, or mend its permissions.",
+            ) from error
+
+    @staticmethod
+    def _is_ours(mode: ResolverMode) -> bool:
+        try:
+            return mode.is_ours()
+        except HelperError as error:
+            log.warning("resolver %s cannot be looked at: %s", mode.name, error)
+            return False
+
+
+def none_proved(failures: list[tuple[Candidate, DevlinkError]]) -> DevlinkError:
+    """What to say where no mode proved itself: the first one's error, as it fits best, with what the others said."""
+    first = failures[0][1]
+    for candidate, error in failures[1:]:
+        if error.what == first.what:
+            continue
+        first.why += f" Tried next, {candidate.mode.name}: {error.what}"
+    return first
