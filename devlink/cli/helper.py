@@ -41,11 +41,15 @@ def status() -> int:
 
 
 @helper.command()
-def restore() -> int:
+@click.option("--no-helper", is_flag=True, help="Do not ask the helper: for its own unit, when it has ended.")
+def restore(no_helper: bool) -> int:
     """Undo everything that devlink installed, by the journal, with or without a running helper. Needs root."""
     try:
-        client = connect()
+        # Under systemd to connect is to start it, and while it is being stopped nobody would answer.
+        client = None if no_helper else connect()
     except HelperError:
+        client = None
+    if client is None:
         from devlink.helper.policy import Paths
         from devlink.helper.server import log_to_stderr
         from devlink.helper.server import restore as restore_machine

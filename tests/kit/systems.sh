@@ -103,6 +103,7 @@ install_requirements() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore --upgrade \
             --target "$target" --python-version "$version" --only-binary :all: --require-hashes -r "$REQUIREMENTS"
     fi
+    rm -f "$target/.lock" # uv leaves it, for everyone to write
     chroot "$root" python3 -m compileall -q /usr/lib/python3/dist-packages
     chroot "$root" python3 -c 'import click, cryptography, dnslib, httpx2, keyring, platformdirs, pyroute2, yaml'
 }
@@ -140,12 +141,15 @@ settle() {
 
 # Runs as a job of its own, never in a condition: there bash would go on after a step that failed.
 build() {
-    local name=$1 folder=$scratch/$1 start=$SECONDS list
+    local name=$1 folder=$scratch/$1 start=$SECONDS list options=()
     list=$(packages "$name" | paste -sd,)
+    # sid's lists are signed for a week: a mirror that lags behind, or a snapshot, would give no system at all. The
+    # signature itself is checked all the same, and nothing of it runs outside a container.
+    [[ $name != sid ]] || options+=(--aptopt='Acquire::Check-Valid-Until "false"')
     PATH=$PATH:$tools/usr/bin mmdebstrap --quiet --variant=minbase --include="$list" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
+        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' "${options[@]}" \
         "$(suite "$name")" "$folder/root" ${source:+"$source"}
     add_users "$folder/root"
     install_requirements "$folder/root"
