@@ -1,0 +1,93 @@
+"""devlink installed on a system, as its package would do it: a layer that is laid over the image.
+
+Made once for each state of the sources, in a second or two (most of it is compiling for the image's own Python), and
+kept beside the images.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.kit import systems
+
+SOURCES = Path(__file__).parents[2]
+PACKAGE = "usr/lib/python3/dist-packages/devlink"
+COMMAND = "#!/usr/bin/python3 -P\nfrom devlink.cli import main\nmain()\n"
+LAB = "usr/lib/devlink-lab"
+"""Where the world inside the machine has its programs."""
+FILES = {
+    "packaging/systemd": "usr/lib/systemd/system",
+    "packaging/sysusers.d": "usr/lib/sysusers.d",
+    "packaging/polkit-1/rules.d": "usr/share/polkit-1/rules.d",
+    "tests/system/inside": LAB,
+}
+ENABLED = (
+    "devlink-helper.socket", "devlink-forwarder.socket", "devlink-files.socket", "devlink-restore.service",
+    "devlink-lab.service",
+)  # fmt: skip
+KEPT = 2
+"""Layers of one image that are kept: the present one, and that of a test run which may still be on."""
+
+
+def layer(image: str) -> Path:
+    """The layer for the present sources, over the image of that name."""
+    digest = _digest(image)
+    folder = systems.folder() / f"{image}.installed"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder / digest
+        if not made.exists():
+            _make(systems.root(image), made)
+        os.utime(made)
+        others = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        for old in others[:-KEPT]:
+            shutil.rmtree(old)
+        return made
+
+
+def overlay(target: Path, lower: list[Path], upper: Path, work: Path) -> list[str]:
+    """The command that mounts these folders on top of one another; the first of `lower` is the uppermost."""
+    layers = ":".join(map(str, lower))
+    return ["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={layers},upperdir={upper},workdir={work}", target.as_posix()]
+
+
+def _digest(image: str) -> str:
+    found = hashlib.sha256((systems.folder() / image / ".stamp").read_bytes())
+    for top in ("devlink", "packaging", "tests/system"):
+        for path in sorted((SOURCES / top).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found.update(f"{path.relative_to(SOURCES)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def _make(image: Path, target: Path) -> None:
+    """Lay it out beside, and rename: it is there complete or not at all."""
+    scratch = target.with_name(f"{target.name}.new")
+    shutil.rmtree(scratch, ignore_errors=True)
+    layer, work, merged = (scratch / name for name in ("layer", "work", "merged"))
+    for path in (layer, work, merged):
+        path.mkdir(parents=True)
+        path.chmod(0o755)
+    script = f"""set -eu
+{" ".join(overlay(merged, [image], layer, work))}
+cd {merged}
+cp -r {SOURCES}/devlink {PACKAGE}
+find {PACKAGE} -name __pycache__ -prune -exec rm -r {{}} +
+{"".join(f"mkdir -p {to}; cp -r {SOURCES}/{which}/. {to}/{chr(10)}" for which, to in FILES.items())}
+printf %s "$COMMAND" >usr/bin/devlink
+chmod 755 usr/bin/devlink
+find {PACKAGE} {LAB} -exec chown root:root {{}} + -exec chmod go=u-w {{}} +
+mv {LAB}/devlink-lab.service usr/lib/systemd/system/
+mv {LAB}/tmpfiles.conf usr/lib/tmpfiles.d/devlink-lab.conf
+chroot . python3 -m compileall -q /{PACKAGE} /{LAB}
+chroot . systemctl --quiet enable {" ".join(ENABLED)}
+"""
+    subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], env={**os.environ, "COMMAND": COMMAND}, check=True, timeout=60
+    )  # fmt: skip
+    layer.rename(target)
+    shutil.rmtree(scratch)
