@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from devlink import lab
 from devlink.lab import kit
-from tests.kit import peers
+from tests.kit import peers, systems
 
 settings.register_profile("check", settings.get_profile("ci"), max_examples=20)
 """For `make check`, which runs before every commit; `make test` draws the full number."""
@@ -28,11 +28,13 @@ def _obstacle(marker: str) -> str | None:
         return lab.available() or kit.missing(iptables=True)
     if marker == "peers":
         return peers.missing()
+    if marker == "booted":
+        return systems.missing()
     return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("lab", "system", "cluster", "peers"):
+    for marker in ("lab", "system", "booted", "cluster", "peers"):
         reason = _obstacle(marker) if item.get_closest_marker(marker) else None
         if reason is None:
             continue

@@ -12,6 +12,8 @@ from typing import Any
 RESOLVER = "/etc/resolv.conf"
 LISTED = ("/etc", "/run/devlink", "/var/lib/devlink")
 """Folders whose entries are listed; what lies below /etc only in `devlink`."""
+TIMES = frozenset({"valid_life_time", "preferred_life_time", "expires"})
+"""What runs down by itself: seconds that a lease or a router's announcement is still good for."""
 SEPARATOR = "\x1e"
 COMMANDS = (
     "ip -j -4 route show table all",
@@ -36,7 +38,7 @@ class Snapshot:
     nexthops: tuple[str, ...]
     """Nexthop objects."""
     links: tuple[str, ...]
-    """Links with their flags, state and addresses, without counters."""
+    """Links with their flags, state and addresses, without counters and without what is left of a lease."""
     packet_filter: tuple[str, ...]
     """The nftables ruleset."""
     resolver: tuple[str, ...]
@@ -78,8 +80,12 @@ def take_snapshot(run: Run, anchor: int) -> Snapshot:
 
 
 def _objects(text: str) -> tuple[str, ...]:
-    items: list[dict[str, Any]] = json.loads(text or "[]")
+    items: list[dict[str, Any]] = json.loads(text or "[]", object_hook=_timeless)
     return tuple(sorted(json.dumps(item, sort_keys=True) for item in items if item))
+
+
+def _timeless(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key not in TIMES}
 
 
 def describe(path: Path, name: str) -> str:

@@ -134,7 +134,7 @@ settle() {
     # These wait for hardware, for the network or for the hour, which costs each boot and shows nothing.
     local unit
     for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
-        fstrim.timer NetworkManager-wait-online.service systemd-networkd-wait-online.service; do
+        fstrim.timer systemd-modules-load.service NetworkManager-wait-online.service systemd-networkd-wait-online.service; do
         ln -sfn /dev/null "$root/etc/systemd/system/$unit"
     done
 }

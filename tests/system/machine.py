@@ -148,6 +148,12 @@ exec "$@"' sh "$@"
             assert done.returncode == 0, f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
+    def devlink(
+        self, *arguments: str, user: str = "alice", check: bool = True, timeout: float = 40
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run devlink: by its path, since root's PATH finds iproute2's program of that name first."""
+        return self.run("/usr/bin/devlink", *arguments, user=user, check=check, timeout=timeout)
+
     def enter_argv(self, *argv: str) -> list[str]:
         """The command that runs `argv` as root inside, for those who want a Popen of their own."""
         environment = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "HOME=/root", "LC_ALL=C.UTF-8")
@@ -215,11 +221,7 @@ exec "$@"' sh "$@"
                 (folder / unit).unlink(missing_ok=True)
                 (folder / unit).symlink_to(f"/usr/lib/systemd/system/{unit}")
             for path, text in files.items():
-                place = self._root / path.removeprefix("/")
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.unlink(missing_ok=True)
-                place.write_text(text)
-                place.chmod(0o644)
+                _lay_down(self._root / path.removeprefix("/"), text)
             if hook is not None:
                 hook(self._root)
         finally:
@@ -249,6 +251,18 @@ exec "$@"' sh "$@"
                 with contextlib.suppress(OSError):  # a process that is still being taken apart
                     os.rmdir(folder)
         return not any((cgroup / self.name).exists() for cgroup in CGROUPS)
+
+
+def _lay_down(place: Path, text: str) -> None:
+    """Write a file in place of what is there. It and the folders that it needs belong to whom the folder above does."""
+    missing = [folder for folder in place.parents if not folder.exists()]
+    above = (missing[-1] if missing else place).parent.stat()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.write_text(text)
+    place.chmod(0o644)
+    for path in (place, *missing):
+        os.chown(path, above.st_uid, above.st_gid)
 
 
 def _children(pid: int) -> list[int]:

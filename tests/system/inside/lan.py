@@ -140,7 +140,7 @@ def dhcp() -> None:
     options.touch()
     command = [
         "dnsmasq", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=/run/devlink-lab.dnsmasq",
-        f"--dhcp-leasefile={LEASES}", "--dhcp-authoritative", "--no-ping", "--log-facility=-", "--log-dhcp",
+        f"--dhcp-leasefile={LEASES}", "--dhcp-authoritative", "--no-ping", "--log-facility=-",
         "--interface=office", "--interface=home", "--bind-interfaces", f"--dhcp-optsfile={options}",
         "--dhcp-range=set:office,172.16.0.100,172.16.0.120,255.255.255.0,12h",
         "--dhcp-range=set:home,192.168.7.100,192.168.7.120,255.255.255.0,12h",
@@ -169,7 +169,8 @@ def main() -> None:
     for folder in (LOGS, SETTINGS):
         folder.mkdir(parents=True, exist_ok=True)
     # An address of IPv6 is there at once, and not `tentative` for a second: two snapshots are to be the same.
-    Path("/proc/sys/net/ipv6/conf/default/dad_transmits").write_text("0")
+    for which in ("all", "default"):
+        Path(f"/proc/sys/net/ipv6/conf/{which}/accept_dad").write_text("0")
     for netns in ("lan", "node"):
         subprocess.run(["ip", "netns", "add", netns], check=True)
     ip(LINKS, "lan")

@@ -1,0 +1,178 @@
+"""What a test does in the machine's world: how its link is set up, a trusted profile, questions seen, snapshots."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_network
+
+from devlink.core.codec import encode
+from devlink.core.names import DomainName
+from devlink.core.trust import TrustRecord
+from devlink.lab.snapshot import Snapshot, take_snapshot
+from tests.system.inside import lan
+from tests.system.machine import Machine
+
+NETWORK_MANAGER = ("NetworkManager.service", "NetworkManager-dispatcher.service")
+RESOLVED = ("systemd-resolved.service",)
+PLAIN = f"search corp.example\nnameserver {lan.OFFICE_DNS}\n"
+"""A resolv.conf for the office, as a person would write it."""
+PROFILE = f"""\
+apiVersion: devlink/v1alpha1
+kind: BridgeProfile
+metadata: {{name: qa, revision: "2026-11-20T09:00:00Z"}}
+spec:
+  pods: [{lan.PODS}]
+  services: [{lan.SERVICES}]
+  routing: gateway
+  gateways: [{{address: {lan.NODE}, role: gateway, priority: 10}}]
+  dns:
+    domain: cluster.local
+    servers: [{{address: {lan.CLUSTER_DNS}}}]
+    reverse: true
+provenance: {{spec: a test}}
+"""
+TRUST = TrustRecord(
+    name="qa",
+    prefixes=(ip_network(lan.PODS), ip_network(lan.SERVICES)),
+    domains=(DomainName.parse("cluster.local"),),
+    next_hops=(ip_network(lan.OFFICE),),
+)
+"""As configuration management lays it down."""
+PROFILE_FILE = ".config/devlink/profiles/qa.yaml"
+NETWORKD = "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n"
+INTERFACES = "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n"
+DHCPCD = """\
+[Unit]
+Wants=network-pre.target
+After=network-pre.target
+[Service]
+ExecStart=/usr/sbin/dhcpcd --nobackground --noipv4ll --ipv4only --timeout 10 eth0
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class Link(StrEnum):
+    """Who sets up eth0."""
+
+    STATIC = "static"
+    """Nobody: it has its address from the start."""
+    NETWORKD = "networkd"
+    NETWORK_MANAGER = "NetworkManager"
+    DHCPCD = "dhcpcd"
+    """Only in the image `openresolv`, which it tells of the servers."""
+    DHCLIENT = "dhclient"
+    """By ifupdown; only in the image `resolvconf`, which it tells of the servers."""
+
+
+def machine(
+    image: str,
+    link: Link,
+    *,
+    resolv_conf: str | None = None,
+    mask: Iterable[str] = (),
+    wants: Iterable[str] = (),
+    files: Mapping[str, str] | None = None,
+    trusted: bool = True,
+) -> Machine:
+    """A machine in the office, with the profile `qa` for alice, which is trusted; eth0 has its address. With `resolv_conf` its text is a
+    plain file, and nobody else is there to write it but who sets up the link: resolved does not run."""
+    masked, wanted = list(mask), list(wants)
+    laid = {f"/home/alice/{PROFILE_FILE}": PROFILE, f"/root/{PROFILE_FILE}": PROFILE}
+    if link is not Link.NETWORK_MANAGER:
+        masked += NETWORK_MANAGER
+    match link:
+        case Link.STATIC:
+            laid[f"{lan.SETTINGS}/static"] = ""
+        case Link.NETWORKD:
+            laid["/etc/systemd/network/50-lan.network"] = NETWORKD
+            wanted.append("systemd-networkd.service")
+        case Link.DHCPCD:
+            laid["/usr/lib/systemd/system/lan-dhcpcd.service"] = DHCPCD
+            wanted.append("lan-dhcpcd.service")
+        case Link.DHCLIENT:
+            laid["/etc/network/interfaces"] = INTERFACES
+        case Link.NETWORK_MANAGER:
+            pass
+    if resolv_conf is not None:
+        laid["/etc/resolv.conf"] = resolv_conf
+        masked += RESOLVED
+    if trusted:
+        laid["/etc/devlink/trust.d/qa.json"] = json.dumps(encode(TRUST))
+    made = Machine(image, mask=masked, wants=wanted, files={**laid, **(files or {})})
+    try:
+        wait_for_link(made)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+
+def wait_for_link(machine: Machine, name: str = "eth0") -> None:
+    """Return when it has an IPv4 address."""
+    machine.run("sh", "-c", f"until ip -4 -o address show dev {name} scope global | grep -q .; do sleep .05; done")
+
+
+def plug(machine: Machine) -> None:
+    """Plug eth1 into the other network, at home. What sets links up by itself does so with this one."""
+    machine.run("ip", "link", "add", "eth1", "address", lan.ETH1, "type", "veth", "peer", "name", "eth1", "netns", "lan")
+    machine.run("ip", "-netns", "lan", "link", "set", "eth1", "master", "home", "up")
+
+
+def unplug(machine: Machine, name: str = "eth0") -> None:
+    """Pull its cable: the link is there, without a carrier."""
+    machine.run("ip", "-netns", "lan", "link", "set", name, "down")
+
+
+def plug_in(machine: Machine, name: str = "eth0") -> None:
+    """Put the cable of `unplug` back."""
+    machine.run("ip", "-netns", "lan", "link", "set", name, "up")
+
+
+def offer_dns(machine: Machine, *addresses: str, network: str = "office") -> None:
+    """From the next lease on DHCP names these servers in the office, or at `home`."""
+    machine.write(f"{lan.SETTINGS}/options", f"tag:{network},option:dns-server,{','.join(addresses)}\n")
+    machine.run("sh", "-c", "kill -HUP $(cat /run/devlink-lab.dnsmasq)")
+
+
+def questions(machine: Machine, server: str = lan.OFFICE_DNS) -> list[str]:
+    """The names that this DNS server was asked for, with their types, since the first boot: `www.example.com. A`."""
+    text = machine.read(f"{lan.LOGS}/{server}.log")
+    return [line.split(" ", 2)[2] for line in text.splitlines()]
+
+
+def leaks(machine: Machine, server: str = lan.OFFICE_DNS, *, domain: str = "cluster.local") -> list[str]:
+    """Those of them that should never have left for an ordinary server."""
+    reverse = (".20.10.in-addr.arpa.", ".254.10.in-addr.arpa.")
+    return [
+        question for question in questions(machine, server)
+        if question.split()[0].lower().endswith((f"{domain}.", *reverse))
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSnapshot:
+    """What devlink may touch on a machine, with resolved's own view of it where it runs."""
+
+    host: Snapshot
+    resolved: tuple[str, ...]
+
+    def diff(self, other: "MachineSnapshot") -> list[str]:
+        """As Snapshot.diff: empty when equal."""
+        lines = difflib.unified_diff(self.resolved, other.resolved, n=0, lineterm="")
+        changed = [f"resolved: {line}" for line in lines if not line.startswith(("---", "+++", "@@"))]
+        return self.host.diff(other.host) + changed
+
+
+def snapshot(machine: Machine) -> MachineSnapshot:
+    """Everything on the machine that devlink may touch, at this moment."""
+    host = take_snapshot(lambda argv: machine.run(*argv).stdout, machine.init)
+    resolved: tuple[str, ...] = ()
+    if machine.run("systemctl", "is-active", "systemd-resolved.service", check=False).stdout.strip() == "active":
+        said = machine.run("resolvectl", "--no-pager", "status").stdout
+        # Which of several servers it likes best at the moment is its own affair.
+        resolved = tuple(line.rstrip() for line in said.splitlines() if "Current DNS Server" not in line)
+    return MachineSnapshot(host=host, resolved=resolved)
