@@ -19,7 +19,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
 
 .PHONY: setup system
 setup: $(READY) ## the virtual environment (.venv) and the system's packages; every target does it by itself
@@ -60,10 +60,16 @@ fix: setup ## repair format and lint where a program can
 
 .PHONY: test
 test: static ## everything: static checks, then all tests in one run
-	@# Without the kit and the peers the tests with real programs are skipped; under CI=true a skip is a failure.
+	@# Without the kit, the peers and the systems the tests with real programs are skipped; under CI=true a skip is a failure.
 	@tests/kit/build.sh || [[ $${CI:-} != true ]]
 	@tests/kit/peers.sh || [[ $${CI:-} != true ]]
-	@$(BIN)/pytest -q -n 2 --dist worksteal
+	@tests/kit/systems.sh || [[ $${CI:-} != true ]]
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not matrix"
+
+.PHONY: test-system
+test-system: setup ## what `make test` leaves out: each way to hold DNS servers, on each of the systems (root)
+	@tests/kit/systems.sh
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m matrix
 
 .PHONY: demo
 demo: setup ## devlink in a private world, from up to down, without root

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,9 @@ from tests.kit import peers, systems
 
 settings.register_profile("check", settings.get_profile("ci"), max_examples=20)
 """For `make check`, which runs before every commit; `make test` draws the full number."""
+
+BOOTED = Path(__file__).with_name("system")
+"""The tests that boot whole systems."""
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and what the tests start would inherit that
 
@@ -28,14 +32,14 @@ def _obstacle(marker: str) -> str | None:
         return lab.available() or kit.missing(iptables=True)
     if marker == "peers":
         return peers.missing()
-    if marker == "booted":
-        return systems.missing()
     return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("lab", "system", "booted", "cluster", "peers"):
+    for marker in ("lab", "system", "cluster", "peers"):
         reason = _obstacle(marker) if item.get_closest_marker(marker) else None
+        if marker == "system" and BOOTED in item.path.parents:
+            reason = systems.missing()
         if reason is None:
             continue
         if os.environ.get("CI") == "true":

@@ -5,7 +5,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.world import PLAIN, Link, leaks, machine, questions, snapshot
 
-pytestmark = [pytest.mark.system, pytest.mark.booted]
+pytestmark = pytest.mark.system
 
 
 def test_names_work_while_it_is_up_and_all_is_as_it_was_afterwards() -> None:

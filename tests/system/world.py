@@ -48,7 +48,7 @@ DHCPCD = """\
 Wants=network-pre.target
 After=network-pre.target
 [Service]
-ExecStart=/usr/sbin/dhcpcd --nobackground --noipv4ll --ipv4only --timeout 10 eth0
+ExecStart=/usr/sbin/dhcpcd --nobackground --noipv4ll --noarp --ipv4only --timeout 10 eth0
 [Install]
 WantedBy=multi-user.target
 """
@@ -155,16 +155,30 @@ def leaks(machine: Machine, server: str = lan.OFFICE_DNS, *, domain: str = "clus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSnapshot:
-    """What devlink may touch on a machine, with resolved's own view of it where it runs."""
+    """What devlink may touch on a machine, with the view of those who manage its DNS servers."""
 
     host: Snapshot
     resolved: tuple[str, ...]
+    """What resolvectl says of each link, where systemd-resolved runs."""
+    managed: tuple[str, ...]
+    """The files below /run in which each of the managers keeps the servers, with their lines."""
 
     def diff(self, other: "MachineSnapshot") -> list[str]:
         """As Snapshot.diff: empty when equal."""
-        lines = difflib.unified_diff(self.resolved, other.resolved, n=0, lineterm="")
-        changed = [f"resolved: {line}" for line in lines if not line.startswith(("---", "+++", "@@"))]
-        return self.host.diff(other.host) + changed
+        changed = self.host.diff(other.host)
+        for part, mine, theirs in (
+            ("resolved", self.resolved, other.resolved), ("managed", self.managed, other.managed),
+        ):  # fmt: skip
+            lines = difflib.unified_diff(mine, theirs, n=0, lineterm="")
+            changed += [f"{part}: {line}" for line in lines if not line.startswith(("---", "+++", "@@"))]
+        return changed
+
+
+MANAGED = """
+find /run/resolvconf /run/NetworkManager/conf.d /run/NetworkManager/*resolv.conf /run/systemd/resolve/*resolv.conf \
+    /run/systemd/network /run/systemd/resolved.conf.d -type f -not -name lock 2>/dev/null | sort |
+while read -r file; do sed "s|^|$file: |" "$file"; echo "$file"; done
+"""
 
 
 def snapshot(machine: Machine) -> MachineSnapshot:
@@ -175,4 +189,5 @@ def snapshot(machine: Machine) -> MachineSnapshot:
         said = machine.run("resolvectl", "--no-pager", "status").stdout
         # Which of several servers it likes best at the moment is its own affair.
         resolved = tuple(line.rstrip() for line in said.splitlines() if "Current DNS Server" not in line)
-    return MachineSnapshot(host=host, resolved=resolved)
+    managed = machine.run("sh", "-c", MANAGED).stdout
+    return MachineSnapshot(host=host, resolved=resolved, managed=tuple(managed.splitlines()))
