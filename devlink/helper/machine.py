@@ -306,7 +306,8 @@ class Machine:
         async with self.lock:
             if self._fed is None:
                 return False
-            again = await asyncio.to_thread(self._resolver.keep)
+            if not await asyncio.to_thread(self._resolver.keep):
+                asyncio.get_running_loop().call_later(TAKE_AGAIN_PAUSE, self._network.tell)
             self._system.watch(self._resolver.watched())
             try:
                 after = ways_out(await asyncio.to_thread(observe))
@@ -320,7 +321,7 @@ class Machine:
             elif after and after != before:
                 await self._forget()
             else:
-                return again or not after
+                return not after
         return True
 
     async def _ask_others(self, upstreams: tuple[Upstream, ...]) -> None:

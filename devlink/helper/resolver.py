@@ -30,7 +30,7 @@ POINTS.update(
 PROOF_LIMIT = 3.0
 """Seconds for libc to find the proof name."""
 BURST, BURST_TIME = 10, 60.0
-"""So many times within so many seconds what another program wrote is written over; then it is left alone."""
+"""At the so-manieth time within so many seconds, what another program wrote is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ class Resolver:
         self._modes = {kind.name: kind(tools) for kind in self._kinds}
         self._in_force: Candidate | None = None
         self._telling: Telling | None = None
-        self._written_over: deque[float] = deque(maxlen=BURST)
-        """When it was, by the monotonic clock."""
+        self._written_over: deque[float] = deque(maxlen=BURST - 1)
+        """When it was told again, by the monotonic clock."""
         self._has_given_up = False
 
     # What is so
@@ -132,6 +132,7 @@ class Resolver:
             log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, candidate.reason)
             fault_point("helper.resolver-on")
         self._in_force, self._telling, self._has_given_up = candidate, telling, False
+        self._written_over.clear()
         for service in ("", *mode.nss_services()):
             prove(proof.name, proof.address, PROOF_LIMIT, service=service)
 
@@ -142,26 +143,25 @@ class Resolver:
             self._telling = telling
 
     def keep(self) -> bool:
-        """Tell the OS again where another program has written over it, or forgot it. Whether to look again in a while:
-        it could not be told."""
+        """Tell the OS again where another program has written over it, or it forgot. Whether that is so now: if not, it
+        is to be tried again in a while."""
         if self._in_force is None or self._telling is None or self._has_given_up:
-            return False
-        mode = self._in_force.mode
+            return True
+        mode, now = self._in_force.mode, time.monotonic()
         try:
             if mode.is_ours():
-                return False
-            now = time.monotonic()
-            self._written_over.append(now)
-            if len(self._written_over) == BURST and now - self._written_over[0] < BURST_TIME:
+                return True
+            if len(self._written_over) == BURST - 1 and now - self._written_over[0] < BURST_TIME:
                 self._has_given_up = True
                 log.error("resolver %s: %s; `devlink up` tries again", mode.name, self.state()[1])
-                return False
+                return True
             mode.apply(self._telling)
         except DevlinkError as error:
             log.error("resolver %s: another program has taken its place, trying again: %s", mode.name, error)
-            return True
+            return False
+        self._written_over.append(now)
         log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
-        return False
+        return True
 
     def withdraw(self) -> None:
         """Take back all that any mode has told or left. Raises HelperError; what it could take back is taken back."""

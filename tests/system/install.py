@@ -52,7 +52,15 @@ def layer(image: str) -> Path:
 def overlay(target: Path, lower: list[Path], upper: Path, work: Path) -> list[str]:
     """The command that mounts these folders on top of one another; the first of `lower` is the uppermost."""
     layers = ":".join(map(str, lower))
-    return ["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={layers},upperdir={upper},workdir={work}", target.as_posix()]
+    return [
+        "mount",
+        "-t",
+        "overlay",
+        "overlay",
+        "-o",
+        f"lowerdir={layers},upperdir={upper},workdir={work}",
+        target.as_posix(),
+    ]
 
 
 def _digest(image: str) -> str:

@@ -110,7 +110,6 @@ def machine(
     return made
 
 
-
 def wait_for_link(machine: Machine, name: str = "eth0") -> None:
     """Return when it has an IPv4 address."""
     machine.run("sh", "-c", f"until ip -4 -o address show dev {name} scope global | grep -q .; do sleep .05; done")
@@ -118,7 +117,9 @@ def wait_for_link(machine: Machine, name: str = "eth0") -> None:
 
 def plug(machine: Machine) -> None:
     """Plug eth1 into the other network, at home. What sets links up by itself does so with this one."""
-    machine.run("ip", "link", "add", "eth1", "address", lan.ETH1, "type", "veth", "peer", "name", "eth1", "netns", "lan")
+    machine.run(
+        "ip", "link", "add", "eth1", "address", lan.ETH1, "type", "veth", "peer", "name", "eth1", "netns", "lan"
+    )
     machine.run("ip", "-netns", "lan", "link", "set", "eth1", "master", "home", "up")
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from devlink.errors import DevlinkError, HelperError, UsageError
 from devlink.faults import POINTS, VARIABLE
-from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.files.__main__ import methods, nameserver
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.worker import Worker
+from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.resolvconf_text import parse
 from devlink.rpc.client import Client
 from tests.kernel.private_network import in_private_network, mount_empty

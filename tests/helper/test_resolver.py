@@ -1,0 +1,323 @@
+"""Which resolver mode is chosen, what becomes of one that does not prove itself, and how it is kept."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from devlink.core.names import DomainName
+from devlink.core.plan import ProofRecord, Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError, VerificationError
+from devlink.helper import resolver as module
+from devlink.helper.journal import Journal
+from devlink.helper.resolver import BURST, BURST_TIME, Candidate, Resolver, none_proved
+from devlink.resolvers.facts import Facts
+from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.mode import BusQuery, Place, ResolverMode, Row, Telling, Tools, Watched
+
+TELLING = Telling(domains=(DomainName.parse("cluster.local"),), families=frozenset({4}))
+LESS = replace(TELLING, domains=())
+PROOF = ProofRecord(name=DomainName.parse("proof.cluster.local"), address=ip_address("192.0.2.7"))
+
+
+class FakeMode:
+    """A way of telling that keeps what it was told in itself, and may refuse."""
+
+    name: ClassVar[str]
+    can_split: ClassVar[bool] = False
+    rows: ClassVar[tuple[Row, ...]]
+    queries: ClassVar[tuple[BusQuery, ...]] = ()
+    programs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, tools: Tools) -> None:
+        self.told: Telling | None = None
+        self.is_left = False
+        self.is_deaf = False
+        """It says that it was told, and was not."""
+        self.refusal: HelperError | None = None
+        self.did: list[str] = []
+
+    def prepare(self, telling: Telling) -> tuple[Place, ...]:
+        return (Place(address=ip_address("127.0.0.231")),)
+
+    def apply(self, telling: Telling) -> None:
+        self.did.append("apply")
+        if self.refusal is not None:
+            raise self.refusal
+        self.told = None if self.is_deaf else telling
+
+    def nss_services(self) -> tuple[str, ...]:
+        return ("dns",)
+
+    def restore(self) -> None:
+        self.did.append("restore")
+        if self.refusal is not None:
+            raise self.refusal
+        self.told, self.is_left = None, False
+
+    def forget(self) -> None:
+        """Another program takes its place."""
+        self.told = None
+
+    def has_remains(self) -> bool:
+        return self.is_left
+
+    def is_ours(self) -> bool:
+        return self.told is not None
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        return ()
+
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        return ()
+
+    def watched(self) -> Watched:
+        return Watched(files=(Path(self.name),))
+
+
+class Splitting(FakeMode):
+    name = "splitting"
+    can_split = True
+    rows: ClassVar[tuple[Row, ...]] = (
+        Row(rank=10, reason=lambda facts: "libc asks it" if "resolve" in facts.hosts else ""),
+    )
+
+
+class Plain(FakeMode):
+    name = "plain"
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=90, reason=lambda _: "nothing else fits"),)
+
+
+class World:
+    """A machine with both modes, on which libc finds a name where the modes that the test names are told of it."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.facts = Facts(hosts=("files", "resolve", "dns"))
+        self.journal = Journal(folder / "journal.json")
+        self.now = 1000.0
+        self.proved: list[str] = []
+        self.unproved: VerificationError | None = None
+        patch.setattr(module, "observe", lambda _: self.facts)
+        patch.setattr(module, "prove", self._prove)
+        patch.setattr("devlink.helper.resolver.time.monotonic", lambda: self.now)
+        self.restart()
+
+    def restart(self) -> None:
+        """Another helper."""
+        files = FilesClient(lambda: pytest.fail("no mode of this test writes a file"))
+        tools = Tools(nameserver=ip_address("127.0.0.231"), files=files)
+        kinds: tuple[type[ResolverMode], ...] = (Plain, Splitting)
+        self.resolver = Resolver(tools, self.journal, modes=kinds)
+        modes: dict[str, Any] = self.resolver._modes
+        self.plain: FakeMode = modes["plain"]
+        self.splitting: FakeMode = modes["splitting"]
+
+    def _prove(self, name: DomainName, address: IPAddress, timeout: float, *, service: str = "") -> None:
+        self.proved.append(service)
+        if self.unproved is not None:
+            raise self.unproved
+
+    def tell(self, name: str = "splitting", telling: Telling = TELLING) -> Candidate:
+        candidate = next(each for each in self.resolver.candidates() if each.mode.name == name)
+        self.resolver.tell(candidate, telling, PROOF)
+        return candidate
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def names(candidates: list[Candidate]) -> list[str]:
+    return [candidate.mode.name for candidate in candidates]
+
+
+# Choosing
+
+
+def test_the_modes_that_fit_are_tried_in_the_order_of_their_rank(world: World) -> None:
+    assert names(world.resolver.candidates()) == ["splitting", "plain"]
+    world.facts = Facts(hosts=("files", "dns"))
+    assert names(world.resolver.candidates()) == ["plain"]
+
+
+def test_the_one_in_force_comes_first_and_the_others_stay_in_reach(world: World) -> None:
+    world.tell("plain")
+    assert names(world.resolver.candidates()) == ["plain", "splitting"]
+
+
+def test_every_way_to_it_is_proved(world: World) -> None:
+    world.tell()
+    assert world.proved == ["", "dns"]
+
+
+def test_the_mode_and_its_reason_are_told(world: World) -> None:
+    assert world.resolver.state() == ("", "")
+    world.tell()
+    assert world.resolver.state() == ("splitting", "libc asks it")
+
+
+def test_where_no_mode_proves_itself_the_first_ones_error_says_what_the_others_said(world: World) -> None:
+    first, second = world.resolver.candidates()
+    error = none_proved(
+        [
+            (first, VerificationError("Names do not arrive.", why="libc found nothing.")),
+            (second, HelperError("Refused.")),
+        ]
+    )
+    assert error.what == "Names do not arrive."
+    assert error.why == "libc found nothing. Tried next, plain: Refused."
+
+
+# The journal
+
+
+def test_the_journal_names_the_mode_before_it_is_applied(world: World) -> None:
+    world.splitting.refusal = HelperError("Refused.")
+    with pytest.raises(HelperError, match="Refused"):
+        world.tell()
+    entry = world.journal.read()
+    assert entry is not None
+    assert entry.resolver == "splitting"
+
+
+def test_without_a_journal_nothing_is_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(world.journal, "write", write)
+    with pytest.raises(HelperError, match="nothing was changed"):
+        world.tell()
+    assert world.splitting.did == []
+
+
+def test_a_mode_that_holds_is_not_applied_again(world: World) -> None:
+    world.tell()
+    world.tell()
+    assert world.splitting.did == ["apply"]
+    world.tell(telling=LESS)
+    assert world.splitting.did == ["apply", "apply"], "the domains are others"
+
+
+# Taking back
+
+
+def test_what_is_taken_back_leaves_no_journal_and_no_mode_in_force(world: World) -> None:
+    world.tell()
+    world.resolver.withdraw()
+    assert world.splitting.did == ["apply", "restore"]
+    assert not world.journal.is_there
+    assert world.resolver.state() == ("", "")
+    assert world.resolver.watched() == Watched()
+
+
+def test_a_journal_of_an_earlier_helper_has_its_mode_taken_back_alone(world: World) -> None:
+    world.tell()
+    world.restart()
+    world.resolver.withdraw()
+    assert world.splitting.did == ["restore"]
+    assert world.plain.did == []
+
+
+def test_remains_are_taken_back_though_no_journal_tells_of_them(world: World) -> None:
+    world.plain.is_left = True
+    assert world.resolver.has_remains()
+    world.resolver.withdraw()
+    assert world.plain.did == ["restore"]
+    assert not world.resolver.has_remains()
+
+
+def test_one_mode_that_resists_keeps_no_other_from_being_taken_back_and_stays_in_the_journal(world: World) -> None:
+    world.tell("splitting")
+    world.plain.is_left, world.plain.refusal = True, HelperError("The disk is read-only.")
+    with pytest.raises(HelperError, match="read-only"):
+        world.resolver.withdraw()
+    assert world.splitting.told is None
+    assert world.journal.is_there
+    world.plain.refusal = None
+    world.resolver.withdraw()
+    assert not world.journal.is_there
+
+
+def test_what_could_not_be_taken_back_is_still_told(world: World) -> None:
+    world.tell("plain")
+    told = world.plain.told
+    world.restart()
+    world.plain.told = told
+    assert world.resolver.state() == ("plain", "it could not be taken back yet")
+    assert world.resolver.one_that_is_ours() is world.plain
+    world.plain.told = None
+    assert world.resolver.state()[0] == "overwritten"
+
+
+def test_a_mode_that_splits_is_not_one_that_sends_every_name_to_us(world: World) -> None:
+    world.tell("splitting")
+    assert world.resolver.one_that_is_ours() is None
+
+
+# Keeping
+
+
+def test_what_another_program_wrote_over_is_told_again(world: World) -> None:
+    assert world.resolver.keep(), "nothing is in force"
+    world.tell()
+    assert world.resolver.keep()
+    assert world.splitting.did == ["apply"]
+    world.splitting.forget()
+    assert world.resolver.keep()
+    assert world.splitting.told == TELLING
+
+
+def test_at_the_tenth_time_in_a_burst_it_is_left_alone_until_somebody_brings_it_up_again(world: World) -> None:
+    world.tell()
+    for _ in range(BURST + 5):
+        world.splitting.forget()
+        world.resolver.keep()
+        world.now += BURST_TIME / BURST / 2
+    assert world.splitting.did.count("apply") == 1 + BURST - 1
+    state, reason = world.resolver.state()
+    assert state == "overwritten"
+    assert f"{BURST} times" in reason
+    world.tell()
+    assert world.resolver.state() == ("splitting", "libc asks it")
+    world.splitting.forget()
+    world.resolver.keep()
+    assert world.splitting.told == TELLING, "the count begins anew"
+
+
+def test_who_writes_now_and_then_is_written_over_for_ever(world: World) -> None:
+    world.tell()
+    for _ in range(3 * BURST):
+        world.splitting.forget()
+        world.resolver.keep()
+        assert world.splitting.told == TELLING
+        world.now += BURST_TIME / (BURST - 1) + 1
+
+
+def test_what_could_not_be_told_again_is_tried_until_it_can(world: World) -> None:
+    world.tell()
+    world.splitting.forget()
+    world.splitting.refusal = HelperError("It does not answer.")
+    for _ in range(2 * BURST):
+        assert not world.resolver.keep(), "it is not given up: nobody writes over anything"
+    world.splitting.refusal = None
+    assert world.resolver.keep()
+    assert world.splitting.told == TELLING
+
+
+def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
+    world.tell()
+    world.resolver.tell_less(LESS)
+    assert world.splitting.told == LESS
+    world.resolver.tell_less(LESS)
+    assert world.splitting.did == ["apply", "apply"]
+
+
+@pytest.mark.parametrize(("name", "splits"), [("splitting", True), ("plain", False)])
+def test_whether_ordinary_names_do_without_us_is_the_modes_affair(world: World, name: str, splits: bool) -> None:
+    assert not world.resolver.can_split, "what is left of an earlier helper may send them to us"
+    world.tell(name)
+    assert world.resolver.can_split == splits
