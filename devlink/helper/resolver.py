@@ -66,7 +66,7 @@ class Resolver:
         """The mode in force and why it is that one; `overwritten` and why it stays so; empty where none is."""
         if self._in_force is None:
             return self._state_left()
-        if self._is_ours(self._in_force.mode):
+        if self._is_ours(self._in_force.mode) is not False:
             return self._in_force.mode.name, self._in_force.reason
         reason = "another program has taken its place"
         if self._has_given_up:
@@ -125,7 +125,7 @@ class Resolver:
     def tell(self, candidate: Candidate, telling: Telling, proof: ProofRecord) -> None:
         """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError."""
         mode = candidate.mode
-        if candidate != self._in_force or telling != self._telling or not mode.is_ours():
+        if candidate != self._in_force or telling != self._telling or self._is_ours(mode) is False:
             self._write_journal(mode)
             fault_point("helper.journal-written")
             mode.apply(telling)
@@ -148,9 +148,9 @@ class Resolver:
         if self._in_force is None or self._telling is None or self._has_given_up:
             return True
         mode, now = self._in_force.mode, time.monotonic()
+        if self._is_ours(mode) is not False:
+            return True
         try:
-            if mode.is_ours():
-                return True
             if len(self._written_over) == BURST - 1 and now - self._written_over[0] < BURST_TIME:
                 self._has_given_up = True
                 log.error("resolver %s: %s; `devlink up` tries again", mode.name, self.state()[1])
@@ -197,12 +197,13 @@ class Resolver:
             ) from error
 
     @staticmethod
-    def _is_ours(mode: ResolverMode) -> bool:
+    def _is_ours(mode: ResolverMode) -> bool | None:
+        """None where it cannot be looked at, as while the bus is away: what was told goes on without it."""
         try:
             return mode.is_ours()
         except HelperError as error:
             log.warning("resolver %s cannot be looked at: %s", mode.name, error)
-            return False
+            return None
 
 
 def none_proved(failures: list[tuple[Candidate, DevlinkError]]) -> DevlinkError:
