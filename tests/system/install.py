@@ -22,13 +22,15 @@ FILES = {
     "packaging/systemd": "usr/lib/systemd/system",
     "packaging/sysusers.d": "usr/lib/sysusers.d",
     "packaging/polkit-1/rules.d": "usr/share/polkit-1/rules.d",
+    "packaging/NetworkManager/conf.d": "usr/lib/NetworkManager/conf.d",
+    "packaging/networkd": "usr/lib/systemd/network",
     "tests/system/inside": LAB,
 }
 ENABLED = (
     "devlink-helper.socket", "devlink-forwarder.socket", "devlink-files.socket", "devlink-restore.service",
     "devlink-lab.service",
 )  # fmt: skip
-KEPT = 2
+KEPT = 20
 """Layers of one image that are kept: the present one, and that of a test run which may still be on."""
 
 
@@ -51,16 +53,8 @@ def layer(image: str) -> Path:
 
 def overlay(target: Path, lower: list[Path], upper: Path, work: Path) -> list[str]:
     """The command that mounts these folders on top of one another; the first of `lower` is the uppermost."""
-    layers = ":".join(map(str, lower))
-    return [
-        "mount",
-        "-t",
-        "overlay",
-        "overlay",
-        "-o",
-        f"lowerdir={layers},upperdir={upper},workdir={work}",
-        target.as_posix(),
-    ]
+    options = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
+    return ["mount", "-t", "overlay", "overlay", "-o", options, str(target)]
 
 
 def _digest(image: str) -> str:
@@ -83,6 +77,7 @@ def _make(image: Path, target: Path) -> None:
     script = f"""set -eu
 {" ".join(overlay(merged, [image], layer, work))}
 cd {merged}
+mount -t proc proc proc
 cp -r {SOURCES}/devlink {PACKAGE}
 find {PACKAGE} -name __pycache__ -prune -exec rm -r {{}} +
 {"".join(f"mkdir -p {to}; cp -r {SOURCES}/{which}/. {to}/{chr(10)}" for which, to in FILES.items())}

@@ -49,11 +49,11 @@ class Machine:
         self.image = image
         self.name = f"devlink-{os.getpid()}-{next(_numbers)}"
         self._lower = [install.layer(image), systems.root(image)]
-        self._folder = Path(tempfile.mkdtemp(prefix="devlink-machine-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="devlink-machine-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0
         try:
-            self._upper, self._work, self._root = (self._folder / name for name in ("disk", "work", "root"))
+            self._upper, self._work, self._root = (self.folder / name for name in ("disk", "work", "root"))
             for path in (self._upper, self._work, self._root):
                 path.mkdir()
                 path.chmod(0o755)
@@ -125,7 +125,7 @@ exec "$@"' sh "$@"
             self.power_cut()
             self._remove_cgroups()
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     # What a person does at it
 
@@ -197,7 +197,7 @@ exec "$@"' sh "$@"
 
     @property
     def _console(self) -> Path:
-        return self._folder / "console"
+        return self.folder / "console"
 
     def _overlay(self) -> list[str]:
         return install.overlay(self._root, self._lower, self._upper, self._work)

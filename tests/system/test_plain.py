@@ -1,9 +1,12 @@
 """A laptop whose /etc/resolv.conf is a plain file that nobody else writes."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.system.inside import lan
-from tests.system.world import PLAIN, Link, leaks, machine, questions, snapshot
+from tests.system.machine import Machine
+from tests.system.world import PLAIN, Link, leaks, machine, questions, snapshot, wait_for_names
 
 pytestmark = pytest.mark.system
 
@@ -19,3 +22,42 @@ def test_names_work_while_it_is_up_and_all_is_as_it_was_afterwards() -> None:
         assert before.diff(snapshot(laptop)) == []
         assert f"{lan.WIKI}. A" in questions(laptop)
         assert leaks(laptop) == []
+
+
+@pytest.fixture
+def up() -> Iterator[Machine]:
+    """A machine on which the profile is up."""
+    with machine("bookworm", Link.STATIC, resolv_conf=PLAIN) as laptop:
+        laptop.devlink("up", "qa")
+        yield laptop
+
+
+@pytest.mark.parametrize("part", ["helper", "forwarder"])
+def test_a_part_that_is_killed_is_back(up: Machine, part: str) -> None:
+    for _ in range(6):  # more often than systemd's own limit of starts
+        up.kill(f"devlink-{part}.service")
+        wait_for_names(up, lan.WEB_NAME, lan.WEB)
+    assert up.run("getent", "hosts", lan.WIKI).returncode == 0
+    up.devlink("down", "qa")
+    assert up.read("/etc/resolv.conf") == PLAIN
+    assert up.state() == "running"
+
+
+def test_what_stops_the_helper_gives_everything_back(up: Machine) -> None:
+    up.run("systemctl", "stop", "devlink-helper.socket", "devlink-helper.service")
+    assert up.read("/etc/resolv.conf") == PLAIN
+    assert up.run("ip", "route", "show", "proto", "231").stdout == ""
+
+
+def test_after_a_power_cut_names_work_before_anyone_logs_in() -> None:
+    with machine("bookworm", Link.STATIC, resolv_conf=PLAIN) as laptop:
+        before = snapshot(laptop)
+        laptop.devlink("up", "qa")
+        assert laptop.read("/etc/resolv.conf") != PLAIN
+        laptop.run("rm", "/var/lib/systemd/linger/alice")  # nobody of hers is there at the next boot
+        laptop.power_cut()
+        laptop.boot()
+        wait_for_names(laptop)
+        assert laptop.read("/etc/resolv.conf") == PLAIN
+        assert laptop.pid("devlink-helper.service") == 0
+        assert before.diff(snapshot(laptop)) == []

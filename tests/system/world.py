@@ -76,9 +76,15 @@ def machine(
     wants: Iterable[str] = (),
     files: Mapping[str, str] | None = None,
     trusted: bool = True,
+    settled: bool = True,
 ) -> Machine:
-    """A machine in the office, with the profile `qa` for alice, which is trusted; eth0 has its address. With `resolv_conf` its text is a
-    plain file, and nobody else is there to write it but who sets up the link: resolved does not run."""
+    """A machine in the office, with the profile `qa` for alice, which is trusted; eth0 has its address.
+
+    With `settled`, ordinary names are answered, too, where somebody has been told of a server.
+
+    With `resolv_conf` its text is a plain file, and nobody is there to write it but who sets up the link: resolved does
+    not run.
+    """
     masked, wanted = list(mask), list(wants)
     laid = {f"/home/alice/{PROFILE_FILE}": PROFILE, f"/root/{PROFILE_FILE}": PROFILE}
     if link is not Link.NETWORK_MANAGER:
@@ -104,6 +110,8 @@ def machine(
     made = Machine(image, mask=masked, wants=wanted, files={**laid, **(files or {})})
     try:
         wait_for_link(made)
+        if settled and (link is not Link.STATIC or resolv_conf is not None):
+            wait_for_names(made)
     except BaseException:
         made.close()
         raise
@@ -115,11 +123,17 @@ def wait_for_link(machine: Machine, name: str = "eth0") -> None:
     machine.run("sh", "-c", f"until ip -4 -o address show dev {name} scope global | grep -q .; do sleep .05; done")
 
 
+def wait_for_names(machine: Machine, name: str = lan.WIKI, address: str = "") -> None:
+    """Return when libc finds the name, with this address if one is given."""
+    machine.run(
+        "sh", "-c", f"until getent ahostsv4 {name} | grep -q '^{address.replace('.', '[.]')}'; do sleep .05; done"
+    )
+
+
 def plug(machine: Machine) -> None:
     """Plug eth1 into the other network, at home. What sets links up by itself does so with this one."""
-    machine.run(
-        "ip", "link", "add", "eth1", "address", lan.ETH1, "type", "veth", "peer", "name", "eth1", "netns", "lan"
-    )
+    peer = ("peer", "name", "eth1", "netns", "lan")
+    machine.run("ip", "link", "add", "eth1", "address", lan.ETH1, "type", "veth", *peer)
     machine.run("ip", "-netns", "lan", "link", "set", "eth1", "master", "home", "up")
 
 

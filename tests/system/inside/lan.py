@@ -1,7 +1,7 @@
 """The networks that the machine is plugged into, made and served from inside it: a unit starts this at each boot.
 
 In namespaces of their own: `lan` has the bridges `office` (172.16.0.0/24) and `home` (192.168.7.0/24) with their
-routers, DHCP and ordinary DNS servers, `node` is the cluster's gateway node with the addresses of its pods and services.
+routers, DHCP and ordinary DNS servers, `node` is the cluster's gateway node with its pods' and services' addresses.
 The machine's eth0 is plugged into the office; `plug` in tests/system/world.py makes eth1, into home. Every question
 that a DNS server gets is a line of its log in LOGS, which outlives a power cut.
 """
@@ -10,10 +10,12 @@ import asyncio
 import ctypes
 import ipaddress
 import os
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from devlink.core.names import DomainName
 from devlink.lab import network_a, standin_dns
@@ -41,6 +43,7 @@ ORDINARY: dict[str, dict[str, str]] = {
     HOME_DNS: {WWW: "192.0.2.180", NAS: "192.168.7.10"},
 }
 """What each of the ordinary DNS servers knows. They have no other name, but say so at once."""
+DnsServer = Callable[[], Coroutine[Any, Any, None]]
 CLONE_NEWNET = 0x40000000
 
 LINKS = f"""
@@ -116,7 +119,7 @@ def enter(netns: str) -> None:
             raise OSError(ctypes.get_errno(), "setns")
 
 
-def dns(address: str, zones: tuple[ZoneData, ...]) -> Callable[[], object]:
+def dns(address: str, zones: tuple[ZoneData, ...]) -> DnsServer:
     """A server that is bound, to be run when the loop does."""
     udp, tcp = standin_dns.bind([ipaddress.ip_address(address)])
     log = (LOGS / f"{address}.log").open("a", buffering=1)
@@ -145,7 +148,8 @@ def dhcp() -> None:
         "--dhcp-range=set:office,172.16.0.100,172.16.0.120,255.255.255.0,12h",
         "--dhcp-range=set:home,192.168.7.100,192.168.7.120,255.255.255.0,12h",
         f"--dhcp-host={ETH0},{LAPTOP}", f"--dhcp-host={ETH1},{LAPTOP_HOME}",
-        f"--dhcp-option=tag:office,option:router,{OFFICE_ROUTER}", f"--dhcp-option=tag:home,option:router,{HOME_ROUTER}",
+        f"--dhcp-option=tag:office,option:router,{OFFICE_ROUTER}",
+        f"--dhcp-option=tag:home,option:router,{HOME_ROUTER}",
         "--dhcp-option=tag:home,option:domain-name,home.example",
         f"--dhcp-option=tag:home,option:dns-server,{HOME_DNS}",
         "--dhcp-option=tag:office,option:domain-name,corp.example",
@@ -155,17 +159,16 @@ def dhcp() -> None:
     subprocess.run(["nsenter", "--net=/run/netns/lan", *command], check=True)
 
 
-async def serve(servers: list[Callable[[], object]], places: list[object]) -> None:
-    tasks = [asyncio.ensure_future(server()) for server in servers]  # type: ignore[call-overload]  # noqa: TID251
-    for sock in places:
-        await asyncio.start_server(http, sock=sock)  # type: ignore[call-overload]
-    notify("READY=1")
-    await asyncio.gather(*tasks)
+async def serve(servers: list[DnsServer], places: list[socket.socket]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for server in servers:
+            tasks.create_task(server())
+        for place in places:
+            await asyncio.start_server(http, sock=place)
+        notify("READY=1")
 
 
 def main() -> None:
-    import socket
-
     for folder in (LOGS, SETTINGS):
         folder.mkdir(parents=True, exist_ok=True)
     # An address of IPv6 is there at once, and not `tentative` for a second: two snapshots are to be the same.
@@ -185,7 +188,7 @@ def main() -> None:
         servers = [dns(address, (ordinary(address),)) for address in ORDINARY]
         enter("/run/netns/node")
         servers.append(dns(CLUSTER_DNS, cluster_zones(cluster())))
-        places: list[object] = [socket.create_server((WEB, 80)), socket.create_server((WEB_POD, 8080))]
+        places = [socket.create_server((WEB, 80)), socket.create_server((WEB_POD, 8080))]
         enter(f"/proc/self/fd/{home.fileno()}")
     dhcp()
     asyncio.run(serve(servers, places))
