@@ -44,3 +44,46 @@ def test_only_the_helper_can_be_reached_by_everyone(laptop: Machine, socket: str
     connect = f"import socket; socket.socket(socket.AF_UNIX).connect('/run/devlink/{socket}')"
     done: subprocess.CompletedProcess[str] = laptop.run("python3", "-c", connect, user="bob", check=False)
     assert done.returncode == status, done.stderr
+
+
+RESOLVED = ("org.freedesktop.resolve1", "/org/freedesktop/resolve1", "org.freedesktop.resolve1.Manager")
+NETWORK_MANAGER = ("org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager", "org.freedesktop.NetworkManager")
+ASKED = {
+    "SetLinkDNS": (*RESOLVED, "SetLinkDNS", "ia(iay)", "{link}", "1", "2", "4", "172", "16", "0", "53"),
+    "SetLinkDomains": (*RESOLVED, "SetLinkDomains", "ia(sb)", "{link}", "1", "cluster.local", "true"),
+    "SetLinkDefaultRoute": (*RESOLVED, "SetLinkDefaultRoute", "ib", "{link}", "false"),
+    "SetLinkLLMNR": (*RESOLVED, "SetLinkLLMNR", "is", "{link}", "no"),
+    "SetLinkMulticastDNS": (*RESOLVED, "SetLinkMulticastDNS", "is", "{link}", "no"),
+    "SetLinkDNSSEC": (*RESOLVED, "SetLinkDNSSEC", "is", "{link}", "no"),
+    "SetLinkDNSOverTLS": (*RESOLVED, "SetLinkDNSOverTLS", "is", "{link}", "no"),
+    "RevertLink": (*RESOLVED, "RevertLink", "i", "{link}"),
+    "Reload": (*NETWORK_MANAGER, "Reload", "u", "1"),
+}
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie", "sid"])
+def managed(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    with machine(request.param, Link.NETWORK_MANAGER) as booted:
+        booted.run("ip", "tuntap", "add", "devlink9", "mode", "tun")
+        booted.run("ip", "link", "set", "devlink9", "up")
+        yield booted
+
+
+@pytest.mark.parametrize("method", ASKED)
+def test_polkit_lets_the_helper_tell_the_managers_and_nobody_else(managed: Machine, method: str) -> None:
+    link = managed.read("/sys/class/net/devlink9/ifindex").strip()
+    call = [word.format(link=link) for word in ASKED[method]]
+
+    def ask(uid: str) -> "subprocess.CompletedProcess[str]":
+        command = ("systemd-run", "--quiet", "--collect", "--pipe", "--wait", f"--uid={uid}")
+        return managed.run(*command, "busctl", "call", "--allow-interactive-authorization=no", *call, check=False)
+
+    assert ask("devlink").returncode == 0, ask("devlink").stderr
+    assert ask("bob").returncode != 0
+    assert ask("devlink-dns").returncode != 0
+
+
+def test_network_manager_and_networkd_leave_a_link_of_devlinks_alone(managed: Machine) -> None:
+    assert "devlink9:unmanaged" in managed.run("nmcli", "--terse", "--fields=DEVICE,STATE", "device").stdout
+    networkd = managed.run("networkctl", "--no-legend", "list", "devlink9", check=False).stdout
+    assert "unmanaged" in networkd or not networkd
