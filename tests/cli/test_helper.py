@@ -95,3 +95,14 @@ def test_restore_that_is_refused_does_not_go_round_the_helper(
     assert "is for root" in err
     assert "Nothing of devlink's" not in err
     assert by_hand == []
+
+
+def test_restore_for_the_helpers_own_unit_does_not_start_another(
+    devlink: Command, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand: list[Paths] = []
+    monkeypatch.setattr("devlink.helper.server.restore", by_hand.append)
+    with FakePeer(socket_path, {}) as helper:
+        assert devlink("helper", "restore", "--no-helper")[0] == 0
+    assert helper.methods == []
+    assert by_hand == [Paths()]

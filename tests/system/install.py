@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from tests.kit import systems
@@ -45,9 +46,9 @@ def layer(image: str) -> Path:
         if not made.exists():
             _make(systems.root(image), made)
         os.utime(made)
-        others = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-        for old in others[:-KEPT]:
-            shutil.rmtree(old)
+        for other in folder.iterdir():
+            if other.is_dir() and other.stat().st_mtime < time.time() - KEPT:
+                shutil.rmtree(other)
         return made
 
 
