@@ -1,4 +1,4 @@
-"""`tests/kit/systems.sh` lays a system out whole or not at all, does nothing twice, and says in one line what it lacks."""
+"""`tests/kit/systems.sh` builds a system whole or not at all, does nothing twice, and says in one line what it lacks."""
 
 import os
 import subprocess
@@ -10,10 +10,11 @@ from tests.kit import systems
 
 SCRIPT = Path(__file__).with_name("systems.sh")
 APT = """echo "apt-get $*" >>"$XDG_CACHE_HOME/calls"
-case $* in *download*) >one.deb ;; *indextargets*) echo 'file:/security Debian-Security'; echo 'file:/ours Debian' ;; esac"""
+case $* in *download*) >one.deb ;; *indextargets*) printf 'file:/%s\\n' 'security Debian-Security' 'ours Debian' ;; esac"""
 MMDEBSTRAP = """echo "mmdebstrap $*" >>"$XDG_CACHE_HOME/calls"
 [ ! -e "$XDG_CACHE_HOME/broken" ] || { echo 'E: no such package'; exit 1; }
-for root; do case $root in */root) mkdir -p $root/etc/systemd/system $root/usr/lib/python3/dist-packages ;; esac; done"""
+for root; do case $root in */root)
+mkdir -p $root/etc/systemd/system $root/usr/lib/python3/dist-packages ;; esac; done"""
 DPKG = f"""mkdir -p $3/usr/bin; for name in mmdebstrap systemd-nspawn; do
 cat >$3/usr/bin/$name <<'END'
 #!/bin/sh
@@ -35,8 +36,8 @@ def tools(folder: Path, **scripts: str) -> str:
     """A PATH with what the script needs, and with these shell scripts."""
     folder.mkdir()
     for name in (
-        "awk", "cat", "chmod", "cut", "dirname", "id", "install", "ln", "md5sum", "mkdir", "mktemp", "mv", "paste", "rm",
-        "sha256sum", "sort", "tail", "touch",
+        "awk", "cat", "chmod", "cut", "dirname", "id", "install", "ln", "md5sum", "mkdir", "mktemp", "mv", "paste",
+        "rm", "sha256sum", "sort", "tail", "touch",
     ):  # fmt: skip
         (folder / name).symlink_to(f"/usr/bin/{name}")
     for name, script in scripts.items():

@@ -7,7 +7,7 @@ import pytest
 
 from tests.system import install
 from tests.system.machine import Machine
-from tests.system.world import Link, machine
+from tests.system.world import Link, machine, snapshot
 
 pytestmark = pytest.mark.system
 UNITS = sorted(path.name for path in (install.SOURCES / "packaging/systemd").iterdir())
@@ -47,7 +47,9 @@ def test_only_the_helper_can_be_reached_by_everyone(laptop: Machine, socket: str
 
 
 RESOLVED = ("org.freedesktop.resolve1", "/org/freedesktop/resolve1", "org.freedesktop.resolve1.Manager")
-NETWORK_MANAGER = ("org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager", "org.freedesktop.NetworkManager")
+NETWORK_MANAGER = (
+    "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager", "org.freedesktop.NetworkManager",
+)  # fmt: skip
 ASKED = {
     "SetLinkDNS": (*RESOLVED, "SetLinkDNS", "ia(iay)", "{link}", "1", "2", "4", "172", "16", "0", "53"),
     "SetLinkDomains": (*RESOLVED, "SetLinkDomains", "ia(sb)", "{link}", "1", "cluster.local", "true"),
@@ -87,3 +89,89 @@ def test_network_manager_and_networkd_leave_a_link_of_devlinks_alone(managed: Ma
     assert "devlink9:unmanaged" in managed.run("nmcli", "--terse", "--fields=DEVICE,STATE", "device").stdout
     networkd = managed.run("networkctl", "--no-legend", "list", "devlink9", check=False).stdout
     assert "unmanaged" in networkd or not networkd
+
+
+HELPERS_WORK = """
+import fcntl, os, socket, struct, subprocess, sys
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+tun = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"devlink0", 0x1001))
+ip("link", "set", "devlink0", "up")
+ip("address", "add", "169.254.53.53/32", "dev", "devlink0")
+ip("route", "add", "10.98.0.0/16", "via", "172.16.0.13", "proto", "231")
+ip("rule", "add", "pref", "5200", "table", "231")
+ip("nexthop", "add", "id", "231", "via", "172.16.0.13", "dev", "eth0")
+subprocess.run(["nft", "add table inet devlink; delete table inet devlink"], check=True)
+for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+    sock = socket.socket(socket.AF_INET, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"devlink0")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 231)
+    sock.bind(("169.254.53.53", 53))
+open("/proc/sys/net/ipv6/conf/devlink0/disable_ipv6", "w").write("1")
+open("/var/lib/devlink/here", "w").close()
+open("/run/devlink/here", "w").close()
+subprocess.run(["getent", "hosts", "localhost"], check=True)
+for path in ("/etc/here", "/usr/here", "/run/here", "/home/alice/.profile"):
+    try:
+        open(path, "a")
+    except OSError:
+        continue
+    sys.exit(f"{path} could be written")
+"""
+"""What it must be able to do as uid `devlink` in its sandbox, and what not."""
+FILES_WORK = """
+import os, subprocess
+
+subprocess.run(["chattr", "+i", "/etc/hosts"], check=True)
+subprocess.run(["chattr", "-i", "/etc/hosts"], check=True)
+open("/etc/of-another", "w").close()
+os.chown("/etc/of-another", 1000, 1000)
+os.chmod("/etc/of-another", 0o600)
+os.rename("/etc/of-another", "/etc/moved")
+open("/etc/moved", "a").close()
+os.unlink("/etc/moved")
+open("/run/here", "w").close()
+os.unlink("/run/here")
+"""
+
+
+def in_sandbox(machine: Machine, unit: str, program: str) -> None:
+    """Run a program as the unit would run its own, once. Fails with what it said."""
+    machine.write("/usr/local/lib/work.py", program)
+    machine.write(
+        f"/run/systemd/system/{unit}.d/work.conf",
+        "[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart=/usr/bin/python3 -P /usr/local/lib/work.py\n"
+        "ExecStopPost=\n",
+    )
+    machine.run("systemctl", "daemon-reload")
+    done = machine.run("systemctl", "start", unit, check=False)
+    assert done.returncode == 0, machine.journal("-u", unit)
+
+
+@pytest.mark.parametrize("image", ["bookworm", "trixie", "sid"])
+def test_the_helpers_sandbox_lets_it_do_its_work_and_no_more(image: str) -> None:
+    with machine(image, Link.NETWORK_MANAGER) as laptop:
+        in_sandbox(laptop, "devlink-helper.service", HELPERS_WORK)
+
+
+@pytest.mark.parametrize(
+    ("image", "link"), [("trixie", Link.NETWORKD), ("openresolv", Link.DHCPCD), ("resolvconf", Link.DHCLIENT)]
+)
+def test_the_sandbox_of_files_lets_it_write_files_of_anyone_and_call_resolvconf(image: str, link: Link) -> None:
+    with machine(image, link) as laptop:
+        work = FILES_WORK
+        if image in ("openresolv", "resolvconf"):
+            work += """
+text = "nameserver 127.0.0.231\\n"
+exclusive = ["-x", "-m", "0"] if "openresolv" in open("/usr/sbin/resolvconf").read() else []
+subprocess.run(["resolvconf", *exclusive, "-a", "lo.devlink"], input=text, text=True, check=True)
+assert "127.0.0.231" in open("/etc/resolv.conf").read(), open("/etc/resolv.conf").read()
+subprocess.run(["resolvconf", "-d", "lo.devlink"], check=True)
+assert "127.0.0.231" not in open("/etc/resolv.conf").read(), open("/etc/resolv.conf").read()
+"""
+        before = snapshot(laptop)
+        in_sandbox(laptop, "devlink-files.service", work)
+        assert before.diff(snapshot(laptop)) == []
