@@ -1,4 +1,4 @@
-"""`tests/kit/systems.sh` builds a system whole or not at all, does nothing twice, and says in one line what it lacks."""
+"""`tests/kit/systems.sh` builds a system whole or not at all, does nothing twice, and says in a line what it lacks."""
 
 import os
 import subprocess
@@ -10,7 +10,8 @@ from tests.kit import systems
 
 SCRIPT = Path(__file__).with_name("systems.sh")
 APT = """echo "apt-get $*" >>"$XDG_CACHE_HOME/calls"
-case $* in *download*) >one.deb ;; *indextargets*) printf 'file:/%s\\n' 'security Debian-Security' 'ours Debian' ;; esac"""
+case $* in *download*) >one.deb ;;
+*indextargets*) printf 'file:/%s\\n' 'security Debian-Security' 'ours Debian' ;; esac"""
 MMDEBSTRAP = """echo "mmdebstrap $*" >>"$XDG_CACHE_HOME/calls"
 [ ! -e "$XDG_CACHE_HOME/broken" ] || { echo 'E: no such package'; exit 1; }
 for root; do case $root in */root)

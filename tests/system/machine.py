@@ -79,9 +79,10 @@ class Machine:
         cgroup = CGROUPS[0] / self.name
         cgroup.mkdir(exist_ok=True)
         # In namespaces of its own: with the first process of those, all that was ever started in there is gone, and the
-        # mounts are nobody's. nspawn itself wants a /run that it may write to.
+        # mounts are nobody's. nspawn itself wants a /run that it may write to. It dies with the thread that boots it, so
+        # that a test run which is killed leaves no machine running.
         script = f"""echo $$ >{cgroup}/cgroup.procs
-exec unshare --mount --pid --fork --kill-child --mount-proc sh -ec '
+exec setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc sh -ec '
 {" ".join(self._overlay())}
 mount -t tmpfs -o mode=755 tmpfs /run
 exec "$@"' sh "$@"
