@@ -31,7 +31,7 @@ ENABLED = (
     "devlink-helper.socket", "devlink-forwarder.socket", "devlink-files.socket", "devlink-restore.service",
     "devlink-lab.service",
 )  # fmt: skip
-KEPT = 20
+KEPT = 40
 """Layers of one image that are kept: the present one, and that of a test run which may still be on."""
 
 

@@ -79,8 +79,8 @@ class Machine:
         cgroup = CGROUPS[0] / self.name
         cgroup.mkdir(exist_ok=True)
         # In namespaces of its own: with the first process of those, all that was ever started in there is gone, and the
-        # mounts are nobody's. nspawn itself wants a /run that it may write to. It dies with the thread that boots it, so
-        # that a test run which is killed leaves no machine running.
+        # mounts are nobody's. nspawn itself wants a /run that it may write to. It dies with the thread that boots it,
+        # so that a test run which is killed leaves no machine running.
         script = f"""echo $$ >{cgroup}/cgroup.procs
 exec setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc sh -ec '
 {" ".join(self._overlay())}
