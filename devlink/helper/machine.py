@@ -19,7 +19,7 @@ from devlink.helper.journal import Journal
 from devlink.helper.netwatch import NetworkWatch, WaysOut, ways_out
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
-from devlink.helper.resolver import Candidate, Resolver, none_proved
+from devlink.helper.resolver import Candidate, Kept, Resolver, none_proved
 from devlink.kernel.observe import observe
 from devlink.kernel.routes import apply
 from devlink.resolvers.files.client import FilesClient
@@ -247,6 +247,8 @@ class Machine:
         telling = _telling(target)
         failures: list[tuple[Candidate, DevlinkError]] = []
         for candidate in await asyncio.to_thread(self._resolver.candidates):
+            if failures:
+                candidate = candidate.after(failures[-1])
             try:
                 await self._names_on_by(candidate, target, telling)
             except (HelperError, VerificationError) as error:
@@ -260,7 +262,7 @@ class Machine:
 
     async def _names_on_by(self, candidate: Candidate, target: Installed, telling: Telling) -> None:
         proof = _new_proof(target.zones[0].suffix, self._policy)
-        self._places = await asyncio.to_thread(self._resolver.prepare, candidate, telling)
+        self._places = await asyncio.to_thread(candidate.mode.prepare, telling)
         await self._feed_zones(target, self._proofs(proof), candidate.mode)
         fault_point("helper.forwarder-fed")
         await asyncio.to_thread(self._resolver.tell, candidate, telling, proof)
@@ -306,17 +308,21 @@ class Machine:
         async with self.lock:
             if self._fed is None:
                 return False
-            if not await asyncio.to_thread(self._resolver.keep):
-                asyncio.get_running_loop().call_later(TAKE_AGAIN_PAUSE, self._network.tell)
+            kept = await asyncio.to_thread(self._resolver.keep)
             self._system.watch(self._resolver.watched())
+            if kept is Kept.TO_BE_TRIED_AGAIN:
+                asyncio.get_running_loop().call_later(TAKE_AGAIN_PAUSE, self._network.tell)
             try:
+                told_again = kept is Kept.TOLD_AGAIN
+                places = await asyncio.to_thread(self._resolver.places) if told_again else self._places
                 after = ways_out(await asyncio.to_thread(observe))
                 upstreams = await self._whom_to_ask(after)
             except DevlinkError as error:
                 log.error("the network cannot be looked at: %s", error)
                 return True
             before, self._ways_out = self._ways_out, after  # only now: a look that failed has seen no other network
-            if upstreams != self._fed.upstreams:
+            if (upstreams, places) != (self._fed.upstreams, self._places):
+                self._places = places
                 await self._ask_others(upstreams)
             elif after and after != before:
                 await self._forget()

@@ -4,7 +4,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from devlink.core.plan import ProofRecord, Upstream
 from devlink.core.prefixes import IPAddress
@@ -39,6 +40,21 @@ class Candidate:
 
     mode: ResolverMode
     reason: str
+
+    def after(self, failure: "tuple[Candidate, DevlinkError]") -> "Candidate":
+        """The same, with what became of the one before it."""
+        failed, error = failure
+        return replace(self, reason=f"{self.reason}; {failed.mode.name} did not serve: {error.what}")
+
+
+class Kept(Enum):
+    """What became of a look at the mode in force."""
+
+    AS_IT_IS = auto()
+    TOLD_AGAIN = auto()
+    """Its link may be another now."""
+    TO_BE_TRIED_AGAIN = auto()
+    """In a while."""
 
 
 class Resolver:
@@ -118,9 +134,11 @@ class Resolver:
         mode = self._in_force.mode
         return [self._in_force, *(candidate for candidate in found if candidate.mode is not mode)]
 
-    def prepare(self, candidate: Candidate, telling: Telling) -> tuple[Place, ...]:
-        """Where the forwarder is to listen for this mode. Raises HelperError."""
-        return candidate.mode.prepare(telling)
+    def places(self) -> tuple[Place, ...]:
+        """Where the forwarder is to listen for the mode in force. Raises HelperError."""
+        assert self._in_force is not None
+        assert self._telling is not None
+        return self._in_force.mode.prepare(self._telling)
 
     def tell(self, candidate: Candidate, telling: Telling, proof: ProofRecord) -> None:
         """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError."""
@@ -142,26 +160,25 @@ class Resolver:
             self._in_force.mode.apply(telling)
             self._telling = telling
 
-    def keep(self) -> bool:
-        """Tell the OS again where another program has written over it, or it forgot. Whether that is so now: if not, it
-        is to be tried again in a while."""
+    def keep(self) -> Kept:
+        """Tell the OS again where another program has written over it, or it forgot."""
         if self._in_force is None or self._telling is None or self._has_given_up:
-            return True
+            return Kept.AS_IT_IS
         mode, now = self._in_force.mode, time.monotonic()
         if self._is_ours(mode) is not False:
-            return True
+            return Kept.AS_IT_IS
         try:
             if len(self._written_over) == BURST - 1 and now - self._written_over[0] < BURST_TIME:
                 self._has_given_up = True
                 log.error("resolver %s: %s; `devlink up` tries again", mode.name, self.state()[1])
-                return True
+                return Kept.AS_IT_IS
             mode.apply(self._telling)
         except DevlinkError as error:
             log.error("resolver %s: another program has taken its place, trying again: %s", mode.name, error)
-            return False
+            return Kept.TO_BE_TRIED_AGAIN
         self._written_over.append(now)
         log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
-        return True
+        return Kept.TOLD_AGAIN
 
     def withdraw(self) -> None:
         """Take back all that any mode has told or left. Raises HelperError; what it could take back is taken back."""

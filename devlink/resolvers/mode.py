@@ -29,6 +29,8 @@ class Place:
     address: IPAddress
     device: str = ""
     """Bound to this link alone (SO_BINDTODEVICE); empty: to none."""
+    index: int = 0
+    """Of that link: sockets bound to one that was made anew are dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

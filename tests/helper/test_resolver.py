@@ -13,7 +13,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, VerificationError
 from devlink.helper import resolver as module
 from devlink.helper.journal import Journal
-from devlink.helper.resolver import BURST, BURST_TIME, Candidate, Resolver, none_proved
+from devlink.helper.resolver import BURST, BURST_TIME, Candidate, Kept, Resolver, none_proved
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import BusQuery, Place, ResolverMode, Row, Telling, Tools, Watched
@@ -172,6 +172,12 @@ def test_where_no_mode_proves_itself_the_first_ones_error_says_what_the_others_s
     assert error.why == "libc found nothing. Tried next, plain: Refused."
 
 
+def test_the_reason_tells_what_became_of_the_mode_before(world: World) -> None:
+    first, second = world.resolver.candidates()
+    second = second.after((first, VerificationError("Names do not arrive.")))
+    assert second.reason == "nothing else fits; splitting did not serve: Names do not arrive."
+
+
 # The journal
 
 
@@ -262,12 +268,12 @@ def test_a_mode_that_splits_is_not_one_that_sends_every_name_to_us(world: World)
 
 
 def test_what_another_program_wrote_over_is_told_again(world: World) -> None:
-    assert world.resolver.keep(), "nothing is in force"
+    assert world.resolver.keep() is Kept.AS_IT_IS, "nothing is in force"
     world.tell()
-    assert world.resolver.keep()
+    assert world.resolver.keep() is Kept.AS_IT_IS
     assert world.splitting.did == ["apply"]
     world.splitting.forget()
-    assert world.resolver.keep()
+    assert world.resolver.keep() is Kept.TOLD_AGAIN
     assert world.splitting.told == TELLING
 
 
@@ -297,14 +303,32 @@ def test_who_writes_now_and_then_is_written_over_for_ever(world: World) -> None:
         world.now += BURST_TIME / (BURST - 1) + 1
 
 
+def test_what_cannot_be_looked_at_is_neither_told_again_nor_called_another_programs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bus is away: what was told goes on without it, and the proof says whether it does."""
+
+    def is_ours(_: object) -> bool:
+        raise HelperError("There is no bus.")
+
+    world.tell()
+    monkeypatch.setattr(Splitting, "is_ours", is_ours)
+    assert world.resolver.keep() is Kept.AS_IT_IS
+    assert world.resolver.state() == ("splitting", "libc asks it")
+    world.proved.clear()
+    world.tell()
+    assert world.splitting.did == ["apply"]
+    assert world.proved == ["", "dns"]
+
+
 def test_what_could_not_be_told_again_is_tried_until_it_can(world: World) -> None:
     world.tell()
     world.splitting.forget()
     world.splitting.refusal = HelperError("It does not answer.")
     for _ in range(2 * BURST):
-        assert not world.resolver.keep(), "it is not given up: nobody writes over anything"
+        assert world.resolver.keep() is Kept.TO_BE_TRIED_AGAIN, "nobody writes over anything"
     world.splitting.refusal = None
-    assert world.resolver.keep()
+    assert world.resolver.keep() is Kept.TOLD_AGAIN
     assert world.splitting.told == TELLING
 
 
