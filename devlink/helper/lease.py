@@ -8,7 +8,7 @@ from devlink.core.network import Route
 from devlink.core.plan import Desired
 from devlink.errors import ConflictError, NotPermittedError
 from devlink.helper.access import user_name
-from devlink.helper.machine import Installed
+from devlink.helper.installed import Installed
 from devlink.rpc.server import Session
 
 

@@ -17,8 +17,9 @@ from devlink.errors import (
 )
 from devlink.helper import admission
 from devlink.helper.access import refusal, user_name
+from devlink.helper.installed import Installed
 from devlink.helper.lease import Lease, Leases, together
-from devlink.helper.machine import Installed, Machine
+from devlink.helper.machine import Machine
 from devlink.helper.policy import Policy
 from devlink.helper.querylog import QueryLog, check_may_follow, is_shown, shown_zones, stats_for
 from devlink.helper.truststore import TrustStore
@@ -43,7 +44,7 @@ class Helper:
         self._trust = trust
         self._leases = Leases()
         self._undoing: asyncio.Task[None] | None = None
-        self._query_log = QueryLog(machine.take_dns_log, lambda: machine.forwarder_starts)
+        self._query_log = QueryLog(machine.names.take_log, lambda: machine.names.forwarder_starts)
         self.server = Server(
             INTERFACE,
             {
@@ -85,7 +86,7 @@ class Helper:
             observed = await asyncio.to_thread(observe, hops)
             admission.check_next_hops(desired.routes, observed)
             admission.check_foreign(desired.routes, observed)
-            ways = await self._machine.protected_ways()
+            ways = await self._machine.names.protected_ways()
             old = self._leases.get(desired.session)
             lease = Lease(
                 desired=desired,
@@ -100,14 +101,14 @@ class Helper:
             self._leases.put(lease)
             if caller.finished:  # its end was noted before there was anything to end
                 self._closed(caller)
-            probe = self._machine.loop_probe
-            mode, reason = await self._machine.resolver()
+            probe = self._machine.names.loop_probe
+            mode, reason = await self._machine.names.resolver()
             return {
                 "routes": [str(route) for route in lease.installed.routes],
                 "resolver": mode,
                 "resolver_reason": reason,
-                "nameserver": str(self._machine.nameserver) if desired.zones else None,
-                "upstreams": [encode(each) for each in self._machine.upstreams] if desired.zones else [],
+                "nameserver": str(self._machine.names.nameserver) if desired.zones else None,
+                "upstreams": [encode(each) for each in self._machine.names.upstreams] if desired.zones else [],
                 "loop_probe": encode(probe) if probe is not None and desired.zones else None,
             }
 
@@ -139,7 +140,7 @@ class Helper:
 
     async def _list(self, caller: Session, _: Call) -> Mapping[str, Any]:
         missing = set(await self._machine.missing_routes())
-        mode, reason = await self._machine.resolver()
+        mode, reason = await self._machine.names.resolver()
         return {
             "sessions": [
                 {
@@ -156,7 +157,7 @@ class Helper:
             ],
             "resolver": mode,
             "resolver_reason": reason,
-            "forwarder": await self._machine.forwarder(),
+            "forwarder": await self._machine.names.forwarder(),
             "left": await self._has_remains(),
         }
 
@@ -188,7 +189,7 @@ class Helper:
         try:
             await self._machine.undo()
         except DevlinkError:
-            await self._machine.serve_ordinary_names()
+            await self._machine.names.serve_ordinary_names()
             raise
 
     async def _undo_until_done(self) -> None:
@@ -244,14 +245,14 @@ class Helper:
         return {"records": [encode(record) for record in self._trust.all()]}
 
     async def _get_dns_stats(self, caller: Session, _: Call) -> Mapping[str, Any]:
-        stats = await self._machine.dns_stats()
+        stats = await self._machine.names.stats()
         return {
-            "nameserver": str(self._machine.nameserver),
+            "nameserver": str(self._machine.names.nameserver),
             "stats": stats_for(caller.peer.uid, self._zones_of(caller.peer.uid), stats),
         }
 
     async def _flush_dns(self, _: Session, __: Call) -> Mapping[str, Any]:
-        return {"entries": await self._machine.flush_dns()}
+        return {"entries": await self._machine.names.flush()}
 
     async def _follow_dns_log(self, caller: Session, call: Call) -> Mapping[str, Any]:
         if not call.more:

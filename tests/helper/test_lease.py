@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 from devlink.core.names import DomainName
 from devlink.core.network import Route
 from devlink.core.plan import Desired, Upstream, Zone
+from devlink.helper.installed import Installed
 from devlink.helper.lease import Lease, together
-from devlink.helper.machine import Installed
 
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.16.0.13"), oif="eth0")
 OTHER = replace(ROUTE, destination=ip_network("10.30.0.0/16"))

@@ -14,11 +14,13 @@ from devlink.core.network import ObservedNetwork, ObservedRoute, Route
 from devlink.core.plan import ForwarderConfig, Upstream, Zone
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.helper import machine as module
+from devlink.helper import machine as machine_module
+from devlink.helper import names as module
 from devlink.helper import netwatch
 from devlink.helper import resolver as resolver_module
+from devlink.helper.installed import Installed
 from devlink.helper.journal import Journal
-from devlink.helper.machine import Installed, Machine
+from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
 from devlink.resolvers.facts import Facts
@@ -142,8 +144,9 @@ class World:
 
         patch.setattr(netwatch, "Monitor", monitor)
         patch.setattr(netwatch, "LATE", 0.01)
+        patch.setattr(machine_module, "observe", lambda: self.observed)
+        patch.setattr(machine_module, "apply", lambda _: None)
         patch.setattr(module, "observe", lambda: self.observed)
-        patch.setattr(module, "apply", lambda _: None)
         patch.setattr(resolver_module, "prove", lambda *_, **__: None)
         patch.setattr(resolver_module, "observe", lambda _: Facts())
         patch.setattr(resolver_module, "all_modes", lambda: (FakeMode,))
@@ -151,8 +154,8 @@ class World:
         self.machine = Machine(
             policy=Policy(dns=dns), journal=Journal(folder / "journal.json"), parts=Parts(folder, private=True)
         )
-        feed: object = self.machine._feed
-        mode: object = self.machine._resolver._modes["direct"]
+        feed: object = self.machine.names._feed
+        mode: object = self.machine.names._resolver._modes["direct"]
         assert isinstance(feed, FakeFeed)
         assert isinstance(mode, FakeMode)
         self.feed, self.resolver = feed, mode
@@ -198,10 +201,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_it_tells_whom_the_forwarder_asks_as_long_as_there_is_one(run: Run) -> None:
     async def body(world: World) -> None:
-        assert list(world.machine.upstreams) == [LOCAL_CACHE.upstream]
-        assert await world.machine.protected_ways() == (LOCAL_CACHE.address, HOME[0].address)
+        assert list(world.machine.names.upstreams) == [LOCAL_CACHE.upstream]
+        assert await world.machine.names.protected_ways() == (LOCAL_CACHE.address, HOME[0].address)
         await world.become(NOTHING)
-        assert list(world.machine.upstreams) == []
+        assert list(world.machine.names.upstreams) == []
 
     run(body, DnsPolicy(upstreams=(LOCAL_CACHE,)))
 
@@ -216,7 +219,7 @@ def test_the_servers_that_another_network_names_are_asked_from_then_on(run: Run)
         world.observed, world.resolver.upstreams = default_by("10.9.9.1"), OFFICE
         await world.look()
         assert world.asked == [HOME, OFFICE]
-        assert world.machine.upstreams == OFFICE
+        assert world.machine.names.upstreams == OFFICE
 
     run(body)
 

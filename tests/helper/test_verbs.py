@@ -29,7 +29,7 @@ from devlink.errors import (
     VerificationError,
 )
 from devlink.helper import verbs
-from devlink.helper.machine import Installed
+from devlink.helper.installed import Installed
 from devlink.helper.policy import DnsPolicy, Policy, QueryLogPolicy
 from devlink.helper.truststore import TrustStore
 from devlink.helper.verbs import Helper
@@ -53,49 +53,41 @@ DEFAULT = ObservedRoute(destination=ip_network("0.0.0.0/0"), next_hop=ip_address
 LAN = ObservedRoute(destination=ip_network("172.16.0.0/24"), oif="eth0", protocol=2)
 
 
-class FakeMachine:
-    """Notes what it was made to be; fails on request."""
+class FakeNames:
+    """Names that are served while the test says so."""
 
     def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.targets: list[Installed] = []
-        self.undone = 0
-        self.failure: HelperError | None = None
-        self.slow: asyncio.Event | None = None
+        self.is_on = False
         self.loop_probe: ProofRecord | None = None
-        self.wanted = Installed()
         self.nameserver = ip_address("127.0.0.231")
         self.forwarder_starts = 1
-        self.stats: dict[str, Any] = {}
+        self.counts: dict[str, Any] = {}
         self.is_logging = False
         self.log: list[dict[str, Any]] = []
 
-    async def dns_stats(self) -> dict[str, Any]:
+    async def stats(self) -> dict[str, Any]:
         self.check_serving()
-        return self.stats
+        return self.counts
 
-    async def flush_dns(self) -> int:
+    async def flush(self) -> int:
         self.check_serving()
         return 17
 
-    async def take_dns_log(self, on: bool) -> tuple[list[dict[str, Any]], int]:
+    async def take_log(self, on: bool) -> tuple[list[dict[str, Any]], int]:
         self.check_serving()
         self.is_logging = on
         taken, self.log = self.log, []
         return taken, 0
 
     def check_serving(self) -> None:
-        if not (self.targets and self.targets[-1].zones):
+        if not self.is_on:
             raise NotUpError("No names are served.")
 
     async def resolver(self) -> tuple[str, str]:
-        return "direct", ""
+        return "direct", "a plain file"
 
     async def forwarder(self) -> str:
         return "serving"
-
-    async def missing_routes(self) -> tuple[Route, ...]:
-        return ()
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
@@ -103,6 +95,25 @@ class FakeMachine:
 
     async def protected_ways(self) -> tuple[IPAddress, ...]:
         return (UPSTREAM,)
+
+    async def serve_ordinary_names(self) -> None:
+        pass
+
+
+class FakeMachine:
+    """Notes what it was made to be; fails on request."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.names = FakeNames()
+        self.targets: list[Installed] = []
+        self.undone = 0
+        self.failure: HelperError | None = None
+        self.slow: asyncio.Event | None = None
+        self.wanted = Installed()
+
+    async def missing_routes(self) -> tuple[Route, ...]:
+        return ()
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
         assert self.lock.locked()
@@ -112,6 +123,7 @@ class FakeMachine:
         if self.failure is not None:
             raise self.failure
         self.targets.append(target)
+        self.names.is_on = bool(target.zones)
 
     async def undo(self) -> None:
         assert self.lock.locked()
@@ -121,9 +133,6 @@ class FakeMachine:
 
     async def has_remains(self) -> bool:
         return self.failure is not None
-
-    async def serve_ordinary_names(self) -> None:
-        assert self.lock.locked()
 
     @property
     def destinations(self) -> set[str]:
@@ -285,7 +294,7 @@ def test_a_session_is_installed_with_its_pins_and_told(run: Run) -> None:
 
 def test_a_session_without_names_is_told_of_no_forwarder_and_nobody_whom_it_asks(run: Run) -> None:
     async def body(world: World) -> None:
-        world.machine.loop_probe = ProofRecord(name=DomainName.parse("probe.example.com"), address=UPSTREAM)
+        world.machine.names.loop_probe = ProofRecord(name=DomainName.parse("probe.example.com"), address=UPSTREAM)
         async with world.caller() as alice:
             said = await alice.apply(PROD)
             assert [said.get(key) for key in ("nameserver", "upstreams", "loop_probe")] == [None, [], None]
@@ -700,7 +709,7 @@ def test_without_names_each_of_the_three_says_what_to_do_first(run: Run) -> None
 
 def test_the_counts_are_of_the_callers_own_sessions_and_of_ordinary_names_and_root_sees_all(run: Run) -> None:
     async def body(world: World) -> None:
-        world.machine.stats = STATS
+        world.machine.names.counts = STATS
         async with world.caller(1000) as alice, world.caller(1001) as bob, world.caller(0) as root:
             await alice.up(QA)
             await bob.up(apart(world))
@@ -751,10 +760,10 @@ def test_each_follower_sees_what_the_policy_says_and_root_sees_all(
                 everything = policy is QueryLogPolicy.ALL
                 own = [None if everything else zones for zones in (["cluster.local"], ["prod.example"])]
                 assert [follower.zones for follower in followers] == [*own, None]
-                world.machine.log = asked(*ALL_ZONES)
+                world.machine.names.log = asked(*ALL_ZONES)
                 seen = [await follower.next() for follower in followers]
                 assert seen == [names(alices), names(bobs), names(ALL_ZONES)]
-                assert world.machine.is_logging
+                assert world.machine.names.is_logging
 
     run(body, query_log=policy)
 
@@ -765,11 +774,11 @@ def test_a_session_that_comes_up_while_its_user_follows_is_seen(run: Run) -> Non
         async with world.caller(1000) as alice, world.caller(1001) as bob, world.caller(1001) as watching:
             await alice.up(QA)
             following = await watching.follow()
-            world.machine.log = asked(*ALL_ZONES)
+            world.machine.names.log = asked(*ALL_ZONES)
             assert following.zones == []
-            await world.until(lambda: not world.machine.log)
+            await world.until(lambda: not world.machine.names.log)
             await bob.up(apart(world))
-            world.machine.log = asked("prod.example")
+            world.machine.names.log = asked("prod.example")
             assert await following.next() == ["name-in.prod.example"]
             assert following.zones == ["prod.example"]
 
@@ -784,7 +793,7 @@ def test_where_the_policy_shows_nothing_only_root_may_follow(run: Run) -> None:
                 await watching.follow()
             assert "query_log" in error.value.why
             following = await root.follow()
-            world.machine.log = asked(".")
+            world.machine.names.log = asked(".")
             assert await following.next() == ["name-in.."]
 
     run(body, query_log=QueryLogPolicy.OFF)
@@ -800,11 +809,11 @@ def test_the_log_is_off_as_soon_as_nobody_follows_it(run: Run) -> None:
                     await first.follow()
                     await second.follow()
                 await asyncio.sleep(0)
-                assert world.machine.is_logging
-            await world.until(lambda: not world.machine.is_logging)
+                assert world.machine.names.is_logging
+            await world.until(lambda: not world.machine.names.is_logging)
             async with world.caller() as third:
                 await third.follow()
-                assert world.machine.is_logging
+                assert world.machine.names.is_logging
 
     run(body)
 

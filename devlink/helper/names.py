@@ -1,0 +1,323 @@
+"""The machine's names: the forwarder and the OS's resolver, which are switched on and off, and kept, as one."""
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from devlink.core.names import DomainName
+from devlink.core.plan import ForwarderConfig, ProofRecord, Upstream, proof_address
+from devlink.core.prefixes import IPAddress
+from devlink.errors import DevlinkError, HelperError, VerificationError
+from devlink.faults import POINTS, fault_point
+from devlink.helper.feed import Feed
+from devlink.helper.forwarding import Certificates, forwarder_config, ordinary_upstreams, protected_ways
+from devlink.helper.installed import Installed
+from devlink.helper.journal import Journal
+from devlink.helper.netwatch import NetworkWatch, WaysOut, ways_out
+from devlink.helper.parts import Parts
+from devlink.helper.policy import Policy
+from devlink.helper.resolver import Candidate, Kept, Resolver, none_proved
+from devlink.kernel.observe import observe
+from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
+from devlink.resolvers.watch import Watch
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+POINTS.update(
+    {
+        "helper.forwarder-fed": "the forwarder serves the new rules",
+        "helper.resolver-off": "the journal is empty, the forwarder still serves",
+        "helper.forwarder-stopped": "the forwarder's line is closed",
+    }
+)
+
+LOOP_PARENT = DomainName.parse("example.com")
+"""Of the name that shows a loop: nobody's (RFC 2606), yet passed on by every resolver, which .invalid is not."""
+LIBC_DEFAULT = Upstream(address=ipaddress.ip_address("127.0.0.1"))
+"""Whom libc asks where nobody is named (resolv.conf(5))."""
+TAKE_AGAIN_PAUSE = 5.0
+"""Seconds until the resolver is pointed at the forwarder again, where that failed."""
+
+
+class Names:
+    """Whoever calls `on`, `less`, `off` or `mend` holds `lock`; what happens by itself takes it."""
+
+    def __init__(self, *, policy: Policy, journal: Journal, parts: Parts, lock: asyncio.Lock) -> None:
+        self._policy = policy
+        self._lock = lock
+        files = FilesClient(lambda: parts.connect("files"), dismiss=lambda: parts.dismiss("files"))
+        self._resolver = Resolver(Tools(nameserver=policy.nameserver, files=files), journal)
+        self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
+        self._certificates = Certificates(policy.dns)
+        self._network = NetworkWatch(self._follow)
+        self._system = Watch(self._network.tell)
+        self._ways_out: WaysOut = frozenset()
+        """When it was last looked."""
+        self._wanted = Installed()
+        """Whose names are to be served."""
+        self._fed: ForwarderConfig | None = None
+        """What the forwarder was last told; None while it is to be told nothing."""
+        self._places: tuple[Place, ...] = ()
+        """Where it listens."""
+        self._loop_probe: ProofRecord | None = None
+
+    # What is so
+
+    async def resolver(self) -> tuple[str, str]:
+        """The resolver mode in force and why it is that one; `overwritten` where another program has taken its place
+        (and why it stays so); empty where none is."""
+        return await asyncio.to_thread(self._resolver.state)
+
+    async def forwarder(self) -> str:
+        """`serving`, `restarting` or `idle`."""
+        if not self._wanted.zones:
+            return "idle"
+        return "serving" if await self._feed.answers() else "restarting"
+
+    @property
+    def nameserver(self) -> IPAddress:
+        """Where the forwarder answers, port 53."""
+        return self._policy.nameserver
+
+    async def stats(self) -> dict[str, Any]:
+        """The forwarder's counts. Raises NotUpError while it serves nothing, and HelperError; so do the next two."""
+        return await self._feed.stats()
+
+    async def flush(self) -> int:
+        """Have every kept answer forgotten; how many there were."""
+        return await self._feed.flush()
+
+    async def take_log(self, on: bool) -> tuple[list[dict[str, Any]], int]:
+        """What was asked since the last call, and how many questions more could not be kept."""
+        return await self._feed.take_log(on=on)
+
+    @property
+    def forwarder_starts(self) -> int:
+        """How many forwarders there were up to now."""
+        return self._feed.starts
+
+    async def has_remains(self) -> bool:
+        """Whether the resolver has something of ours that nobody here wants there."""
+        return not self._wanted.zones and await asyncio.to_thread(self._resolver.has_remains)
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """Whom the forwarder asks for ordinary names; nobody while it serves nothing."""
+        return self._fed.upstreams if self._fed is not None else ()
+
+    async def protected_ways(self) -> tuple[IPAddress, ...]:
+        """The servers on which ordinary names depend, whoever asks them: their way must not be taken over."""
+        return protected_ways(self._policy, await asyncio.to_thread(self._resolver.ways))
+
+    @property
+    def loop_probe(self) -> ProofRecord | None:
+        """What an upstream answers only if it asks us back; None while the forwarder serves nothing."""
+        return self._loop_probe
+
+    # On and off
+
+    async def on(self, target: Installed) -> None:
+        """Have these zones served, and the OS ask for them: by the first mode that proves itself.
+
+        Raises DevlinkError; then no mode is left on.
+        """
+        telling = _telling(target)
+        failures: list[tuple[Candidate, DevlinkError]] = []
+        for candidate in await asyncio.to_thread(self._resolver.candidates):
+            if failures:
+                candidate = candidate.after(failures[-1])
+            try:
+                await self._on_by(candidate, target, telling)
+            except (HelperError, VerificationError) as error:
+                log.warning("resolver %s does not serve: %s", candidate.mode.name, error)
+                failures.append((candidate, error))
+                await self._resolver_off()
+            else:
+                self._wanted = target
+                self._system.watch(self._resolver.watched())
+                return
+        raise none_proved(failures)
+
+    async def _on_by(self, candidate: Candidate, target: Installed, telling: Telling) -> None:
+        proof = _new_proof(target.zones[0].suffix, self._policy)
+        self._places = await asyncio.to_thread(candidate.mode.prepare, telling)
+        await self._feed_zones(target, self._proofs(proof), candidate.mode)
+        fault_point("helper.forwarder-fed")
+        await asyncio.to_thread(self._resolver.tell, candidate, telling, proof)
+
+    async def less(self, target: Installed) -> None:
+        """The zones without those of a session that goes: no trouble with them may keep it from going."""
+        if (target.zones, target.networks) == (self._wanted.zones, self._wanted.networks):
+            return
+        self._wanted = target
+        try:
+            await asyncio.to_thread(self._resolver.tell_less, _telling(target))
+            await self._feed_zones(target, self._proofs(_new_proof(target.zones[0].suffix, self._policy)))
+        except DevlinkError as error:
+            log.error("resolver or forwarder do not take what is left: %s", error)
+            await self._resolver_off_if_nobody_serves()
+
+    async def off(self) -> None:
+        """The resolver first: it never points where nobody answers. Raises HelperError."""
+        await self._resolver_off()
+        fault_point("helper.resolver-off")
+        self._network.stop()
+        self._fed = None
+        await self._feed.stop()
+        self._wanted = Installed()
+        fault_point("helper.forwarder-stopped")
+
+    async def undo(self) -> None:
+        """The same, of what an earlier helper left; though it fails, nobody wants names then. Raises HelperError."""
+        try:
+            await self.off()
+        finally:
+            self._wanted = Installed()
+
+    async def mend(self) -> None:
+        """After a change that failed, and could not be taken back: ordinary names must not wait for nobody."""
+        await self._resolver_off_if_nobody_serves()
+        self._serve_again_if_nobody_does()
+
+    async def serve_ordinary_names(self) -> None:
+        """After an `undo` that failed: ordinary names go on through the forwarder where the resolver still names it."""
+        try:
+            mode = await asyncio.to_thread(self._resolver.one_that_is_ours)
+            if mode is not None:
+                self._places = await asyncio.to_thread(mode.prepare, _telling(Installed()))
+                await self._feed_zones(Installed(), (), mode)
+        except DevlinkError as error:
+            log.error("ordinary names cannot be served either: %s", error)
+
+    async def _feed_zones(
+        self, target: Installed, proofs: tuple[ProofRecord, ...], mode: ResolverMode | None = None
+    ) -> None:
+        """`mode`: the one that is about to be applied, where that is not the one in force."""
+        fed = forwarder_config(
+            self._policy,
+            zones=target.zones,
+            networks=target.networks,
+            upstreams=await self._whom_to_ask(self._ways_out, mode),
+            proofs=proofs,
+            tls_ca=await asyncio.to_thread(self._certificates.read),
+        )
+        if self._fed is None:
+            self._ways_out = ways_out(await asyncio.to_thread(observe))
+        self._network.start()
+        await self._feed.serve(fed, self._places)
+        self._fed = fed
+
+    async def _whom_to_ask(self, ways: WaysOut, mode: ResolverMode | None = None) -> tuple[Upstream, ...]:
+        """The servers for ordinary names; those from before where there is no way out and nobody is named: some empty
+        resolv.conf when the network goes, and what is kept may still serve. Raises HelperError."""
+        system = await asyncio.to_thread(self._resolver.upstreams, mode)
+        if not system and self._fed is not None and not ways:
+            return self._fed.upstreams
+        return ordinary_upstreams(self._policy, system or (LIBC_DEFAULT,))
+
+    # What happens by itself
+
+    async def _follow(self) -> bool:
+        """Have the OS told again where it has forgotten us, other upstreams asked where it names others now, and
+        nothing kept of what another network said.
+
+        Whether to look again in a while: something was so, or may soon be.
+        """
+        async with self._lock:
+            if self._fed is None:
+                return False
+            kept = await asyncio.to_thread(self._resolver.keep)
+            self._system.watch(self._resolver.watched())
+            if kept is Kept.TO_BE_TRIED_AGAIN:
+                asyncio.get_running_loop().call_later(TAKE_AGAIN_PAUSE, self._network.tell)
+            try:
+                told_again = kept is Kept.TOLD_AGAIN
+                places = await asyncio.to_thread(self._resolver.places) if told_again else self._places
+                after = ways_out(await asyncio.to_thread(observe))
+                upstreams = await self._whom_to_ask(after)
+            except DevlinkError as error:
+                log.error("the network cannot be looked at: %s", error)
+                return True
+            before, self._ways_out = self._ways_out, after  # only now: a look that failed has seen no other network
+            if (upstreams, places) != (self._fed.upstreams, self._places):
+                self._places = places
+                await self._ask_others(upstreams)
+            elif after and after != before:
+                await self._forget()
+            else:
+                return not after
+        return True
+
+    async def _ask_others(self, upstreams: tuple[Upstream, ...]) -> None:
+        assert self._fed is not None
+        fed = replace(self._fed, upstreams=upstreams)
+        try:
+            await self._feed.serve(fed, self._places)
+        except DevlinkError as error:
+            log.error("the forwarder does not take the network's servers: %s", error)
+            await self.mend()
+        else:
+            self._fed = fed
+            log.info("ordinary names are asked at %s now", ", ".join(str(each.address) for each in upstreams))
+
+    async def _forget(self) -> None:
+        try:
+            log.info("another network: %d answers are forgotten", await self._feed.flush())
+        except DevlinkError as error:
+            log.warning("the forwarder is not there to forget anything: %s", error)  # a new one has nothing to forget
+
+    def _serve_again_if_nobody_does(self) -> None:
+        if self._wanted.zones and not self._feed.is_serving:  # nothing else would start it again
+            spawn(self._take_resolver_again(), name="serve again")
+
+    async def _give_resolver_back(self) -> None:
+        """The forwarder did not come back: ordinary names must not wait for it."""
+        async with self._lock:
+            await self._resolver_off_if_nobody_serves()
+
+    async def _resolver_off_if_nobody_serves(self) -> None:
+        if self._feed.is_serving or self._resolver.can_split:  # ordinary names do not come to us
+            return
+        try:
+            await self._resolver_off()
+        except DevlinkError as error:
+            log.error("the forwarder is gone and the resolver cannot be restored: %s", error)
+
+    async def _take_resolver_again(self) -> None:
+        while True:
+            try:
+                async with self._lock:
+                    if self._wanted.zones:
+                        await self.on(self._wanted)
+                return
+            except DevlinkError as error:
+                log.error("the forwarder is back, but the resolver cannot be set, trying again: %s", error)
+            await asyncio.sleep(TAKE_AGAIN_PAUSE)
+
+    async def _resolver_off(self) -> None:
+        self._system.close()
+        await asyncio.to_thread(self._resolver.withdraw)
+
+    def _proofs(self, proof: ProofRecord) -> tuple[ProofRecord, ...]:
+        """What the forwarder answers itself: for libc's proof, and a new name for the loop's."""
+        self._loop_probe = ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)
+        return proof, self._loop_probe
+
+
+def _telling(target: Installed) -> Telling:
+    versions = (
+        *(network.version for network in target.networks),
+        *(server.address.version for zone in target.zones for server in zone.servers),
+    )
+    return Telling(domains=tuple(zone.suffix for zone in target.zones), families=frozenset(versions))
+
+
+def _new_proof(suffix: DomainName, policy: Policy) -> ProofRecord:
+    """A name below a claimed domain that nobody can have cached."""
+    name = DomainName((f"proof-{secrets.token_hex(8)}".encode(), *suffix.labels))
+    return ProofRecord(name=name, address=proof_address(policy.nameserver.version))
