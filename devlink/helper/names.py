@@ -166,16 +166,15 @@ class Names:
         """The resolver first: it never points where nobody answers. Raises HelperError."""
         await self._resolver_off()
         fault_point("helper.resolver-off")
-        self._network.stop()
-        self._fed = None
-        await self._feed.stop()
+        await self._stop_feeding()
         self._wanted = Installed()
         fault_point("helper.forwarder-stopped")
 
     async def undo(self) -> None:
         """The same, of what an earlier helper left; though it fails, nobody wants names then. Raises HelperError."""
         try:
-            await self.off()
+            await self._resolver_off()
+            await self._stop_feeding()
         finally:
             self._wanted = Installed()
 
@@ -219,6 +218,11 @@ class Names:
         if not system and self._fed is not None and not ways:
             return self._fed.upstreams
         return ordinary_upstreams(self._policy, system or (LIBC_DEFAULT,))
+
+    async def _stop_feeding(self) -> None:
+        self._network.stop()
+        self._fed = None
+        await self._feed.stop()
 
     # What happens by itself
 
