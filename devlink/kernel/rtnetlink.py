@@ -13,7 +13,8 @@ from devlink.core.network import PROTOCOL, Link, ObservedRoute, Path, Route
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.kernel.netlink import attribute, attribute_u32, parse_attributes, u32
 
-RTM_GETLINK, RTM_GETADDR = 18, 22
+RTM_NEWLINK, RTM_GETLINK = 16, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_GETNEIGH = 30
 RTM_GETNEXTHOP = 106
@@ -22,10 +23,13 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTI
 RTA_TABLE, RTA_VIA, RTA_NH_ID = 15, 18, 30
 RTAX_MTU = 2
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
+IFLA_TXQLEN, IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 13, 26, 8
+IN6_ADDR_GEN_MODE_NONE = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFA_F_NODAD = 0x2
 NDA_DST, NDA_LLADDR = 1, 2
 NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
-IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
+IFF_UP, IFF_MULTICAST, IFF_LOWER_UP = 0x1, 0x1000, 0x10000
 RT_TABLE_COMPAT = 252
 """What the header says for a table that does not fit its octet; RTA_TABLE has the number."""
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
@@ -143,6 +147,29 @@ def encode_link_dump() -> bytes:
 def encode_link_lookup(name: str) -> bytes:
     """The body that asks for the link of that name."""
     return encode_link_dump() + attribute(IFLA_IFNAME, name.encode() + b"\0")
+
+
+def encode_link_flags(index: int, flags: int, mask: int) -> bytes:
+    """The body that gives the link those of its IFF_ flags that are in `mask`."""
+    return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, flags, mask)
+
+
+def encode_queue_length(index: int, packets: int) -> bytes:
+    """The body that sets how many packets may wait to be sent."""
+    return encode_link_flags(index, 0, 0) + attribute_u32(IFLA_TXQLEN, packets)
+
+
+def encode_no_link_local(index: int) -> bytes:
+    """The body by which the kernel makes no IPv6 address for the link by itself (addrgenmode none)."""
+    mode = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
+    return encode_link_flags(index, 0, 0) + attribute(IFLA_AF_SPEC, attribute(socket.AF_INET6, mode))
+
+
+def encode_address(address: IPAddress, index: int) -> bytes:
+    """The body that adds or deletes `address`, alone in its prefix, of global scope, on the link with that index."""
+    flags = IFA_F_NODAD if address.version == 6 else 0
+    header = _IFADDRMSG.pack(family_of(address), address.max_prefixlen, flags, RT_SCOPE_UNIVERSE, index)
+    return header + attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, address.packed)
 
 
 def encode_address_dump() -> bytes:
