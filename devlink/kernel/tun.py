@@ -1,4 +1,4 @@
-"""A link of our own, which lives as long as this process holds it: a TUN device that carries addresses and no packets."""
+"""A link of our own that lives as long as this process holds it: a TUN device with addresses, and with no packets."""
 
 import errno
 import fcntl

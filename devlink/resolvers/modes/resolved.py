@@ -1,0 +1,356 @@
+"""Mode `systemd-resolved`: it sends the clusters' names to the forwarder, and no others, as those of a link of ours.
+
+Over D-Bus (org.freedesktop.resolve1(5)). The link is `devlink0`, which dies with the helper: then resolved forgets all.
+"""
+
+import ipaddress
+import logging
+import re
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from devlink.core.plan import Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError, reason
+from devlink.kernel.observe import observe as observe_network
+from devlink.kernel.tun import NAME as LINK
+from devlink.kernel.tun import Tun
+from devlink.resolvers.bus import SystemBus
+from devlink.resolvers.facts import Facts, ResolvConfFile
+from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.observe import observe
+from devlink.resolvers.resolvconf_text import ResolvConf, parse
+
+log = logging.getLogger(__name__)
+
+SERVICE, PATH = "org.freedesktop.resolve1", "/org/freedesktop/resolve1"
+MANAGER, LINK_INTERFACE = f"{SERVICE}.Manager", f"{SERVICE}.Link"
+NO_SUCH_LINK = f"{SERVICE}.NoSuchLink"
+UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+SYSTEMD, SYSTEMD_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
+NETWORK_MANAGER, NETWORK_MANAGER_PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
+UNKNOWN_DEVICE = f"{NETWORK_MANAGER}.UnknownDevice"
+
+STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
+"""Where systemd-resolved answers (systemd-resolved.service(8)); the second one passes questions on as they are."""
+STUB = ipaddress.ip_address("127.0.0.53")
+FOLDER = Path("/run/systemd/resolve")
+UPLINKS = FOLDER / "resolv.conf"
+"""The servers of all links, ours too, as resolved writes them for those who go round it."""
+STUB_FILE = str(FOLDER / "stub-resolv.conf")
+
+LINK_ADDRESSES: dict[int, IPAddress] = {
+    4: ipaddress.ip_address("169.254.53.53"),
+    6: ipaddress.ip_address("fd00:5353::53"),
+}
+"""By family. resolved asks on a link only where that has an address of global scope."""
+LOOPBACK_SINCE = 252
+"""The version of systemd from which a link's server may be on loopback: before, UDP to it times out (247, 249)."""
+SCOPE_DNS = 0x1
+"""SD_RESOLVED_DNS in a link's ScopesMask: that it is asked at all."""
+LIMIT = 2.0
+"""Seconds within which resolved sees what the kernel told it of the link, or that it is gone."""
+PAUSE = 0.01
+
+
+def _runs(facts: Facts) -> bool:
+    return SERVICE in facts.services
+
+
+def _has_stub(facts: Facts) -> bool:
+    """Where the answer is missing it is taken for the default, which is yes."""
+    return bool(facts.services[SERVICE].get(f"{MANAGER}.DNSStubListener") != "no")
+
+
+def _by_nsswitch(facts: Facts) -> str:
+    fits = _runs(facts) and facts.comes_before_dns("resolve")
+    return "libc asks systemd-resolved (nsswitch.conf)" if fits else ""
+
+
+def _by_stub(facts: Facts) -> str:
+    """The uplink file is no reason: by that libc goes round resolved."""
+    if not _runs(facts) or not _has_stub(facts):
+        return ""
+    if facts.names_only(STUBS):
+        return "resolv.conf names systemd-resolved's stub"
+    # Not there yet when it was read: resolved was started for this look.
+    return (
+        "resolv.conf leads to systemd-resolved's" if facts.file.leads_to == STUB_FILE and not facts.nameservers else ""
+    )
+
+
+def _by_first_stub(facts: Facts) -> str:
+    """The other servers are asked only while the stub is silent; `direct` could not have the stub for an upstream."""
+    fits = _runs(facts) and _has_stub(facts) and facts.nameservers[:1] and facts.nameservers[0] in STUBS
+    rotates = any("rotate" in line.split()[1:] for line in facts.file.content.kept if line.startswith("options"))
+    return "resolv.conf names systemd-resolved's stub first" if fits and not rotates else ""
+
+
+def _rests_on_it(file: ResolvConfFile) -> bool:
+    stub = bool(STUBS.intersection(file.content.nameservers))
+    return stub or file.leads_to.startswith(f"{FOLDER}/") or file.owner == "systemd-resolved"
+
+
+class Resolved:
+    """Holds the link, and tells resolved of it."""
+
+    name: ClassVar[str] = "systemd-resolved"
+    can_split: ClassVar[bool] = True
+    rows: ClassVar[tuple[Row, ...]] = (
+        Row(rank=10, reason=_by_nsswitch),
+        Row(rank=11, reason=_by_stub),
+        Row(rank=12, reason=_by_first_stub),
+    )
+    queries: ClassVar[tuple[BusQuery, ...]] = (
+        BusQuery(
+            service=SERVICE, path=PATH, interface=MANAGER, properties=("DNSStubListener", "DNS"), is_wanted=_rests_on_it
+        ),
+    )
+    programs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        tools: Tools,
+        *,
+        make_link: Callable[[], Tun] = Tun,
+        connect: Callable[[], SystemBus] = SystemBus,
+        look: Callable[[], Facts] = lambda: observe(()),
+        families: Callable[[], frozenset[int]] = lambda: _families_in_use(),
+        uplinks: Path = UPLINKS,
+    ) -> None:
+        self._nameserver = tools.nameserver
+        self._own = frozenset([tools.nameserver, *LINK_ADDRESSES.values()])
+        self._make_link, self._connect, self._look, self._families = make_link, connect, look, families
+        self._uplinks = uplinks
+        self._link: Tun | None = None
+        self._server: IPAddress = tools.nameserver
+        """What resolved is told to ask."""
+        self._addresses: tuple[IPAddress, ...] = ()
+        self._told: Telling | None = None
+
+    def prepare(self, telling: Telling) -> tuple[Place, ...]:
+        """The link, up and with an address. Raises HelperError."""
+        with self._connect() as bus:
+            version = _version(bus)
+            if self._link is not None and not self._link.exists():
+                self._link.close()
+                self._link = None
+            if self._link is None:
+                self._link = self._make_link()
+                self._told = None
+            # A family that the laptop has nowhere else would have libc ask for addresses of no use (AI_ADDRCONFIG).
+            wanted = telling.families & self._families() or telling.families or frozenset([4])
+            if not self._addresses or {each.version for each in self._addresses} - telling.families:
+                self._addresses = (LINK_ADDRESSES[min(wanted)],)
+            self._link.set_addresses(self._addresses)
+            _take_from_network_manager(bus)
+        first = Place(address=self._nameserver)
+        # An address of the link would stay in the copies of resolv.conf that containers started meanwhile keep (for
+        # ever, and each of their look-ups would wait for it); one on loopback is left out of them.
+        if version >= LOOPBACK_SINCE:
+            self._server = self._nameserver
+            return (first,)
+        self._server = self._addresses[0]
+        return (first, Place(address=self._server, device=LINK))
+
+    def apply(self, telling: Telling) -> None:
+        """Tell resolved, the server last: with it first, ordinary names came to us until the rest was said."""
+        self.prepare(telling)
+        assert self._link is not None
+        index = self._link.index
+        try:
+            with self._connect() as bus:
+                # The kernel tells resolved of a new link in its own time.
+                _wait(lambda: _read_link(bus, index) is not None)
+                for member, signature, *arguments in (
+                    ("SetLinkLLMNR", "is", "no"),
+                    ("SetLinkMulticastDNS", "is", "no"),
+                    ("SetLinkDNSSEC", "is", "no"),  # on 247 and 249 only before the server
+                    ("SetLinkDNSOverTLS", "is", "no"),
+                    ("SetLinkDefaultRoute", "ib", False),
+                    ("SetLinkDomains", "ia(sb)", [(str(domain), True) for domain in telling.domains]),
+                    ("SetLinkDNS", "ia(iay)", [_wire(self._server)]),
+                ):
+                    _call(bus, member, signature, index, *arguments)
+                self._told = telling
+                self._wait_until_asked(bus, index)
+                _call(bus, "FlushCaches")  # the same server set again flushes nothing
+        except HelperError:
+            self._told = None
+            self._revert()
+            raise
+        log.info("resolved asks %s for %s", self._server, ", ".join(map(str, telling.domains)))
+
+    def nss_services(self) -> tuple[str, ...]:
+        """`dns`, where libc has a way of its own and everybody else goes by the stub."""
+        facts = self._look()
+        by_stub = bool(facts.nameservers) and facts.nameservers[0] in STUBS
+        return ("dns",) if by_stub and facts.comes_before_dns("resolve") else ()
+
+    def restore(self) -> None:
+        """Take the link away, and have resolved forget what it learnt by it. A dead helper's link is gone already."""
+        link, self._link, self._told, self._addresses = self._link, None, None, ()
+        if link is None:
+            return
+        try:
+            with self._connect() as bus:
+                # Before the link goes, so that no question is on its way to us then.
+                _call(bus, "RevertLink", "i", link.index, allowed=(NO_SUCH_LINK,))
+        except HelperError as error:
+            log.info("%s", reason(error))
+        link.close()
+        try:
+            with self._connect() as bus:
+                _wait(lambda: _read_link(bus, link.index) is None)
+                _call(bus, "FlushCaches")
+        except HelperError as error:
+            log.info("%s", reason(error))
+
+    def has_remains(self) -> bool:
+        """Whether the link is held: nothing of it outlives its process."""
+        return self._link is not None
+
+    def is_ours(self) -> bool:
+        """Whether resolved still asks us for these domains, and for nothing else. Raises HelperError."""
+        if self._link is None or self._told is None or not self._link.exists():
+            return False
+        with self._connect() as bus:
+            return bus.has(SERVICE) and self._is_told(_read_link(bus, self._link.index), self._told)
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        """resolved's stub, which sends us only the clusters' names back; where it has none the servers behind it."""
+        try:
+            with self._connect() as bus:
+                listener = bus.read(SERVICE, PATH, MANAGER, "DNSStubListener")
+        except HelperError as error:
+            log.info("%s", reason(error))
+            listener = None
+        if listener in ("yes", "udp"):
+            return (Upstream(address=STUB),)
+        return tuple(Upstream(address=address) for address in self.read_ways())
+
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        """The servers of all links but ours. Raises HelperError where their file cannot be read."""
+        return tuple(server for server in dict.fromkeys(self._read_uplinks().nameservers) if server not in self._own)
+
+    def watched(self) -> Watched:
+        """resolved itself, and its file, which it writes anew at each change of a server."""
+        return Watched(files=(self._uplinks,), services=(SERVICE,))
+
+    def _revert(self) -> None:
+        try:
+            with self._connect() as bus:
+                if self._link is not None:
+                    _call(bus, "RevertLink", "i", self._link.index, allowed=(NO_SUCH_LINK,))
+        except HelperError as error:
+            log.info("%s", reason(error))
+
+    def _wait_until_asked(self, bus: SystemBus, index: int) -> None:
+        assert self._told is not None
+        told = self._told
+        if not _wait(lambda: self._is_told(_read_link(bus, index), told)):
+            raise HelperError(
+                f"systemd-resolved does not take {LINK} as a link that it could ask.",
+                why=f"It shows {_read_link(bus, index)}.",
+                next_step=f"See `resolvectl status {LINK}` and `ip address show {LINK}`: who else configures it?",
+            )
+
+    def _is_told(self, shown: dict[str, Any] | None, told: Telling) -> bool:
+        return (
+            shown is not None
+            and bool(shown.get("ScopesMask", 0) & SCOPE_DNS)
+            and [(family, bytes(octets)) for family, octets in shown.get("DNS", ())] == [_wire(self._server)]
+            and {(name, routes) for name, routes in shown.get("Domains", ())}
+            == {(str(domain), True) for domain in told.domains}
+            and shown.get("DefaultRoute") is False
+        )
+
+    def _read_uplinks(self) -> ResolvConf:
+        try:
+            return parse(self._uplinks.read_text(errors="surrogateescape"))
+        except FileNotFoundError:
+            return ResolvConf()
+        except OSError as error:
+            raise HelperError(
+                f"{self._uplinks} could not be read.",
+                why=reason(error),
+                next_step=f"See `ls -l {self._uplinks}`.",
+            ) from error
+
+
+MODE = Resolved
+
+
+def _call(
+    bus: SystemBus, member: str, signature: str = "", *arguments: Any, allowed: tuple[str, ...] = ()
+) -> tuple[Any, ...] | None:
+    return bus.call(SERVICE, PATH, f"{MANAGER}.{member}", signature, *arguments, allowed=allowed)
+
+
+def _read_link(bus: SystemBus, index: int) -> dict[str, Any] | None:
+    """The properties of the link, by name; None where resolved knows of no such link. Raises HelperError."""
+    found = _call(bus, "GetLink", "i", index, allowed=(NO_SUCH_LINK,))
+    if found is None:
+        return None
+    allowed = (UNKNOWN_OBJECT,)
+    shown = bus.call(SERVICE, found[0], f"{PROPERTIES}.GetAll", "s", LINK_INTERFACE, allowed=allowed)
+    return {name: value for name, (_, value) in shown[0].items()} if shown is not None else None
+
+
+def _version(bus: SystemBus) -> int:
+    """systemd's, of which resolved is a part; 0 where nobody says it."""
+    try:
+        text = str(bus.read(SYSTEMD, SYSTEMD_PATH, f"{SYSTEMD}.Manager", "Version"))
+    except HelperError as error:
+        log.info("%s", reason(error))
+        return 0
+    match = re.search(r"\d+", text)
+    return int(match[0]) if match else 0
+
+
+def _take_from_network_manager(bus: SystemBus) -> None:
+    """Have NetworkManager leave the link alone, where no file of the package says so: `nmcli networking off` would take
+    its addresses for good."""
+    try:
+        if not bus.has(NETWORK_MANAGER):
+            return
+        service, path = NETWORK_MANAGER, NETWORK_MANAGER_PATH
+        device: list[str] = []
+
+        def is_known() -> bool:
+            answer = bus.call(service, path, f"{service}.GetDeviceByIpIface", "s", LINK, allowed=(UNKNOWN_DEVICE,))
+            device[:] = [str(each) for each in answer or ()]
+            return bool(device)
+
+        if _wait(is_known, limit=0.5) and bus.read(service, device[0], f"{service}.Device", "Managed"):
+            bus.call(service, device[0], f"{PROPERTIES}.Set", "ssv", f"{service}.Device", "Managed", ("b", False))
+    except HelperError as error:
+        log.warning("NetworkManager may take addresses from %s: %s", LINK, reason(error))
+
+
+def _wait(condition: Callable[[], bool], limit: float = LIMIT) -> bool:
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(PAUSE)
+    return True
+
+
+def _wire(address: IPAddress) -> tuple[int, bytes]:
+    return (socket.AF_INET if address.version == 4 else socket.AF_INET6, address.packed)
+
+
+def _families_in_use() -> frozenset[int]:
+    """4, 6: those of which another link has an address that reaches beyond it."""
+    return frozenset(
+        address.version
+        for link in observe_network().links
+        if link.name != LINK
+        for address, _ in link.addresses
+        if not (address.is_loopback or address.is_link_local)
+    )
