@@ -25,13 +25,13 @@ while data := s.recv(65536): print(data.decode(), end="")
 class Held:
     """What the tests ask of the process."""
 
-    def __init__(self, machine: Machine, mode: str) -> None:
+    def __init__(self, machine: Machine, mode: str, *options: str) -> None:
         self.machine = machine
-        self._mode = mode
+        self._arguments = (mode, *options)
         self.start()
 
     def start(self) -> None:
-        self.machine.run(*START, self._mode)
+        self.machine.run(*START, *self._arguments)
         self.machine.run("sh", "-c", "until [ -S /run/mode-holder/socket ]; do sleep .02; done")
 
     def kill(self) -> None:

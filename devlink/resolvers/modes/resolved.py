@@ -3,6 +3,7 @@
 Over D-Bus (org.freedesktop.resolve1(5)). The link is `devlink0`, which dies with the helper: then resolved forgets all.
 """
 
+import contextlib
 import ipaddress
 import logging
 import re
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 SERVICE, PATH = "org.freedesktop.resolve1", "/org/freedesktop/resolve1"
 MANAGER, LINK_INTERFACE = f"{SERVICE}.Manager", f"{SERVICE}.Link"
 NO_SUCH_LINK = f"{SERVICE}.NoSuchLink"
+LINK_BUSY = f"{SERVICE}.LinkBusy"
 UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SYSTEMD, SYSTEMD_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
@@ -149,8 +151,8 @@ class Resolved:
             self._link.set_addresses(self._addresses)
             _take_from_network_manager(bus)
         first = Place(address=self._nameserver)
-        # An address of the link would stay in the copies of resolv.conf that containers started meanwhile keep (for
-        # ever, and each of their look-ups would wait for it); one on loopback is left out of them.
+        # On loopback the sockets survive a new link, and containers leave such an address out of the resolv.conf that
+        # they copy. (resolved lists no server of a link without DefaultRoute there: 252, 257 and 262.)
         if version >= LOOPBACK_SINCE:
             self._server = self._nameserver
             return (first,)
@@ -179,9 +181,16 @@ class Resolved:
                 self._told = telling
                 self._wait_until_asked(bus, index)
                 _call(bus, "FlushCaches")  # the same server set again flushes nothing
-        except HelperError:
+        except HelperError as error:
             self._told = None
             self._revert()
+            if LINK_BUSY in error.why:
+                raise HelperError(
+                    f"systemd-resolved takes no settings of {LINK} from devlink.",
+                    why="systemd-networkd has taken the link: a file of /etc/systemd/network matches its name.",
+                    next_step=f"Have that file match other names only, or lay one before it with `[Match] Name={LINK}` "
+                    "and `[Link] Unmanaged=yes` (devlink's package does), then `networkctl reload`.",
+                ) from error
             raise
         log.info("resolved asks %s for %s", self._server, ", ".join(map(str, telling.domains)))
 
@@ -215,31 +224,53 @@ class Resolved:
         return self._link is not None
 
     def is_ours(self) -> bool:
-        """Whether resolved still asks us for these domains, and for nothing else. Raises HelperError."""
+        """Whether resolved still asks us for these domains, and for nothing else.
+
+        Where it is not on the bus it keeps what it was told: while it restarts (in /run/systemd/resolve/netif), and
+        after the bus was killed, to which it does not come back by itself though it goes on answering (252 to 262).
+        """
         if self._link is None or self._told is None or not self._link.exists():
             return False
-        with self._connect() as bus:
-            return bus.has(SERVICE) and self._is_told(_read_link(bus, self._link.index), self._told)
-
-    def read_upstreams(self) -> tuple[Upstream, ...]:
-        """resolved's stub, which sends us only the clusters' names back; where it has none the servers behind it."""
         try:
             with self._connect() as bus:
-                listener = bus.read(SERVICE, PATH, MANAGER, "DNSStubListener")
+                return not bus.has(SERVICE) or self._is_told(_read_link(bus, self._link.index), self._told)
         except HelperError as error:
             log.info("%s", reason(error))
-            listener = None
-        if listener in ("yes", "udp"):
+            return True
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        """resolved's stub, which sends us only the clusters' names back; where it has none the servers behind it that
+        are for all names. Raises HelperError where their file cannot be read."""
+        if self._ask_manager("DNSStubListener") in ("yes", "udp"):
             return (Upstream(address=STUB),)
-        return tuple(Upstream(address=address) for address in self.read_ways())
+        servers = tuple(dict.fromkeys(self._read_uplinks().nameservers))
+        return tuple(Upstream(address=address) for address in servers if address not in self._own)
 
     def read_ways(self) -> tuple[IPAddress, ...]:
-        """The servers of all links but ours. Raises HelperError where their file cannot be read."""
-        return tuple(server for server in dict.fromkeys(self._read_uplinks().nameservers) if server not in self._own)
+        """The servers of all links but ours, those of a VPN's own domains among them, which the file leaves out.
+
+        Raises HelperError where they are read from the file, for want of a bus, and it cannot be read.
+        """
+        for name in ("DNS", "FallbackDNS"):
+            listed = self._ask_manager(name)
+            servers = self._read_uplinks().nameservers if listed is None else tuple(map(_from_wire, listed))
+            ways = tuple(server for server in dict.fromkeys(servers) if server not in self._own)
+            if ways:
+                return ways
+        return ()
 
     def watched(self) -> Watched:
         """resolved itself, and its file, which it writes anew at each change of a server."""
         return Watched(files=(self._uplinks,), services=(SERVICE,))
+
+    def _ask_manager(self, name: str) -> Any:
+        """A property of resolved's, None where it is not to be had."""
+        try:
+            with self._connect() as bus:
+                return bus.read(SERVICE, PATH, MANAGER, name)
+        except HelperError as error:
+            log.info("%s", reason(error))
+            return None
 
     def _revert(self) -> None:
         try:
@@ -343,6 +374,16 @@ def _wait(condition: Callable[[], bool], limit: float = LIMIT) -> bool:
 
 def _wire(address: IPAddress) -> tuple[int, bytes]:
     return (socket.AF_INET if address.version == 4 else socket.AF_INET6, address.packed)
+
+
+def _from_wire(server: tuple[int, int, bytes]) -> IPAddress:
+    """An address of IPv6 that is of its link alone gets the link's name as its zone, as in resolv.conf."""
+    index, _, octets = server
+    address = ipaddress.ip_address(bytes(octets))
+    if address.version == 6 and address.is_link_local and index:
+        with contextlib.suppress(OSError):  # the link has gone meanwhile
+            return ipaddress.ip_address(f"{address}%{socket.if_indextoname(index)}")
+    return address
 
 
 def _families_in_use() -> frozenset[int]:

@@ -1,8 +1,8 @@
 """Stands in for the helper and its forwarder: holds one resolver mode, and answers the cluster's names where it says.
 
 `holder.py MODE` serves on SOCKET: one JSON line in, `{"verb": ..., ...}`, one line out. Every question that reaches the
-forwarder's place is a line of LOG. Names that are not the cluster's are passed on to the mode's own upstreams, so a loop
-would be one here as well.
+forwarder's place is a line of LOG. Names that are not the cluster's are passed on to the mode's own upstreams, so a
+loop would be one here as well. With `--old` resolved is told as if systemd were of a version before 252.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from devlink.lab.zones import cluster_zones
 from devlink.resolvers.detect import detect
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
-from devlink.resolvers.modes import all_modes
+from devlink.resolvers.modes import all_modes, resolved
 from devlink.resolvers.observe import observe
 
 FOLDER = Path("/run/mode-holder")
@@ -97,7 +97,7 @@ class Holder:
         reply = standin_dns.respond(self.zones, query, limit=limit, note=note)
         with LOG.open("a") as log:
             print(over, asked, file=log)
-        name = DomainName(tuple(label.encode() for label in asked.split(" ")[0].rstrip(".").lower().split(".") if label))
+        name = DomainName.parse(asked.split(" ")[0])
         if any(name.is_within(domain) for domain in self.domains):
             return reply
         return await asyncio.to_thread(self.pass_on, query)
@@ -164,4 +164,6 @@ async def main(name: str) -> None:
 
 
 if __name__ == "__main__":
+    if "--old" in sys.argv:
+        resolved.LOOPBACK_SINCE = 9999
     asyncio.run(main(sys.argv[1]))
