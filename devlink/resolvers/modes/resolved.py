@@ -133,6 +133,8 @@ class Resolved:
         """What resolved is told to ask."""
         self._addresses: tuple[IPAddress, ...] = ()
         self._told: Telling | None = None
+        self._link_path = ""
+        """The link as an object of resolved's."""
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """The link, up and with an address. Raises HelperError."""
@@ -168,6 +170,7 @@ class Resolved:
             with self._connect() as bus:
                 # The kernel tells resolved of a new link in its own time.
                 _wait(lambda: _read_link(bus, index) is not None)
+                self._link_path = _link_path(bus, index) or ""
                 for member, signature, *arguments in (
                     ("SetLinkLLMNR", "is", "no"),
                     ("SetLinkMulticastDNS", "is", "no"),
@@ -260,8 +263,9 @@ class Resolved:
         return ()
 
     def watched(self) -> Watched:
-        """resolved itself, and its file, which it writes anew at each change of a server."""
-        return Watched(files=(self._uplinks,), services=(SERVICE,))
+        """resolved itself, our link as it sees it, and its file, which it writes anew at each change of a server."""
+        link = ((SERVICE, self._link_path),) if self._link_path else ()
+        return Watched(files=(self._uplinks,), objects=((SERVICE, PATH), *link))
 
     def _ask_manager(self, name: str) -> Any:
         """A property of resolved's, None where it is not to be had."""
@@ -324,12 +328,16 @@ def _call(
 
 def _read_link(bus: SystemBus, index: int) -> dict[str, Any] | None:
     """The properties of the link, by name; None where resolved knows of no such link. Raises HelperError."""
-    found = _call(bus, "GetLink", "i", index, allowed=(NO_SUCH_LINK,))
-    if found is None:
+    path = _link_path(bus, index)
+    if path is None:
         return None
-    allowed = (UNKNOWN_OBJECT,)
-    shown = bus.call(SERVICE, found[0], f"{PROPERTIES}.GetAll", "s", LINK_INTERFACE, allowed=allowed)
+    shown = bus.call(SERVICE, path, f"{PROPERTIES}.GetAll", "s", LINK_INTERFACE, allowed=(UNKNOWN_OBJECT,))
     return {name: value for name, (_, value) in shown[0].items()} if shown is not None else None
+
+
+def _link_path(bus: SystemBus, index: int) -> str | None:
+    found = _call(bus, "GetLink", "i", index, allowed=(NO_SUCH_LINK,))
+    return str(found[0]) if found is not None else None
 
 
 def _version(bus: SystemBus) -> int:
@@ -363,8 +371,8 @@ def _take_from_network_manager(bus: SystemBus) -> None:
         log.warning("NetworkManager may take addresses from %s: %s", LINK, reason(error))
 
 
-def _wait(condition: Callable[[], bool], limit: float = LIMIT) -> bool:
-    deadline = time.monotonic() + limit
+def _wait(condition: Callable[[], bool], limit: float | None = None) -> bool:
+    deadline = time.monotonic() + (LIMIT if limit is None else limit)
     while not condition():
         if time.monotonic() >= deadline:
             return False

@@ -18,7 +18,7 @@ from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
 from devlink.resolvers.modes import resolved
 from devlink.resolvers.modes.direct import Direct
-from devlink.resolvers.modes.resolved import MANAGER, SERVICE, Resolved
+from devlink.resolvers.modes.resolved import MANAGER, PATH, SERVICE, Resolved
 from devlink.resolvers.observe import owner_of
 from devlink.resolvers.resolvconf_text import parse
 
@@ -237,6 +237,7 @@ def test_resolved_is_told_the_server_last_and_then_flushed() -> None:
     assert link.addresses == [str(V4)]
     assert mode.is_ours()
     assert mode.has_remains()
+    assert (SERVICE, "/link") in mode.watched().objects
 
 
 @pytest.mark.parametrize("version", ["249.11-0ubuntu3.16", "v247.3-7+deb11u6", "None"])
@@ -415,7 +416,7 @@ def test_where_there_is_no_stub_they_go_to_the_servers_behind_it(listener: str, 
     mode = machine.mode(uplinks=uplinks)
     assert [str(each.address) for each in mode.read_upstreams()] == ["172.16.0.53"]
     assert uplinks in mode.watched().files
-    assert mode.watched().services == (SERVICE,)
+    assert mode.watched().objects == ((SERVICE, PATH),)
 
 
 def test_the_ways_that_must_stay_are_those_to_the_servers_of_every_link_but_ours(tmp_path: Path) -> None:
