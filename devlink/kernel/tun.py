@@ -82,8 +82,8 @@ class Tun:
             self._change(*add, allowed=(errno.EEXIST,))
         up = rtnetlink.encode_link_flags(self.index, rtnetlink.IFF_UP, rtnetlink.IFF_UP)
         self._change(Request(rtnetlink.RTM_NEWLINK, 0, up))
-        if drop or add:
-            log.info("%s has %s", self.name, ", ".join(sorted(map(str, wanted))) or "no address")
+        for address in sorted(wanted - present, key=str):
+            log.info("ip address add %s dev %s", address, self.name)
 
     def close(self) -> None:
         """Let the link go; the kernel removes it before this returns. May be repeated."""

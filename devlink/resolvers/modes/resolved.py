@@ -3,12 +3,8 @@
 Over D-Bus (org.freedesktop.resolve1(5)). The link is `devlink0`, which dies with the helper: then resolved forgets all.
 """
 
-import contextlib
 import ipaddress
 import logging
-import re
-import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,30 +15,22 @@ from devlink.errors import HelperError, reason
 from devlink.kernel.observe import observe as observe_network
 from devlink.kernel.tun import NAME as LINK
 from devlink.kernel.tun import Tun
+from devlink.resolvers import resolve1
 from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.observe import observe
 from devlink.resolvers.resolvconf_text import ResolvConf, parse
+from devlink.resolvers.resolve1 import LINK_BUSY, MANAGER, NO_SUCH_LINK, PATH, SERVICE
 
 log = logging.getLogger(__name__)
-
-SERVICE, PATH = "org.freedesktop.resolve1", "/org/freedesktop/resolve1"
-MANAGER, LINK_INTERFACE = f"{SERVICE}.Manager", f"{SERVICE}.Link"
-NO_SUCH_LINK = f"{SERVICE}.NoSuchLink"
-LINK_BUSY = f"{SERVICE}.LinkBusy"
-UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
-PROPERTIES = "org.freedesktop.DBus.Properties"
-SYSTEMD, SYSTEMD_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
-NETWORK_MANAGER, NETWORK_MANAGER_PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
-UNKNOWN_DEVICE = f"{NETWORK_MANAGER}.UnknownDevice"
 
 STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
 """Where systemd-resolved answers (systemd-resolved.service(8)); the second one passes questions on as they are."""
 STUB = ipaddress.ip_address("127.0.0.53")
 FOLDER = Path("/run/systemd/resolve")
 UPLINKS = FOLDER / "resolv.conf"
-"""The servers of all links, ours too, as resolved writes them for those who go round it."""
+"""The servers that it asks for names of no link's own, as it writes them for those who go round it."""
 STUB_FILE = str(FOLDER / "stub-resolv.conf")
 
 LINK_ADDRESSES: dict[int, IPAddress] = {
@@ -54,9 +42,6 @@ LOOPBACK_SINCE = 252
 """The version of systemd from which a link's server may be on loopback: before, UDP to it times out (247, 249)."""
 SCOPE_DNS = 0x1
 """SD_RESOLVED_DNS in a link's ScopesMask: that it is asked at all."""
-LIMIT = 2.0
-"""Seconds within which resolved sees what the kernel told it of the link, or that it is gone."""
-PAUSE = 0.01
 
 
 def _runs(facts: Facts) -> bool:
@@ -80,9 +65,8 @@ def _by_stub(facts: Facts) -> str:
     if facts.names_only(STUBS):
         return "resolv.conf names systemd-resolved's stub"
     # Not there yet when it was read: resolved was started for this look.
-    return (
-        "resolv.conf leads to systemd-resolved's" if facts.file.leads_to == STUB_FILE and not facts.nameservers else ""
-    )
+    was_made_now = facts.file.leads_to == STUB_FILE and not facts.nameservers
+    return "resolv.conf leads to systemd-resolved's" if was_made_now else ""
 
 
 def _by_first_stub(facts: Facts) -> str:
@@ -139,7 +123,7 @@ class Resolved:
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """The link, up and with an address. Raises HelperError."""
         with self._connect() as bus:
-            version = _version(bus)
+            version = resolve1.systemd_version(bus)
             if self._link is not None and not self._link.exists():
                 self._link.close()
                 self._link = None
@@ -151,7 +135,7 @@ class Resolved:
             if not self._addresses or {each.version for each in self._addresses} - telling.families:
                 self._addresses = (LINK_ADDRESSES[min(wanted)],)
             self._link.set_addresses(self._addresses)
-            _take_from_network_manager(bus)
+            resolve1.take_from_network_manager(bus, LINK)
         first = Place(address=self._nameserver)
         # On loopback the sockets survive a new link, and containers leave such an address out of the resolv.conf that
         # they copy. (resolved lists no server of a link without DefaultRoute there: 252, 257 and 262.)
@@ -169,8 +153,8 @@ class Resolved:
         try:
             with self._connect() as bus:
                 # The kernel tells resolved of a new link in its own time.
-                _wait(lambda: _read_link(bus, index) is not None)
-                self._link_path = _link_path(bus, index) or ""
+                resolve1.wait(lambda: resolve1.read_link(bus, index) is not None)
+                self._link_path = resolve1.link_path(bus, index) or ""
                 for member, signature, *arguments in (
                     ("SetLinkLLMNR", "is", "no"),
                     ("SetLinkMulticastDNS", "is", "no"),
@@ -178,12 +162,12 @@ class Resolved:
                     ("SetLinkDNSOverTLS", "is", "no"),
                     ("SetLinkDefaultRoute", "ib", False),
                     ("SetLinkDomains", "ia(sb)", [(str(domain), True) for domain in telling.domains]),
-                    ("SetLinkDNS", "ia(iay)", [_wire(self._server)]),
+                    ("SetLinkDNS", "ia(iay)", [resolve1.to_wire(self._server)]),
                 ):
-                    _call(bus, member, signature, index, *arguments)
+                    resolve1.call(bus, member, signature, index, *arguments)
                 self._told = telling
                 self._wait_until_asked(bus, index)
-                _call(bus, "FlushCaches")  # the same server set again flushes nothing
+                resolve1.call(bus, "FlushCaches")  # the same server set again flushes nothing
         except HelperError as error:
             self._told = None
             self._revert()
@@ -195,7 +179,6 @@ class Resolved:
                     "and `[Link] Unmanaged=yes` (devlink's package does), then `networkctl reload`.",
                 ) from error
             raise
-        log.info("resolved asks %s for %s", self._server, ", ".join(map(str, telling.domains)))
 
     def nss_services(self) -> tuple[str, ...]:
         """`dns`, where libc has a way of its own and everybody else goes by the stub."""
@@ -211,14 +194,14 @@ class Resolved:
         try:
             with self._connect() as bus:
                 # Before the link goes, so that no question is on its way to us then.
-                _call(bus, "RevertLink", "i", link.index, allowed=(NO_SUCH_LINK,))
+                resolve1.call(bus, "RevertLink", "i", link.index, allowed=(NO_SUCH_LINK,))
         except HelperError as error:
             log.info("%s", reason(error))
         link.close()
         try:
             with self._connect() as bus:
-                _wait(lambda: _read_link(bus, link.index) is None)
-                _call(bus, "FlushCaches")
+                resolve1.wait(lambda: resolve1.read_link(bus, link.index) is None)
+                resolve1.call(bus, "FlushCaches")
         except HelperError as error:
             log.info("%s", reason(error))
 
@@ -236,7 +219,7 @@ class Resolved:
             return False
         try:
             with self._connect() as bus:
-                return not bus.has(SERVICE) or self._is_told(_read_link(bus, self._link.index), self._told)
+                return not bus.has(SERVICE) or self._is_told(resolve1.read_link(bus, self._link.index), self._told)
         except HelperError as error:
             log.info("%s", reason(error))
             return True
@@ -256,7 +239,7 @@ class Resolved:
         """
         for name in ("DNS", "FallbackDNS"):
             listed = self._ask_manager(name)
-            servers = self._read_uplinks().nameservers if listed is None else tuple(map(_from_wire, listed))
+            servers = self._read_uplinks().nameservers if listed is None else tuple(map(resolve1.from_wire, listed))
             ways = tuple(server for server in dict.fromkeys(servers) if server not in self._own)
             if ways:
                 return ways
@@ -280,17 +263,17 @@ class Resolved:
         try:
             with self._connect() as bus:
                 if self._link is not None:
-                    _call(bus, "RevertLink", "i", self._link.index, allowed=(NO_SUCH_LINK,))
+                    resolve1.call(bus, "RevertLink", "i", self._link.index, allowed=(NO_SUCH_LINK,))
         except HelperError as error:
             log.info("%s", reason(error))
 
     def _wait_until_asked(self, bus: SystemBus, index: int) -> None:
         assert self._told is not None
         told = self._told
-        if not _wait(lambda: self._is_told(_read_link(bus, index), told)):
+        if not resolve1.wait(lambda: self._is_told(resolve1.read_link(bus, index), told)):
             raise HelperError(
                 f"systemd-resolved does not take {LINK} as a link that it could ask.",
-                why=f"It shows {_read_link(bus, index)}.",
+                why=f"It shows {resolve1.read_link(bus, index)}.",
                 next_step=f"See `resolvectl status {LINK}` and `ip address show {LINK}`: who else configures it?",
             )
 
@@ -298,7 +281,7 @@ class Resolved:
         return (
             shown is not None
             and bool(shown.get("ScopesMask", 0) & SCOPE_DNS)
-            and [(family, bytes(octets)) for family, octets in shown.get("DNS", ())] == [_wire(self._server)]
+            and [(family, bytes(octets)) for family, octets in shown.get("DNS", ())] == [resolve1.to_wire(self._server)]
             and {(name, routes) for name, routes in shown.get("Domains", ())}
             == {(str(domain), True) for domain in told.domains}
             and shown.get("DefaultRoute") is False
@@ -318,80 +301,6 @@ class Resolved:
 
 
 MODE = Resolved
-
-
-def _call(
-    bus: SystemBus, member: str, signature: str = "", *arguments: Any, allowed: tuple[str, ...] = ()
-) -> tuple[Any, ...] | None:
-    return bus.call(SERVICE, PATH, f"{MANAGER}.{member}", signature, *arguments, allowed=allowed)
-
-
-def _read_link(bus: SystemBus, index: int) -> dict[str, Any] | None:
-    """The properties of the link, by name; None where resolved knows of no such link. Raises HelperError."""
-    path = _link_path(bus, index)
-    if path is None:
-        return None
-    shown = bus.call(SERVICE, path, f"{PROPERTIES}.GetAll", "s", LINK_INTERFACE, allowed=(UNKNOWN_OBJECT,))
-    return {name: value for name, (_, value) in shown[0].items()} if shown is not None else None
-
-
-def _link_path(bus: SystemBus, index: int) -> str | None:
-    found = _call(bus, "GetLink", "i", index, allowed=(NO_SUCH_LINK,))
-    return str(found[0]) if found is not None else None
-
-
-def _version(bus: SystemBus) -> int:
-    """systemd's, of which resolved is a part; 0 where nobody says it."""
-    try:
-        text = str(bus.read(SYSTEMD, SYSTEMD_PATH, f"{SYSTEMD}.Manager", "Version"))
-    except HelperError as error:
-        log.info("%s", reason(error))
-        return 0
-    match = re.search(r"\d+", text)
-    return int(match[0]) if match else 0
-
-
-def _take_from_network_manager(bus: SystemBus) -> None:
-    """Have NetworkManager leave the link alone, where no file of the package says so: `nmcli networking off` would take
-    its addresses for good."""
-    try:
-        if not bus.has(NETWORK_MANAGER):
-            return
-        service, path = NETWORK_MANAGER, NETWORK_MANAGER_PATH
-        device: list[str] = []
-
-        def is_known() -> bool:
-            answer = bus.call(service, path, f"{service}.GetDeviceByIpIface", "s", LINK, allowed=(UNKNOWN_DEVICE,))
-            device[:] = [str(each) for each in answer or ()]
-            return bool(device)
-
-        if _wait(is_known, limit=0.5) and bus.read(service, device[0], f"{service}.Device", "Managed"):
-            bus.call(service, device[0], f"{PROPERTIES}.Set", "ssv", f"{service}.Device", "Managed", ("b", False))
-    except HelperError as error:
-        log.warning("NetworkManager may take addresses from %s: %s", LINK, reason(error))
-
-
-def _wait(condition: Callable[[], bool], limit: float | None = None) -> bool:
-    deadline = time.monotonic() + (LIMIT if limit is None else limit)
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(PAUSE)
-    return True
-
-
-def _wire(address: IPAddress) -> tuple[int, bytes]:
-    return (socket.AF_INET if address.version == 4 else socket.AF_INET6, address.packed)
-
-
-def _from_wire(server: tuple[int, int, bytes]) -> IPAddress:
-    """An address of IPv6 that is of its link alone gets the link's name as its zone, as in resolv.conf."""
-    index, _, octets = server
-    address = ipaddress.ip_address(bytes(octets))
-    if address.version == 6 and address.is_link_local and index:
-        with contextlib.suppress(OSError):  # the link has gone meanwhile
-            return ipaddress.ip_address(f"{address}%{socket.if_indextoname(index)}")
-    return address
 
 
 def _families_in_use() -> frozenset[int]:

@@ -11,16 +11,17 @@ from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
+from devlink.resolvers import resolve1
 from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
-from devlink.resolvers.modes import resolved
 from devlink.resolvers.modes.direct import Direct
-from devlink.resolvers.modes.resolved import MANAGER, PATH, SERVICE, Resolved
+from devlink.resolvers.modes.resolved import Resolved
 from devlink.resolvers.observe import owner_of
 from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolve1 import MANAGER, PATH, SERVICE
 
 OURS = ipaddress.ip_address("127.0.0.231")
 V4, V6 = ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("fd00:5353::53")
@@ -331,7 +332,7 @@ def test_a_call_that_fails_leaves_resolved_as_it_was(method: str) -> None:
 
 
 def test_a_link_that_resolved_never_asks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolved, "LIMIT", 0.05)
+    monkeypatch.setattr(resolve1, "LIMIT", 0.05)
     machine = Machine()
     mode = machine.mode()
     mode.prepare(TELLING)
