@@ -90,7 +90,7 @@ def to_wire(address: IPAddress) -> tuple[int, bytes]:
 
 
 def from_wire(server: tuple[int, int, bytes]) -> IPAddress:
-    """One of the manager's DNS. An address of IPv6 that is of its link alone gets the link's name as its zone, as in resolv.conf."""
+    """One of the manager's DNS; a link-local one of IPv6 with its link's name as the zone, as in resolv.conf."""
     index, _, octets = server
     address = ipaddress.ip_address(bytes(octets))
     if address.version == 6 and address.is_link_local and index:
