@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 SERVICE, PATH = "org.freedesktop.resolve1", "/org/freedesktop/resolve1"
 MANAGER, LINK_INTERFACE = f"{SERVICE}.Manager", f"{SERVICE}.Link"
 NO_SUCH_LINK, LINK_BUSY = f"{SERVICE}.NoSuchLink", f"{SERVICE}.LinkBusy"
+TOO_MANY = ("System.Error.E2BIG", "org.freedesktop.DBus.Error.LimitsExceeded")
+"""How it refuses more domains than a link may have: that of 252, and that of 262."""
 UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SYSTEMD, SYSTEMD_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from devlink.core.names import DomainName
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
@@ -21,7 +22,7 @@ from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.observe import observe
 from devlink.resolvers.resolvconf_text import ResolvConf, parse
-from devlink.resolvers.resolve1 import LINK_BUSY, MANAGER, NO_SUCH_LINK, PATH, SERVICE
+from devlink.resolvers.resolve1 import LINK_BUSY, MANAGER, NO_SUCH_LINK, PATH, SERVICE, TOO_MANY
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ LINK_ADDRESSES: dict[int, IPAddress] = {
 """By family. resolved asks on a link only where that has an address of global scope."""
 LOOPBACK_SINCE = 252
 """The version of systemd from which a link's server may be on loopback: before, UDP to it times out (247, 249)."""
+REVERSE = DomainName.parse("arpa")
+RESOLV_CONF = Path("/etc/resolv.conf")
 SCOPE_DNS = 0x1
 """SD_RESOLVED_DNS in a link's ScopesMask: that it is asked at all."""
 
@@ -74,6 +77,12 @@ def _by_first_stub(facts: Facts) -> str:
     fits = _runs(facts) and _has_stub(facts) and facts.nameservers[:1] and facts.nameservers[0] in STUBS
     rotates = any("rotate" in line.split()[1:] for line in facts.file.content.kept if line.startswith("options"))
     return "resolv.conf names systemd-resolved's stub first" if fits and not rotates else ""
+
+
+def _libc_asks(facts: Facts) -> bool:
+    """What the rows ask of the files alone: another program may replace them under us."""
+    named, leads = facts.nameservers, facts.file.leads_to == STUB_FILE
+    return facts.comes_before_dns("resolve") or (named[0] in STUBS if named else leads)
 
 
 def _rests_on_it(file: ResolvConfFile) -> bool:
@@ -116,7 +125,7 @@ class Resolved:
         self._server: IPAddress = tools.nameserver
         """What resolved is told to ask."""
         self._addresses: tuple[IPAddress, ...] = ()
-        self._told: Telling | None = None
+        self._told: frozenset[DomainName] | None = None
         self._link_path = ""
         """The link as an object of resolved's."""
 
@@ -147,6 +156,12 @@ class Resolved:
 
     def apply(self, telling: Telling) -> None:
         """Tell resolved, the server last: with it first, ordinary names came to us until the rest was said."""
+        if not _libc_asks(self._look()):
+            raise HelperError(
+                "Programs ask systemd-resolved for names no more, though it goes on running.",
+                why=f"Another program wrote {RESOLV_CONF} meanwhile, or /etc/nsswitch.conf.",
+                next_step="See who did; `devlink down` and `devlink up` go by what is there now.",
+            )
         self.prepare(telling)
         assert self._link is not None
         index = self._link.index
@@ -161,11 +176,10 @@ class Resolved:
                     ("SetLinkDNSSEC", "is", "no"),  # on 247 and 249 only before the server
                     ("SetLinkDNSOverTLS", "is", "no"),
                     ("SetLinkDefaultRoute", "ib", False),
-                    ("SetLinkDomains", "ia(sb)", [(str(domain), True) for domain in telling.domains]),
-                    ("SetLinkDNS", "ia(iay)", [resolve1.to_wire(self._server)]),
                 ):
                     resolve1.call(bus, member, signature, index, *arguments)
-                self._told = telling
+                self._told = _tell_domains(bus, index, telling.domains)
+                resolve1.call(bus, "SetLinkDNS", "ia(iay)", index, [resolve1.to_wire(self._server)])
                 self._wait_until_asked(bus, index)
                 resolve1.call(bus, "FlushCaches")  # the same server set again flushes nothing
         except HelperError as error:
@@ -210,12 +224,12 @@ class Resolved:
         return self._link is not None
 
     def is_ours(self) -> bool:
-        """Whether resolved still asks us for these domains, and for nothing else.
+        """Whether libc still asks resolved, and that us for these domains, and for nothing else.
 
         Where it is not on the bus it keeps what it was told: while it restarts (in /run/systemd/resolve/netif), and
         after the bus was killed, to which it does not come back by itself though it goes on answering (252 to 262).
         """
-        if self._link is None or self._told is None or not self._link.exists():
+        if self._link is None or self._told is None or not self._link.exists() or not _libc_asks(self._look()):
             return False
         try:
             with self._connect() as bus:
@@ -246,9 +260,9 @@ class Resolved:
         return ()
 
     def watched(self) -> Watched:
-        """resolved itself, our link as it sees it, and its file, which it writes anew at each change of a server."""
+        """resolved, our link as it sees it, and its file, written anew at each change of a server; and libc's own."""
         link = ((SERVICE, self._link_path),) if self._link_path else ()
-        return Watched(files=(self._uplinks,), objects=((SERVICE, PATH), *link))
+        return Watched(files=(RESOLV_CONF, self._uplinks), objects=((SERVICE, PATH), *link))
 
     def _ask_manager(self, name: str) -> Any:
         """A property of resolved's, None where it is not to be had."""
@@ -277,13 +291,13 @@ class Resolved:
                 next_step=f"See `resolvectl status {LINK}` and `ip address show {LINK}`: who else configures it?",
             )
 
-    def _is_told(self, shown: dict[str, Any] | None, told: Telling) -> bool:
+    def _is_told(self, shown: dict[str, Any] | None, told: frozenset[DomainName]) -> bool:
         return (
             shown is not None
             and bool(shown.get("ScopesMask", 0) & SCOPE_DNS)
             and [(family, bytes(octets)) for family, octets in shown.get("DNS", ())] == [resolve1.to_wire(self._server)]
             and {(name, routes) for name, routes in shown.get("Domains", ())}
-            == {(str(domain), True) for domain in told.domains}
+            == {(str(domain), True) for domain in told}
             and shown.get("DefaultRoute") is False
         )
 
@@ -301,6 +315,23 @@ class Resolved:
 
 
 MODE = Resolved
+
+
+def _tell_domains(bus: SystemBus, index: int, domains: tuple[DomainName, ...]) -> frozenset[DomainName]:
+    """What it took of them: of too many (256 on 252, 1024 on 262) only those of names, without those of addresses."""
+    try:
+        _call_domains(bus, index, domains)
+    except HelperError as error:
+        if not any(refusal in error.why for refusal in TOO_MANY):
+            raise
+        log.warning("addresses of the clusters have no names: resolved takes no %d domains for a link", len(domains))
+        domains = tuple(domain for domain in domains if not domain.is_within(REVERSE))
+        _call_domains(bus, index, domains)
+    return frozenset(domains)
+
+
+def _call_domains(bus: SystemBus, index: int, domains: tuple[DomainName, ...]) -> None:
+    resolve1.call(bus, "SetLinkDomains", "ia(sb)", index, [(str(domain), True) for domain in domains])
 
 
 def _families_in_use() -> frozenset[int]:

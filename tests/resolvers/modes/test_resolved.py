@@ -145,6 +145,8 @@ class Machine:
         self.told: dict[str, Any] = {}
         self.refused = ""
         self.managed: bool | None = None
+        self.limit = 1024
+        self.facts = Facts(file=file(STUB_TEXT, STUB_FILE), hosts=DEBIAN_HOSTS)
         self.properties: dict[str, Any] = {
             "DNSStubListener": "yes",
             "DNS": [(2, 2, bytes([172, 16, 0, 53])), (0, 10, socket.inet_pton(socket.AF_INET6, "2001:db8::53"))],
@@ -153,7 +155,11 @@ class Machine:
 
     def mode(self, **changed: Any) -> Resolved:
         tools = Tools(nameserver=OURS, files=cast(FilesClient, None))
-        given: dict[str, Any] = {"families": lambda: frozenset([4]), "look": Facts, "uplinks": Path("/nonexistent")}
+        given: dict[str, Any] = {
+            "families": lambda: frozenset([4]),
+            "look": lambda: self.facts,
+            "uplinks": Path("/nonexistent"),
+        }
         mode = Resolved(tools, make_link=self._make, connect=self._connect, **{**given, **changed})
         as_mode: ResolverMode = mode
         assert as_mode.name == "systemd-resolved"
@@ -198,6 +204,8 @@ class Machine:
             shown = {"ScopesMask": 0, "DNS": [], "Domains": [], "DefaultRoute": True, **self.told}
             return ({name: ("?", value) for name, value in shown.items()},)
         self.calls.append((method, arguments))
+        if method == "SetLinkDomains" and len(arguments[1]) > self.limit:
+            raise HelperError("It refused.", why="It said: Argument list too long (System.Error.E2BIG).")
         if method == self.refused:
             raise HelperError("It refused.", why="It said: no (org.example.No).")
         if method == "GetDeviceByIpIface":
@@ -315,6 +323,41 @@ def test_other_domains_are_told_in_place_of_the_former() -> None:
     mode.apply(other)
     assert machine.told["Domains"] == [("corp.example", True)]
     assert mode.is_ours()
+
+
+def test_of_too_many_domains_those_of_names_are_told() -> None:
+    machine = Machine()
+    machine.limit = 2
+    mode = machine.mode()
+    many = Telling(domains=(*CLUSTER, DomainName.parse("254.10.in-addr.arpa")), families=frozenset([4]))
+    mode.prepare(many)
+    mode.apply(many)
+    assert machine.told["Domains"] == [("cluster.local", True)]
+    assert mode.is_ours()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "seen", "ours"),
+    [
+        (PLAIN_HOSTS, file("nameserver 192.0.2.1\n"), False),
+        (DEBIAN_HOSTS, file("nameserver 192.0.2.1\n"), True),
+        (PLAIN_HOSTS, file("nameserver 127.0.0.53\n"), True),
+        (PLAIN_HOSTS, file(None, STUB_FILE), True),
+        (PLAIN_HOSTS, file(None), False),
+    ],
+)
+def test_once_libc_asks_resolved_no_more_it_is_not_ours(
+    hosts: tuple[str, ...], seen: ResolvConfFile, ours: bool
+) -> None:
+    machine = Machine()
+    mode = machine.mode()
+    mode.prepare(TELLING)
+    mode.apply(TELLING)
+    machine.facts = Facts(file=seen, hosts=hosts)
+    assert mode.is_ours() is ours
+    if not ours:
+        with pytest.raises(HelperError, match="ask systemd-resolved for names no more"):
+            mode.apply(TELLING)
 
 
 @pytest.mark.parametrize("method", ["SetLinkLLMNR", "SetLinkDomains", "SetLinkDNS", "FlushCaches"])
