@@ -239,9 +239,13 @@ class Resolved:
             return True
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
-        """resolved's stub, which sends us only the clusters' names back; where it has none the servers behind it that
-        are for all names. Raises HelperError where their file cannot be read."""
-        if self._ask_manager("DNSStubListener") in ("yes", "udp"):
+        """The servers behind resolved that are for all names.
+
+        Not its stub, but where names are to leave the laptop only encrypted: with ResolveUnicastSingleLabel=yes it asks
+        every link for names without a dot, ours too, and would ask us again for what we ask it. (It then waits for the
+        answer to its own first question, so it ends, in seconds.) Raises HelperError where their file cannot be read.
+        """
+        if self._ask_manager("DNSOverTLS") == "yes" and self._ask_manager("DNSStubListener") in ("yes", "udp"):
             return (Upstream(address=STUB),)
         servers = tuple(dict.fromkeys(self._read_uplinks().nameservers))
         return tuple(Upstream(address=address) for address in servers if address not in self._own)

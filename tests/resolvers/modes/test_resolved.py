@@ -149,6 +149,7 @@ class Machine:
         self.facts = Facts(file=file(STUB_TEXT, STUB_FILE), hosts=DEBIAN_HOSTS)
         self.properties: dict[str, Any] = {
             "DNSStubListener": "yes",
+            "DNSOverTLS": "no",
             "DNS": [(2, 2, bytes([172, 16, 0, 53])), (0, 10, socket.inet_pton(socket.AF_INET6, "2001:db8::53"))],
             "FallbackDNS": [],
         }
@@ -444,23 +445,30 @@ def test_networkmanager_that_refuses_is_no_obstacle() -> None:
     assert mode.is_ours()
 
 
-@pytest.mark.parametrize("listener", ["yes", "udp"])
-def test_ordinary_names_go_by_the_stub(listener: str) -> None:
+@pytest.mark.parametrize(
+    ("over_tls", "listener", "expected"),
+    [
+        ("no", "yes", "172.16.0.53"),
+        ("opportunistic", "yes", "172.16.0.53"),
+        ("yes", "yes", "127.0.0.53"),  # nothing leaves in the clear
+        ("yes", "udp", "127.0.0.53"),
+        ("yes", "tcp", "172.16.0.53"),
+        ("yes", "no", "172.16.0.53"),
+    ],
+)
+def test_ordinary_names_that_reach_us_go_to_the_servers_behind_resolved(
+    over_tls: str, listener: str, expected: str, tmp_path: Path
+) -> None:
     machine = Machine()
-    machine.properties["DNSStubListener"] = listener
-    assert [str(each.address) for each in machine.mode().read_upstreams()] == ["127.0.0.53"]
-
-
-@pytest.mark.parametrize("listener", ["no", "tcp"])
-def test_where_there_is_no_stub_they_go_to_the_servers_behind_it(listener: str, tmp_path: Path) -> None:
-    machine = Machine()
-    machine.properties["DNSStubListener"] = listener
+    machine.properties |= {"DNSOverTLS": over_tls, "DNSStubListener": listener}
     uplinks = tmp_path / "resolv.conf"
     uplinks.write_text("nameserver 127.0.0.231\nnameserver 172.16.0.53\nnameserver 169.254.53.53\n")
     mode = machine.mode(uplinks=uplinks)
-    assert [str(each.address) for each in mode.read_upstreams()] == ["172.16.0.53"]
+    assert [str(each.address) for each in mode.read_upstreams()] == [expected]
     assert uplinks in mode.watched().files
     assert mode.watched().objects == ((SERVICE, PATH),)
+    machine.is_reachable = False
+    assert [str(each.address) for each in mode.read_upstreams()] == ["172.16.0.53"]
 
 
 def test_the_ways_that_must_stay_are_those_to_the_servers_of_every_link_but_ours(tmp_path: Path) -> None:
