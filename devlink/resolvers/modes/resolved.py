@@ -152,7 +152,7 @@ class Resolved:
             self._server = self._nameserver
             return (first,)
         self._server = self._addresses[0]
-        return (first, Place(address=self._server, device=LINK))
+        return (first, Place(address=self._server, device=LINK, index=self._link.index))
 
     def apply(self, telling: Telling) -> None:
         """Tell resolved, the server last: with it first, ordinary names came to us until the rest was said."""
@@ -226,17 +226,14 @@ class Resolved:
     def is_ours(self) -> bool:
         """Whether libc still asks resolved, and that us for these domains, and for nothing else.
 
-        Where it is not on the bus it keeps what it was told: while it restarts (in /run/systemd/resolve/netif), and
-        after the bus was killed, to which it does not come back by itself though it goes on answering (252 to 262).
+        Raises HelperError where resolved is not on the bus: it keeps what it was told while it restarts (in
+        /run/systemd/resolve/netif), and goes on answering after the bus was killed, onto which 252 and 257 do not come
+        back by themselves.
         """
         if self._link is None or self._told is None or not self._link.exists() or not _libc_asks(self._look()):
             return False
-        try:
-            with self._connect() as bus:
-                return not bus.has(SERVICE) or self._is_told(resolve1.read_link(bus, self._link.index), self._told)
-        except HelperError as error:
-            log.info("%s", reason(error))
-            return True
+        with self._connect() as bus:
+            return self._is_told(resolve1.read_link(bus, self._link.index), self._told)
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The servers behind resolved that are for all names.
