@@ -65,6 +65,7 @@ class Names:
         self._places: tuple[Place, ...] = ()
         """Where it listens."""
         self._loop_probe: ProofRecord | None = None
+        self._taking: asyncio.Task[None] | None = None
 
     # What is so
 
@@ -237,8 +238,8 @@ class Names:
                 return False
             kept = await asyncio.to_thread(self._resolver.keep)
             self._system.watch(self._resolver.watched())
-            if kept is Kept.TO_BE_TRIED_AGAIN:
-                asyncio.get_running_loop().call_later(TAKE_AGAIN_PAUSE, self._network.tell)
+            if kept is Kept.TO_BE_TRIED_AGAIN:  # by another mode, perhaps: somebody may manage the names anew
+                self._take_again_in(TAKE_AGAIN_PAUSE)
             try:
                 told_again = kept is Kept.TOLD_AGAIN
                 places = await asyncio.to_thread(self._resolver.places) if told_again else self._places
@@ -277,7 +278,7 @@ class Names:
 
     def _serve_again_if_nobody_does(self) -> None:
         if self._wanted.zones and not self._feed.is_serving:  # nothing else would start it again
-            spawn(self._take_resolver_again(), name="serve again")
+            self._take_again_in(0)
 
     async def _give_resolver_back(self) -> None:
         """The forwarder did not come back: ordinary names must not wait for it."""
@@ -292,16 +293,21 @@ class Names:
         except DevlinkError as error:
             log.error("the forwarder is gone and the resolver cannot be restored: %s", error)
 
-    async def _take_resolver_again(self) -> None:
+    def _take_again_in(self, pause: float) -> None:
+        if self._taking is None or self._taking.done():
+            self._taking = spawn(self._take_resolver_again(pause), name="take the resolver again")
+
+    async def _take_resolver_again(self, pause: float = 0) -> None:
         while True:
+            await asyncio.sleep(pause)
+            pause = TAKE_AGAIN_PAUSE
             try:
                 async with self._lock:
                     if self._wanted.zones:
                         await self.on(self._wanted)
                 return
             except DevlinkError as error:
-                log.error("the forwarder is back, but the resolver cannot be set, trying again: %s", error)
-            await asyncio.sleep(TAKE_AGAIN_PAUSE)
+                log.error("the resolver cannot be set, trying again: %s", error)
 
     async def _resolver_off(self) -> None:
         self._system.close()

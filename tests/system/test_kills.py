@@ -1,0 +1,89 @@
+"""On each kind of laptop any part may die, devlink's or the system's: ordinary names go on, the cluster's come back."""
+
+import time
+
+import pytest
+
+from tests.system.inside import lan
+from tests.system.machine import Machine
+from tests.system.setups import Setup
+from tests.system.world import snapshot, wait_for_names
+
+pytestmark = pytest.mark.system
+ANSWER_LIMIT = 10.0
+"""Seconds for an ordinary name while something is being started again: libc asks for five, twice."""
+
+
+def agents(laptop: Machine) -> list[str]:
+    return laptop.run("pgrep", "-u", "alice", "-f", "devlink.agent", check=False).stdout.split()
+
+
+def kill_agent(laptop: Machine) -> None:
+    """And have it started again by its owner: nobody else does."""
+    (pid,) = agents(laptop)
+    laptop.run("kill", "-9", pid)
+    laptop.devlink("up", "qa")
+
+
+def test_every_part_may_be_killed(up: Machine, setup: Setup) -> None:
+    for unit in ("devlink-helper.service", "devlink-forwarder.service", *setup.services, "the agent"):
+        if unit == "the agent":
+            kill_agent(up)
+        elif unit != "dbus.service":
+            killed = up.pid(unit)
+            up.kill(unit)
+            if setup.can_split and unit.startswith("devlink"):
+                up.run("getent", "ahostsv4", lan.WIKI, timeout=ANSWER_LIMIT)
+            while up.pid(unit) in (0, killed):
+                time.sleep(0.02)
+        wait_for_names(up, lan.WEB_NAME, lan.WEB)
+        wait_for_names(up, lan.WIKI)
+    assert up.devlink("status").returncode == 0
+
+
+def test_who_is_frozen_with_the_users_slice_is_not_needed_for_names(up: Machine) -> None:
+    """As systemd does it around sleep, from 256 on; sometimes it stays so."""
+    assert agents(up)
+    up.run("systemctl", "freeze", "user.slice")
+    try:
+        for name in (lan.WEB_NAME, lan.WIKI):
+            assert up.run("getent", "ahostsv4", name).stdout
+    finally:
+        up.run("systemctl", "thaw", "user.slice")
+    assert up.devlink("status").returncode == 0
+
+
+def test_after_a_power_cut_names_work_before_anyone_logs_in(laptop: Machine) -> None:
+    before = snapshot(laptop)
+    laptop.devlink("up", "qa")
+    laptop.run("rm", "/var/lib/systemd/linger/alice")  # nobody of hers is there at the next boot
+    laptop.power_cut()
+    laptop.boot()
+    wait_for_names(laptop)
+    assert laptop.pid("devlink-helper.service") == 0
+    assert before.diff(snapshot(laptop)) == []
+
+
+def test_the_bus_may_die_for_good(up: Machine, setup: Setup) -> None:
+    """Debian's does not connect its clients again; whoever logs in after that has no session."""
+    if "dbus.service" not in setup.services:
+        pytest.skip("nothing here rests on the bus")
+    up.kill("dbus.service")
+    for _ in range(3):
+        for name in (lan.WEB_NAME, lan.WIKI):
+            assert up.run("getent", "ahostsv4", name, timeout=ANSWER_LIMIT).stdout
+    alice = (
+        "setpriv",
+        "--reuid=alice",
+        "--regid=alice",
+        "--init-groups",
+        "env",
+        "XDG_RUNTIME_DIR=/run/user/1000",
+        "HOME=/home/alice",
+    )
+    up.run(*alice, "/usr/bin/devlink", "up", "qa")
+    assert up.run("getent", "ahostsv4", lan.WEB_NAME).stdout
+    up.run(*alice, "/usr/bin/devlink", "down", "qa")
+    assert up.run("ip", "route", "show", "proto", "231").stdout == ""
+    assert "devlink0" not in up.run("ip", "link").stdout
+    assert up.run("getent", "ahostsv4", lan.WIKI, timeout=ANSWER_LIMIT).stdout

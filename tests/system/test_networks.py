@@ -1,0 +1,41 @@
+"""Where the laptop goes: other DHCP servers, a second network, and names that a system's own settings make special."""
+
+import pytest
+
+from tests.system.inside import lan
+from tests.system.machine import Machine
+from tests.system.setups import SETUPS, Setup
+from tests.system.world import Link, leaks, offer_dns, plug, plug_in, unplug, wait_for_names
+
+pytestmark = pytest.mark.system
+DYNAMIC = [name for name, setup in SETUPS.items() if setup.link is not Link.STATIC]
+RESOLVED = [name for name, setup in SETUPS.items() if setup.mode == "systemd-resolved"]
+IN_OFFICE = {server: lan.ORDINARY[server][lan.WIKI] for server in (lan.OFFICE_DNS, lan.OFFICE_DNS_2)}
+
+
+@pytest.mark.parametrize("setup", DYNAMIC, indirect=True)
+def test_other_servers_that_dhcp_names_are_asked_while_it_is_up_and_after_that(laptop: Machine, setup: Setup) -> None:
+    laptop.devlink("up", "qa")
+    wait_for_names(laptop, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS])
+    offer_dns(laptop, lan.OFFICE_DNS_2)
+    unplug(laptop)
+    plug_in(laptop)
+    wait_for_names(laptop, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS_2])
+    laptop.devlink("up", "qa")  # the routes went with the link
+    wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
+    laptop.devlink("down", "qa")
+    wait_for_names(laptop, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS_2])
+    assert leaks(laptop) == []
+    assert leaks(laptop, lan.OFFICE_DNS_2) == []
+
+
+@pytest.mark.parametrize("setup", RESOLVED, indirect=True)
+def test_a_second_network_brings_its_names_and_takes_none_of_ours(up: Machine) -> None:
+    plug(up)
+    wait_for_names(up, lan.NAS)
+    wait_for_names(up, lan.WEB_NAME, lan.WEB)
+    unplug(up, "eth1")
+    wait_for_names(up, lan.WEB_NAME, lan.WEB)
+    assert leaks(up) == []
+    assert leaks(up, lan.HOME_DNS) == []
+    up.run("ip", "link", "delete", "eth1")
