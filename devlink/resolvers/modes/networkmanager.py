@@ -1,0 +1,141 @@
+"""Mode `NetworkManager`: it writes resolv.conf itself, and names the forwarder first in it.
+
+Beside it `direct` would do too, writing the file again after each of its changes; this way nobody but NetworkManager
+writes the file, its search list and options stay in it, and it takes our lines back by itself when the helper dies.
+The file names three addresses of ours, and then the servers from before: libc reads no more than three, so it asks none
+but us; Docker leaves loopback addresses out of its copies, so containers keep the servers from before, whatever we do.
+"""
+
+import ipaddress
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+from devlink.core.plan import Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.resolvers.facts import Facts
+from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.networkmanager import (
+    DNS_PATH,
+    QUERY,
+    RESOLV_CONF,
+    SERVICE,
+    SHOWN_LIMIT,
+    Entry,
+    ToldLink,
+    Wanted,
+    mode_of,
+    others,
+    rc_manager_of,
+    read_entries,
+    read_nameservers,
+    wait,
+)
+from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS
+
+log = logging.getLogger(__name__)
+
+FOLDER = "/run/NetworkManager"
+MORE = tuple(ipaddress.ip_address(text) for text in ("127.53.53.54", "127.53.53.55"))
+"""Beside policy.toml's, so that the file has three: NetworkManager writes the same one only once."""
+LEADING = 1
+"""The priority that comes before those of VPNs (50) and of others (100), and excludes none (nm-settings(5))."""
+LOWEST = -(1 << 31)
+
+
+def _writes(facts: Facts) -> str:
+    """What it hands to resolvconf is that one's to write; a header of its own may be left of another time."""
+    is_its_own = facts.file.leads_to.startswith(f"{FOLDER}/")
+    writes = facts.file.owner == "NetworkManager" and rc_manager_of(facts) in ("symlink", "file", "")
+    return "NetworkManager writes resolv.conf" if mode_of(facts) == "default" and (is_its_own or writes) else ""
+
+
+class NetworkManager:
+    """Holds the link by which NetworkManager is told."""
+
+    name: ClassVar[str] = "NetworkManager"
+    can_split: ClassVar[bool] = False
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=30, reason=_writes),)
+    queries: ClassVar[tuple[BusQuery, ...]] = (QUERY,)
+    programs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
+        self._servers = (tools.nameserver, *(each for each in MORE if each != tools.nameserver))[:MAX_NAMESERVERS]
+        self._link = link or ToldLink()
+        self._file = file
+
+    def prepare(self, telling: Telling) -> tuple[Place, ...]:
+        """The link. Raises HelperError."""
+        self._link.prepare(telling.families)
+        return tuple(Place(address=address) for address in self._servers)
+
+    def apply(self, telling: Telling) -> None:
+        """Have it write us first. Raises HelperError; the file is then as it was."""
+        self.prepare(telling)
+        self._link.tell(self._wanted)
+        if not wait(self._leads, SHOWN_LIMIT):
+            self._link.close()
+            raise HelperError(
+                f"{self._file} does not name devlink's forwarder first, though NetworkManager was told of it.",
+                why="NetworkManager does not write it, or another program does as well.",
+                next_step="See `busctl introspect org.freedesktop.NetworkManager "
+                "/org/freedesktop/NetworkManager/DnsManager` (RcManager), and who else writes the file.",
+            )
+        log.info("NetworkManager writes %s first into resolv.conf", self._servers[0])
+
+    def nss_services(self) -> tuple[str, ...]:
+        """No other way than libc's."""
+        return ()
+
+    def restore(self) -> None:
+        """Let the link go; NetworkManager then writes the file as before. A dead helper's link is gone already."""
+        self._link.close()
+
+    def has_remains(self) -> bool:
+        """Whether the link is held."""
+        return self._link.is_held
+
+    def is_ours(self) -> bool:
+        """Whether NetworkManager knows of us, and the file names us. Raises HelperError."""
+        return self._link.is_told() and self._leads()
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        """What libc would ask without us: the first three. Raises HelperError."""
+        return tuple(Upstream(address=server) for server in self._read_others()[:MAX_NAMESERVERS])
+
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        """The same servers. Raises HelperError."""
+        return self._read_others()[:MAX_NAMESERVERS]
+
+    def watched(self) -> Watched:
+        """NetworkManager's DNS, and the file."""
+        return Watched(files=(self._file,), objects=((SERVICE, DNS_PATH),))
+
+    def _read_others(self) -> tuple[IPAddress, ...]:
+        with self._link.connect() as bus:
+            return self._servers_of(others(read_entries(bus)))
+
+    def _servers_of(self, entries: tuple[Entry, ...]) -> tuple[IPAddress, ...]:
+        named = dict.fromkeys(server for entry in entries for server in entry.nameservers)
+        return tuple(server for server in named if server not in self._servers)
+
+    def _wanted(self, entries: tuple[Entry, ...]) -> Wanted:
+        """Before all others. Where one of them excludes the rest we must exclude that too, and say what it said."""
+        present = others(entries)
+        lowest = min((entry.priority for entry in present), default=LEADING + 1)
+        if lowest > LEADING:
+            return Wanted(nameservers=self._servers, domains=(), priority=LEADING)
+        search = dict.fromkeys(name for entry in present for name in entry.domains if not name.startswith("~"))
+        return Wanted(
+            nameservers=self._servers + self._servers_of(present),
+            domains=tuple(search),
+            priority=max(min(lowest, 0) - 1, LOWEST),
+        )
+
+    def _leads(self) -> bool:
+        """Whether the nameservers that libc reads are ours. Raises HelperError."""
+        return read_nameservers(self._file)[: len(self._servers)] == self._servers
+
+
+MODE = NetworkManager

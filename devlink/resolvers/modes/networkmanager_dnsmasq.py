@@ -1,0 +1,119 @@
+"""Mode `NetworkManager-dnsmasq`: the dnsmasq that NetworkManager runs sends the clusters' names to the forwarder.
+
+NetworkManager has it ask a link's servers by that link alone (`server=/cluster.local/169.254.53.53@devlink0`), so the
+forwarder listens on an address of the link: loopback cannot be reached by it. libc, and whoever reads resolv.conf, asks
+dnsmasq (127.0.0.1), before and after.
+"""
+
+import ipaddress
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+from devlink.core.plan import Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.resolvers.facts import Facts
+from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.networkmanager import (
+    DNS_PATH,
+    LINK_ADDRESSES,
+    QUERY,
+    RESOLV_CONF,
+    SERVICE,
+    Entry,
+    ToldLink,
+    Wanted,
+    mode_of,
+    others,
+    read_entries,
+    read_nameservers,
+)
+
+log = logging.getLogger(__name__)
+
+DNSMASQ = frozenset([ipaddress.ip_address("127.0.0.1")])
+"""Where NetworkManager has it listen."""
+PRIORITY = 1
+"""Excludes nobody, so that the search list stays (nm-settings(5), `dns-priority`)."""
+
+
+def _runs(facts: Facts) -> str:
+    fits = mode_of(facts) == "dnsmasq" and facts.names_only(DNSMASQ)
+    return "resolv.conf names the dnsmasq that NetworkManager runs" if fits else ""
+
+
+class NetworkManagerDnsmasq:
+    """Holds the link by which NetworkManager is told."""
+
+    name: ClassVar[str] = "NetworkManager-dnsmasq"
+    can_split: ClassVar[bool] = True
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=20, reason=_runs),)
+    queries: ClassVar[tuple[BusQuery, ...]] = (QUERY,)
+    programs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
+        self._nameserver = tools.nameserver
+        self._own = frozenset([tools.nameserver, *(each for pair in LINK_ADDRESSES.values() for each in pair)])
+        self._link = link or ToldLink()
+        self._file = file
+
+    def prepare(self, telling: Telling) -> tuple[Place, ...]:
+        """The link. Raises HelperError."""
+        return (Place(address=self._nameserver), self._link.prepare(telling.families))
+
+    def apply(self, telling: Telling) -> None:
+        """Have dnsmasq ask us for these domains; it forgets what it kept. Raises HelperError; all is then as it was."""
+        address = self._link.prepare(telling.families).address
+        if not self._libc_asks():
+            raise HelperError(
+                f"{self._file} does not name NetworkManager's dnsmasq any more.",
+                why="Another program writes it now, or NetworkManager does without dnsmasq.",
+                next_step="Bring it up again: devlink up",
+            )
+        domains = tuple(f"~{domain}" for domain in telling.domains)
+
+        def wanted(entries: tuple[Entry, ...]) -> Wanted:
+            # One that excludes those above it (a VPN's) excludes ours as well, but not its equal.
+            lowest = min((entry.priority for entry in others(entries)), default=PRIORITY)
+            return Wanted(nameservers=(address,), domains=domains, priority=lowest if lowest < 0 else PRIORITY)
+
+        self._link.tell(wanted)
+        log.info("NetworkManager's dnsmasq asks %s for %s", address, ", ".join(map(str, telling.domains)))
+
+    def nss_services(self) -> tuple[str, ...]:
+        """No other way than libc's."""
+        return ()
+
+    def restore(self) -> None:
+        """Let the link go; NetworkManager then tells dnsmasq. A dead helper's link is gone already."""
+        self._link.close()
+
+    def has_remains(self) -> bool:
+        """Whether the link is held."""
+        return self._link.is_held
+
+    def is_ours(self) -> bool:
+        """Whether libc still asks dnsmasq, and that us. Raises HelperError."""
+        return self._libc_asks() and self._link.is_told()
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        """The servers behind dnsmasq, which would ask us back for a cluster's names. Raises HelperError."""
+        return tuple(Upstream(address=server) for server in self.read_ways())
+
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        """The same servers. Raises HelperError."""
+        with self._link.connect() as bus:
+            entries = others(read_entries(bus))
+        named = dict.fromkeys(server for entry in entries for server in entry.nameservers)
+        return tuple(server for server in named if server not in self._own)
+
+    def watched(self) -> Watched:
+        """NetworkManager's DNS, and the file."""
+        return Watched(files=(self._file,), objects=((SERVICE, DNS_PATH),))
+
+    def _libc_asks(self) -> bool:
+        return frozenset(read_nameservers(self._file)) == DNSMASQ
+
+
+MODE = NetworkManagerDnsmasq

@@ -1,0 +1,328 @@
+"""NetworkManager over D-Bus, for the modes that rest on it: a link of ours carries the forwarder's address to it.
+
+The link is `devlink0`, as for systemd-resolved; here NetworkManager is told of DNS servers on it (Device.Reapply), and
+forgets them within 50 ms when the link goes with the helper. What it is told lives in its memory alone: a restart of it
+loses it, and `nmcli networking off` takes the link's address as well. Then it is told again.
+"""
+
+import ipaddress
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError, reason
+from devlink.kernel.observe import observe as observe_network
+from devlink.kernel.tun import NAME as LINK
+from devlink.kernel.tun import Tun
+from devlink.resolvers.bus import SystemBus
+from devlink.resolvers.facts import Facts
+from devlink.resolvers.mode import BusQuery, Place
+from devlink.resolvers.resolvconf_text import parse
+
+log = logging.getLogger(__name__)
+
+SERVICE, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
+DNS_PATH, DNS_INTERFACE = f"{PATH}/DnsManager", f"{SERVICE}.DnsManager"
+DEVICE = f"{SERVICE}.Device"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+UNKNOWN_DEVICE = f"{SERVICE}.UnknownDevice"
+UNMANAGED, DISCONNECTED, ACTIVATED = 10, 30, 100
+"""Of NMDeviceState."""
+RESOLV_CONF = Path("/etc/resolv.conf")
+QUERY = BusQuery(service=SERVICE, path=DNS_PATH, interface=DNS_INTERFACE, properties=("Mode", "RcManager"))
+
+LINK_ADDRESSES: dict[int, tuple[IPAddress, IPAddress]] = {
+    4: (ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("169.254.53.54")),
+    6: (ipaddress.ip_address("fd00:5353::53"), ipaddress.ip_address("fd00:5353::54")),
+}
+"""By family: the link's own, and a spare one. NetworkManager takes no link for connected that has none."""
+LIMIT = 3.0
+"""Seconds within which NetworkManager sees a new link; it also may just be starting."""
+PATIENCE = 0.1
+"""Seconds in which it makes up its mind about a link."""
+SHOWN_LIMIT = 0.5
+"""Seconds within which its DNS follows. It is done before Reapply is answered, or, on 1.42, never."""
+PAUSE = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What NetworkManager knows of DNS on one link (DnsManager.Configuration)."""
+
+    interface: str
+    """Empty for servers of no link (`[global-dns]`)."""
+    nameservers: tuple[IPAddress, ...] = ()
+    """Those of plain DNS."""
+    domains: tuple[str, ...] = ()
+    """For look-ups by search list; with `~` before it, for sending questions only."""
+    priority: int = 100
+    """The lower the sooner. A negative one excludes those above it (nm-settings(5), `dns-priority`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What it shall know of our link."""
+
+    nameservers: tuple[IPAddress, ...]
+    domains: tuple[str, ...]
+    priority: int
+
+    def is_shown_by(self, entries: Iterable[Entry]) -> bool:
+        """Whether that is what NetworkManager knows now."""
+        return any(
+            (entry.nameservers, set(entry.domains), entry.priority)
+            == (self.nameservers, set(self.domains), self.priority)
+            for entry in entries
+            if entry.interface == LINK
+        )
+
+
+def mode_of(facts: Facts) -> str:
+    """Of DnsManager: `default`, `dnsmasq`, `systemd-resolved`, `none`, ...; empty where it does not run."""
+    return str(facts.services.get(SERVICE, {}).get(f"{DNS_INTERFACE}.Mode", ""))
+
+
+def rc_manager_of(facts: Facts) -> str:
+    """How it writes resolv.conf: `symlink` and `file` by itself, `resolvconf` by that, `unmanaged` not at all."""
+    return str(facts.services.get(SERVICE, {}).get(f"{DNS_INTERFACE}.RcManager", ""))
+
+
+def others(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Those that are in force without us, in NetworkManager's order of preference."""
+    found = [entry for entry in entries if entry.interface != LINK]
+    lowest = min((entry.priority for entry in found), default=0)
+    return tuple(entry for entry in found if lowest >= 0 or entry.priority == lowest)
+
+
+def families_in_use() -> frozenset[int]:
+    """4, 6: those of which another link has an address that reaches beyond it."""
+    return frozenset(
+        address.version
+        for link in observe_network().links
+        if link.name != LINK
+        for address, _ in link.addresses
+        if not (address.is_loopback or address.is_link_local)
+    )
+
+
+def read_entries(bus: SystemBus) -> tuple[Entry, ...]:
+    """All of DnsManager.Configuration, in its order. Raises HelperError, also where it does not run."""
+    shown = bus.read(SERVICE, DNS_PATH, DNS_INTERFACE, "Configuration")
+    return tuple(_entry({name: value for name, (_, value) in each.items()}) for each in shown or ())
+
+
+def _entry(shown: dict[str, Any]) -> Entry:
+    servers = []
+    for text in shown.get("nameservers", ()):
+        try:
+            servers.append(ipaddress.ip_address(text))
+        except ValueError:  # with the name of a certificate, or over TLS, since 1.52
+            log.info("NetworkManager's server %s is not one that can be asked by plain DNS", text)
+    mapped = [server.ipv4_mapped if server.version == 6 else None for server in servers]
+    return Entry(
+        interface=str(shown.get("interface", "")),
+        nameservers=tuple(plain or server for plain, server in zip(mapped, servers, strict=True)),
+        domains=tuple(shown.get("domains", ())),
+        priority=int(shown.get("priority", 100)),
+    )
+
+
+class ToldLink:
+    """The link, and what NetworkManager is told of it."""
+
+    def __init__(
+        self,
+        *,
+        make_link: Callable[[], Tun] = Tun,
+        connect: Callable[[], SystemBus] = SystemBus,
+        families: Callable[[], frozenset[int]] = lambda: families_in_use(),
+        limit: float = LIMIT,
+        shown_limit: float = SHOWN_LIMIT,
+    ) -> None:
+        self._make_link, self.connect, self._families = make_link, connect, families
+        self._limit, self._shown_limit = limit, shown_limit
+        self._link: Tun | None = None
+        self._addresses: tuple[IPAddress, ...] = ()
+        self._wanted: Callable[[tuple[Entry, ...]], Wanted] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there is a link of ours: nothing of it outlives this process."""
+        return self._link is not None
+
+    def prepare(self, families: frozenset[int]) -> Place:
+        """Have the link up, with an address. `families` are the cluster's. Raises HelperError."""
+        if self._link is not None and not self._link.exists():
+            self._link.close()
+            self._link = None
+        if self._link is None:
+            self._link = self._make_link()
+            self._addresses = ()
+        if not self._addresses or self._addresses[0].version not in families:
+            # A family that the laptop has nowhere else would have libc ask for addresses of no use (AI_ADDRCONFIG).
+            self._addresses = LINK_ADDRESSES[min(families & self._families() or families, default=4)][:1]
+        self._link.set_addresses(self._addresses)  # `nmcli networking off` had taken them
+        return Place(address=self._addresses[0], device=LINK, index=self._link.index)
+
+    def tell(self, wanted: Callable[[tuple[Entry, ...]], Wanted]) -> None:
+        """Have NetworkManager know what `wanted` makes of what it knows of others.
+
+        Raises HelperError. It then knows nothing of ours; where it did not even take the link, that is still held.
+        """
+        with self.connect() as bus:
+            self._tell(bus, wanted(read_entries(bus)))
+        self._wanted = wanted
+
+    def is_told(self) -> bool:
+        """Whether NetworkManager still knows what would be told now. Raises HelperError, also while it does not run."""
+        if self._link is None or self._wanted is None or not self._link.exists():
+            return False
+        with self.connect() as bus:
+            entries = read_entries(bus)
+            return self._wanted(entries).is_shown_by(entries)
+
+    def close(self) -> None:
+        """Let the link go, and wait until NetworkManager has seen it. May be repeated; needs no bus."""
+        link, self._link, self._addresses, self._wanted = self._link, None, (), None
+        if link is None:
+            return
+        link.close()
+        try:
+            with self.connect() as bus:
+                if bus.has(SERVICE):
+                    wait(lambda: all(entry.interface != LINK for entry in read_entries(bus)), self._shown_limit)
+        except HelperError as error:
+            log.info("%s", reason(error))
+
+    def _tell(self, bus: SystemBus, wanted: Wanted) -> None:
+        device = self._find(bus)
+        # Else it drops the link in the moment after Reapply, with all its addresses: one that is made by another
+        # program is in its hands only when somebody says so.
+        _manage(bus, device)
+        try:
+            for _ in range(2):
+                self._reapply(bus, device, wanted)
+                if wait(lambda: wanted.is_shown_by(read_entries(bus)), self._shown_limit):
+                    return
+                # 1.42 reads a link's servers once more only when its addresses change.
+                self._toggle_spare()
+            raise HelperError(
+                f"NetworkManager does not take the DNS server of {LINK}.",
+                why=f"It knows those of {', '.join(each.interface for each in read_entries(bus)) or 'no link'}.",
+                next_step=f"See `nmcli device show {LINK}` and `journalctl -u NetworkManager`.",
+            )
+        except BaseException:
+            self.close()  # whatever it took of it is so undone
+            raise
+
+    def _find(self, bus: SystemBus) -> str:
+        """Its object for the link, once it takes that for connected. The kernel tells it in its own time."""
+        if bus.read(SERVICE, PATH, SERVICE, "NetworkingEnabled") is False:
+            raise HelperError(
+                "NetworkManager's networking is switched off.",
+                why="It then takes no link for connected.",
+                next_step="Switch it on: nmcli networking on",
+            )
+        # What helps where it does not by itself: devlink's own drop-in keeps it off the link, for the sake of other
+        # modes; once that is overruled, 1.42 looks at the link only when its addresses change.
+        remedies: dict[object, Callable[[str], None]] = {
+            UNMANAGED: lambda device: _manage(bus, device),
+            DISCONNECTED: lambda _: self._renew_addresses(),
+        }
+        state: object = None
+        now = time.monotonic()
+        since, end = now, now + self._limit
+        while now < end:
+            found = bus.call(SERVICE, PATH, f"{SERVICE}.GetDeviceByIpIface", "s", LINK, allowed=(UNKNOWN_DEVICE,))
+            before, state = state, bus.read(SERVICE, found[0], DEVICE, "State") if found else None
+            if state != before:
+                since = now
+            elif found and now > since + PATIENCE and state in remedies:
+                remedies.pop(state)(str(found[0]))
+            if found and state == ACTIVATED:
+                return str(found[0])
+            time.sleep(PAUSE)
+            now = time.monotonic()
+        raise HelperError(
+            f"NetworkManager does not take {LINK} for connected.",
+            why=f"After {self._limit:g} s its state is {state or 'unknown'}.",
+            next_step=f"See `nmcli device status`; {LINK} must not be unmanaged.",
+        )
+
+    def _reapply(self, bus: SystemBus, device: str, wanted: Wanted) -> None:
+        answer = bus.call(SERVICE, device, f"{DEVICE}.GetAppliedConnection", "u", 0)
+        assert answer is not None
+        connection, version = answer
+        family = self._addresses[0].version
+        settings = {name: value for name, value in connection.get(f"ipv{family}", {}).items() if name != "dns-data"}
+        settings |= {
+            "method": ("s", "manual"),
+            "address-data": (
+                "aa{sv}",
+                [
+                    {"address": ("s", str(address)), "prefix": ("u", address.max_prefixlen)}
+                    for address in self._addresses
+                ],
+            ),
+            "dns": ("au", [_number(each) for each in wanted.nameservers])
+            if family == 4
+            else ("aay", [_octets(each) for each in wanted.nameservers]),
+            "dns-search": ("as", list(wanted.domains)),
+            "dns-priority": ("i", wanted.priority),
+            "never-default": ("b", True),
+        }
+        settings.pop("addresses", None)  # the same in an older form
+        connection[f"ipv{family}"] = settings
+        bus.call(SERVICE, device, f"{DEVICE}.Reapply", "a{sa{sv}}tu", connection, version, 0)
+
+    def _renew_addresses(self) -> None:
+        if self._link is not None:
+            self._link.set_addresses(())
+            self._link.set_addresses(self._addresses)
+
+    def _toggle_spare(self) -> None:
+        pair = LINK_ADDRESSES[self._addresses[0].version]
+        self._addresses = pair if len(self._addresses) == 1 else pair[:1]
+
+
+def _manage(bus: SystemBus, device: str) -> None:
+    bus.call(SERVICE, device, f"{PROPERTIES}.Set", "ssv", DEVICE, "Managed", ("b", True))
+
+
+def _number(address: IPAddress) -> int:
+    """The four octets as they lie in memory (nm-settings-dbus(5), `dns`)."""
+    return int.from_bytes(address.packed, sys.byteorder)
+
+
+def _octets(address: IPAddress) -> bytes:
+    """On a link that has IPv6 alone, an address of IPv4 goes in IPv6's form (RFC 4291, 2.5.5.2); libc reads that."""
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def read_nameservers(file: Path) -> tuple[IPAddress, ...]:
+    """Of a resolv.conf; none where there is no such file. Raises HelperError where it cannot be read."""
+    try:
+        return parse(file.read_text(errors="surrogateescape")).nameservers
+    except FileNotFoundError:  # a symlink that leads nowhere too
+        return ()
+    except OSError as error:
+        raise HelperError(
+            f"{file} could not be read.",
+            why=f"The system said: {error.strerror or error}.",
+            next_step=f"See `ls -l {file}`.",
+        ) from error
+
+
+def wait(condition: Callable[[], bool], limit: float) -> bool:
+    """Whether it comes true within so many seconds."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(PAUSE)
+    return True
