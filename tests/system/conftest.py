@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.machine import Machine
-from tests.system.setups import SETUPS, Setup
+from tests.system.setups import SETUPS, Setup, params
 from tests.system.world import snapshot
 
 
-@pytest.fixture(params=SETUPS)
+@pytest.fixture(params=params())
 def setup(request: pytest.FixtureRequest) -> Setup:
     """Each of them; a test may choose among them by `indirect`."""
     return SETUPS[request.param]

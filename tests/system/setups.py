@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pytest
+
 from tests.system.machine import Machine
 from tests.system.world import PLAIN, Link, machine
 
@@ -20,32 +22,67 @@ class Setup:
     services: tuple[str, ...] = ()
     """The units that have a hand in its names, besides devlink's own."""
     can_split: bool = False
+    is_chosen: bool = False
+    """Whether it is in the set of every run; the others are for `make test-system`."""
 
     def boot(self) -> Machine:
+        """Running, in the office."""
         return machine(self.image, self.link, resolv_conf=self.resolv_conf, files=self.files)
 
 
-RESOLVED_SERVICES = ("systemd-resolved.service", "dbus.service")
-SETUPS = {
-    **{
-        f"{image}-resolved": Setup(
-            image=image,
+def network_manager(dns: str) -> dict[str, str]:
+    """Its configuration without systemd-resolved. By itself it takes the images' resolvconf, which is resolved's in
+    disguise and fails without that one."""
+    return {"/etc/NetworkManager/conf.d/lab.conf": f"[main]\ndns={dns}\nrc-manager=symlink\n"}
+
+
+RESOLVED, MANAGER = "systemd-resolved.service", "NetworkManager.service"
+SETUPS: dict[str, Setup] = {}
+for _image in ("bookworm", "trixie", "sid"):
+    SETUPS |= {
+        f"{_image}-resolved": Setup(
+            image=_image,
             link=Link.NETWORKD,
             mode="systemd-resolved",
-            services=RESOLVED_SERVICES,
+            services=(RESOLVED,),
             can_split=True,
-        )
-        for image in ("bookworm", "trixie", "sid")
-    },
-    **{
-        f"{image}-resolved-nm": Setup(
-            image=image,
+            is_chosen=True,
+        ),
+        f"{_image}-resolved-nm": Setup(
+            image=_image,
             link=Link.NETWORK_MANAGER,
             mode="systemd-resolved",
-            services=(*RESOLVED_SERVICES, "NetworkManager.service"),
+            services=(RESOLVED, MANAGER),
             can_split=True,
-        )
-        for image in ("bookworm", "trixie", "sid")
-    },
-    "plain": Setup(image="bookworm", link=Link.STATIC, mode="direct", resolv_conf=PLAIN),
+            is_chosen=_image == "trixie",
+        ),
+        f"{_image}-nm-dnsmasq": Setup(
+            image=_image,
+            link=Link.NETWORK_MANAGER,
+            mode="NetworkManager-dnsmasq",
+            resolv_conf="",
+            files=network_manager("dnsmasq"),
+            services=(MANAGER,),
+            can_split=True,
+            is_chosen=_image == "bookworm",
+        ),
+        f"{_image}-nm": Setup(
+            image=_image,
+            link=Link.NETWORK_MANAGER,
+            mode="NetworkManager",
+            resolv_conf="",
+            files=network_manager("default"),
+            services=(MANAGER,),
+            is_chosen=_image == "sid",
+        ),
+    }
+SETUPS |= {
+    "openresolv": Setup(image="openresolv", link=Link.DHCPCD, mode="openresolv", is_chosen=True),
+    "resolvconf": Setup(image="resolvconf", link=Link.DHCLIENT, mode="debian-resolvconf", is_chosen=True),
+    "plain": Setup(image="bookworm", link=Link.STATIC, mode="direct", resolv_conf=PLAIN, is_chosen=True),
 }
+
+
+def params(*names: str) -> list[object]:
+    """These setups as parameters of tests; without names all."""
+    return [pytest.param(name, marks=() if SETUPS[name].is_chosen else pytest.mark.matrix) for name in names or SETUPS]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.system.inside import lan
 from tests.system.machine import Machine
-from tests.system.setups import Setup
+from tests.system.setups import RESOLVED, Setup
 from tests.system.world import leaks, questions, snapshot
 
 pytestmark = pytest.mark.system
@@ -27,6 +27,7 @@ def asked_at_the_cluster(laptop: Machine) -> list[str]:
 
 def test_the_whole_life(laptop: Machine, setup: Setup) -> None:
     before = snapshot(laptop)
+    short = laptop.run("getent", "ahostsv4", "wiki", check=False).stdout
     laptop.devlink("up", "qa")
     (session,) = json.loads(laptop.devlink("status", "-o", "json").stdout)["sessions"]
     assert session["resolver"] == setup.mode
@@ -37,10 +38,11 @@ def test_the_whole_life(laptop: Machine, setup: Setup) -> None:
     assert laptop.run("curl", "-sS", f"http://{lan.WEB_NAME}/").stdout == "web\n"
     assert "cluster.local" in laptop.run("getent", "hosts", lan.WEB_POD).stdout, "an address has its name"
     assert "cluster.local" in laptop.run("dig", "+short", "-x", lan.WEB_POD).stdout
-    if "systemd-resolved.service" in setup.services:
+    if RESOLVED in setup.services:
         assert lan.WEB in laptop.run("resolvectl", "query", lan.WEB_NAME).stdout
     assert laptop.run("getent", "hosts", lan.WIKI).stdout.split()[0] == lan.ORDINARY[lan.OFFICE_DNS][lan.WIKI]
     assert laptop.run("getent", "hosts", "nobody.default.svc.cluster.local", check=False).returncode == 2
+    assert laptop.run("getent", "ahostsv4", "wiki", check=False).stdout == short, "the search list is another"
     assert f"{lan.WIKI}. A" in questions(laptop)
     assert leaks(laptop) == []
     assert [name for name in asked_at_the_cluster(laptop) if "corp.example" in name or "example.com" in name] == []

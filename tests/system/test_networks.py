@@ -4,13 +4,26 @@ import pytest
 
 from tests.system.inside import lan
 from tests.system.machine import Machine
-from tests.system.setups import SETUPS, Setup
+from tests.system.setups import SETUPS, Setup, params
 from tests.system.world import Link, leaks, offer_dns, plug, plug_in, unplug, wait_for_names
 
 pytestmark = pytest.mark.system
-DYNAMIC = [name for name, setup in SETUPS.items() if setup.link is not Link.STATIC]
-RESOLVED = [name for name, setup in SETUPS.items() if setup.mode == "systemd-resolved"]
+DYNAMIC = params(*(name for name, setup in SETUPS.items() if setup.link is not Link.STATIC))
+RESOLVED = params(*(name for name, setup in SETUPS.items() if setup.mode == "systemd-resolved"))
 IN_OFFICE = {server: lan.ORDINARY[server][lan.WIKI] for server in (lan.OFFICE_DNS, lan.OFFICE_DNS_2)}
+
+
+def renew(laptop: Machine, link: Link) -> None:
+    """Have the link go down and come up again, as in another network."""
+    if link is Link.NETWORK_MANAGER:
+        laptop.run("nmcli", "device", "disconnect", "eth0")
+        laptop.run("nmcli", "device", "connect", "eth0")
+    elif link is Link.DHCLIENT:
+        laptop.run("ifdown", "eth0")
+        laptop.run("ifup", "eth0")
+    else:
+        unplug(laptop)
+        plug_in(laptop)
 
 
 @pytest.mark.parametrize("setup", DYNAMIC, indirect=True)
@@ -18,8 +31,7 @@ def test_other_servers_that_dhcp_names_are_asked_while_it_is_up_and_after_that(l
     laptop.devlink("up", "qa")
     wait_for_names(laptop, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS])
     offer_dns(laptop, lan.OFFICE_DNS_2)
-    unplug(laptop)
-    plug_in(laptop)
+    renew(laptop, setup.link)
     wait_for_names(laptop, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS_2])
     laptop.devlink("up", "qa")  # the routes went with the link
     wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
