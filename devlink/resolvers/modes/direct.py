@@ -8,12 +8,12 @@ from typing import ClassVar
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
+from devlink.resolvers.files.reading import read_conf, read_text
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse, render
 
 NAME = "resolv.conf"
 FOLDER = Path("/etc")
-MAX_SIZE = 1 << 16
 RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
 """Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
 RESOLVED_UPLINKS = Path("/run/systemd/resolve/resolv.conf")
@@ -31,11 +31,12 @@ class Direct:
     queries: ClassVar[tuple[BusQuery, ...]] = ()
     programs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, tools: Tools, *, folder: Path = FOLDER) -> None:
+    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks: Path = RESOLVED_UPLINKS) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._own = frozenset([tools.nameserver])
         self._folder = folder
+        self._uplinks = uplinks
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """Nothing: loopback is there."""
@@ -46,45 +47,37 @@ class Direct:
         return ()
 
     def watched(self) -> Watched:
-        """The file, and the one from before."""
-        return Watched(files=(self._folder / NAME, self._folder / BACKUP_NAME))
+        """The file, the one from before, and the one behind systemd-resolved's stub."""
+        return Watched(files=(self._folder / NAME, self._folder / BACKUP_NAME, self._uplinks))
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The nameservers that libc asked before us, at most three.
 
-        Raises HelperError if the file is there and cannot be read.
+        In place of systemd-resolved's stub come the servers behind it: with the stub as our upstream, it would find our
+        address in resolv.conf and ask us back. Raises HelperError if the file is there and cannot be read.
         """
-        present = self._read(NAME)
-        own = set(self._own)
-        if present.is_ours and present.header is not None:
-            own.add(present.header.address)
-            # The file itself rather than what we noted of it: it may lead to one that changes.
-            is_kept = os.path.lexists(self._folder / BACKUP_NAME)
-            named = self._read(BACKUP_NAME).nameservers if is_kept else present.header.servers
-        else:
-            named = present.nameservers
-        servers = named[:MAX_NAMESERVERS]
+        servers: list[IPAddress] = []
+        for server in self._servers():
+            servers += self._behind_stub() if server in RESOLVED_STUBS else (server,)
+        own = self._own_addresses()
         return tuple(Upstream(address=server) for server in dict.fromkeys(servers) if server not in own)
 
     def read_ways(self) -> tuple[IPAddress, ...]:
-        """The servers that are asked in the end, also those behind systemd-resolved's stub. Raises HelperError."""
-        addresses = [upstream.address for upstream in self.read_upstreams()]
-        if RESOLVED_STUBS.intersection(addresses):
-            addresses += _parsed(RESOLVED_UPLINKS).nameservers
-        return tuple(dict.fromkeys(addresses))
+        """The servers that are asked in the end, those behind systemd-resolved's stub. Raises HelperError."""
+        return tuple(upstream.address for upstream in self.read_upstreams())
 
     def apply(self, telling: Telling) -> None:
         """Have the forwarder written as the only nameserver. Raises HelperError; the file is then as it was."""
         address = self._nameserver
-        if RESOLVED_STUBS.intersection(upstream.address for upstream in self.read_upstreams()):
+        if RESOLVED_STUBS.intersection(self._servers()) and not self.read_upstreams():
             raise HelperError(
-                "This machine's names are in the hands of systemd-resolved, which this version cannot tell of devlink.",
+                "This machine's names are in the hands of systemd-resolved, and no server is known behind it.",
                 why="With its stub as our upstream, it would find our address in resolv.conf and ask us back: a loop.",
                 next_step="Bring it up without names: devlink up --no-dns",
             )
         self._files.write(address)
         present = self._read(NAME)
-        if not present.is_ours or present.nameservers != (address,):
+        if not present.is_ours or present.nameservers[:MAX_NAMESERVERS] != (address,) * MAX_NAMESERVERS:
             raise HelperError(
                 f"{self._folder / NAME} does not name devlink's forwarder, though it was just written.",
                 why="Another program wrote it again at once.",
@@ -97,29 +90,44 @@ class Direct:
 
     def has_remains(self) -> bool:
         """Whether the file is ours, or its backup or a half-written one is left. Raises HelperError."""
-        return self.is_ours() or any(os.path.lexists(self._folder / name) for name in (BACKUP_NAME, STAGE_NAME))
+        is_left = any(os.path.lexists(self._folder / name) for name in (BACKUP_NAME, STAGE_NAME))
+        return is_left or (not self._is_symlink() and self._read(NAME).is_ours)
 
     def is_ours(self) -> bool:
-        """Whether the present file is ours and still names the forwarder."""
-        return not (self._folder / NAME).is_symlink() and self._read(NAME).is_ours
+        """Whether the present file is ours, names the forwarder, and says what the file from before says now."""
+        text = read_text(self._folder / NAME)
+        present = parse(text)
+        if self._is_symlink() or not present.is_ours or present.header is None:
+            return False
+        is_kept = present.header.had_file and self._is_kept()
+        before = self._read(BACKUP_NAME) if is_kept else present
+        return text == render(self._nameserver, before, had_file=present.header.had_file)
+
+    def _servers(self) -> tuple[IPAddress, ...]:
+        """What libc asked without us."""
+        present = self._read(NAME)
+        named = present.nameservers
+        if present.is_ours and present.header is not None:
+            # The file itself rather than what we noted of it: it may lead to one that changes.
+            named = self._read(BACKUP_NAME).nameservers if self._is_kept() else present.header.servers
+        return named[:MAX_NAMESERVERS]
+
+    def _behind_stub(self) -> tuple[IPAddress, ...]:
+        return tuple(server for server in read_conf(self._uplinks).nameservers if server not in RESOLVED_STUBS)
+
+    def _own_addresses(self) -> frozenset[IPAddress]:
+        """By policy, and by the file, which an earlier policy may have had written."""
+        header = self._read(NAME).header
+        return self._own | ({header.address} if header is not None else set())
+
+    def _is_kept(self) -> bool:
+        return os.path.lexists(self._folder / BACKUP_NAME)
+
+    def _is_symlink(self) -> bool:
+        return (self._folder / NAME).is_symlink()
 
     def _read(self, name: str) -> ResolvConf:
-        return _parsed(self._folder / name)
+        return read_conf(self._folder / name)
 
 
 MODE = Direct
-
-
-def _parsed(path: Path) -> ResolvConf:
-    """A resolv.conf(5), empty where there is none. Raises HelperError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return parse(file.read(MAX_SIZE).decode(errors="surrogateescape"))
-    except FileNotFoundError:  # a symlink that leads nowhere too
-        return ResolvConf()
-    except OSError as error:
-        raise HelperError(
-            f"{path} could not be read.",
-            why=f"The system said: {error.strerror or error}.",
-            next_step=f"See `ls -l {path}`.",
-        ) from error

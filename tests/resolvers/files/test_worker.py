@@ -14,9 +14,10 @@ import pytest
 
 from devlink.errors import HelperError
 from devlink.faults import POINTS, VARIABLE
+from devlink.resolvers.files import folder as folder_module
 from devlink.resolvers.files import worker as worker_module
 from devlink.resolvers.files.worker import Worker
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, STAGE_NAME, parse
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, parse
 from tests.resolvers.files.before_after import snapshot
 
 OURS = ipaddress.ip_address("169.254.53.53")
@@ -71,7 +72,7 @@ def test_after_restore_all_is_as_before_write(folder: Path, begin: Beginning) ->
     worker.write(OURS)
     written = parse(present(folder))
     assert written.is_ours
-    assert written.nameservers == (OURS,)
+    assert written.nameservers[:MAX_NAMESERVERS] == (OURS,) * MAX_NAMESERVERS
     assert not (folder / "resolv.conf").is_symlink()
     assert not (folder / STAGE_NAME).exists()
     worker.restore()
@@ -90,7 +91,7 @@ def test_both_verbs_may_be_repeated(folder: Path, begin: Beginning) -> None:
     worker.write(OURS)
     assert snapshot(folder) == once
     worker.write(OTHER)
-    assert parse(present(folder)).nameservers == (OTHER,)
+    assert set(parse(present(folder)).nameservers[:MAX_NAMESERVERS]) == {OTHER}
     worker.restore()
     worker.restore()
     assert snapshot(folder) == before
@@ -197,11 +198,43 @@ def test_in_place_of_a_lost_backup_comes_one_that_is_the_same_for_libc(folder: P
 def test_a_folder_that_others_may_write_in_is_refused(folder: Path) -> None:
     plain(folder)
     before = snapshot(folder)
+    folder.chmod(0o1777)
+    with pytest.raises(HelperError, match="Others than root"):
+        Worker(str(folder)).write(OURS)
     folder.chmod(0o777)
     with pytest.raises(HelperError, match="Others than root"):
         Worker(str(folder)).write(OURS)
     with pytest.raises(HelperError, match="Others than root"):
         Worker(str(folder)).restore()
+    assert snapshot(folder) == before
+
+
+def test_a_folder_below_one_that_others_may_write_in_or_behind_a_symlink_is_refused(folder: Path) -> None:
+    plain(folder)
+    (folder.parent / "link").symlink_to(folder.parent)
+    with pytest.raises(HelperError):
+        Worker(str(folder.parent / "link" / "etc")).write(OURS)
+    folder.parent.chmod(0o777)
+    with pytest.raises(HelperError, match="Others than root"):
+        Worker(str(folder)).write(OURS)
+    folder.parent.chmod(0o1777)  # as /tmp
+    Worker(str(folder)).write(OURS)
+    assert parse(present(folder)).is_ours
+
+
+def test_other_names_of_the_file_from_before_and_its_attributes_stay(folder: Path) -> None:
+    plain(folder)
+    (folder / "the-same").hardlink_to(folder / "resolv.conf")
+    try:
+        os.setxattr(folder / "resolv.conf", "user.label", b"kept")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    before = snapshot(folder)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    assert os.getxattr(folder / "resolv.conf", "user.label") == b"kept"
+    assert (folder / "the-same").read_text() == TEXT
+    worker.restore()
     assert snapshot(folder) == before
 
 
@@ -284,7 +317,7 @@ def test_a_second_process_waits_and_then_says_that_the_first_does_not_end(
 ) -> None:
     plain(folder)
     before = snapshot(folder)
-    monkeypatch.setattr(worker_module, "LOCK_LIMIT", 0.1)
+    monkeypatch.setattr(folder_module, "LOCK_LIMIT", 0.1)
     held, done = threading.Event(), threading.Event()
 
     def hold(name: str) -> None:
@@ -304,7 +337,7 @@ def test_a_second_process_waits_and_then_says_that_the_first_does_not_end(
     finally:
         done.set()
         first.join()
-    assert parse(present(folder)).nameservers == (OURS,)
+    assert set(parse(present(folder)).nameservers[:MAX_NAMESERVERS]) == {OURS}
     Worker(str(folder)).restore()
     assert snapshot(folder) == before
 

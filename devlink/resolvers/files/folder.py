@@ -1,0 +1,188 @@
+"""What the process works with in a folder of root's: opened without symlinks, names read, removed, told apart."""
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from devlink.errors import HelperError
+
+NAME = "resolv.conf"
+MAX_SIZE = 1 << 16
+"""Octets of a resolv.conf that are read."""
+LOCK_LIMIT = 3.0
+"""Seconds to wait for another process at the same work."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """The folder, by no symlink, which like every one above it only root may change; every OSError from within becomes
+    a HelperError about the resolv.conf in it."""
+    name = os.path.join(path, NAME)
+    try:
+        folder = _open_folder(path)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise explain(name, error) from error
+
+
+def _open_folder(path: str) -> int:
+    """As openat2(2) with RESOLVE_NO_SYMLINKS, which old kernels and some sandboxes lack, and each step is looked at."""
+    folder = os.open("/", _FOLDER)
+    try:
+        walked = "/"
+        _check(folder, walked, is_last=False)
+        steps = [step for step in path.split("/") if step]
+        for number, step in enumerate(steps):
+            inner = os.open(step, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+            walked = os.path.join(walked, step)
+            _check(folder, walked, is_last=number == len(steps) - 1)
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _check(folder: int, path: str, *, is_last: bool) -> None:
+    """Raise HelperError if another than root (or who we are) may put something else under a name in this folder."""
+    status = os.fstat(folder)
+    is_shared = bool(status.st_mode & 0o022)
+    if not is_last and status.st_mode & stat.S_ISVTX:  # as /tmp: nobody renames what is another's
+        is_shared = False
+    if status.st_uid not in (0, os.geteuid()) or is_shared:
+        raise HelperError(
+            f"{NAME} is not touched.",
+            why=f"Others than root may write in {path}, or own it.",
+            next_step=f"Make {path} root's, with mode 0755.",
+        )
+
+
+@contextmanager
+def locked(folder: int) -> Iterator[None]:
+    """Keep a second process out by a lock on the folder itself, which also works where nothing can be written in it."""
+    deadline = time.monotonic() + LOCK_LIMIT
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise busy() from None
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        fcntl.flock(folder, fcntl.LOCK_UN)
+
+
+def busy() -> HelperError:
+    """Another process of ours does not end."""
+    return HelperError(
+        f"{NAME} could not be changed.",
+        why="Another process of devlink is at work on it and does not end.",
+        next_step="Look for processes `devlink files`, and end the older one.",
+    )
+
+
+def is_present(folder: int, name: str) -> bool:
+    """Whether anything has this name, a symlink that leads nowhere too."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_mounted(folder: int, name: str) -> bool:
+    """Whether something is mounted on the very name, as in a container: it cannot be replaced then, only written.
+
+    The kernel tells in which mount an open file lies (proc_pid_fdinfo(5), `mnt_id`); a device number would not do,
+    since what is mounted may come from the same file system.
+    """
+    try:
+        file = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    try:
+        return _mount_of(file) != _mount_of(folder)
+    finally:
+        os.close(file)
+
+
+def _mount_of(file: int) -> str:
+    with open(f"/proc/self/fdinfo/{file}", encoding="ascii") as info:
+        return next((line.split()[1] for line in info if line.startswith("mnt_id:")), "")
+
+
+def read(folder: int, name: str, *, follow: bool = False) -> str | None:
+    """The beginning of a file's text; None where there is no regular file."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        file = os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        # A name that leads nowhere, in circles, or to a socket is to libc as no file.
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            return None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
+        return os.read(file, MAX_SIZE).decode(errors="surrogateescape")
+    finally:
+        os.close(file)
+
+
+def remove(folder: int, name: str) -> None:
+    """Remove a name, if it is there."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+
+
+def identity(folder: int) -> tuple[int, int, int] | None:
+    """What tells whether another program replaced or rewrote resolv.conf: its inode and the time of the last write.
+
+    Not the time of change, which our own second name moves.
+    """
+    try:
+        status = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def is_named(folder: int, name: str, file: int) -> bool:
+    """Whether the open file still has this name."""
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+def explain(path: str, error: OSError) -> HelperError:
+    """What the system's refusal means for a person."""
+    why, next_step = f"The system said: {error.strerror or error}.", "Try again; if it stays, see the helper's log."
+    if error.errno in (errno.EBUSY, errno.EXDEV):
+        why = "It became a mount of its own at this moment, which cannot be replaced."
+        next_step = "Try again, or run `devlink up --no-dns`."
+    elif error.errno == errno.EROFS:
+        why = "It is mounted read-only."
+        next_step = "Make it writable, or run `devlink up --no-dns`."
+    elif error.errno in (errno.EPERM, errno.EACCES):
+        why = f"The system refuses it ({error.strerror}): it may be immutable, or kept by a security policy."
+        next_step = (
+            f"See `lsattr {path}`; `chattr -i {path}` makes it changeable, `devlink up --no-dns` leaves it alone."
+        )
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why, next_step = "The disk is full.", "Free some space, then try again."
+    return HelperError(f"{path} could not be changed.", why=why, next_step=next_step)

@@ -1,0 +1,31 @@
+"""What the modes read of a resolv.conf without any privilege."""
+
+import errno
+from pathlib import Path
+
+from devlink.errors import HelperError
+from devlink.resolvers.resolvconf_text import ResolvConf, parse
+
+MAX_SIZE = 1 << 16
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""A symlink that leads nowhere, through a file, or in circles is to libc as no file."""
+
+
+def read_text(path: Path) -> str:
+    """The text, empty where there is no file. Raises HelperError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_SIZE).decode(errors="surrogateescape")
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return ""
+        raise HelperError(
+            f"{path} could not be read.",
+            why=f"The system said: {error.strerror or error}.",
+            next_step=f"See `ls -l {path}`.",
+        ) from error
+
+
+def read_conf(path: Path) -> ResolvConf:
+    """A resolv.conf(5), empty where there is none. Raises HelperError where it cannot be read."""
+    return parse(read_text(path))
