@@ -8,12 +8,16 @@ import pytest
 import devlink.agent.supervisor
 import devlink.helper.machine
 import devlink.resolvers.files.worker  # noqa: F401
-from devlink.faults import VARIABLE
+from devlink.faults import POINTS, VARIABLE
 from devlink.lab.world import Entered
 from tests.e2e.link import PROFILE, Link
 
 OWNERS = {"agent", "helper", "files"}
 """The first words of the points: the process that stops."""
+ELSEWHERE = ("files.mounted.", "files.tool.")
+"""What is come by where resolv.conf is mounted, or where resolvconf writes it: tests/resolvers go through these."""
+MET = tuple(point for point in POINTS if not point.startswith(ELSEWHERE))
+"""The points that `up` and `down` come by in the private world."""
 
 
 def run_into(link: Link, point: str) -> Entered:

@@ -5,9 +5,8 @@ import signal
 
 import pytest
 
-from devlink.faults import POINTS
 from devlink.lab.snapshot import Snapshot
-from tests.e2e.faults import OWNERS, run_into
+from tests.e2e.faults import MET, OWNERS, run_into
 from tests.e2e.link import ROLES, Link, at_rest
 
 pytestmark = pytest.mark.lab
@@ -37,7 +36,7 @@ def settle(link: Link) -> None:
 
 
 @pytest.mark.parametrize("victim", ROLES)
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", MET)
 def test_a_kill_heals(node_lan: Link, before: Snapshot, point: str, victim: str) -> None:
     link = node_lan
     running = run_into(link, point)
@@ -101,7 +100,7 @@ def test_what_was_to_go_down_is_not_brought_up_again(node_lan: Link, before: Sna
     link.down(expect=3)
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", MET)
 def test_after_a_kill_of_everything_restore_heals(node_lan: Link, before: Snapshot, point: str) -> None:
     link = node_lan
     running = run_into(link, point)
@@ -130,4 +129,4 @@ def test_afterwards_every_process_of_ours_ends_by_itself(node_lan: Link, before:
 
 
 def test_each_process_has_its_points() -> None:
-    assert {point.partition(".")[0] for point in POINTS} == set(OWNERS)
+    assert {point.partition(".")[0] for point in MET} == set(OWNERS)

@@ -5,17 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from devlink.faults import POINTS
 from devlink.lab import LAPTOP
 from devlink.lab.snapshot import Snapshot
-from tests.e2e.faults import run_into
+from tests.e2e.faults import MET, run_into
 from tests.e2e.link import BACKUP, RESOLV_CONF, ROLES, Link, at_rest
 
 pytestmark = pytest.mark.lab
 
 JOURNAL = "/var/lib/devlink/journal.json"
 FROM_DHCP = "# from a lease\nnameserver 192.0.2.53\nsearch hotel.example\n"
-HELPERS = [point for point in POINTS if not point.startswith("agent.")]
+HELPERS = [point for point in MET if not point.startswith("agent.")]
 AT_BOOT = """
 ip route flush proto 231; ip -6 route flush proto 231
 find /run/devlink /run/user/0 -mindepth 1 -delete

@@ -2,13 +2,14 @@
 
 import ipaddress
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from devlink.core.codec import parse_address
 from devlink.core.prefixes import IPAddress, contains
 from devlink.errors import UsageError
 from devlink.resolvers.files import INTERFACE
+from devlink.resolvers.files.tools import DEBIAN, OPENRESOLV, Tool
 from devlink.resolvers.files.worker import Worker
 from devlink.rpc.activation import listen_sockets
 from devlink.rpc.service import Caller, serve
@@ -37,21 +38,43 @@ def nameserver(parameters: Mapping[str, Any]) -> IPAddress | None:
     return address
 
 
-def methods(worker: Worker) -> dict[str, Any]:
-    """The interface's methods."""
+class Writer(Protocol):
+    """What each mode has behind the two verbs."""
+
+    def write(self, address: IPAddress) -> None: ...
+
+    def restore(self, address: IPAddress | None = None) -> None: ...
+
+
+def methods(writers: Mapping[str, Writer]) -> dict[str, Any]:
+    """The interface's methods; `writers` by the mode's name."""
+
+    def chosen(parameters: Mapping[str, Any]) -> Writer:
+        writer = writers.get(str(parameters.get("mode")))
+        if writer is None:
+            raise UsageError("There is no such mode.", why=f"It is one of {', '.join(writers)}.")
+        return writer
 
     def write(parameters: Mapping[str, Any]) -> dict[str, Any]:
         address = nameserver(parameters)
         if address is None:
             raise UsageError("Write needs a nameserver.")
-        worker.write(address)
+        chosen(parameters).write(address)
         return {}
 
     def restore(parameters: Mapping[str, Any]) -> dict[str, Any]:
-        worker.restore(nameserver(parameters))
+        chosen(parameters).restore(nameserver(parameters))
         return {}
 
     return {"Write": write, "Restore": restore}
+
+
+def writers(is_called_off: Callable[[], bool]) -> dict[str, Writer]:
+    """For the machine itself."""
+    return {
+        "direct": Worker(FOLDER, is_called_off=is_called_off),
+        **{kind: Tool(kind, is_called_off=is_called_off) for kind in (OPENRESOLV, DEBIAN)},
+    }
 
 
 def main() -> None:
@@ -62,7 +85,7 @@ def main() -> None:
         raise SystemExit("devlink files is started with one listening socket: by devlink's helper, or by systemd.")
     with sockets[0] as listener:
         caller = Caller()
-        serve(listener, INTERFACE, methods(Worker(FOLDER, is_called_off=caller.is_gone)), idle=IDLE, caller=caller)
+        serve(listener, INTERFACE, methods(writers(caller.is_gone)), idle=IDLE, caller=caller)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from devlink.rpc.client import Client
 
 TIMEOUT = 5.0
 """Seconds for one answer; the disk is what takes long."""
+TOOL_TIMEOUT = 20.0
+"""Where resolvconf is called, twice at most, and restarts the local resolvers that it feeds."""
 
 
 class FilesClient:
@@ -22,28 +24,33 @@ class FilesClient:
         *,
         dismiss: Callable[[], None] = lambda: None,
         timeout: float = TIMEOUT,
+        tool_timeout: float = TOOL_TIMEOUT,
     ) -> None:
         """`connect` gives a connected socket, and starts the process where nobody else does; `dismiss` ends those that
         hang, where that is ours: their lock would keep every other one waiting."""
         self._connect = connect
         self._dismiss = dismiss
         self._timeout = timeout
+        self._tool_timeout = tool_timeout
 
-    def write(self, address: IPAddress) -> None:
-        """Make `address` the only nameserver of resolv.conf. Raises HelperError; the file is then as it was."""
-        self._call("Write", {"nameserver": str(address)})
+    def write(self, address: IPAddress, *, mode: str = "direct") -> None:
+        """Make `address` the nameserver, as the mode has it. Raises HelperError; in `direct` the file is then as it
+        was."""
+        self._call("Write", mode, address)
 
-    def restore(self, address: IPAddress | None = None) -> None:
-        """Put the file from before back; with `address`, only where ours names it. Raises HelperError."""
-        self._call("Restore", {"nameserver": str(address)} if address is not None else {})
+    def restore(self, address: IPAddress | None = None, *, mode: str = "direct") -> None:
+        """Undo it; in `direct` with `address`, only where ours names it. Raises HelperError."""
+        self._call("Restore", mode, address)
 
-    def _call(self, verb: str, parameters: dict[str, str]) -> None:
+    def _call(self, verb: str, mode: str, address: IPAddress | None) -> None:
+        parameters = {"mode": mode} | ({"nameserver": str(address)} if address is not None else {})
+        timeout = self._timeout if mode == "direct" else self._tool_timeout
         try:
             try:
-                self._once(verb, parameters)
+                self._once(verb, parameters, timeout)
             except (ProtocolError, ConnectionError):
                 # It was killed over it, or was ending as we connected. Both verbs may be repeated.
-                self._once(verb, parameters)
+                self._once(verb, parameters, timeout)
         except ProtocolError as error:
             raise HelperError(
                 "The process that writes /etc/resolv.conf gave no answer, twice.",
@@ -54,7 +61,7 @@ class FilesClient:
             self._dismiss()
             raise HelperError(
                 "The process that writes /etc/resolv.conf does not answer.",
-                why=f"It had {self._timeout:g} seconds.",
+                why=f"It had {timeout:g} seconds.",
                 next_step="See the log of `devlink files`.",
             ) from error
         except OSError as error:
@@ -64,6 +71,6 @@ class FilesClient:
                 next_step=log_of("devlink-files.socket", "The helper's log says more."),
             ) from error
 
-    def _once(self, verb: str, parameters: dict[str, str]) -> None:
-        with Client(self._connect(), timeout=self._timeout) as client:
+    def _once(self, verb: str, parameters: dict[str, str], timeout: float) -> None:
+        with Client(self._connect(), timeout=timeout) as client:
             client.call(f"{INTERFACE}.{verb}", parameters)

@@ -60,17 +60,17 @@ class FakeFiles:
             thread.join()
 
 
-def test_the_verbs_carry_the_address() -> None:
+def test_the_verbs_carry_the_mode_and_the_address() -> None:
     fake = FakeFiles()
     client = FilesClient(fake.connect)
     client.write(OURS)
-    client.restore(OURS)
+    client.restore(OURS, mode="openresolv")
     client.restore()
     fake.join()
     assert fake.calls == [
-        ("Write", {"nameserver": "169.254.53.53"}),
-        ("Restore", {"nameserver": "169.254.53.53"}),
-        ("Restore", {}),
+        ("Write", {"mode": "direct", "nameserver": "169.254.53.53"}),
+        ("Restore", {"mode": "openresolv", "nameserver": "169.254.53.53"}),
+        ("Restore", {"mode": "direct"}),
     ]
 
 

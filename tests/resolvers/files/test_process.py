@@ -13,9 +13,10 @@ import pytest
 
 from devlink.errors import DevlinkError, HelperError, UsageError
 from devlink.faults import POINTS, VARIABLE
-from devlink.resolvers.files.__main__ import methods, nameserver
+from devlink.resolvers.files.__main__ import methods, nameserver, writers
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.worker import Worker
+from devlink.resolvers.mode import Telling, Tools
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.resolvconf_text import parse
 from devlink.rpc.client import Client
@@ -24,6 +25,7 @@ from tests.resolvers.files.before_after import snapshot
 from tests.rpc.interface_files import methods_of
 
 OURS = ipaddress.ip_address("169.254.53.53")
+TELLING = Telling(domains=(), families=frozenset([4]))
 ETC = Path("/etc")
 TEXT = "search corp.example\nnameserver 192.0.2.1\n"
 
@@ -47,9 +49,13 @@ def test_an_address_of_this_machine_is_taken(text: str) -> None:
 
 
 def test_write_without_an_address_is_refused_and_every_method_is_described(tmp_path: Path) -> None:
-    served = methods(Worker(str(tmp_path)))
+    served = methods({"direct": Worker(str(tmp_path))})
     with pytest.raises(UsageError):
-        served["Write"]({})
+        served["Write"]({"mode": "direct"})
+    for parameters in ({}, {"mode": "/etc/shadow"}, {"mode": ["direct"]}):
+        with pytest.raises(UsageError, match="no such mode"):
+            served["Restore"](parameters)
+    assert writers(bool).keys() == {"direct", "openresolv", "debian-resolvconf"}
     assert served.keys() == methods_of("io.devlink.Files")
     assert not list(tmp_path.iterdir())
 
@@ -110,12 +116,12 @@ def test_the_real_process_writes_and_restores_etc_and_ends_by_itself(tmp_path: P
         (ETC / "resolv.conf").write_text(TEXT)
         before = snapshot(ETC)
         starter = Starter(tmp_path / "files")
-        resolver = Direct(FilesClient(starter.connect))
-        resolver.apply(OURS)
+        resolver = Direct(Tools(nameserver=OURS, files=FilesClient(starter.connect)))
+        resolver.apply(TELLING)
         assert resolver.is_ours()
         assert parse((ETC / "resolv.conf").read_text()).search == ("corp.example",)
         with Client(starter.connect()) as client, pytest.raises(DevlinkError, match=r"8\.8\.8\.8"):
-            client.call("io.devlink.Files.Write", {"nameserver": "8.8.8.8"})
+            client.call("io.devlink.Files.Write", {"mode": "direct", "nameserver": "8.8.8.8"})
         resolver.restore()
         assert not resolver.is_ours()
         assert snapshot(ETC) == before
@@ -133,16 +139,16 @@ def test_a_process_killed_at_any_step_is_asked_again_and_the_caller_sees_nothing
         (ETC / "resolv.conf").symlink_to("stub-resolv.conf")
         (ETC / "stub-resolv.conf").write_text(TEXT)
         before = snapshot(ETC)
-        for number, point in enumerate(sorted(p for p in POINTS if p.startswith("files."))):
+        for number, point in enumerate(sorted(p for p in POINTS if p.startswith(("files.write.", "files.restore.")))):
             starter = Starter(tmp_path / str(number))
-            resolver = Direct(FilesClient(starter.connect))
+            resolver = Direct(Tools(nameserver=OURS, files=FilesClient(starter.connect)))
             if point.startswith("files.restore."):
                 Worker(str(ETC)).write(OURS)
             starter.fault = point
             starter.start()
             killer = kill_when_stopped(starter.children[0].pid)
             if point.startswith("files.write."):
-                resolver.apply(OURS)
+                resolver.apply(TELLING)
                 assert resolver.is_ours()
             resolver.restore()
             assert os.waitpid(killer, 0)[1] == 0
@@ -166,14 +172,15 @@ def kill_when_stopped(victim: int) -> int:
 
 
 @pytest.mark.lab
-def test_a_bind_mounted_file_is_an_error_that_says_so_and_nothing_is_changed(tmp_path: Path) -> None:
+def test_a_mounted_file_that_is_read_only_is_an_error_that_says_so_and_nothing_is_changed(tmp_path: Path) -> None:
     def body() -> None:
         mount_empty("/etc")
         (tmp_path / "from-outside").write_text(TEXT)
         (ETC / "resolv.conf").touch()
         subprocess.run(["mount", "--bind", str(tmp_path / "from-outside"), "/etc/resolv.conf"], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", "/etc/resolv.conf"], check=True)
         before = snapshot(ETC)
-        with pytest.raises(HelperError, match="mount of its own"):
+        with pytest.raises(HelperError, match="read-only"):
             Worker(str(ETC)).write(OURS)
         assert snapshot(ETC) == before
 

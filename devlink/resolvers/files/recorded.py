@@ -1,0 +1,143 @@
+"""What the modes have in common whose program merges resolv.conf from records: openresolv's and Debian's."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from devlink.core.plan import Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.resolvers.facts import Facts, Program
+from devlink.resolvers.files.reading import read_conf, read_text
+from devlink.resolvers.files.tools import DISGUISED, PROGRAM, RECORDS
+from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, ResolvConf
+
+ROOT = Path("/")
+
+
+class RecordedMode(ABC):
+    """Has the program called by `devlink files`, and looks by itself, which needs no privilege, at what came of it."""
+
+    name: ClassVar[str]
+    can_split: ClassVar[bool] = False
+    rows: ClassVar[tuple[Row, ...]]
+    queries: ClassVar[tuple[BusQuery, ...]] = ()
+    programs: ClassVar[tuple[str, ...]] = (PROGRAM,)
+    folders: ClassVar[tuple[str, ...]]
+    """Where the program keeps its records, the place of today's version first."""
+    lock: ClassVar[str]
+    """What the program makes, writes or removes whenever a record changes, also where resolv.conf stays as it is."""
+
+    def __init__(self, tools: Tools, *, root: Path = ROOT) -> None:
+        self._files = tools.files
+        self._nameserver = tools.nameserver
+        self._root = root
+        self._file = root / "etc/resolv.conf"
+
+    def prepare(self, telling: Telling) -> tuple[Place, ...]:
+        """Nothing: loopback is there."""
+        return (Place(address=self._nameserver),)
+
+    def nss_services(self) -> tuple[str, ...]:
+        """No other way than libc's."""
+        return ()
+
+    def apply(self, telling: Telling) -> None:
+        """Have a record made, and see that it alone is what libc asks. Raises HelperError; the record is gone then."""
+        if not self.is_programs_file():
+            raise HelperError(
+                f"{self._file} is not written by {self.name}.",
+                why="Another program has written it since.",
+                next_step=f"Find out which one writes {self._file}.",
+            )
+        self._files.write(self._nameserver, mode=self.name)
+        found = self._present().nameservers[:MAX_NAMESERVERS]
+        if set(found) != {self._nameserver}:
+            self.restore()
+            raise HelperError(
+                f"{self.name} did not make devlink's forwarder the only nameserver.",
+                why=f"{self._file} names {', '.join(map(str, found)) or 'none'}: see the program's own configuration.",
+                next_step=f"Look for nameservers in the files of /etc/{PROGRAM}*.",
+            )
+
+    def restore(self) -> None:
+        """Have the record removed, and the file made without us. Raises HelperError."""
+        self._files.restore(self._nameserver, mode=self.name)
+        if self.has_remains():
+            raise HelperError(
+                f"{self.name} did not forget devlink's forwarder.",
+                why=f"{self._file} or a record in {self._folder()} still names {self._nameserver}.",
+                next_step=f"Run `{PROGRAM} -d {RECORDS[self.name]}` and `{PROGRAM} -u` as root.",
+            )
+
+    def has_remains(self) -> bool:
+        """Whether there is a record of ours, or a file of the program's that has outlived it. Raises HelperError."""
+        return self._record() is not None or (self.is_programs_file() and self._names_ours())
+
+    def is_ours(self) -> bool:
+        """Whether there is a record of ours, it says what it must, and libc asks us first. Raises HelperError."""
+        record = self._record()
+        return record is not None and record == self.wanted_record() and self._names_ours()
+
+    def read_upstreams(self) -> tuple[Upstream, ...]:
+        """The servers that the program would name without us, at most three. Raises HelperError; so does the next."""
+        # Where ours is not in it, the file says what the program made of its records and of its own configuration, or
+        # what another program has written.
+        is_told = self._record() is not None and self.is_programs_file()
+        found = self.others() if is_told else self._present()
+        servers = [server for server in found.nameservers if server != self._nameserver]
+        return tuple(Upstream(address=server) for server in dict.fromkeys(servers[:MAX_NAMESERVERS]))
+
+    def read_ways(self) -> tuple[IPAddress, ...]:
+        """The same."""
+        return tuple(upstream.address for upstream in self.read_upstreams())
+
+    def watched(self) -> Watched:
+        """The file, the program's lock, and the records that are there."""
+        folder = self._folder()
+        try:
+            records = tuple(sorted(each for each in folder.iterdir() if each.name != RECORDS[self.name]))
+        except OSError:
+            records = ()
+        return Watched(files=(self._file, self._root / self.lock, *records))
+
+    @abstractmethod
+    def is_programs_file(self) -> bool:
+        """Whether resolv.conf is the program's. Raises HelperError."""
+
+    @abstractmethod
+    def wanted_record(self) -> str:
+        """What our record must say. Raises HelperError."""
+
+    @abstractmethod
+    def others(self) -> ResolvConf:
+        """What the records say without ours. Raises HelperError."""
+
+    def _folder(self) -> Path:
+        paths = [self._root / folder for folder in self.folders]
+        return next((path for path in paths if path.is_dir()), paths[0])
+
+    def _record(self) -> str | None:
+        for folder in self.folders:
+            text = read_text(self._root / folder / RECORDS[self.name])
+            if text:
+                return text
+        return None
+
+    def _present(self) -> ResolvConf:
+        return read_conf(self._file)
+
+    def _names_ours(self) -> bool:
+        return self._nameserver in self._present().nameservers[:MAX_NAMESERVERS]
+
+
+def program(facts: Facts) -> Program | None:
+    """The program, unless it is systemd's in disguise."""
+    found = facts.programs.get(PROGRAM)
+    return None if found is None or Path(found.real_path).name in DISGUISED else found
+
+
+def is_debian(found: Program) -> bool:
+    """Which of the two it is: Debian's says its name, or, before it knew the question, exits with 99."""
+    return found.exit_code == 99 or "Debian resolvconf" in found.output

@@ -1,0 +1,199 @@
+"""The two programs named resolvconf, openresolv and Debian's: they merge resolv.conf from records, one of them ours.
+
+What comes of a record is for the program to decide; whoever asks for it looks at resolv.conf afterwards.
+"""
+
+import logging
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from devlink.core.prefixes import IPAddress
+from devlink.core.text import printable
+from devlink.errors import HelperError
+from devlink.faults import POINTS, fault_point
+from devlink.resolvers.files.folder import NAME, locked, opened, read
+from devlink.resolvers.files.reading import read_conf
+from devlink.resolvers.resolvconf_text import (
+    OPENRESOLV_MARK,
+    ResolvConf,
+    merge_records,
+    parse,
+    parse_records,
+    render_record,
+)
+
+log = logging.getLogger(__name__)
+
+OPENRESOLV, DEBIAN = "openresolv", "debian-resolvconf"
+RECORDS = {OPENRESOLV: "devlink", DEBIAN: "lo.devlink"}
+"""Our record's name. Debian's takes records in the order of interface-order(5), where `lo.*` comes first."""
+PROGRAM = "resolvconf"
+FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+DISGUISED = ("resolvectl", "systemd-resolve")
+"""What a symlink named resolvconf may lead to: the same options, for systemd-resolved, and no records."""
+LIMIT = 8.0
+"""Seconds for one call: it may restart the local resolvers that it feeds."""
+END_LIMIT = 0.5
+"""Seconds for it to give its lock back when it is told to end."""
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+MAX_OUTPUT = 1 << 16
+
+POINTS.update(
+    {
+        "files.tool.locked": "the order has come, and nobody else is at work",
+        "files.tool.called": "resolvconf has done what it was asked",
+    }
+)
+
+
+class Tool:
+    """One of the two, as it is installed. Both calls may be repeated, and killed at any moment."""
+
+    def __init__(self, kind: str, *, root: str = "/", is_called_off: Callable[[], bool] = bool) -> None:
+        """`root` is for tests; `is_called_off` says that whoever asked has died, and is asked under the lock."""
+        self._kind = kind
+        self._root = root
+        self._is_called_off = is_called_off
+
+    def write(self, address: IPAddress) -> None:
+        """Have `address` known to the program, and before every other. Raises HelperError."""
+        with opened(os.path.join(self._root, "etc")) as folder, locked(folder):
+            self._begin()
+            program = _program(self._root)
+            record = RECORDS[self._kind]
+            if self._kind == OPENRESOLV:
+                # Ours excludes the others (-x), so it must say what they say beside their servers.
+                records = list_records(self._kind, self._root)
+                others = merge_records(found for name, found in records.items() if name != record)
+                _run(program, ["-m", "0", "-x", "-a", record], render_record(address, others.kept))
+            else:
+                _run(program, ["-a", record], render_record(address))
+            if address not in parse(read(folder, NAME, follow=True) or "").nameservers:
+                _run(program, ["-u"])  # the record was there already, and another program has written since
+            fault_point("files.tool.called")
+        log.info("told %s: nameserver %s", program, address)
+
+    def restore(self, address: IPAddress | None = None) -> None:
+        """Have our record forgotten, and a file made anew that names `address` still. Raises HelperError.
+
+        After a power cut openresolv's records are gone, and its file, a plain one, has outlived them.
+        """
+        with opened(os.path.join(self._root, "etc")) as folder, locked(folder):
+            self._begin()
+            program = _program(self._root)
+            record = RECORDS[self._kind]
+            if self._kind == OPENRESOLV:
+                is_its_own = (read(folder, NAME) or "").startswith(OPENRESOLV_MARK)
+                # It would write over another program's newer file, unless told to leave its subscribers alone.
+                _run(program, ["-f", "-d", record], quiet=not is_its_own)
+                left = parse(read(folder, NAME) or "").nameservers
+                if is_its_own and address is not None and address in left:
+                    _run(program, ["-u"])
+            else:
+                _run(program, ["-d", record])
+            fault_point("files.tool.called")
+        log.info("%s has forgotten devlink", program)
+
+    def _begin(self) -> None:
+        if self._is_called_off():
+            raise HelperError(f"{PROGRAM} is not called.", why="The helper that asked for it has ended.")
+        fault_point("files.tool.locked")
+
+
+def list_records(kind: str, root: str = "/") -> dict[str, ResolvConf]:
+    """Every record by its name, in the order in which they count. Needs no privilege. Raises HelperError."""
+    program = _program(root)
+    if kind == OPENRESOLV:
+        return parse_records(_run(program, ["-l"]))
+    # Debian's -l wants its lock, which is root's; -i does not.
+    folder = Path(root) / "run/resolvconf/interface"
+    return {name: read_conf(folder / name) for name in _run(program, ["-i"]).split()}
+
+
+def _program(root: str) -> str:
+    """The first that root alone can have put there. Raises HelperError."""
+    for name in FOLDERS:
+        path = Path(root) / name.lstrip("/") / PROGRAM
+        real = os.path.realpath(path)
+        if not os.access(real, os.X_OK) or os.path.basename(real) in DISGUISED:
+            continue
+        if _is_roots_alone(real):
+            return real
+        log.warning("%s is passed by: others than root may change it", real)
+    raise HelperError(
+        f"The program {PROGRAM} is not there any more.",
+        why="devlink looked for it in the system's own folders, where only root may write.",
+        next_step="Install it again, or write /etc/resolv.conf by hand.",
+    )
+
+
+def _is_roots_alone(path: str) -> bool:
+    """Whether root alone may change the program, and every folder above it."""
+    for name in (path, *map(str, Path(path).parents)):
+        status = os.stat(name)
+        # In a sticky folder, as /tmp, nobody renames what is another's.
+        is_shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (0, os.geteuid()) or is_shared:
+            return False
+    return True
+
+
+def _run(program: str, words: Sequence[str], text: str = "", *, quiet: bool = False) -> str:
+    """What it wrote. Raises HelperError where it did not end; nothing of it runs on then.
+
+    An exit code is no error: it is the sum of the hooks', or says that there is nothing to list, and what counts is
+    resolv.conf.
+    """
+    shown, lists = " ".join([PROGRAM, *words]), words[0] in ("-l", "-i")
+    with _scratch(text) as given, _scratch() as said:  # not pipes: a daemon that a hook started would hold them open
+        try:
+            child = subprocess.Popen(
+                [program, *words],
+                stdin=given,
+                stdout=said,
+                stderr=subprocess.DEVNULL if lists else said,
+                cwd="/",
+                env={**ENVIRONMENT, **({"resolvconf": "NO"} if quiet else {})},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HelperError(
+                f"`{shown}` could not be started.",
+                why=f"The system said: {error.strerror}.",
+                next_step=f"See `ls -l {program}`.",
+            ) from error
+        try:
+            code = child.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            _end(child)
+            raise HelperError(
+                f"`{shown}` did not end within {LIMIT:g} seconds.",
+                why="It may wait for its lock, or for a resolver that it restarts.",
+                next_step=f"See `ps -ef | grep {PROGRAM}`, then try again.",
+            ) from None
+        output = os.pread(said.fileno(), MAX_OUTPUT, 0).decode(errors="surrogateescape")
+    if code != 0 and not lists:
+        log.warning("`%s` ended with exit code %d: %s", shown, code, printable(" ".join(output.split())[:500]))
+    return output
+
+
+def _scratch(text: str = "") -> BinaryIO:
+    """A file in memory, at its beginning."""
+    file = os.memfd_create("devlink")
+    os.pwrite(file, text.encode(errors="surrogateescape"), 0)
+    return os.fdopen(file, "w+b", buffering=0)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):  # openresolv gives its lock back at the first
+        try:
+            os.killpg(child.pid, number)
+            child.wait(END_LIMIT)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+    child.wait()

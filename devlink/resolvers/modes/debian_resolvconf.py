@@ -1,0 +1,51 @@
+"""Mode `debian-resolvconf`: a record that comes before all others names the forwarder, by Debian's resolvconf(8)."""
+
+from typing import ClassVar
+
+from devlink.resolvers.facts import Facts
+from devlink.resolvers.files.reading import read_conf
+from devlink.resolvers.files.recorded import RecordedMode, is_debian, program
+from devlink.resolvers.files.tools import DEBIAN, RECORDS, list_records
+from devlink.resolvers.mode import Row, Watched
+from devlink.resolvers.resolvconf_text import ResolvConf, merge_records, render_record
+
+MADE = "run/resolvconf/resolv.conf"
+"""What /etc/resolv.conf leads to where the program is in charge."""
+
+
+def _reason(facts: Facts) -> str:
+    found = program(facts)
+    if found is None or not is_debian(found) or facts.file.leads_to != f"/{MADE}":
+        return ""
+    return "Debian's resolvconf makes what /etc/resolv.conf leads to"
+
+
+class DebianResolvconf(RecordedMode):
+    """It names no server after a loopback one, unless it was told to, so ours comes to stand alone."""
+
+    name: ClassVar[str] = DEBIAN
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=40, reason=_reason),)
+    folders: ClassVar[tuple[str, ...]] = ("run/resolvconf/interface",)
+    lock: ClassVar[str] = "run/resolvconf/run-lock"
+
+    def is_programs_file(self) -> bool:
+        """By where it leads: a plain file in its place is not touched by the program."""
+        return self._file.is_symlink() and self._file.resolve() == (self._root / MADE).resolve()
+
+    def wanted_record(self) -> str:
+        """The forwarder alone: the other records keep their say in everything else."""
+        return render_record(self._nameserver)
+
+    def others(self) -> ResolvConf:
+        """In its own order; then the administrator's own."""
+        records = list_records(self.name, str(self._root))
+        base = read_conf(self._root / "etc/resolvconf/resolv.conf.d/base")
+        return merge_records([*(record for name, record in records.items() if name != RECORDS[self.name]), base])
+
+    def watched(self) -> Watched:
+        """What is made, too."""
+        found = super().watched()
+        return Watched(files=(*found.files, self._root / MADE))
+
+
+MODE = DebianResolvconf

@@ -1,0 +1,42 @@
+"""Mode `openresolv`: a record that excludes all others names the forwarder, by openresolv(8)."""
+
+from typing import ClassVar
+
+from devlink.resolvers.facts import Facts
+from devlink.resolvers.files.reading import read_text
+from devlink.resolvers.files.recorded import RecordedMode, is_debian, program
+from devlink.resolvers.files.tools import OPENRESOLV, RECORDS, list_records
+from devlink.resolvers.mode import Row
+from devlink.resolvers.resolvconf_text import OPENRESOLV_MARK, ResolvConf, merge_records, render_record
+
+
+def _reason(facts: Facts) -> str:
+    found = program(facts)
+    if found is None or is_debian(found) or facts.file.owner != "resolvconf" or facts.file.leads_to:
+        return ""
+    return "openresolv writes resolv.conf"
+
+
+class Openresolv(RecordedMode):
+    """Its file is a plain one, which outlives a power cut, as its records in /run do not."""
+
+    name: ClassVar[str] = OPENRESOLV
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=40, reason=_reason),)
+    folders: ClassVar[tuple[str, ...]] = ("run/resolvconf/interfaces", "run/resolvconf/keys")
+    lock: ClassVar[str] = "run/resolvconf/lock"
+
+    def is_programs_file(self) -> bool:
+        """By the first line, as openresolv itself knows it."""
+        return read_text(self._file).startswith(OPENRESOLV_MARK)
+
+    def wanted_record(self) -> str:
+        """The forwarder, and what the excluded records say beside their servers."""
+        return render_record(self._nameserver, self.others().kept)
+
+    def others(self) -> ResolvConf:
+        """In its own order, which it lists to everybody."""
+        records = list_records(self.name, str(self._root))
+        return merge_records(record for name, record in records.items() if name != RECORDS[self.name])
+
+
+MODE = Openresolv

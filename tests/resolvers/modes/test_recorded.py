@@ -1,0 +1,262 @@
+"""Modes openresolv and debian-resolvconf: what is told to the program, and what is made of what it says."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.faults import POINTS
+from devlink.resolvers.detect import detect
+from devlink.resolvers.facts import Facts, Program, ResolvConfFile
+from devlink.resolvers.files import tools as tools_module
+from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.files.recorded import RecordedMode
+from devlink.resolvers.files.tools import RECORDS, Tool
+from devlink.resolvers.mode import Telling, Tools
+from devlink.resolvers.modes.debian_resolvconf import DebianResolvconf
+from devlink.resolvers.modes.direct import Direct
+from devlink.resolvers.modes.openresolv import Openresolv
+from devlink.resolvers.resolvconf_text import parse
+from tests.resolvers.modes.resolvconf_programs import install
+from tests.resolvers.modes.test_direct import OURS, TELLING, upstreams
+
+DHCP = "search corp.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions edns0 rotate\n"
+NEWER = "search new.example\nnameserver 192.0.2.7\n"
+
+
+class ToolClient(FilesClient):
+    """Does the work in this process, below a root of the test's."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def write(self, address: IPAddress, *, mode: str = "direct") -> None:
+        Tool(mode, root=str(self._root)).write(address)
+
+    def restore(self, address: IPAddress | None = None, *, mode: str = "direct") -> None:
+        Tool(mode, root=str(self._root)).restore(address)
+
+
+class Laptop:
+    """A root with one of the two programs, and a network that has told it of servers."""
+
+    def __init__(self, root: Path, kind: type[RecordedMode]) -> None:
+        self.root = root
+        install(root, debian=kind is DebianResolvconf)
+        self.mode = kind(Tools(nameserver=OURS, files=ToolClient(root)), root=root)
+        self.hear(DHCP)
+
+    def hear(self, text: str, record: str = "eth0.dhcp") -> None:
+        subprocess.run([self.root / "usr/sbin/resolvconf", "-a", record], input=text, text=True, check=True)
+
+    @property
+    def file(self) -> Path:
+        return self.root / "etc/resolv.conf"
+
+    def calls(self) -> list[str]:
+        return (self.root / "calls").read_text().splitlines()
+
+
+@pytest.fixture(params=[Openresolv, DebianResolvconf])
+def laptop(request: pytest.FixtureRequest, tmp_path: Path) -> Laptop:
+    return Laptop(tmp_path / "root", request.param)
+
+
+def test_the_forwarder_is_named_alone_with_all_else_and_forgotten_again(laptop: Laptop) -> None:
+    before = laptop.file.read_text()
+    for _ in range(2):
+        laptop.mode.apply(TELLING)
+        found = parse(laptop.file.read_text())
+        assert found.nameservers == (OURS,)
+        assert found.kept == ("search corp.example", "options edns0 rotate")
+        assert laptop.mode.is_ours()
+        assert laptop.mode.has_remains()
+        assert upstreams(laptop.mode) == ["192.0.2.1", "192.0.2.2"]
+    for _ in range(2):
+        laptop.mode.restore()
+        assert laptop.file.read_text() == before
+        assert not laptop.mode.is_ours()
+        assert not laptop.mode.has_remains()
+        assert upstreams(laptop.mode) == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_other_servers_are_followed_and_so_is_the_search_list(laptop: Laptop) -> None:
+    laptop.mode.apply(TELLING)
+    laptop.hear(NEWER)
+    assert upstreams(laptop.mode) == ["192.0.2.7"]
+    assert [str(way) for way in laptop.mode.read_ways()] == ["192.0.2.7"]
+    if not laptop.mode.is_ours():
+        laptop.mode.apply(TELLING)
+    assert laptop.mode.is_ours()
+    assert parse(laptop.file.read_text()).kept == ("search new.example",)
+    laptop.mode.restore()
+    assert [str(server) for server in parse(laptop.file.read_text()).nameservers] == ["192.0.2.7"]
+
+
+def test_a_record_without_servers_is_known_from_one_that_names_this_machine(laptop: Laptop) -> None:
+    laptop.mode.apply(TELLING)
+    laptop.hear("search corp.example\n")
+    assert upstreams(laptop.mode) == []
+    laptop.hear("nameserver 127.0.0.1\n")
+    assert upstreams(laptop.mode) == ["127.0.0.1"]
+
+
+def test_a_newer_file_of_another_program_is_left_alone_and_gives_the_upstreams(laptop: Laptop) -> None:
+    laptop.mode.apply(TELLING)
+    laptop.file.unlink()
+    laptop.file.write_text("nameserver 192.0.2.99\n")
+    assert not laptop.mode.is_ours()
+    assert upstreams(laptop.mode) == ["192.0.2.99"]
+    with pytest.raises(HelperError, match="not written by"):
+        laptop.mode.apply(TELLING)
+    laptop.mode.restore()
+    assert laptop.file.read_text() == "nameserver 192.0.2.99\n"
+    assert not laptop.mode.has_remains()
+
+
+def test_where_another_server_stays_beside_ours_nothing_is_left_of_the_attempt(laptop: Laptop) -> None:
+    program = laptop.root / "usr/sbin/resolvconf"
+    if isinstance(laptop.mode, Openresolv):
+        program.write_text(program.read_text().replace('by resolvconf"', 'by resolvconf"; echo "nameserver 192.0.2.5"'))
+    else:
+        program.write_text(program.read_text().replace("/^127/", "/^never/"))
+    laptop.hear(NEWER)
+    before = laptop.file.read_text()
+    with pytest.raises(HelperError, match="only nameserver"):
+        laptop.mode.apply(TELLING)
+    assert laptop.file.read_text() == before
+    assert not laptop.mode.has_remains()
+
+
+def test_a_plain_file_that_outlived_its_records_is_made_anew(tmp_path: Path) -> None:
+    laptop = Laptop(tmp_path, Openresolv)
+    laptop.mode.apply(TELLING)
+    for record in (tmp_path / "run/resolvconf/interfaces").iterdir():
+        record.unlink()
+    assert laptop.mode.has_remains()
+    assert not laptop.mode.is_ours()
+    laptop.mode.restore()
+    assert not laptop.mode.has_remains()
+    assert parse(laptop.file.read_text()).nameservers == ()
+
+
+@pytest.mark.parametrize("verb", ["write", "restore"])
+@pytest.mark.parametrize("point", sorted(point for point in POINTS if point.startswith("files.tool.")))
+def test_killed_at_any_step_the_next_one_completes_it(laptop: Laptop, verb: str, point: str) -> None:
+    before = laptop.file.read_text()
+    if verb == "restore":
+        laptop.mode.apply(TELLING)
+    kill_at(point, getattr(Tool(laptop.mode.name, root=str(laptop.root)), verb))
+    if verb == "write":
+        laptop.mode.apply(TELLING)
+        assert laptop.mode.is_ours()
+    laptop.mode.restore()
+    assert laptop.file.read_text() == before
+    assert not laptop.mode.has_remains()
+
+
+def kill_at(point: str, call: Callable[[IPAddress], None]) -> None:
+    child = os.fork()
+    if child == 0:
+
+        def stop(name: str) -> None:
+            if name == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        vars(tools_module)["fault_point"] = stop
+        call(OURS)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, f"{point} was not reached"
+
+
+def test_what_changes_with_the_records_is_watched(laptop: Laptop) -> None:
+    watched = laptop.mode.watched().files
+    assert laptop.file in watched
+    assert laptop.root / laptop.mode.lock in watched
+    assert any(path.name == "eth0.dhcp" for path in watched)
+    assert not any(path.name == RECORDS[laptop.mode.name] for path in watched)
+
+
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laptop = Laptop(tmp_path, DebianResolvconf)
+    (tmp_path / "usr/sbin/resolvconf").write_text(f"#!/bin/sh\nsleep 60 & echo $! >{tmp_path}/pid; wait\n")
+    monkeypatch.setattr(tools_module, "LIMIT", 0.3)
+    began = time.monotonic()
+    with pytest.raises(HelperError, match="did not end"):
+        laptop.mode.restore()
+    assert time.monotonic() - began < 5
+    status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    assert not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_a_program_that_others_than_root_may_change_is_not_run(tmp_path: Path) -> None:
+    laptop = Laptop(tmp_path, DebianResolvconf)
+    (tmp_path / "usr/sbin").chmod(0o777)
+    calls = laptop.calls()
+    with pytest.raises(HelperError, match="not there"):
+        laptop.mode.apply(TELLING)
+    assert laptop.calls() == calls
+
+
+def test_systemds_program_in_disguise_is_not_run(tmp_path: Path) -> None:
+    laptop = Laptop(tmp_path, DebianResolvconf)
+    (tmp_path / "usr/sbin/resolvconf").rename(tmp_path / "usr/sbin/resolvectl")
+    (tmp_path / "usr/sbin/resolvconf").symlink_to("resolvectl")
+    with pytest.raises(HelperError, match="not there"):
+        laptop.mode.apply(TELLING)
+
+
+def test_nothing_is_run_for_a_caller_that_has_died(tmp_path: Path) -> None:
+    laptop = Laptop(tmp_path, DebianResolvconf)
+    calls = laptop.calls()
+    tool = Tool(DebianResolvconf.name, root=str(tmp_path), is_called_off=lambda: True)
+    for call in (tool.write, tool.restore):
+        with pytest.raises(HelperError, match="has ended"):
+            call(OURS)
+    assert laptop.calls() == calls
+
+
+def found(output: str, *, code: int | None = 0, real_path: str = "/usr/sbin/resolvconf") -> dict[str, Program]:
+    return {"resolvconf": Program(path="/usr/sbin/resolvconf", real_path=real_path, exit_code=code, output=output)}
+
+
+OPENRESOLV = found("openresolv 3.13.2\n")
+DEBIAN = found("Debian resolvconf 1.91+nmu1\n")
+OLD_DEBIAN = found("resolvconf: Error: Command not recognized\n", code=99)
+SYSTEMD = found("systemd 252 (252.39-1~deb12u1)\n", real_path="/usr/bin/resolvectl")
+BY_RESOLVCONF = ResolvConfFile(owner="resolvconf")
+LED = ResolvConfFile(owner="systemd-resolved", leads_to="/run/resolvconf/resolv.conf")
+"""As Debian's: the stub is spoken of in its leading comments."""
+
+
+@pytest.mark.parametrize(
+    ("facts", "names"),
+    [
+        (Facts(programs=OPENRESOLV, file=BY_RESOLVCONF), ["openresolv", "direct"]),
+        (Facts(programs=OPENRESOLV, file=ResolvConfFile()), ["direct"]),
+        (Facts(programs=DEBIAN, file=LED), ["debian-resolvconf", "direct"]),
+        (Facts(programs=OLD_DEBIAN, file=LED), ["debian-resolvconf", "direct"]),
+        (Facts(programs=DEBIAN, file=BY_RESOLVCONF), ["direct"]),
+        (Facts(programs=SYSTEMD, file=LED), ["direct"]),
+        (Facts(programs=SYSTEMD, file=BY_RESOLVCONF), ["direct"]),
+        (Facts(programs={}, file=LED), ["direct"]),
+        (Facts(programs={}, file=BY_RESOLVCONF), ["direct"]),
+    ],
+)
+def test_it_takes_the_program_and_its_file(facts: Facts, names: list[str]) -> None:
+    choices = detect(facts, [Direct, Openresolv, DebianResolvconf])
+    assert [choice.mode.name for choice in choices] == names
+    assert all(choice.reason for choice in choices)
+
+
+def test_the_forwarder_listens_on_loopback_alone(laptop: Laptop) -> None:
+    assert [place.address for place in laptop.mode.prepare(Telling(domains=(), families=frozenset([4])))] == [OURS]
+    assert laptop.mode.nss_services() == ()
