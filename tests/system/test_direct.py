@@ -1,0 +1,109 @@
+"""Laptops whose /etc/resolv.conf is a file: plain, behind a symlink, mounted, read-only, immutable, with a label."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system.inside import lan
+from tests.system.machine import Machine
+from tests.system.modes import OURS, drive, driver, nameservers
+from tests.system.world import PLAIN, Link, machine, snapshot
+
+pytestmark = pytest.mark.system
+FILE = "/etc/resolv.conf"
+
+
+@pytest.fixture(scope="module")
+def laptop() -> Iterator[Machine]:
+    with machine("bookworm", Link.STATIC, resolv_conf=PLAIN) as booted:
+        yield booted
+
+
+def plain(laptop: Machine) -> None:
+    laptop.write(FILE, PLAIN)
+
+
+def symlink(laptop: Machine) -> None:
+    laptop.write("/run/made/resolv.conf", PLAIN)
+    laptop.run("ln", "-sfn", "../run/made/resolv.conf", FILE)
+
+
+def hard_link_of_another_owner(laptop: Machine) -> None:
+    laptop.write(FILE, PLAIN, mode=0o664)
+    laptop.run("ln", "-f", FILE, "/etc/the-same")
+    laptop.run("chown", "bob:adm", FILE)
+
+
+def mounted(laptop: Machine) -> None:
+    laptop.write("/var/lib/from-outside", PLAIN, mode=0o640)
+    laptop.write(FILE, "beneath\n")
+    laptop.run("nsenter", "-t", "1", "-m", "mount", "--bind", "/var/lib/from-outside", FILE)
+
+
+def with_attributes(laptop: Machine) -> None:
+    laptop.write(FILE, PLAIN)
+    laptop.run("python3", "-c", f"import os; os.setxattr('{FILE}', 'user.who', b'me')")
+
+
+@pytest.fixture
+def tidy(laptop: Machine) -> Iterator[Machine]:
+    yield laptop
+    tidy_up = f"umount {FILE}; chattr -i {FILE}; mount -o remount,bind,rw /etc; umount /etc; rm -f /etc/the-same"
+    laptop.run("sh", "-c", f"({tidy_up}) 2>/dev/null", check=False)
+    plain(laptop)
+
+
+@pytest.mark.parametrize("begin", [plain, symlink, hard_link_of_another_owner, mounted, with_attributes])
+def test_whatever_it_was_it_is_given_back_also_when_the_process_is_killed(
+    tidy: Machine, begin: Callable[[Machine], None]
+) -> None:
+    begin(tidy)
+    before = snapshot(tidy)
+    said = drive(tidy, "direct", "apply")
+    assert said == {"is_ours": True, "has_remains": True, "upstreams": [lan.OFFICE_DNS]}
+    assert nameservers(tidy) == [OURS, OURS, OURS, lan.OFFICE_DNS]
+    attributes = tidy.run("python3", "-c", f"import os; print(os.listxattr('{FILE}'))").stdout
+    assert ("user.who" in attributes) == (begin is with_attributes)
+    for verb in ("restore", "apply"):
+        for delay in (0.0, 0.05, 0.1):
+            asked = subprocess.Popen(
+                tidy.enter_argv(*driver("direct", verb)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            time.sleep(delay)
+            tidy.run("systemctl", "kill", "--signal=KILL", "devlink-files.service", check=False)
+            asked.communicate(timeout=30)
+    said = drive(tidy, "direct", "restore")
+    assert (said["is_ours"], said["has_remains"]) == (False, False)
+    assert before.diff(snapshot(tidy)) == []
+
+
+def test_an_immutable_file_is_left_alone_and_the_error_says_what_makes_it_changeable(tidy: Machine) -> None:
+    plain(tidy)
+    if tidy.run("chattr", "+i", FILE, check=False).returncode != 0:
+        pytest.skip("this file system knows no immutable files")
+    before = snapshot(tidy)
+    said = tidy.run(*driver("direct", "apply"), check=False).stderr
+    assert "chattr -i" in said
+    assert before.diff(snapshot(tidy)) == []
+
+
+def test_a_file_that_cannot_be_written_is_left_alone_and_the_error_says_why(tidy: Machine) -> None:
+    mounted(tidy)
+    tidy.run("mount", "-o", "remount,bind,ro", FILE)
+    tidy.run("systemctl", "stop", "devlink-files.service")  # one that still runs sees it as it was
+    before = snapshot(tidy)
+    said = tidy.run(*driver("direct", "apply"), check=False).stderr
+    assert "read-only" in said
+    assert before.diff(snapshot(tidy)) == []
+
+
+def test_after_a_power_cut_the_plain_file_comes_back() -> None:
+    with machine("bookworm", Link.STATIC, resolv_conf=PLAIN) as laptop:
+        before = snapshot(laptop)
+        drive(laptop, "direct", "apply")
+        laptop.power_cut()
+        laptop.boot()
+        drive(laptop, "direct", "restore")
+        assert before.diff(snapshot(laptop)) == []
