@@ -18,7 +18,9 @@ FOR_PROGRAMS = {
     "helper/verbs.py:_confirm": "likewise",
     "helper/verbs.py:_release": "the agent, which asks, tells its user what came of it",
     "resolvers/files/__main__.py:nameserver": "what no helper of ours asks for",
+    "resolvers/files/__main__.py:chosen": "likewise",
     "resolvers/files/__main__.py:write": "likewise",
+    "resolvers/files/tools.py:_begin": "whoever asked is gone",
     "resolvers/files/worker.py:_stage": "whoever asked is gone",
 }
 """Where a next step makes no sense: nobody reads it."""

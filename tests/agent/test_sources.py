@@ -210,6 +210,7 @@ def test_what_came_unchecked_is_used_and_never_kept(clusters: Clusters) -> None:
     assert cache.every() == ()
 
 
+@pytest.mark.slow
 def test_the_edition_that_came_up_comes_with_a_newer_one(clusters: Clusters) -> None:
     clusters.published, clusters.current = {"office": edition("1")}, "office"
     run()

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def test_a_hot_name_is_prefetched_in_the_last_tenth_but_at_least_the_last_second
         assert (entry.ends - entry.prefetch_at, entry.ends) == (early, 1000 + ttl)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(
     st.lists(

@@ -310,6 +310,7 @@ def test_what_is_answered_differently_each_time_is_not_found_by_packet_alone(pac
 # Bounds and flushes
 
 
+@pytest.mark.slow
 def test_the_cache_stays_within_its_bytes_and_what_was_used_survives() -> None:
     limit = 40_000
     bench = Bench(replace(SPLIT, cache_bytes=limit))

@@ -113,6 +113,7 @@ def test_a_part_that_does_not_end_is_killed_in_the_end(
     assert not is_there(starts.pids[0])
 
 
+@pytest.mark.slow
 def test_of_one_part_all_that_hang_can_be_ended(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "END_LIMIT", 0.1)
     starts = Starts(monkeypatch)

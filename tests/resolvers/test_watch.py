@@ -13,6 +13,7 @@ from devlink.resolvers import watch as module
 from devlink.resolvers.mode import Watched
 from devlink.resolvers.watch import Watch
 
+pytestmark = pytest.mark.slow
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
 QUIET = 0.05

@@ -76,6 +76,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
     running.close()
 
 
+@pytest.mark.slow
 def test_calls_of_a_connection_are_answered_and_the_process_ends_when_nobody_comes(serving: Serving) -> None:
     with Client.connect(serving.path) as client:
         assert client.call(f"{NAME}.Echo", {"x": 1}) == {"got": {"x": 1}}

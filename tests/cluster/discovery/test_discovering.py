@@ -183,6 +183,7 @@ def spoil(tree: Any, path: tuple[Any, ...], value: Any) -> None:
         tree[path[-1]] = value
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=150)
 def test_no_object_is_too_odd(data: st.DataObject) -> None:

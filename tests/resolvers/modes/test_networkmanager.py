@@ -284,6 +284,7 @@ def test_what_it_reads_only_with_other_addresses_is_given_with_a_spare_one_now_a
         assert len(machine.links[-1].addresses) == count
 
 
+@pytest.mark.slow
 def test_a_servers_list_that_it_never_takes_is_an_error_and_the_link_is_gone(machine: Machine) -> None:
     machine.reads_once, machine.writes = True, False
     mode = machine.alone()
@@ -293,6 +294,7 @@ def test_a_servers_list_that_it_never_takes_is_an_error_and_the_link_is_gone(mac
     assert not machine.links[0].there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [10, 30])
 def test_a_link_that_it_leaves_to_others_is_overruled(machine: Machine, state: int) -> None:
     machine.state = state

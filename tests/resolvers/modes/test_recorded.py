@@ -26,6 +26,7 @@ from devlink.resolvers.resolvconf_text import parse
 from tests.resolvers.modes.resolvconf_programs import install
 from tests.resolvers.modes.test_direct import OURS, TELLING, upstreams
 
+pytestmark = pytest.mark.slow
 DHCP = "search corp.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions edns0 rotate\n"
 NEWER = "search new.example\nnameserver 192.0.2.7\n"
 
