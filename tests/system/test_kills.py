@@ -7,7 +7,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.setups import SETUPS, Setup, params
-from tests.system.world import snapshot, wait_for_names
+from tests.system.world import wait_for_names
 
 pytestmark = pytest.mark.system
 ANSWER_LIMIT = 10.0
@@ -51,17 +51,6 @@ def test_who_is_frozen_with_the_users_slice_is_not_needed_for_names(up: Machine)
     finally:
         up.run("systemctl", "thaw", "user.slice")
     assert up.devlink("status").returncode == 0
-
-
-def test_after_a_power_cut_names_work_before_anyone_logs_in(laptop: Machine) -> None:
-    before = snapshot(laptop)
-    laptop.devlink("up", "qa")
-    laptop.run("rm", "/var/lib/systemd/linger/alice")  # nobody of hers is there at the next boot
-    laptop.power_cut()
-    laptop.boot()
-    wait_for_names(laptop)
-    assert laptop.pid("devlink-helper.service") == 0
-    assert before.diff(snapshot(laptop)) == []
 
 
 BUS = params(*(name for name, setup in SETUPS.items() if setup.mode == "systemd-resolved"))

@@ -1,0 +1,50 @@
+"""The power goes, at any moment: at the next boot all is as before `up`, and names work before anyone logs in."""
+
+import subprocess
+import time
+
+import pytest
+
+from tests.system.machine import Machine
+from tests.system.setups import SETUPS, params
+from tests.system.world import snapshot, wait_for_names
+
+pytestmark = pytest.mark.system
+KEEPS_A_FILE = params(*(name for name, setup in SETUPS.items() if not setup.can_split))
+"""Only where a file names us is there something on the disk."""
+MOMENTS = [pytest.param(0.25), pytest.param(0.4), *(pytest.param(each, marks=pytest.mark.matrix) for each in
+           (0.1, 0.2, 0.3, 0.35, 0.45, 0.5, 0.6))]  # fmt: skip
+"""Seconds after the command, which takes about half a second."""
+
+
+def cut_and_boot(laptop: Machine) -> None:
+    laptop.run("rm", "/var/lib/systemd/linger/alice")  # nobody of hers is there at the next boot
+    laptop.power_cut()
+    laptop.boot()
+    wait_for_names(laptop)
+    assert laptop.pid("devlink-helper.service") == 0, "nobody has come who would need it"
+
+
+def test_after_a_power_cut_names_work_before_anyone_logs_in(laptop: Machine) -> None:
+    before = snapshot(laptop)
+    laptop.devlink("up", "qa")
+    cut_and_boot(laptop)
+    assert before.diff(snapshot(laptop)) == []
+
+
+@pytest.mark.parametrize("setup", KEEPS_A_FILE, indirect=True)
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_it_may_go_in_the_middle_of_a_command(laptop: Machine, command: str, moment: float) -> None:
+    before = snapshot(laptop)
+    if command == "down":
+        laptop.devlink("up", "qa")
+    alice = ("systemd-run", "--quiet", "--collect", "--pipe", "--wait", "--uid=alice", "--property=PAMName=login")
+    with subprocess.Popen(
+        laptop.enter_argv(*alice, "/usr/bin/devlink", command, "qa"),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as running:  # fmt: skip
+        time.sleep(moment)
+        cut_and_boot(laptop)
+        running.wait(10)
+    assert before.diff(snapshot(laptop)) == []
