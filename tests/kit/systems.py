@@ -5,7 +5,7 @@ from pathlib import Path
 
 from devlink.lab import kit
 
-NAMES = ("bookworm", "trixie", "sid", "openresolv", "resolvconf")
+NAMES = ("bookworm", "trixie", "sid", "openresolv", "resolvconf", "docker")
 """All of them."""
 
 

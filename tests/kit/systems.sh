@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds the systems that devlink's resolver modes are tested on, into the user's cache: Debian bookworm, trixie and sid
-# with systemd-resolved and NetworkManager, and one each with openresolv and with Debian's resolvconf. Each is a root
-# file system to be booted in a container (tests/system/machine.py); nothing is installed on this machine.
+# with systemd-resolved and NetworkManager, one each with openresolv and with Debian's resolvconf, and one with Docker.
+# Each is a root file system to be booted in a container (tests/system/machine.py); nothing is installed on this machine.
 # `systems.sh [NAME...]` builds those, without a name all. Needs root and apt-get. A second run does nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly VERSION=1 # raise it when this script lays the systems out in another way
-readonly ALL=(bookworm trixie sid openresolv resolvconf)
+readonly ALL=(bookworm trixie sid openresolv resolvconf docker)
 readonly REQUIREMENTS=packaging/requirements/runtime.txt USERS=packaging/sysusers.d/devlink.conf
 readonly BASE=(
     systemd-sysv libnss-systemd libnss-myhostname libnss-mdns dbus dbus-user-session libpam-systemd polkitd iproute2
@@ -26,7 +26,7 @@ die() { say "$*" >&2; exit 1; }
 suite() {
     case $1 in
         bookworm | trixie | sid) printf '%s\n' "$1" ;;
-        openresolv) printf 'trixie\n' ;;
+        openresolv | docker) printf 'trixie\n' ;;
         resolvconf) printf 'bookworm\n' ;;
         *) die "there is no system $1; there are: ${ALL[*]}" ;;
     esac
@@ -36,6 +36,7 @@ packages() {
     case $1 in
         openresolv) printf '%s\n' "${BASE[@]}" openresolv dhcpcd-base ;;
         resolvconf) printf '%s\n' "${BASE[@]}" resolvconf ifupdown isc-dhcp-client ;;
+        docker) printf '%s\n' "${BASE[@]}" systemd-resolved libnss-resolve docker.io docker-cli iptables ;;
         *) printf '%s\n' "${BASE[@]}" systemd-resolved libnss-resolve network-manager ;;
     esac
 }
