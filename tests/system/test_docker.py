@@ -91,7 +91,6 @@ def resolved() -> Iterator[Answers]:
 
 
 alone = pytest.mark.xfail(strict=True, reason="the forwarder is the file's only nameserver")
-absent = pytest.mark.xfail(strict=True, reason="there is no mode for systemd-resolved yet")
 
 
 def test_a_plain_file_leaves_older_containers_alone(plain: Answers) -> None:
@@ -112,12 +111,10 @@ def test_with_a_plain_file_the_cluster_is_found_but_in_the_default_network(plain
     assert plain.cluster == {"bridge": "", "own": lan.WEB, "host": lan.WEB}
 
 
-@absent
 def test_with_resolved_ordinary_names_are_found_while_it_is_up_and_at_once_after_down(resolved: Answers) -> None:
     assert resolved.ordinary == resolved.afterwards == resolved.older == dict.fromkeys(NETWORKS, WIKI)
 
 
-@absent
 def test_with_resolved_the_cluster_is_found_but_in_the_default_network(resolved: Answers) -> None:
     # Docker's own server asks the stub; for the default network it takes the servers behind it, where ours is not.
     assert resolved.cluster == {"bridge": "", "own": lan.WEB, "host": lan.WEB}
