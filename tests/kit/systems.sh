@@ -36,7 +36,7 @@ packages() {
     case $1 in
         openresolv) printf '%s\n' "${BASE[@]}" openresolv dhcpcd-base ;;
         resolvconf) printf '%s\n' "${BASE[@]}" resolvconf ifupdown isc-dhcp-client ;;
-        docker) printf '%s\n' "${BASE[@]}" systemd-resolved libnss-resolve docker.io docker-cli iptables ;;
+        docker) printf '%s\n' "${BASE[@]}" systemd-resolved libnss-resolve network-manager docker.io docker-cli iptables ;;
         *) printf '%s\n' "${BASE[@]}" systemd-resolved libnss-resolve network-manager ;;
     esac
 }
