@@ -102,33 +102,24 @@ def network(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-NO_OTHER = "the forwarder is the file's only nameserver"
 FOURTH = "the file's three first nameservers are the forwarder's, and no more are asked"
-BROKEN = {
-    ("direct", "bridge"): NO_OTHER, ("direct", "own"): NO_OTHER, ("direct", "host"): NO_OTHER,
-    ("NetworkManager", "own"): FOURTH, ("NetworkManager", "host"): FOURTH,
-}  # fmt: skip
-"""What does not hold yet after `down`, and why."""
+BROKEN = {("direct", "own"), ("direct", "host"), ("NetworkManager", "own"), ("NetworkManager", "host")}
+"""Where ordinary names are lost after `down`."""
 
 
 def test_older_containers_are_left_alone(answers: Answers, network: str) -> None:
     assert answers.older[network] == WIKI
 
 
-def test_ordinary_names_are_found_while_it_is_up(
-    answers: Answers, network: str, request: pytest.FixtureRequest
-) -> None:
-    if answers.mode == "direct" and network == "bridge":
-        request.applymarker(pytest.mark.xfail(strict=True, reason=NO_OTHER))
+def test_ordinary_names_are_found_while_it_is_up(answers: Answers, network: str) -> None:
     assert answers.ordinary[network] == WIKI
 
 
 def test_ordinary_names_are_found_at_once_after_down(
     answers: Answers, network: str, request: pytest.FixtureRequest
 ) -> None:
-    reason = BROKEN.get((answers.mode, network))
-    if reason:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    if (answers.mode, network) in BROKEN:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=FOURTH))
     assert answers.afterwards[network] == WIKI
 
 
