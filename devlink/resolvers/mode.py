@@ -71,8 +71,8 @@ class Row:
     """One line of the table by which the way is chosen (`detect`)."""
 
     rank: int
-    """The lower, the sooner it is tried. 10: libc asks a resolver that splits; 20: a manager that splits; 30: a manager
-    that writes resolv.conf; 40: a program that merges it from parts; 90: the file itself."""
+    """The lower, the sooner it is tried. 10: libc asks a resolver that splits; 20: a manager that splits; 40: a program
+    that merges resolv.conf from parts; 90: the file itself; 95: who else can write it, where /etc is read-only."""
     reason: Callable[[Facts], str]
     """Why this mode fits, for people, as `NetworkManager writes resolv.conf`; empty where it does not. Pure."""
 

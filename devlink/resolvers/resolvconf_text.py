@@ -116,11 +116,11 @@ def render(address: IPAddress, before: ResolvConf, *, had_file: bool) -> str:
     """Our resolv.conf: `address` in all the places that libc asks, everything else of `before` that libc heeds.
 
     The nameservers from before follow where libc does not look: a container's copy of this file, from which loopback
-    addresses are dropped, then asks them, and is right after `down` too. The first of them comes once more as the second
-    line, between form feeds: Docker asks three servers of this list for the containers of a user's own networks, takes
-    that line for one, and so has one that answers after `down`; to glibc, musl, Go and dnsmasq it is no nameserver line.
-    Under `rotate` they are only noted: resolvers that know no limit (c-ares, dnspython) would ask them in turn. Where
-    `before` is ours already, what it says of the file from before stays.
+    addresses are dropped, then asks them, and is right after `down` too. The first of them comes once more as the
+    second line, between form feeds: for the containers of a user's own networks Docker asks the first three servers of
+    this list. It takes that line for one, and so has one that answers after `down`; to glibc, musl, Go and dnsmasq it
+    is no nameserver line. Under `rotate` they are only noted: resolvers that know no limit (c-ares, dnspython) would
+    ask them in turn. Where `before` is ours already, what it says of the file from before stays.
     """
     servers = before.header.servers if before.is_ours and before.header is not None else before.nameservers
     place = f" The file from before is {BACKUP_NAME}." if had_file else " There was no file before."
@@ -128,7 +128,7 @@ def render(address: IPAddress, before: ResolvConf, *, had_file: bool) -> str:
         f"{FIRST_WORDS}the names of Kubernetes clusters are answered at {address}, all others as before.",
         "# `devlink down` undoes this; after a crash, `devlink helper restore` does." + place,
         f"# devlink: nameserver={address} before={'file' if had_file else 'none'}",
-        f"# libc asks the first {MAX_NAMESERVERS} only, and reads no line between form feeds; containers need the others.",
+        f"# libc asks the first {MAX_NAMESERVERS} only, and knows no form feeds; the other servers are for containers.",
         f"nameserver {address}",
         *(_FOR_CONTAINERS.format(server) for server in servers[:1] if not before.rotates),
         *[f"nameserver {address}"] * (MAX_NAMESERVERS - 1),

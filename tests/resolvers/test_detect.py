@@ -43,7 +43,7 @@ EXPECTED = {
     "resolved": ["systemd-resolved", "direct"],
     "resolved-nm": ["systemd-resolved", "direct"],
     "nm-dnsmasq": ["NetworkManager-dnsmasq", "direct"],
-    "nm": ["NetworkManager", "direct"],
+    "nm": ["direct", "NetworkManager"],
     "openresolv": ["openresolv", "direct"],
     "resolvconf": ["debian-resolvconf", "direct"],
     "plain": ["direct"],

@@ -69,7 +69,7 @@ for _image in ("bookworm", "trixie", "sid"):
         f"{_image}-nm": Setup(
             image=_image,
             link=Link.NETWORK_MANAGER,
-            mode="NetworkManager",
+            mode="direct",
             resolv_conf="",
             files=network_manager("default"),
             services=(MANAGER,),

@@ -82,7 +82,7 @@ SETTINGS = "/etc/NetworkManager/conf.d/lab.conf"
 NETWORK_MANAGER = "[main]\ndns=default\nrc-manager=symlink\n"
 LAPTOPS: dict[str, Callable[[], Machine]] = {
     "direct": lambda: machine("docker", Link.STATIC, resolv_conf=PLAIN, mask=UNITS, files=FILES),
-    "NetworkManager": lambda: machine(
+    "direct beside NetworkManager": lambda: machine(
         "docker", Link.NETWORK_MANAGER, resolv_conf="", mask=UNITS, files={**FILES, SETTINGS: NETWORK_MANAGER}
     ),
     "systemd-resolved": lambda: machine("docker", Link.NETWORKD, mask=UNITS, files=FILES),
@@ -102,11 +102,6 @@ def network(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-FOURTH = "the file's three first nameservers are the forwarder's, and no more are asked"
-BROKEN = {("direct", "own"), ("direct", "host"), ("NetworkManager", "own"), ("NetworkManager", "host")}
-"""Where ordinary names are lost after `down`."""
-
-
 def test_older_containers_are_left_alone(answers: Answers, network: str) -> None:
     assert answers.older[network] == WIKI
 
@@ -115,11 +110,7 @@ def test_ordinary_names_are_found_while_it_is_up(answers: Answers, network: str)
     assert answers.ordinary[network] == WIKI
 
 
-def test_ordinary_names_are_found_at_once_after_down(
-    answers: Answers, network: str, request: pytest.FixtureRequest
-) -> None:
-    if (answers.mode, network) in BROKEN:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=FOURTH))
+def test_ordinary_names_are_found_at_once_after_down(answers: Answers, network: str) -> None:
     assert answers.afterwards[network] == WIKI
 
 

@@ -1,9 +1,9 @@
 """Mode `NetworkManager`: it writes resolv.conf itself, and names the forwarder first in it.
 
-Beside it `direct` would do too, writing the file again after each of its changes; this way nobody but NetworkManager
-writes the file, its search list and options stay in it, and it takes our lines back by itself when the helper dies.
+For where `direct` cannot write, as /etc is read-only and resolv.conf a symlink to NetworkManager's. Elsewhere `direct`
+comes first: it can write what containers of a user's own networks need after `down`, and NetworkManager cannot.
 The file names three addresses of ours, and then the servers from before: libc reads no more than three, so it asks none
-but us; Docker leaves loopback addresses out of its copies, so containers keep the servers from before, whatever we do.
+but us. Docker leaves loopback addresses out of the copies for its default network, which so keep the others.
 """
 
 import ipaddress
@@ -56,7 +56,7 @@ class NetworkManager:
 
     name: ClassVar[str] = "NetworkManager"
     can_split: ClassVar[bool] = False
-    rows: ClassVar[tuple[Row, ...]] = (Row(rank=30, reason=_writes),)
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=95, reason=_writes),)
     queries: ClassVar[tuple[BusQuery, ...]] = (QUERY,)
     programs: ClassVar[tuple[str, ...]] = ()
 
