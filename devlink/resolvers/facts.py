@@ -12,11 +12,8 @@ from devlink.resolvers.resolvconf_text import ResolvConf
 class ResolvConfFile:
     """/etc/resolv.conf; where devlink wrote it, the file from before."""
 
-    exists: bool = True
     leads_to: str = ""
     """Where a symlink ends, as an absolute path; empty for a plain file."""
-    is_mount: bool = False
-    """Whether something is mounted on the very file, as in a container."""
     content: ResolvConf = field(default_factory=ResolvConf)
     owner: str = ""
     """Who writes it, by its leading comments: `systemd-resolved`, `NetworkManager`, `resolvconf`; empty: none says."""

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from devlink.core.prefixes import IPAddress
@@ -22,7 +21,6 @@ from devlink.kernel.tun import Tun
 from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.mode import BusQuery, Place
-from devlink.resolvers.resolvconf_text import parse
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +31,6 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 UNKNOWN_DEVICE = f"{SERVICE}.UnknownDevice"
 UNMANAGED, DISCONNECTED, ACTIVATED = 10, 30, 100
 """Of NMDeviceState."""
-RESOLV_CONF = Path("/etc/resolv.conf")
 QUERY = BusQuery(service=SERVICE, path=DNS_PATH, interface=DNS_INTERFACE, properties=("Mode", "RcManager"))
 
 LINK_ADDRESSES: dict[int, tuple[IPAddress, IPAddress]] = {
@@ -302,20 +299,6 @@ def _number(address: IPAddress) -> int:
 def _octets(address: IPAddress) -> bytes:
     """On a link that has IPv6 alone, an address of IPv4 goes in IPv6's form (RFC 4291, 2.5.5.2); libc reads that."""
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
-
-
-def read_nameservers(file: Path) -> tuple[IPAddress, ...]:
-    """Of a resolv.conf; none where there is no such file. Raises HelperError where it cannot be read."""
-    try:
-        return parse(file.read_text(errors="surrogateescape")).nameservers
-    except FileNotFoundError:  # a symlink that leads nowhere too
-        return ()
-    except OSError as error:
-        raise HelperError(
-            f"{file} could not be read.",
-            why=f"The system said: {error.strerror or error}.",
-            next_step=f"See `ls -l {file}`.",
-        ) from error
 
 
 def wait(condition: Callable[[], bool], limit: float) -> bool:

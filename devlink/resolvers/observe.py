@@ -12,12 +12,11 @@ from devlink.errors import HelperError
 from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.mode import BusQuery, ResolverMode
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, parse
+from devlink.resolvers.reading import read_text
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, parse
 
 log = logging.getLogger(__name__)
 
-NAME = "resolv.conf"
-MAX_SIZE = 1 << 16
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 PROGRAM_LIMIT = 2.0
 """Seconds for `--version`."""
@@ -45,15 +44,13 @@ def observe(modes: Iterable[type[ResolverMode]], root: Path = Path("/")) -> Fact
 def _file(root: Path) -> ResolvConfFile:
     path = root / "etc" / NAME
     text = _text(path)
-    if text is not None and parse(text).is_ours and os.path.lexists(path.with_name(BACKUP_NAME)):
+    if parse(text).is_ours and os.path.lexists(path.with_name(BACKUP_NAME)):
         path = path.with_name(BACKUP_NAME)
         text = _text(path)
     return ResolvConfFile(
-        exists=text is not None,
         leads_to=os.path.realpath(path) if path.is_symlink() else "",
-        is_mount=os.path.ismount(path),
-        content=parse(text or ""),
-        owner=owner_of(text or ""),
+        content=parse(text),
+        owner=owner_of(text),
     )
 
 
@@ -68,21 +65,19 @@ def owner_of(text: str) -> str:
 
 
 def _hosts(path: Path) -> tuple[str, ...]:
-    for line in (_text(path) or "").split("\n"):
+    for line in _text(path).split("\n"):
         database, separator, words = line.partition("#")[0].partition(":")
         if separator and database.strip() == "hosts":
             return tuple(re.findall(r"\[[^\]]*\]|[^\s\[]+", words))
     return ("files", "dns")  # nsswitch.conf(5), for glibc 2.33 and later
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_SIZE).decode(errors="surrogateescape")
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError):
-            log.warning("%s cannot be read: %s", path, error.strerror)
-        return None
+        return read_text(path)
+    except HelperError as error:
+        log.warning("%s", error)
+        return ""
 
 
 def _services(queries: Iterable[BusQuery], file: ResolvConfFile) -> dict[str, dict[str, Any]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
 from devlink.errors import VerificationError
+from devlink.resolvers.reading import RESOLV_CONF
 
-RESOLV_CONF = Path("/etc/resolv.conf")
 NSSWITCH_CONF = Path("/etc/nsswitch.conf")
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from devlink.core.prefixes import IPAddress
 
+NAME = "resolv.conf"
+MAX_SIZE = 1 << 16
+"""Octets of a file that are read."""
 MAX_LINES = 1000
 """What comes after is not looked at: a file that long is no resolver's configuration."""
 MAX_NAMESERVERS = 3

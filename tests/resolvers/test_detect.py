@@ -21,7 +21,7 @@ PLAIN_HOSTS = ("files", "mdns4_minimal", "[NOTFOUND=return]", "dns")
 def file_of(text: str | None, leads_to: str = "") -> ResolvConfFile:
     content = text or ""
     return ResolvConfFile(
-        exists=text is not None, leads_to=leads_to, content=parse(content), owner=owner_of(content)
+        leads_to=leads_to, content=parse(content), owner=owner_of(content)
     )  # fmt: skip
 
 

@@ -85,7 +85,6 @@ def look(tmp_path: Path) -> Look:
 
 def test_a_machine_without_anything_has_glibcs_defaults(look: Look) -> None:
     facts = look()
-    assert not facts.file.exists
     assert facts.nameservers == ()
     assert facts.hosts == ("files", "dns")
 

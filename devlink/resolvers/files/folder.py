@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from devlink.errors import HelperError
+from devlink.resolvers.resolvconf_text import MAX_SIZE, NAME
 
-NAME = "resolv.conf"
-MAX_SIZE = 1 << 16
-"""Octets of a resolv.conf that are read."""
 LOCK_LIMIT = 3.0
 """Seconds to wait for another process at the same work."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

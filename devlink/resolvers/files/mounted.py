@@ -19,8 +19,17 @@ import stat
 
 from devlink.core.prefixes import IPAddress
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files.folder import MAX_SIZE, NAME, remove
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, FIRST_WORDS, ResolvConf, parse, render, render_before
+from devlink.resolvers.files.folder import remove
+from devlink.resolvers.resolvconf_text import (
+    BACKUP_NAME,
+    FIRST_WORDS,
+    MAX_SIZE,
+    NAME,
+    ResolvConf,
+    parse,
+    render,
+    render_before,
+)
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts, Program
-from devlink.resolvers.files.reading import read_conf, read_text
 from devlink.resolvers.files.tools import DISGUISED, PROGRAM, RECORDS
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
-from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, ResolvConf
+from devlink.resolvers.reading import read_conf, read_text
+from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, NAME, ResolvConf
 
 ROOT = Path("/")
 
@@ -33,7 +33,7 @@ class RecordedMode(ABC):
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._root = root
-        self._file = root / "etc/resolv.conf"
+        self._file = root / "etc" / NAME
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """Nothing: loopback is there."""

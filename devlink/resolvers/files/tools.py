@@ -16,9 +16,10 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.text import printable
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files.folder import NAME, locked, opened, read
-from devlink.resolvers.files.reading import read_conf
+from devlink.resolvers.files.folder import locked, opened, read
+from devlink.resolvers.reading import read_conf
 from devlink.resolvers.resolvconf_text import (
+    NAME,
     OPENRESOLV_MARK,
     ResolvConf,
     merge_records,

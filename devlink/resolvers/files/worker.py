@@ -25,9 +25,9 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
 from devlink.resolvers.files import folder as folders
-from devlink.resolvers.files.folder import NAME, identity, is_mounted, is_named, is_present, opened, read, remove
+from devlink.resolvers.files.folder import identity, is_mounted, is_named, is_present, opened, read, remove
 from devlink.resolvers.files.mounted import dress, restore_mounted, write_mounted
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, STAGE_NAME, ResolvConf, parse, render, render_before
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, STAGE_NAME, ResolvConf, parse, render, render_before
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,10 @@ from typing import ClassVar
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.resolvers.files.reading import read_conf, read_text
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse, render
+from devlink.resolvers.reading import read_conf, read_text
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, NAME, STAGE_NAME, ResolvConf, parse, render
 
-NAME = "resolv.conf"
 FOLDER = Path("/etc")
 RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
 """Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""

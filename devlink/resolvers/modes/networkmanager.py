@@ -19,7 +19,6 @@ from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.networkmanager import (
     DNS_PATH,
     QUERY,
-    RESOLV_CONF,
     SERVICE,
     SHOWN_LIMIT,
     Entry,
@@ -29,9 +28,9 @@ from devlink.resolvers.networkmanager import (
     others,
     rc_manager_of,
     read_entries,
-    read_nameservers,
     wait,
 )
+from devlink.resolvers.reading import RESOLV_CONF, read_conf
 from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS
 
 log = logging.getLogger(__name__)
@@ -135,7 +134,7 @@ class NetworkManager:
 
     def _leads(self) -> bool:
         """Whether the nameservers that libc reads are ours. Raises HelperError."""
-        return read_nameservers(self._file)[: len(self._servers)] == self._servers
+        return read_conf(self._file).nameservers[: len(self._servers)] == self._servers
 
 
 MODE = NetworkManager

@@ -19,7 +19,6 @@ from devlink.resolvers.networkmanager import (
     DNS_PATH,
     LINK_ADDRESSES,
     QUERY,
-    RESOLV_CONF,
     SERVICE,
     Entry,
     ToldLink,
@@ -27,8 +26,8 @@ from devlink.resolvers.networkmanager import (
     mode_of,
     others,
     read_entries,
-    read_nameservers,
 )
+from devlink.resolvers.reading import RESOLV_CONF, read_conf
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class NetworkManagerDnsmasq:
         return Watched(files=(self._file,), objects=((SERVICE, DNS_PATH),))
 
     def _libc_asks(self) -> bool:
-        return frozenset(read_nameservers(self._file)) == DNSMASQ
+        return frozenset(read_conf(self._file).nameservers) == DNSMASQ
 
 
 MODE = NetworkManagerDnsmasq

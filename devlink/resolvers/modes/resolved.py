@@ -21,7 +21,7 @@ from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.observe import observe
-from devlink.resolvers.resolvconf_text import ResolvConf, parse
+from devlink.resolvers.reading import RESOLV_CONF, read_conf
 from devlink.resolvers.resolve1 import LINK_BUSY, MANAGER, NO_SUCH_LINK, PATH, SERVICE, TOO_MANY
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,6 @@ LINK_ADDRESSES: dict[int, IPAddress] = {
 LOOPBACK_SINCE = 252
 """The version of systemd from which a link's server may be on loopback: before, UDP to it times out (247, 249)."""
 REVERSE = DomainName.parse("arpa")
-RESOLV_CONF = Path("/etc/resolv.conf")
 SCOPE_DNS = 0x1
 """SD_RESOLVED_DNS in a link's ScopesMask: that it is asked at all."""
 
@@ -75,8 +74,7 @@ def _by_stub(facts: Facts) -> str:
 def _by_first_stub(facts: Facts) -> str:
     """The other servers are asked only while the stub is silent; `direct` could not have the stub for an upstream."""
     fits = _runs(facts) and _has_stub(facts) and facts.nameservers[:1] and facts.nameservers[0] in STUBS
-    rotates = any("rotate" in line.split()[1:] for line in facts.file.content.kept if line.startswith("options"))
-    return "resolv.conf names systemd-resolved's stub first" if fits and not rotates else ""
+    return "resolv.conf names systemd-resolved's stub first" if fits and not facts.file.content.rotates else ""
 
 
 def _libc_asks(facts: Facts) -> bool:
@@ -244,7 +242,7 @@ class Resolved:
         """
         if self._ask_manager("DNSOverTLS") == "yes" and self._ask_manager("DNSStubListener") in ("yes", "udp"):
             return (Upstream(address=STUB),)
-        servers = tuple(dict.fromkeys(self._read_uplinks().nameservers))
+        servers = tuple(dict.fromkeys(read_conf(self._uplinks).nameservers))
         return tuple(Upstream(address=address) for address in servers if address not in self._own)
 
     def read_ways(self) -> tuple[IPAddress, ...]:
@@ -254,7 +252,7 @@ class Resolved:
         """
         for name in ("DNS", "FallbackDNS"):
             listed = self._ask_manager(name)
-            servers = self._read_uplinks().nameservers if listed is None else tuple(map(resolve1.from_wire, listed))
+            servers = read_conf(self._uplinks).nameservers if listed is None else tuple(map(resolve1.from_wire, listed))
             ways = tuple(server for server in dict.fromkeys(servers) if server not in self._own)
             if ways:
                 return ways
@@ -301,18 +299,6 @@ class Resolved:
             == {(str(domain), True) for domain in told}
             and shown.get("DefaultRoute") is False
         )
-
-    def _read_uplinks(self) -> ResolvConf:
-        try:
-            return parse(self._uplinks.read_text(errors="surrogateescape"))
-        except FileNotFoundError:
-            return ResolvConf()
-        except OSError as error:
-            raise HelperError(
-                f"{self._uplinks} could not be read.",
-                why=reason(error),
-                next_step=f"See `ls -l {self._uplinks}`.",
-            ) from error
 
 
 MODE = Resolved

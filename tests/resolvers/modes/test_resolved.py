@@ -55,9 +55,7 @@ ROTATE = "nameserver 127.0.0.53\nnameserver 192.0.2.1\noptions edns0 rotate\n"
 
 
 def file(text: str | None, leads_to: str = "") -> ResolvConfFile:
-    return ResolvConfFile(
-        exists=text is not None, leads_to=leads_to, content=parse(text or ""), owner=owner_of(text or "")
-    )
+    return ResolvConfFile(leads_to=leads_to, content=parse(text or ""), owner=owner_of(text or ""))
 
 
 @pytest.mark.parametrize(

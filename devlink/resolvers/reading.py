@@ -1,18 +1,18 @@
-"""What the modes read of a resolv.conf without any privilege."""
+"""Reads what libc reads, which needs no privilege: resolv.conf above all."""
 
 import errno
 from pathlib import Path
 
 from devlink.errors import HelperError
-from devlink.resolvers.resolvconf_text import ResolvConf, parse
+from devlink.resolvers.resolvconf_text import MAX_SIZE, NAME, ResolvConf, parse
 
-MAX_SIZE = 1 << 16
+RESOLV_CONF = Path("/etc") / NAME
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """A symlink that leads nowhere, through a file, or in circles is to libc as no file."""
 
 
 def read_text(path: Path) -> str:
-    """The text, empty where there is no file. Raises HelperError where it cannot be read."""
+    """The beginning of a text, empty where there is no file. Raises HelperError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_SIZE).decode(errors="surrogateescape")
