@@ -55,13 +55,17 @@ def _file(root: Path) -> ResolvConfFile:
 
 
 def owner_of(text: str) -> str:
-    """Who writes a resolv.conf, by its leading comments; the last of them that names somebody counts."""
-    owner = ""
+    """Who writes a resolv.conf, by its leading comments: the first of them that names somebody counts.
+
+    Debian's resolvconf names systemd-resolved in a later one, as what answers at 127.0.0.53.
+    """
     for line in text.split("\n"):
         if not line.startswith(("#", ";")):
             break
-        owner = next((name for name in OWNERS if name in line), owner)
-    return owner
+        for name in OWNERS:
+            if name in line:
+                return name
+    return ""
 
 
 def _hosts(path: Path) -> tuple[str, ...]:
