@@ -1,8 +1,9 @@
-"""Asks services on the system's D-Bus, blocking and bounded."""
+"""Asks and tells services on the system's D-Bus, blocking and bounded."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from jeepney import DBusAddress, HeaderFields, Message, MessageType, new_method_call
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
@@ -14,8 +15,14 @@ LIMIT = 2.0
 """Seconds for one answer. A service that starts, or one that asks polkit, takes the tenth of it."""
 CONNECT_LIMIT = 1.0
 BUS, BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
-UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
-NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+ABSENT = tuple(
+    f"org.freedesktop.DBus.Error.{each}" for each in ("UnknownProperty", "UnknownObject", "UnknownInterface")
+)
+"""How it is said that there is no such property or object."""
+PAUSE = 0.01
+"""Seconds between two looks at whether a service has carried out what it was told."""
+T = TypeVar("T")
 
 
 class SystemBus:
@@ -86,13 +93,17 @@ class SystemBus:
 
     def read(self, service: str, path: str, interface: str, name: str, *, start: bool = False) -> Any:
         """The value of a property; None where there is no such property or object. Raises HelperError."""
-        absent = tuple(
-            f"org.freedesktop.DBus.Error.{each}" for each in ("UnknownProperty", "UnknownObject", "UnknownInterface")
-        )
-        answer = self.call(
-            service, path, "org.freedesktop.DBus.Properties.Get", "ss", interface, name, start=start, allowed=absent
-        )
+        answer = self.call(service, path, f"{PROPERTIES}.Get", "ss", interface, name, start=start, allowed=ABSENT)
         return answer[0][1] if answer else None  # a variant is its signature and its value
+
+    def read_all(self, service: str, path: str, interface: str) -> dict[str, Any] | None:
+        """The values of all properties by name; None where there is no such object. Raises HelperError."""
+        answer = self.call(service, path, f"{PROPERTIES}.GetAll", "s", interface, allowed=ABSENT)
+        return {name: value for name, (_, value) in answer[0].items()} if answer else None
+
+    def set_property(self, service: str, path: str, interface: str, name: str, signature: str, value: Any) -> None:
+        """Give a property this value, of a type as D-Bus signs it (`b`). Raises HelperError."""
+        self.call(service, path, f"{PROPERTIES}.Set", "ssv", interface, name, (signature, value))
 
 
 class Signals:
@@ -136,6 +147,14 @@ def open_signals(objects: Iterable[tuple[str, str]]) -> Signals:
         bus.close()
         raise
     return Signals(bus.connection)
+
+
+def wait(look: Callable[[], T], limit: float) -> T:
+    """What `look` sees: the first that is true, within so many seconds, else the last."""
+    deadline = time.monotonic() + limit
+    while not (seen := look()) and time.monotonic() < deadline:
+        time.sleep(PAUSE)
+    return seen
 
 
 def _failure(service: str, method: str, why: str) -> HelperError:

@@ -1,8 +1,8 @@
-"""NetworkManager over D-Bus, for the modes that rest on it: a link of ours carries the forwarder's address to it.
+"""NetworkManager over D-Bus: a link of ours carries the forwarder's address to it, or is kept out of its hands.
 
-The link is `devlink0`, as for systemd-resolved; here NetworkManager is told of DNS servers on it (Device.Reapply), and
-forgets them within 50 ms when the link goes with the helper. What it is told lives in its memory alone: a restart of it
-loses it, and `nmcli networking off` takes the link's address as well. Then it is told again.
+The link is `devlink0`, as for systemd-resolved. Where a mode rests on NetworkManager, that is told of DNS servers on it
+(Device.Reapply), and forgets them within 50 ms when the link goes with the helper. What it is told lives in its memory
+alone: a restart of it loses it, and `nmcli networking off` takes the link's address as well. Then it is told again.
 """
 
 import ipaddress
@@ -15,11 +15,10 @@ from typing import Any
 
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
-from devlink.kernel.observe import observe as observe_network
 from devlink.kernel.tun import NAME as LINK
-from devlink.kernel.tun import Tun
-from devlink.resolvers.bus import SystemBus
+from devlink.resolvers.bus import PAUSE, SystemBus, wait
 from devlink.resolvers.facts import Facts
+from devlink.resolvers.link import OwnLink
 from devlink.resolvers.mode import BusQuery, Place
 
 log = logging.getLogger(__name__)
@@ -27,24 +26,19 @@ log = logging.getLogger(__name__)
 SERVICE, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
 DNS_PATH, DNS_INTERFACE = f"{PATH}/DnsManager", f"{SERVICE}.DnsManager"
 DEVICE = f"{SERVICE}.Device"
-PROPERTIES = "org.freedesktop.DBus.Properties"
 UNKNOWN_DEVICE = f"{SERVICE}.UnknownDevice"
 UNMANAGED, DISCONNECTED, ACTIVATED = 10, 30, 100
 """Of NMDeviceState."""
 QUERY = BusQuery(service=SERVICE, path=DNS_PATH, interface=DNS_INTERFACE, properties=("Mode", "RcManager"))
 
-LINK_ADDRESSES: dict[int, tuple[IPAddress, IPAddress]] = {
-    4: (ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("169.254.53.54")),
-    6: (ipaddress.ip_address("fd00:5353::53"), ipaddress.ip_address("fd00:5353::54")),
-}
-"""By family: the link's own, and a spare one. NetworkManager takes no link for connected that has none."""
 LIMIT = 3.0
-"""Seconds within which NetworkManager sees a new link; it also may just be starting."""
+"""Seconds within which NetworkManager takes a new link for connected; it also may just be starting."""
+SEEN_LIMIT = 0.5
+"""Seconds within which it sees a new link at all; a slower one may take it until it is looked at again."""
 PATIENCE = 0.1
 """Seconds in which it makes up its mind about a link."""
 SHOWN_LIMIT = 0.5
 """Seconds within which its DNS follows. It is done before Reapply is answered, or, on 1.42, never."""
-PAUSE = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,17 +90,6 @@ def others(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(entry for entry in found if lowest >= 0 or entry.priority == lowest)
 
 
-def families_in_use() -> frozenset[int]:
-    """4, 6: those of which another link has an address that reaches beyond it."""
-    return frozenset(
-        address.version
-        for link in observe_network().links
-        if link.name != LINK
-        for address, _ in link.addresses
-        if not (address.is_loopback or address.is_link_local)
-    )
-
-
 def read_entries(bus: SystemBus) -> tuple[Entry, ...]:
     """All of DnsManager.Configuration, in its order. Raises HelperError, also where it does not run."""
     shown = bus.read(SERVICE, DNS_PATH, DNS_INTERFACE, "Configuration")
@@ -135,36 +118,24 @@ class ToldLink:
     def __init__(
         self,
         *,
-        make_link: Callable[[], Tun] = Tun,
+        link: OwnLink | None = None,
         connect: Callable[[], SystemBus] = SystemBus,
-        families: Callable[[], frozenset[int]] = lambda: families_in_use(),
         limit: float = LIMIT,
         shown_limit: float = SHOWN_LIMIT,
     ) -> None:
-        self._make_link, self.connect, self._families = make_link, connect, families
+        self._link, self.connect = link or OwnLink(), connect
         self._limit, self._shown_limit = limit, shown_limit
-        self._link: Tun | None = None
-        self._addresses: tuple[IPAddress, ...] = ()
         self._wanted: Callable[[tuple[Entry, ...]], Wanted] | None = None
 
     @property
     def is_held(self) -> bool:
         """Whether there is a link of ours: nothing of it outlives this process."""
-        return self._link is not None
+        return self._link.is_held
 
     def prepare(self, families: frozenset[int]) -> Place:
         """Have the link up, with an address. `families` are the cluster's. Raises HelperError."""
-        if self._link is not None and not self._link.exists():
-            self._link.close()
-            self._link = None
-        if self._link is None:
-            self._link = self._make_link()
-            self._addresses = ()
-        if not self._addresses or self._addresses[0].version not in families:
-            # A family that the laptop has nowhere else would have libc ask for addresses of no use (AI_ADDRCONFIG).
-            self._addresses = LINK_ADDRESSES[min(families & self._families() or families, default=4)][:1]
-        self._link.set_addresses(self._addresses)  # `nmcli networking off` had taken them
-        return Place(address=self._addresses[0], device=LINK, index=self._link.index)
+        self._link.prepare(families)  # also after `nmcli networking off`, which takes its addresses
+        return Place(address=self._link.addresses[0], device=LINK, index=self._link.index)
 
     def tell(self, wanted: Callable[[tuple[Entry, ...]], Wanted]) -> None:
         """Have NetworkManager know what `wanted` makes of what it knows of others.
@@ -177,7 +148,7 @@ class ToldLink:
 
     def is_told(self) -> bool:
         """Whether NetworkManager still knows what would be told now. Raises HelperError, also while it does not run."""
-        if self._link is None or self._wanted is None or not self._link.exists():
+        if self._wanted is None or not self._link.exists():
             return False
         with self.connect() as bus:
             entries = read_entries(bus)
@@ -185,10 +156,10 @@ class ToldLink:
 
     def close(self) -> None:
         """Let the link go, and wait until NetworkManager has seen it. May be repeated; needs no bus."""
-        link, self._link, self._addresses, self._wanted = self._link, None, (), None
-        if link is None:
+        self._wanted = None
+        if not self._link.is_held:
             return
-        link.close()
+        self._link.close()
         try:
             with self.connect() as bus:
                 if bus.has(SERVICE):
@@ -200,14 +171,14 @@ class ToldLink:
         device = self._find(bus)
         # Else it drops the link in the moment after Reapply, with all its addresses: one that is made by another
         # program is in its hands only when somebody says so.
-        _manage(bus, device)
+        _set_managed(bus, device, True)
         try:
             for _ in range(2):
                 self._reapply(bus, device, wanted)
                 if wait(lambda: wanted.is_shown_by(read_entries(bus)), self._shown_limit):
                     return
                 # 1.42 reads a link's servers once more only when its addresses change.
-                self._toggle_spare()
+                self._link.toggle_spare()
             raise HelperError(
                 f"NetworkManager does not take the DNS server of {LINK}.",
                 why=f"It knows those of {', '.join(each.interface for each in read_entries(bus)) or 'no link'}.",
@@ -228,21 +199,21 @@ class ToldLink:
         # What helps where it does not by itself: devlink's own drop-in keeps it off the link, for the sake of other
         # modes; once that is overruled, 1.42 looks at the link only when its addresses change.
         remedies: dict[object, Callable[[str], None]] = {
-            UNMANAGED: lambda device: _manage(bus, device),
-            DISCONNECTED: lambda _: self._renew_addresses(),
+            UNMANAGED: lambda device: _set_managed(bus, device, True),
+            DISCONNECTED: lambda _: self._link.renew_addresses(),
         }
         state: object = None
         now = time.monotonic()
         since, end = now, now + self._limit
         while now < end:
-            found = bus.call(SERVICE, PATH, f"{SERVICE}.GetDeviceByIpIface", "s", LINK, allowed=(UNKNOWN_DEVICE,))
-            before, state = state, bus.read(SERVICE, found[0], DEVICE, "State") if found else None
+            device = _device(bus)
+            before, state = state, bus.read(SERVICE, device, DEVICE, "State") if device else None
             if state != before:
                 since = now
-            elif found and now > since + PATIENCE and state in remedies:
-                remedies.pop(state)(str(found[0]))
-            if found and state == ACTIVATED:
-                return str(found[0])
+            elif now > since + PATIENCE and state in remedies:
+                remedies.pop(state)(device)
+            if state == ACTIVATED:
+                return device
             time.sleep(PAUSE)
             now = time.monotonic()
         raise HelperError(
@@ -255,7 +226,7 @@ class ToldLink:
         answer = bus.call(SERVICE, device, f"{DEVICE}.GetAppliedConnection", "u", 0)
         assert answer is not None
         connection, version = answer
-        family = self._addresses[0].version
+        family = self._link.addresses[0].version
         settings = {name: value for name, value in connection.get(f"ipv{family}", {}).items() if name != "dns-data"}
         settings |= {
             "method": ("s", "manual"),
@@ -263,7 +234,7 @@ class ToldLink:
                 "aa{sv}",
                 [
                     {"address": ("s", str(address)), "prefix": ("u", address.max_prefixlen)}
-                    for address in self._addresses
+                    for address in self._link.addresses
                 ],
             ),
             "dns": ("au", [_number(each) for each in wanted.nameservers])
@@ -277,18 +248,28 @@ class ToldLink:
         connection[f"ipv{family}"] = settings
         bus.call(SERVICE, device, f"{DEVICE}.Reapply", "a{sa{sv}}tu", connection, version, 0)
 
-    def _renew_addresses(self) -> None:
-        if self._link is not None:
-            self._link.set_addresses(())
-            self._link.set_addresses(self._addresses)
 
-    def _toggle_spare(self) -> None:
-        pair = LINK_ADDRESSES[self._addresses[0].version]
-        self._addresses = pair if len(self._addresses) == 1 else pair[:1]
+def leave_alone(bus: SystemBus) -> None:
+    """Have NetworkManager keep off the link, for a mode that does without it, where no file of the package says so:
+    `nmcli networking off` would take its addresses for good. That it cannot be told is logged, and no obstacle."""
+    try:
+        if not bus.has(SERVICE):
+            return
+        device = wait(lambda: _device(bus), SEEN_LIMIT)
+        if device and bus.read(SERVICE, device, DEVICE, "Managed"):
+            _set_managed(bus, device, False)
+    except HelperError as error:
+        log.warning("NetworkManager may take addresses from %s: %s", LINK, reason(error))
 
 
-def _manage(bus: SystemBus, device: str) -> None:
-    bus.call(SERVICE, device, f"{PROPERTIES}.Set", "ssv", DEVICE, "Managed", ("b", True))
+def _device(bus: SystemBus) -> str:
+    """NetworkManager's object for the link; empty where it has not seen that yet. Raises HelperError."""
+    found = bus.call(SERVICE, PATH, f"{SERVICE}.GetDeviceByIpIface", "s", LINK, allowed=(UNKNOWN_DEVICE,))
+    return str(found[0]) if found else ""
+
+
+def _set_managed(bus: SystemBus, device: str, is_managed: bool) -> None:
+    bus.set_property(SERVICE, device, DEVICE, "Managed", "b", is_managed)
 
 
 def _number(address: IPAddress) -> int:
@@ -299,13 +280,3 @@ def _number(address: IPAddress) -> int:
 def _octets(address: IPAddress) -> bytes:
     """On a link that has IPv6 alone, an address of IPv4 goes in IPv6's form (RFC 4291, 2.5.5.2); libc reads that."""
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
-
-
-def wait(condition: Callable[[], bool], limit: float) -> bool:
-    """Whether it comes true within so many seconds."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(PAUSE)
-    return True

@@ -1,12 +1,11 @@
-"""What the mode `systemd-resolved` asks and tells others on the system's D-Bus: resolved, systemd, NetworkManager."""
+"""systemd-resolved: where it answers, which files it writes, what is asked and told of it over D-Bus."""
 
 import contextlib
 import ipaddress
 import logging
 import re
 import socket
-import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from devlink.core.prefixes import IPAddress
@@ -20,17 +19,18 @@ MANAGER, LINK_INTERFACE = f"{SERVICE}.Manager", f"{SERVICE}.Link"
 NO_SUCH_LINK, LINK_BUSY = f"{SERVICE}.NoSuchLink", f"{SERVICE}.LinkBusy"
 TOO_MANY = ("System.Error.E2BIG", "org.freedesktop.DBus.Error.LimitsExceeded")
 """How it refuses more domains than a link may have: that of 252, and that of 262."""
-UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
-PROPERTIES = "org.freedesktop.DBus.Properties"
 SYSTEMD, SYSTEMD_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
-NETWORK_MANAGER, NETWORK_MANAGER_PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
-UNKNOWN_DEVICE = f"{NETWORK_MANAGER}.UnknownDevice"
+
+STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
+"""Where systemd-resolved answers (systemd-resolved.service(8)); the second one passes questions on as they are."""
+STUB = ipaddress.ip_address("127.0.0.53")
+FOLDER = Path("/run/systemd/resolve")
+UPLINKS = FOLDER / "resolv.conf"
+"""The servers that it asks for names of no link's own, as it writes them for those who go round it."""
+STUB_FILE = str(FOLDER / "stub-resolv.conf")
 
 LIMIT = 2.0
 """Seconds within which resolved sees what the kernel told it of the link, or that it is gone."""
-SEEN_LIMIT = 0.5
-"""Seconds within which NetworkManager sees a new link; a slower one may take it until it is looked at again."""
-PAUSE = 0.01
 
 
 def call(
@@ -45,8 +45,7 @@ def read_link(bus: SystemBus, index: int) -> dict[str, Any] | None:
     path = link_path(bus, index)
     if path is None:
         return None
-    shown = bus.call(SERVICE, path, f"{PROPERTIES}.GetAll", "s", LINK_INTERFACE, allowed=(UNKNOWN_OBJECT,))
-    return {name: value for name, (_, value) in shown[0].items()} if shown is not None else None
+    return bus.read_all(SERVICE, path, LINK_INTERFACE)
 
 
 def link_path(bus: SystemBus, index: int) -> str | None:
@@ -66,26 +65,6 @@ def systemd_version(bus: SystemBus) -> int:
     return int(match[0]) if match else 0
 
 
-def take_from_network_manager(bus: SystemBus, name: str) -> None:
-    """Have NetworkManager leave the link alone, where no file of the package says so: `nmcli networking off` would take
-    its addresses for good."""
-    try:
-        if not bus.has(NETWORK_MANAGER):
-            return
-        service, path = NETWORK_MANAGER, NETWORK_MANAGER_PATH
-        device: list[str] = []
-
-        def is_known() -> bool:
-            answer = bus.call(service, path, f"{service}.GetDeviceByIpIface", "s", name, allowed=(UNKNOWN_DEVICE,))
-            device[:] = [str(each) for each in answer or ()]
-            return bool(device)
-
-        if wait(is_known, limit=SEEN_LIMIT) and bus.read(service, device[0], f"{service}.Device", "Managed"):
-            bus.call(service, device[0], f"{PROPERTIES}.Set", "ssv", f"{service}.Device", "Managed", ("b", False))
-    except HelperError as error:
-        log.warning("NetworkManager may take addresses from %s: %s", name, reason(error))
-
-
 def to_wire(address: IPAddress) -> tuple[int, bytes]:
     """As SetLinkDNS takes it and as a link's DNS shows it."""
     return (socket.AF_INET if address.version == 4 else socket.AF_INET6, address.packed)
@@ -99,13 +78,3 @@ def from_wire(server: tuple[int, int, bytes]) -> IPAddress:
         with contextlib.suppress(OSError):  # the link has gone meanwhile
             return ipaddress.ip_address(f"{address}%{socket.if_indextoname(index)}")
     return address
-
-
-def wait(condition: Callable[[], bool], limit: float | None = None) -> bool:
-    """Whether it becomes true within `limit` seconds."""
-    deadline = time.monotonic() + (LIMIT if limit is None else limit)
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(PAUSE)
-    return True

@@ -1,6 +1,5 @@
 """Mode `direct`: /etc/resolv.conf names the forwarder alone, which passes on what is no cluster's."""
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import ClassVar
@@ -11,12 +10,9 @@ from devlink.errors import HelperError
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.reading import read_conf, read_text
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, NAME, STAGE_NAME, ResolvConf, parse, render
+from devlink.resolvers.resolve1 import STUBS, UPLINKS
 
 FOLDER = Path("/etc")
-RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
-"""Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
-RESOLVED_UPLINKS = Path("/run/systemd/resolve/resolv.conf")
-"""The servers behind the stub, as systemd-resolved writes them for those who go round it."""
 
 
 class Direct:
@@ -30,7 +26,7 @@ class Direct:
     queries: ClassVar[tuple[BusQuery, ...]] = ()
     programs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks: Path = RESOLVED_UPLINKS) -> None:
+    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks: Path = UPLINKS) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._own = frozenset([tools.nameserver])
@@ -57,7 +53,7 @@ class Direct:
         """
         servers: list[IPAddress] = []
         for server in self._servers():
-            servers += self._behind_stub() if server in RESOLVED_STUBS else (server,)
+            servers += self._behind_stub() if server in STUBS else (server,)
         own = self._own_addresses()
         return tuple(Upstream(address=server) for server in dict.fromkeys(servers) if server not in own)
 
@@ -68,7 +64,7 @@ class Direct:
     def apply(self, telling: Telling) -> None:
         """Have the forwarder written as the only nameserver. Raises HelperError; the file is then as it was."""
         address = self._nameserver
-        if RESOLVED_STUBS.intersection(self._servers()) and not self.read_upstreams():
+        if STUBS.intersection(self._servers()) and not self.read_upstreams():
             raise HelperError(
                 "This machine's names are in the hands of systemd-resolved, and no server is known behind it.",
                 why="With its stub as our upstream, it would find our address in resolv.conf and ask us back: a loop.",
@@ -112,7 +108,7 @@ class Direct:
         return named[:MAX_NAMESERVERS]
 
     def _behind_stub(self) -> tuple[IPAddress, ...]:
-        return tuple(server for server in read_conf(self._uplinks).nameservers if server not in RESOLVED_STUBS)
+        return tuple(server for server in read_conf(self._uplinks).nameservers if server not in STUBS)
 
     def _own_addresses(self) -> frozenset[IPAddress]:
         """By policy, and by the file, which an earlier policy may have had written."""

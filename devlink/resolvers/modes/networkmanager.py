@@ -14,6 +14,7 @@ from typing import ClassVar
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
+from devlink.resolvers.bus import wait
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.networkmanager import (
@@ -28,7 +29,6 @@ from devlink.resolvers.networkmanager import (
     others,
     rc_manager_of,
     read_entries,
-    wait,
 )
 from devlink.resolvers.reading import RESOLV_CONF, read_conf
 from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS

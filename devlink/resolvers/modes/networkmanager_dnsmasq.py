@@ -14,10 +14,10 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts
+from devlink.resolvers.link import OWN
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.networkmanager import (
     DNS_PATH,
-    LINK_ADDRESSES,
     QUERY,
     SERVICE,
     Entry,
@@ -53,7 +53,7 @@ class NetworkManagerDnsmasq:
 
     def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
         self._nameserver = tools.nameserver
-        self._own = frozenset([tools.nameserver, *(each for pair in LINK_ADDRESSES.values() for each in pair)])
+        self._own = OWN | {tools.nameserver}
         self._link = link or ToldLink()
         self._file = file
 

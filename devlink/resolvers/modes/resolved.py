@@ -3,7 +3,6 @@
 Over D-Bus (org.freedesktop.resolve1(5)). The link is `devlink0`, which dies with the helper: then resolved forgets all.
 """
 
-import ipaddress
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -13,32 +12,30 @@ from devlink.core.names import DomainName
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
-from devlink.kernel.observe import observe as observe_network
 from devlink.kernel.tun import NAME as LINK
-from devlink.kernel.tun import Tun
-from devlink.resolvers import resolve1
-from devlink.resolvers.bus import SystemBus
+from devlink.resolvers import networkmanager, resolve1
+from devlink.resolvers.bus import SystemBus, wait
 from devlink.resolvers.facts import Facts, ResolvConfFile
+from devlink.resolvers.link import OWN, OwnLink
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.observe import observe
 from devlink.resolvers.reading import RESOLV_CONF, read_conf
-from devlink.resolvers.resolve1 import LINK_BUSY, MANAGER, NO_SUCH_LINK, PATH, SERVICE, TOO_MANY
+from devlink.resolvers.resolve1 import (
+    FOLDER,
+    LINK_BUSY,
+    MANAGER,
+    NO_SUCH_LINK,
+    PATH,
+    SERVICE,
+    STUB,
+    STUB_FILE,
+    STUBS,
+    TOO_MANY,
+    UPLINKS,
+)
 
 log = logging.getLogger(__name__)
 
-STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
-"""Where systemd-resolved answers (systemd-resolved.service(8)); the second one passes questions on as they are."""
-STUB = ipaddress.ip_address("127.0.0.53")
-FOLDER = Path("/run/systemd/resolve")
-UPLINKS = FOLDER / "resolv.conf"
-"""The servers that it asks for names of no link's own, as it writes them for those who go round it."""
-STUB_FILE = str(FOLDER / "stub-resolv.conf")
-
-LINK_ADDRESSES: dict[int, IPAddress] = {
-    4: ipaddress.ip_address("169.254.53.53"),
-    6: ipaddress.ip_address("fd00:5353::53"),
-}
-"""By family. resolved asks on a link only where that has an address of global scope."""
 LOOPBACK_SINCE = 252
 """The version of systemd from which a link's server may be on loopback: before, UDP to it times out (247, 249)."""
 REVERSE = DomainName.parse("arpa")
@@ -109,20 +106,18 @@ class Resolved:
         self,
         tools: Tools,
         *,
-        make_link: Callable[[], Tun] = Tun,
+        link: OwnLink | None = None,
         connect: Callable[[], SystemBus] = SystemBus,
         look: Callable[[], Facts] = lambda: observe(()),
-        families: Callable[[], frozenset[int]] = lambda: _families_in_use(),
         uplinks: Path = UPLINKS,
     ) -> None:
         self._nameserver = tools.nameserver
-        self._own = frozenset([tools.nameserver, *LINK_ADDRESSES.values()])
-        self._make_link, self._connect, self._look, self._families = make_link, connect, look, families
-        self._uplinks = uplinks
-        self._link: Tun | None = None
+        self._own = OWN | {tools.nameserver}
+        self._link, self._connect, self._look, self._uplinks = link or OwnLink(), connect, look, uplinks
+        self._is_bound = False
+        """Whether the server that resolved is told of is on the link."""
         self._server: IPAddress = tools.nameserver
         """What resolved is told to ask."""
-        self._addresses: tuple[IPAddress, ...] = ()
         self._told: frozenset[DomainName] | None = None
         self._link_path = ""
         """The link as an object of resolved's."""
@@ -130,26 +125,18 @@ class Resolved:
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """The link, up and with an address. Raises HelperError."""
         with self._connect() as bus:
-            version = resolve1.systemd_version(bus)
-            if self._link is not None and not self._link.exists():
-                self._link.close()
-                self._link = None
-            if self._link is None:
-                self._link = self._make_link()
+            if not self._link.exists():
                 self._told = None
-            # A family that the laptop has nowhere else would have libc ask for addresses of no use (AI_ADDRCONFIG).
-            wanted = telling.families & self._families() or telling.families or frozenset([4])
-            if not self._addresses or {each.version for each in self._addresses} - telling.families:
-                self._addresses = (LINK_ADDRESSES[min(wanted)],)
-            self._link.set_addresses(self._addresses)
-            resolve1.take_from_network_manager(bus, LINK)
+            self._is_bound = resolve1.systemd_version(bus) < LOOPBACK_SINCE
+            self._link.prepare(telling.families)
+            networkmanager.leave_alone(bus)
         first = Place(address=self._nameserver)
         # On loopback the sockets survive a new link, and containers leave such an address out of the resolv.conf that
         # they copy. (resolved lists no server of a link without DefaultRoute there: 252, 257 and 262.)
-        if version >= LOOPBACK_SINCE:
+        if not self._is_bound:
             self._server = self._nameserver
             return (first,)
-        self._server = self._addresses[0]
+        self._server = self._link.addresses[0]
         return (first, Place(address=self._server, device=LINK, index=self._link.index))
 
     def apply(self, telling: Telling) -> None:
@@ -161,12 +148,11 @@ class Resolved:
                 next_step="See who did; `devlink down` and `devlink up` go by what is there now.",
             )
         self.prepare(telling)
-        assert self._link is not None
         index = self._link.index
         try:
             with self._connect() as bus:
                 # The kernel tells resolved of a new link in its own time.
-                resolve1.wait(lambda: resolve1.read_link(bus, index) is not None)
+                wait(lambda: resolve1.read_link(bus, index) is not None, resolve1.LIMIT)
                 self._link_path = resolve1.link_path(bus, index) or ""
                 for member, signature, *arguments in (
                     ("SetLinkLLMNR", "is", "no"),
@@ -200,26 +186,22 @@ class Resolved:
 
     def restore(self) -> None:
         """Take the link away, and have resolved forget what it learnt by it. A dead helper's link is gone already."""
-        link, self._link, self._told, self._addresses = self._link, None, None, ()
-        if link is None:
+        self._told = None
+        if not self._link.is_held:
             return
+        index = self._link.index
+        self._revert()  # before the link goes, so that no question is on its way to us then
+        self._link.close()
         try:
             with self._connect() as bus:
-                # Before the link goes, so that no question is on its way to us then.
-                resolve1.call(bus, "RevertLink", "i", link.index, allowed=(NO_SUCH_LINK,))
-        except HelperError as error:
-            log.info("%s", reason(error))
-        link.close()
-        try:
-            with self._connect() as bus:
-                resolve1.wait(lambda: resolve1.read_link(bus, link.index) is None)
+                wait(lambda: resolve1.read_link(bus, index) is None, resolve1.LIMIT)
                 resolve1.call(bus, "FlushCaches")
         except HelperError as error:
             log.info("%s", reason(error))
 
     def has_remains(self) -> bool:
         """Whether the link is held: nothing of it outlives its process."""
-        return self._link is not None
+        return self._link.is_held
 
     def is_ours(self) -> bool:
         """Whether libc still asks resolved, and that us for these domains, and for nothing else.
@@ -228,7 +210,7 @@ class Resolved:
         /run/systemd/resolve/netif), and goes on answering after the bus was killed, onto which 252 and 257 do not come
         back by themselves.
         """
-        if self._link is None or self._told is None or not self._link.exists() or not _libc_asks(self._look()):
+        if self._told is None or not self._link.exists() or not _libc_asks(self._look()):
             return False
         with self._connect() as bus:
             return self._is_told(resolve1.read_link(bus, self._link.index), self._told)
@@ -275,15 +257,14 @@ class Resolved:
     def _revert(self) -> None:
         try:
             with self._connect() as bus:
-                if self._link is not None:
-                    resolve1.call(bus, "RevertLink", "i", self._link.index, allowed=(NO_SUCH_LINK,))
+                resolve1.call(bus, "RevertLink", "i", self._link.index, allowed=(NO_SUCH_LINK,))
         except HelperError as error:
             log.info("%s", reason(error))
 
     def _wait_until_asked(self, bus: SystemBus, index: int) -> None:
         assert self._told is not None
         told = self._told
-        if not resolve1.wait(lambda: self._is_told(resolve1.read_link(bus, index), told)):
+        if not wait(lambda: self._is_told(resolve1.read_link(bus, index), told), resolve1.LIMIT):
             raise HelperError(
                 f"systemd-resolved does not take {LINK} as a link that it could ask.",
                 why=f"It shows {resolve1.read_link(bus, index)}.",
@@ -319,14 +300,3 @@ def _tell_domains(bus: SystemBus, index: int, domains: tuple[DomainName, ...]) -
 
 def _call_domains(bus: SystemBus, index: int, domains: tuple[DomainName, ...]) -> None:
     resolve1.call(bus, "SetLinkDomains", "ia(sb)", index, [(str(domain), True) for domain in domains])
-
-
-def _families_in_use() -> frozenset[int]:
-    """4, 6: those of which another link has an address that reaches beyond it."""
-    return frozenset(
-        address.version
-        for link in observe_network().links
-        if link.name != LINK
-        for address, _ in link.addresses
-        if not (address.is_loopback or address.is_link_local)
-    )

@@ -2,7 +2,7 @@
 
 import ipaddress
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
 from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.link import OwnLink
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.modes.networkmanager import NetworkManager
@@ -24,6 +24,7 @@ from devlink.resolvers.modes.networkmanager_dnsmasq import NetworkManagerDnsmasq
 from devlink.resolvers.networkmanager import DNS_INTERFACE, DNS_PATH, SERVICE, ToldLink
 from devlink.resolvers.observe import owner_of
 from devlink.resolvers.resolvconf_text import parse
+from tests.resolvers.fake_link import Link
 
 OURS = tuple(ipaddress.ip_address(text) for text in ("127.0.0.231", "127.53.53.54", "127.53.53.55"))
 V4, V6 = ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("fd00:5353::53")
@@ -85,27 +86,6 @@ def test_a_mode_fits_by_what_networkmanager_does_and_what_libc_reads(
     assert {choice.mode for choice in choices} == {mode, Direct}
 
 
-class Link:
-    """A link that is no link."""
-
-    made = 2
-
-    def __init__(self) -> None:
-        Link.made += 1
-        self.index = Link.made
-        self.addresses: list[IPAddress] = []
-        self.there = True
-
-    def exists(self) -> bool:
-        return self.there
-
-    def set_addresses(self, addresses: Iterable[IPAddress]) -> None:
-        self.addresses = list(addresses)
-
-    def close(self) -> None:
-        self.there = False
-
-
 class Machine:
     """NetworkManager, as far as the bus shows it, and the resolv.conf that it writes."""
 
@@ -125,7 +105,10 @@ class Machine:
 
     def told_link(self) -> ToldLink:
         return ToldLink(
-            make_link=self._make, connect=self._connect, families=lambda: frozenset([4, 6]), limit=0.4, shown_limit=0.05
+            link=OwnLink(make=self._make, families=lambda: frozenset([4, 6])),
+            connect=self._connect,
+            limit=0.4,
+            shown_limit=0.05,
         )
 
     def alone(self) -> NetworkManager:
@@ -182,11 +165,14 @@ class Machine:
         if method == "GetAppliedConnection":
             return ({name: dict(value) for name, value in self.applied.items()}, 7)
         self.calls.append((method, arguments))
-        if method == "Set":
-            self.managed, self.state = True, self.after_managed
-        elif method == "Reapply":
+        if method == "Reapply":
             self._reapply(*arguments)
         return ()
+
+    def set_property(self, service: str, path: str, interface: str, name: str, signature: str, value: Any) -> None:
+        assert (name, signature, value) == ("Managed", "b", True)
+        self.calls.append(("Set", (value,)))
+        self.managed, self.state = True, self.after_managed
 
     def _reapply(self, connection: dict[str, dict[str, Any]], version: int, flags: int) -> None:
         assert (version, flags) == (7, 0)

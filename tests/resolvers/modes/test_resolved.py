@@ -8,7 +8,6 @@ from typing import Any, cast
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
 from devlink.resolvers import resolve1
@@ -16,15 +15,17 @@ from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.link import OwnLink
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.modes.resolved import Resolved
 from devlink.resolvers.observe import owner_of
 from devlink.resolvers.resolvconf_text import parse
 from devlink.resolvers.resolve1 import MANAGER, PATH, SERVICE
+from tests.resolvers.fake_link import Link
 
 OURS = ipaddress.ip_address("127.0.0.231")
-V4, V6 = ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("fd00:5353::53")
+V4 = ipaddress.ip_address("169.254.53.53")
 CLUSTER = tuple(DomainName.parse(text) for text in ("cluster.local", "20.10.in-addr.arpa"))
 TELLING = Telling(domains=CLUSTER, families=frozenset([4]))
 
@@ -110,27 +111,6 @@ def test_resolved_is_started_only_where_resolv_conf_rests_on_it(seen: ResolvConf
     assert [query.is_wanted(seen) for query in Resolved.queries] == [wanted]
 
 
-class Link:
-    """A link that is no link."""
-
-    made = 2
-
-    def __init__(self) -> None:
-        Link.made += 1
-        self.index = Link.made
-        self.addresses: list[str] = []
-        self.there = True
-
-    def exists(self) -> bool:
-        return self.there
-
-    def set_addresses(self, addresses: list[IPAddress]) -> None:
-        self.addresses = [str(address) for address in addresses]
-
-    def close(self) -> None:
-        self.there = False
-
-
 class Machine:
     """systemd, resolved and NetworkManager, as far as the bus shows them."""
 
@@ -154,12 +134,12 @@ class Machine:
 
     def mode(self, **changed: Any) -> Resolved:
         tools = Tools(nameserver=OURS, files=cast(FilesClient, None))
+        link = OwnLink(make=self._make, families=lambda: frozenset([4]))
         given: dict[str, Any] = {
-            "families": lambda: frozenset([4]),
             "look": lambda: self.facts,
             "uplinks": Path("/nonexistent"),
         }
-        mode = Resolved(tools, make_link=self._make, connect=self._connect, **{**given, **changed})
+        mode = Resolved(tools, link=link, connect=self._connect, **{**given, **changed})
         as_mode: ResolverMode = mode
         assert as_mode.name == "systemd-resolved"
         return mode
@@ -199,9 +179,6 @@ class Machine:
             raise HelperError("It does not run.")
         if method == "GetLink":
             return ("/link",) if any(link.there and link.index == arguments[0] for link in self.links) else None
-        if method == "GetAll":
-            shown = {"ScopesMask": 0, "DNS": [], "Domains": [], "DefaultRoute": True, **self.told}
-            return ({name: ("?", value) for name, value in shown.items()},)
         self.calls.append((method, arguments))
         if method == "SetLinkDomains" and len(arguments[1]) > self.limit:
             raise HelperError("It refused.", why="It said: Argument list too long (System.Error.E2BIG).")
@@ -218,9 +195,15 @@ class Machine:
                 self.told["DefaultRoute"] = arguments[1]
             case "RevertLink":
                 self.told = {}
-            case "Set":
-                self.managed = arguments[2][1]
         return ()
+
+    def read_all(self, service: str, path: str, interface: str) -> dict[str, Any]:
+        return {"ScopesMask": 0, "DNS": [], "Domains": [], "DefaultRoute": True, **self.told}
+
+    def set_property(self, service: str, path: str, interface: str, name: str, signature: str, value: Any) -> None:
+        assert (name, signature) == ("Managed", "b")
+        self.call(service, path, "Properties.Set", "", value)
+        self.managed = value
 
     def methods(self) -> list[str]:
         return [method for method, _ in self.calls]
@@ -242,7 +225,7 @@ def test_resolved_is_told_the_server_last_and_then_flushed() -> None:
     assert said["SetLinkDefaultRoute"] == (link.index, False)
     assert said["SetLinkDNS"] == (link.index, [(socket.AF_INET, OURS.packed)])
     assert all(said[name] == (link.index, "no") for name in machine.methods()[:4])
-    assert link.addresses == [str(V4)]
+    assert link.addresses == [V4]
     assert mode.is_ours()
     assert mode.has_remains()
     assert (SERVICE, "/link") in mode.watched().objects
@@ -260,31 +243,6 @@ def test_a_resolved_that_reaches_no_server_on_loopback_gets_one_on_the_link(vers
     mode.apply(TELLING)
     assert dict(machine.calls)["SetLinkDNS"][1] == [(socket.AF_INET, V4.packed)]
     assert mode.is_ours()
-
-
-@pytest.mark.parametrize(
-    ("cluster", "laptop", "expected"),
-    [({4}, {4, 6}, V4), ({6}, {4, 6}, V6), ({4, 6}, {4}, V4), ({4, 6}, {6}, V6), ({4, 6}, {4, 6}, V4), ({6}, {4}, V6),
-     ({4, 6}, set(), V4)],
-)  # fmt: skip
-def test_the_link_has_an_address_of_a_family_that_the_cluster_and_the_laptop_have(
-    cluster: set[int], laptop: set[int], expected: IPAddress
-) -> None:
-    machine = Machine()
-    mode = machine.mode(families=lambda: frozenset(laptop))
-    mode.prepare(Telling(domains=CLUSTER, families=frozenset(cluster)))
-    assert machine.links[0].addresses == [str(expected)]
-
-
-def test_the_link_has_another_address_once_the_cluster_has_that_family_no_more() -> None:
-    machine = Machine()
-    mode = machine.mode(families=lambda: frozenset([4, 6]))
-    mode.prepare(TELLING)
-    mode.prepare(Telling(domains=CLUSTER, families=frozenset([4, 6])))
-    assert machine.links[0].addresses == [str(V4)]
-    mode.prepare(Telling(domains=CLUSTER, families=frozenset([6])))
-    assert machine.links[0].addresses == [str(V6)]
-    assert len(machine.links) == 1
 
 
 @pytest.mark.parametrize(
