@@ -126,8 +126,9 @@ class Resolved:
         """The link, up and with an address. Raises HelperError."""
         with self._connect() as bus:
             if not self._link.exists():
-                self._told = None
-            self._is_bound = resolve1.systemd_version(bus) < LOOPBACK_SINCE
+                # For the life of the link, as a bus that dies and comes back knows no version for a while. Where none
+                # is known it is taken for a new one; the proof finds the error.
+                self._told, self._is_bound = None, 0 < resolve1.systemd_version(bus) < LOOPBACK_SINCE
             self._link.prepare(telling.families)
             networkmanager.leave_alone(bus)
         first = Place(address=self._nameserver)

@@ -231,7 +231,7 @@ def test_resolved_is_told_the_server_last_and_then_flushed() -> None:
     assert (SERVICE, "/link") in mode.watched().objects
 
 
-@pytest.mark.parametrize("version", ["249.11-0ubuntu3.16", "v247.3-7+deb11u6", "None"])
+@pytest.mark.parametrize("version", ["249.11-0ubuntu3.16", "v247.3-7+deb11u6"])
 def test_a_resolved_that_reaches_no_server_on_loopback_gets_one_on_the_link(version: str) -> None:
     machine = Machine()
     machine.version = version
@@ -243,6 +243,25 @@ def test_a_resolved_that_reaches_no_server_on_loopback_gets_one_on_the_link(vers
     mode.apply(TELLING)
     assert dict(machine.calls)["SetLinkDNS"][1] == [(socket.AF_INET, V4.packed)]
     assert mode.is_ours()
+
+
+@pytest.mark.parametrize(("version", "later"), [("257.9", "None"), ("None", "249.11"), ("249.11", "None")])
+def test_a_link_is_told_of_in_one_way_while_it_lives_and_in_the_newer_where_no_version_is_known(
+    version: str, later: str
+) -> None:
+    machine = Machine()
+    machine.version = version
+    mode = machine.mode()
+    places = mode.prepare(TELLING)
+    assert len(places) == (2 if version == "249.11" else 1)
+    mode.apply(TELLING)
+    machine.version = later
+    assert mode.prepare(TELLING) == places
+    mode.apply(TELLING)
+    assert dict(machine.calls)["SetLinkDNS"][1] == [(socket.AF_INET, places[-1].address.packed)]
+    machine.version = "249.11"
+    mode.restore()
+    assert len(mode.prepare(TELLING)) == 2, "another link, another look"
 
 
 @pytest.mark.parametrize(
