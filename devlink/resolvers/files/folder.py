@@ -1,7 +1,8 @@
-"""What the process works with in a folder of root's: opened without symlinks, names read, removed, told apart."""
+"""What the process works with in a folder of root's: opened without symlinks, names read, made, removed, told apart."""
 
 import errno
 import fcntl
+import logging
 import os
 import stat
 import time
@@ -11,8 +12,12 @@ from contextlib import contextmanager
 from devlink.errors import HelperError
 from devlink.resolvers.resolvconf_text import MAX_SIZE, NAME
 
+log = logging.getLogger(__name__)
+
 LOCK_LIMIT = 3.0
 """Seconds to wait for another process at the same work."""
+_OWN_ATTRIBUTES = ("security.ima", "security.evm", "security.capability", "trusted.")
+"""What says something of one file's content or place, and would be wrong on another."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -53,15 +58,20 @@ def _open_folder(path: str) -> int:
 def _check(folder: int, path: str, *, is_last: bool) -> None:
     """Raise HelperError if another than root (or who we are) may put something else under a name in this folder."""
     status = os.fstat(folder)
-    is_shared = bool(status.st_mode & 0o022)
-    if not is_last and status.st_mode & stat.S_ISVTX:  # as /tmp: nobody renames what is another's
-        is_shared = False
-    if status.st_uid not in (0, os.geteuid()) or is_shared:
+    if not is_roots_alone(status, is_above=not is_last):
         raise HelperError(
             f"{NAME} is not touched.",
             why=f"Others than root may write in {path}, or own it.",
             next_step=f"Make {path} root's, with mode 0755.",
         )
+
+
+def is_roots_alone(status: os.stat_result, *, is_above: bool) -> bool:
+    """Whether root (or who we are) alone may change it; in a folder `is_above`, what is root's there."""
+    is_shared = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    if is_above and status.st_mode & stat.S_ISVTX:  # as /tmp: nobody renames what is another's
+        is_shared = False
+    return status.st_uid in (0, os.geteuid()) and not is_shared
 
 
 @contextmanager
@@ -137,6 +147,47 @@ def read(folder: int, name: str, *, follow: bool = False) -> str | None:
         return os.read(file, MAX_SIZE).decode(errors="surrogateescape")
     finally:
         os.close(file)
+
+
+def create(folder: int, name: str) -> int:
+    """A new file, open for writing, for root's eyes until it is dressed. Raises FileExistsError."""
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+
+
+def write(file: int, data: bytes) -> None:
+    """Put all of it at the file's beginning."""
+    done = 0
+    while done < len(data):  # a disk that is nearly full takes a part without an error
+        done += os.pwrite(file, data[done:], done)
+
+
+def dress(folder: int, file: int) -> None:
+    """Give a new file what the present resolv.conf has: mode and owner, an access list, the label of a security module.
+
+    Of a symlink only the label is taken: it has no mode of its own, and what it leads to lies elsewhere.
+    """
+    mode, owner, group = 0o644, os.geteuid(), os.getegid()
+    names: list[str] = []
+    path = f"/proc/self/fd/{folder}/{NAME}"
+    try:
+        before = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISREG(before.st_mode):
+            mode, owner, group = stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid
+        names = os.listxattr(path, follow_symlinks=False)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.ENOSYS):
+            raise
+    if (owner, group) != (os.geteuid(), os.getegid()):
+        os.fchown(file, owner, group)
+    os.fchmod(file, mode)
+    for name in names:
+        if not name.startswith(_OWN_ATTRIBUTES):
+            try:
+                os.setxattr(file, name, os.getxattr(path, name, follow_symlinks=False))
+            except OSError as error:  # a label that we may not give: a policy that minds says so by refusing the rename
+                log.warning("%s of %s could not be kept: %s", name, NAME, error.strerror)
 
 
 def remove(folder: int, name: str) -> None:

@@ -19,7 +19,7 @@ import stat
 
 from devlink.core.prefixes import IPAddress
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files.folder import remove
+from devlink.resolvers.files.folder import create, dress, remove, write
 from devlink.resolvers.resolvconf_text import (
     BACKUP_NAME,
     FIRST_WORDS,
@@ -32,9 +32,6 @@ from devlink.resolvers.resolvconf_text import (
 )
 
 log = logging.getLogger(__name__)
-
-_OWN_ATTRIBUTES = ("security.ima", "security.evm", "security.capability", "trusted.")
-"""What says something of one file's content or place, and would be wrong on another."""
 
 POINTS.update(
     {
@@ -104,35 +101,6 @@ def restore_mounted(folder: int, address: IPAddress | None) -> None:
         os.close(file)
 
 
-def dress(folder: int, file: int) -> None:
-    """Give a new file what the present resolv.conf has: mode and owner, an access list, the label of a security module.
-
-    Of a symlink only the label is taken: it has no mode of its own, and what it leads to lies elsewhere.
-    """
-    mode, owner, group = 0o644, os.geteuid(), os.getegid()
-    names: list[str] = []
-    path = f"/proc/self/fd/{folder}/{NAME}"
-    try:
-        before = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISREG(before.st_mode):
-            mode, owner, group = stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid
-        names = os.listxattr(path, follow_symlinks=False)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.ENOSYS):
-            raise
-    if (owner, group) != (os.geteuid(), os.getegid()):
-        os.fchown(file, owner, group)
-    os.fchmod(file, mode)
-    for name in names:
-        if not name.startswith(_OWN_ATTRIBUTES):
-            try:
-                os.setxattr(file, name, os.getxattr(path, name, follow_symlinks=False))
-            except OSError as error:  # a label that we may not give: a policy that minds says so by refusing the rename
-                log.warning("%s of %s could not be kept: %s", name, NAME, error.strerror)
-
-
 def _open(folder: int) -> int:
     file = os.open(NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -174,11 +142,10 @@ def _is_unfinished(data: bytes, copy: bytes) -> bool:
 
 def _keep(folder: int, file: int, data: bytes) -> None:
     remove(folder, BACKUP_NAME)
-    create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    copy = os.open(BACKUP_NAME, create, 0o600, dir_fd=folder)
+    copy = create(folder, BACKUP_NAME)
     try:
         try:
-            _write(copy, data)
+            write(copy, data)
             dress(folder, copy)
             was = os.fstat(file)
             os.utime(copy, ns=(was.st_atime_ns, was.st_mtime_ns))
@@ -193,13 +160,7 @@ def _keep(folder: int, file: int, data: bytes) -> None:
 
 def _put(file: int, text: bytes) -> None:
     padding = max(os.fstat(file).st_size - len(text), 0)
-    _write(file, text + b"\n" * padding)
+    write(file, text + b"\n" * padding)
     fault_point("files.mounted.put")
     os.ftruncate(file, len(text))
     os.fsync(file)
-
-
-def _write(file: int, data: bytes) -> None:
-    done = 0
-    while done < len(data):  # a disk that is nearly full takes a part without an error
-        done += os.pwrite(file, data[done:], done)

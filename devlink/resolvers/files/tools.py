@@ -6,7 +6,6 @@ What comes of a record is for the program to decide; whoever asks for it looks a
 import logging
 import os
 import signal
-import stat
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.text import printable
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files.folder import locked, opened, read
+from devlink.resolvers.files.folder import is_roots_alone, locked, opened, read
 from devlink.resolvers.reading import read_conf
 from devlink.resolvers.resolvconf_text import (
     NAME,
@@ -123,7 +122,7 @@ def _program(root: str) -> str:
         real = os.path.realpath(path)
         if not os.access(real, os.X_OK) or os.path.basename(real) in DISGUISED:
             continue
-        if _is_roots_alone(real):
+        if _is_safe(real):
             return real
         log.warning("%s is passed by: others than root may change it", real)
     raise HelperError(
@@ -133,15 +132,10 @@ def _program(root: str) -> str:
     )
 
 
-def _is_roots_alone(path: str) -> bool:
+def _is_safe(path: str) -> bool:
     """Whether root alone may change the program, and every folder above it."""
-    for name in (path, *map(str, Path(path).parents)):
-        status = os.stat(name)
-        # In a sticky folder, as /tmp, nobody renames what is another's.
-        is_shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
-        if status.st_uid not in (0, os.geteuid()) or is_shared:
-            return False
-    return True
+    folders = [is_roots_alone(os.stat(folder), is_above=True) for folder in Path(path).parents]
+    return is_roots_alone(os.stat(path), is_above=False) and all(folders)
 
 
 def _run(program: str, words: Sequence[str], text: str = "", *, quiet: bool = False) -> str:

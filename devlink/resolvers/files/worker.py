@@ -25,8 +25,19 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
 from devlink.resolvers.files import folder as folders
-from devlink.resolvers.files.folder import identity, is_mounted, is_named, is_present, opened, read, remove
-from devlink.resolvers.files.mounted import dress, restore_mounted, write_mounted
+from devlink.resolvers.files.folder import (
+    create,
+    dress,
+    identity,
+    is_mounted,
+    is_named,
+    is_present,
+    opened,
+    read,
+    remove,
+    write,
+)
+from devlink.resolvers.files.mounted import restore_mounted, write_mounted
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, STAGE_NAME, ResolvConf, parse, render, render_before
 
 log = logging.getLogger(__name__)
@@ -148,9 +159,7 @@ class Worker:
         return True
 
     def _fill(self, folder: int, stage: int, text: str) -> None:
-        data = text.encode(errors="surrogateescape")
-        while data:  # a disk that is nearly full takes a part without an error
-            data = data[os.write(stage, data) :]
+        write(stage, text.encode(errors="surrogateescape"))
         dress(folder, stage)
         os.fsync(stage)
 
@@ -193,10 +202,9 @@ class Worker:
 
     def _take_stage(self, folder: int) -> int:
         deadline = time.monotonic() + folders.LOCK_LIMIT
-        create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
             try:
-                stage = os.open(STAGE_NAME, create, 0o600, dir_fd=folder)
+                stage = create(folder, STAGE_NAME)
                 fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return stage
             except FileExistsError:

@@ -267,7 +267,7 @@ def test_a_symlink_in_the_place_of_the_stage_is_not_followed(folder: Path) -> No
         (errno.EIO, "Input/output"),
     ],
 )
-@pytest.mark.parametrize("call", ["open", "link", "write", "fsync", "rename"])
+@pytest.mark.parametrize("call", ["open", "link", "pwrite", "fsync", "rename"])
 def test_a_refusal_at_any_step_changes_nothing_leaves_no_litter_and_says_why(
     folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, words: str
 ) -> None:
