@@ -10,14 +10,13 @@ from typing import Any
 
 from devlink.errors import HelperError
 from devlink.resolvers.bus import SystemBus
-from devlink.resolvers.facts import Facts, Program, ResolvConfFile
+from devlink.resolvers.facts import PROGRAM_FOLDERS, Facts, Program, ResolvConfFile
 from devlink.resolvers.mode import BusQuery, ResolverMode
 from devlink.resolvers.reading import read_text
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, parse
 
 log = logging.getLogger(__name__)
 
-PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 PROGRAM_LIMIT = 2.0
 """Seconds for `--version`."""
 MAX_OUTPUT = 4096

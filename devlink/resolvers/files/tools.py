@@ -15,6 +15,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.text import printable
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
+from devlink.resolvers.facts import PROGRAM_FOLDERS
 from devlink.resolvers.files.folder import is_roots_alone, locked, opened, read
 from devlink.resolvers.reading import read_conf
 from devlink.resolvers.resolvconf_text import (
@@ -33,7 +34,6 @@ OPENRESOLV, DEBIAN = "openresolv", "debian-resolvconf"
 RECORDS = {OPENRESOLV: "devlink", DEBIAN: "lo.devlink"}
 """Our record's name. Debian's takes records in the order of interface-order(5), where `lo.*` comes first."""
 PROGRAM = "resolvconf"
-FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 DISGUISED = ("resolvectl", "systemd-resolve")
 """What a symlink named resolvconf may lead to: the same options, for systemd-resolved, and no records."""
 LIMIT = 8.0
@@ -117,7 +117,7 @@ def list_records(kind: str, root: str = "/") -> dict[str, ResolvConf]:
 
 def _program(root: str) -> str:
     """The first that root alone can have put there. Raises HelperError."""
-    for name in FOLDERS:
+    for name in PROGRAM_FOLDERS:
         path = Path(root) / name.lstrip("/") / PROGRAM
         real = os.path.realpath(path)
         if not os.access(real, os.X_OK) or os.path.basename(real) in DISGUISED:

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.files.recorded import RecordedMode, is_debian, program
 from devlink.resolvers.files.tools import OPENRESOLV, RECORDS, list_records
 from devlink.resolvers.mode import Row
 from devlink.resolvers.reading import read_text
+from devlink.resolvers.recorded import RecordedMode, is_debian, program
 from devlink.resolvers.resolvconf_text import OPENRESOLV_MARK, ResolvConf, merge_records, render_record
 
 
