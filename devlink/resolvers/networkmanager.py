@@ -9,9 +9,10 @@ import ipaddress
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
@@ -19,7 +20,8 @@ from devlink.kernel.tun import NAME as LINK
 from devlink.resolvers.bus import PAUSE, SystemBus, wait
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.link import OwnLink
-from devlink.resolvers.mode import BusQuery, Place
+from devlink.resolvers.mode import BusQuery, Place, Tools, Watched
+from devlink.resolvers.reading import RESOLV_CONF, read_conf
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,6 @@ DEVICE = f"{SERVICE}.Device"
 UNKNOWN_DEVICE = f"{SERVICE}.UnknownDevice"
 UNMANAGED, DISCONNECTED, ACTIVATED = 10, 30, 100
 """Of NMDeviceState."""
-QUERY = BusQuery(service=SERVICE, path=DNS_PATH, interface=DNS_INTERFACE, properties=("Mode", "RcManager"))
 
 LIMIT = 3.0
 """Seconds within which NetworkManager takes a new link for connected; it also may just be starting."""
@@ -88,6 +89,12 @@ def others(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     found = [entry for entry in entries if entry.interface != LINK]
     lowest = min((entry.priority for entry in found), default=0)
     return tuple(entry for entry in found if lowest >= 0 or entry.priority == lowest)
+
+
+def servers_of(entries: Iterable[Entry], own: Collection[IPAddress]) -> tuple[IPAddress, ...]:
+    """Theirs, in order, each once, and none of our `own`."""
+    named = dict.fromkeys(server for entry in entries for server in entry.nameservers)
+    return tuple(server for server in named if server not in own)
 
 
 def read_entries(bus: SystemBus) -> tuple[Entry, ...]:
@@ -247,6 +254,45 @@ class ToldLink:
         settings.pop("addresses", None)  # the same in an older form
         connection[f"ipv{family}"] = settings
         bus.call(SERVICE, device, f"{DEVICE}.Reapply", "a{sa{sv}}tu", connection, version, 0)
+
+
+class ToldMode:
+    """What the modes have in common by which NetworkManager is told."""
+
+    queries: ClassVar[tuple[BusQuery, ...]] = (
+        BusQuery(service=SERVICE, path=DNS_PATH, interface=DNS_INTERFACE, properties=("Mode", "RcManager")),
+    )
+    programs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
+        self._nameserver = tools.nameserver
+        self._link = link or ToldLink()
+        self._file = file
+
+    def nss_services(self) -> tuple[str, ...]:
+        """No other way than libc's."""
+        return ()
+
+    def restore(self) -> None:
+        """Let the link go; NetworkManager then makes all as before. A dead helper's link is gone already."""
+        self._link.close()
+
+    def has_remains(self) -> bool:
+        """Whether the link is held."""
+        return self._link.is_held
+
+    def watched(self) -> Watched:
+        """NetworkManager's DNS, and the file."""
+        return Watched(files=(self._file,), objects=((SERVICE, DNS_PATH),))
+
+    def read_nameservers(self) -> tuple[IPAddress, ...]:
+        """Those that libc is given now. Raises HelperError."""
+        return read_conf(self._file).nameservers
+
+    def read_others(self) -> tuple[Entry, ...]:
+        """What NetworkManager has in force without us. Raises HelperError."""
+        with self._link.connect() as bus:
+            return others(read_entries(bus))
 
 
 def leave_alone(bus: SystemBus) -> None:

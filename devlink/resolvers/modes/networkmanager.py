@@ -16,21 +16,19 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.bus import wait
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.mode import Place, Row, Telling, Tools
 from devlink.resolvers.networkmanager import (
-    DNS_PATH,
-    QUERY,
-    SERVICE,
     SHOWN_LIMIT,
     Entry,
     ToldLink,
+    ToldMode,
     Wanted,
     mode_of,
     others,
     rc_manager_of,
-    read_entries,
+    servers_of,
 )
-from devlink.resolvers.reading import RESOLV_CONF, read_conf
+from devlink.resolvers.reading import RESOLV_CONF
 from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS
 
 log = logging.getLogger(__name__)
@@ -50,19 +48,16 @@ def _writes(facts: Facts) -> str:
     return "NetworkManager writes resolv.conf" if mode_of(facts) == "default" and (is_its_own or writes) else ""
 
 
-class NetworkManager:
+class NetworkManager(ToldMode):
     """Holds the link by which NetworkManager is told."""
 
     name: ClassVar[str] = "NetworkManager"
     can_split: ClassVar[bool] = False
     rows: ClassVar[tuple[Row, ...]] = (Row(rank=95, reason=_writes),)
-    queries: ClassVar[tuple[BusQuery, ...]] = (QUERY,)
-    programs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
+        super().__init__(tools, link=link, file=file)
         self._servers = (tools.nameserver, *(each for each in MORE if each != tools.nameserver))[:MAX_NAMESERVERS]
-        self._link = link or ToldLink()
-        self._file = file
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """The link. Raises HelperError."""
@@ -83,41 +78,17 @@ class NetworkManager:
             )
         log.info("NetworkManager writes %s first into resolv.conf", self._servers[0])
 
-    def nss_services(self) -> tuple[str, ...]:
-        """No other way than libc's."""
-        return ()
-
-    def restore(self) -> None:
-        """Let the link go; NetworkManager then writes the file as before. A dead helper's link is gone already."""
-        self._link.close()
-
-    def has_remains(self) -> bool:
-        """Whether the link is held."""
-        return self._link.is_held
-
     def is_ours(self) -> bool:
         """Whether NetworkManager knows of us, and the file names us. Raises HelperError."""
         return self._link.is_told() and self._leads()
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """What libc would ask without us: the first three. Raises HelperError."""
-        return tuple(Upstream(address=server) for server in self._read_others()[:MAX_NAMESERVERS])
+        return tuple(Upstream(address=server) for server in self.read_ways())
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The same servers. Raises HelperError."""
-        return self._read_others()[:MAX_NAMESERVERS]
-
-    def watched(self) -> Watched:
-        """NetworkManager's DNS, and the file."""
-        return Watched(files=(self._file,), objects=((SERVICE, DNS_PATH),))
-
-    def _read_others(self) -> tuple[IPAddress, ...]:
-        with self._link.connect() as bus:
-            return self._servers_of(others(read_entries(bus)))
-
-    def _servers_of(self, entries: tuple[Entry, ...]) -> tuple[IPAddress, ...]:
-        named = dict.fromkeys(server for entry in entries for server in entry.nameservers)
-        return tuple(server for server in named if server not in self._servers)
+        return servers_of(self.read_others(), self._servers)[:MAX_NAMESERVERS]
 
     def _wanted(self, entries: tuple[Entry, ...]) -> Wanted:
         """Before all others. Where one of them excludes the rest we must exclude that too, and say what it said."""
@@ -127,14 +98,14 @@ class NetworkManager:
             return Wanted(nameservers=self._servers, domains=(), priority=LEADING)
         search = dict.fromkeys(name for entry in present for name in entry.domains if not name.startswith("~"))
         return Wanted(
-            nameservers=self._servers + self._servers_of(present),
+            nameservers=self._servers + servers_of(present, self._servers),
             domains=tuple(search),
             priority=max(min(lowest, 0) - 1, LOWEST),
         )
 
     def _leads(self) -> bool:
         """Whether the nameservers that libc reads are ours. Raises HelperError."""
-        return read_conf(self._file).nameservers[: len(self._servers)] == self._servers
+        return self.read_nameservers()[: len(self._servers)] == self._servers
 
 
 MODE = NetworkManager

@@ -7,7 +7,6 @@ dnsmasq (127.0.0.1), before and after.
 
 import ipaddress
 import logging
-from pathlib import Path
 from typing import ClassVar
 
 from devlink.core.plan import Upstream
@@ -15,19 +14,8 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.link import OWN
-from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
-from devlink.resolvers.networkmanager import (
-    DNS_PATH,
-    QUERY,
-    SERVICE,
-    Entry,
-    ToldLink,
-    Wanted,
-    mode_of,
-    others,
-    read_entries,
-)
-from devlink.resolvers.reading import RESOLV_CONF, read_conf
+from devlink.resolvers.mode import Place, Row, Telling
+from devlink.resolvers.networkmanager import Entry, ToldMode, Wanted, mode_of, others, servers_of
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +30,12 @@ def _runs(facts: Facts) -> str:
     return "resolv.conf names the dnsmasq that NetworkManager runs" if fits else ""
 
 
-class NetworkManagerDnsmasq:
+class NetworkManagerDnsmasq(ToldMode):
     """Holds the link by which NetworkManager is told."""
 
     name: ClassVar[str] = "NetworkManager-dnsmasq"
     can_split: ClassVar[bool] = True
     rows: ClassVar[tuple[Row, ...]] = (Row(rank=20, reason=_runs),)
-    queries: ClassVar[tuple[BusQuery, ...]] = (QUERY,)
-    programs: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
-        self._nameserver = tools.nameserver
-        self._own = OWN | {tools.nameserver}
-        self._link = link or ToldLink()
-        self._file = file
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """The link. Raises HelperError."""
@@ -80,18 +60,6 @@ class NetworkManagerDnsmasq:
         self._link.tell(wanted)
         log.info("NetworkManager's dnsmasq asks %s for %s", address, ", ".join(map(str, telling.domains)))
 
-    def nss_services(self) -> tuple[str, ...]:
-        """No other way than libc's."""
-        return ()
-
-    def restore(self) -> None:
-        """Let the link go; NetworkManager then tells dnsmasq. A dead helper's link is gone already."""
-        self._link.close()
-
-    def has_remains(self) -> bool:
-        """Whether the link is held."""
-        return self._link.is_held
-
     def is_ours(self) -> bool:
         """Whether libc still asks dnsmasq, and that us. Raises HelperError."""
         return self._libc_asks() and self._link.is_told()
@@ -102,17 +70,10 @@ class NetworkManagerDnsmasq:
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The same servers. Raises HelperError."""
-        with self._link.connect() as bus:
-            entries = others(read_entries(bus))
-        named = dict.fromkeys(server for entry in entries for server in entry.nameservers)
-        return tuple(server for server in named if server not in self._own)
-
-    def watched(self) -> Watched:
-        """NetworkManager's DNS, and the file."""
-        return Watched(files=(self._file,), objects=((SERVICE, DNS_PATH),))
+        return servers_of(self.read_others(), OWN | {self._nameserver})
 
     def _libc_asks(self) -> bool:
-        return frozenset(read_conf(self._file).nameservers) == DNSMASQ
+        return frozenset(self.read_nameservers()) == DNSMASQ
 
 
 MODE = NetworkManagerDnsmasq
