@@ -1,5 +1,6 @@
 """Mode `direct`: /etc/resolv.conf names the forwarder alone, which passes on what is no cluster's."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import ClassVar
@@ -7,12 +8,16 @@ from typing import ClassVar
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
+from devlink.resolvers.files.reading import read_conf, read_text
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
-from devlink.resolvers.reading import read_conf, read_text
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, NAME, STAGE_NAME, ResolvConf, parse, render
-from devlink.resolvers.resolve1 import STUBS, UPLINKS
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse, render
 
+NAME = "resolv.conf"
 FOLDER = Path("/etc")
+RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
+"""Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
+RESOLVED_UPLINKS = Path("/run/systemd/resolve/resolv.conf")
+"""The servers behind the stub, as systemd-resolved writes them for those who go round it."""
 
 
 class Direct:
@@ -26,7 +31,7 @@ class Direct:
     queries: ClassVar[tuple[BusQuery, ...]] = ()
     programs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks: Path = UPLINKS) -> None:
+    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks: Path = RESOLVED_UPLINKS) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._own = frozenset([tools.nameserver])
@@ -48,26 +53,30 @@ class Direct:
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The nameservers that libc asked before us, at most three.
 
-        In place of systemd-resolved's stub come the servers behind it: with the stub as our upstream, it would find our
-        address in resolv.conf and ask us back. Raises HelperError if the file is there and cannot be read.
+        Raises HelperError if the file is there and cannot be read.
         """
-        servers: list[IPAddress] = []
-        for server in self._servers():
-            servers += self._behind_stub() if server in STUBS else (server,)
         own = self._own_addresses()
-        return tuple(Upstream(address=server) for server in dict.fromkeys(servers) if server not in own)
+        return tuple(Upstream(address=server) for server in dict.fromkeys(self._servers()) if server not in own)
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The servers that are asked in the end, those behind systemd-resolved's stub. Raises HelperError."""
-        return tuple(upstream.address for upstream in self.read_upstreams())
+        servers: list[IPAddress] = []
+        for upstream in self.read_upstreams():
+            servers += self._behind_stub() if upstream.address in RESOLVED_STUBS else (upstream.address,)
+        return tuple(dict.fromkeys(servers))
 
     def apply(self, telling: Telling) -> None:
-        """Have the forwarder written as the only nameserver. Raises HelperError; the file is then as it was."""
+        """Have the forwarder written as the only nameserver. Raises HelperError; the file is then as it was.
+
+        So it is where systemd-resolved's stub is in the file: resolved would take our address from it for a server of
+        its own, also of those whom it tells its servers, and keep it when the file is back, until it is restarted. What
+        first reads the file meanwhile, as dockerd does once for its life, would find no server but the stub later.
+        """
         address = self._nameserver
-        if STUBS.intersection(self._servers()) and not self.read_upstreams():
+        if RESOLVED_STUBS.intersection(self._servers()):
             raise HelperError(
-                "This machine's names are in the hands of systemd-resolved, and no server is known behind it.",
-                why="With its stub as our upstream, it would find our address in resolv.conf and ask us back: a loop.",
+                f"{self._folder / NAME} leads to systemd-resolved, and is not written over.",
+                why="It would find our address there and ask us back, a loop, and keep it when the file is put back.",
                 next_step="Bring it up without names: devlink up --no-dns",
             )
         self._files.write(address)
@@ -108,7 +117,8 @@ class Direct:
         return named[:MAX_NAMESERVERS]
 
     def _behind_stub(self) -> tuple[IPAddress, ...]:
-        return tuple(server for server in read_conf(self._uplinks).nameservers if server not in STUBS)
+        ours = self._own_addresses() | RESOLVED_STUBS
+        return tuple(server for server in read_conf(self._uplinks).nameservers if server not in ours)
 
     def _own_addresses(self) -> frozenset[IPAddress]:
         """By policy, and by the file, which an earlier policy may have had written."""

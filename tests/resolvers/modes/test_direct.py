@@ -145,18 +145,22 @@ def test_a_machine_of_systemd_resolved_is_left_alone_because_it_would_ask_us_bac
 
 
 @pytest.mark.parametrize("stub", ["127.0.0.53", "127.0.0.54"])
-def test_in_place_of_the_stub_the_servers_behind_it_are_asked_and_never_ours(folder: Path, stub: str) -> None:
+def test_the_ways_are_those_behind_the_stub_and_never_ours(folder: Path, stub: str) -> None:
     (folder / "resolv.conf").write_text(f"nameserver {stub}\n")
-    # As systemd-resolved writes it once it has read ours.
     (folder.parent / "uplinks.conf").write_text("nameserver 127.0.0.231\nnameserver 127.0.0.53\nnameserver 192.0.2.7\n")
     resolver = direct(folder)
-    resolver.apply(TELLING)
-    assert upstreams(resolver) == ["192.0.2.7"]
+    assert upstreams(resolver) == [stub]
     assert [str(way) for way in resolver.read_ways()] == ["192.0.2.7"]
-    (folder.parent / "uplinks.conf").write_text("nameserver 192.0.2.8\n")
-    assert upstreams(resolver) == ["192.0.2.8"]
-    # It reads our file as its own: a server that stood there would be behind the stub for ever.
-    assert "192.0.2" not in (folder / "resolv.conf").read_text()
+
+
+def test_a_file_from_before_that_comes_to_lead_to_the_stub_is_not_written_over_again(folder: Path) -> None:
+    (folder / "made").write_text("nameserver 192.0.2.1\n")
+    (folder / "resolv.conf").symlink_to("made")
+    resolver = direct(folder)
+    resolver.apply(TELLING)
+    (folder / "made").write_text("nameserver 127.0.0.53\n")
+    with pytest.raises(HelperError, match="loop"):
+        resolver.apply(TELLING)
 
 
 def test_what_a_symlink_leads_to_is_followed_into_ours(folder: Path) -> None:
