@@ -151,6 +151,21 @@ def render_before(ours: ResolvConf) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_unheard(address: IPAddress) -> str:
+    """Ours for the moment before a file of systemd-resolved's comes back: libc finds servers in it, resolved none.
+
+    Its own stub it never takes for a server, and a word with a semicolon for none. glibc reads an address up to that
+    one, so also where there is no stub its look-ups of this moment are answered.
+    """
+    lines = [
+        f"{FIRST_WORDS}systemd-resolved is to forget {address}, then its own file is put back.",
+        f"# devlink: nameserver={address} before=file",
+        "nameserver 127.0.0.53",
+        f"nameserver {address};",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def render_record(address: IPAddress, kept: tuple[str, ...] = ()) -> str:
     """What a program that merges resolv.conf from records is told of us: no comments, which both kinds drop."""
     return "\n".join([f"nameserver {address}", *kept]) + "\n"

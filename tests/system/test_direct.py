@@ -9,7 +9,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.modes import OURS, drive, driver, nameservers
-from tests.system.world import PLAIN, Link, machine, snapshot
+from tests.system.world import PLAIN, Link, machine, offer_dns, snapshot, wait_for_names
 
 pytestmark = pytest.mark.system
 FILE = "/etc/resolv.conf"
@@ -107,3 +107,52 @@ def test_after_a_power_cut_the_plain_file_comes_back() -> None:
         laptop.boot()
         drive(laptop, "direct", "restore")
         assert before.diff(snapshot(laptop)) == []
+
+
+NO_RESOLVE = "passwd: files systemd\ngroup: files systemd\nhosts: files dns myhostname\n"
+UPLINKS = "/run/systemd/resolve/resolv.conf"
+
+
+@pytest.mark.parametrize(
+    ("image", "settings"),
+    [
+        ("bookworm", ""),
+        pytest.param("bookworm", "DNSStubListener=no", marks=pytest.mark.matrix),
+        pytest.param("trixie", "", marks=pytest.mark.matrix),
+        pytest.param("sid", "", marks=pytest.mark.matrix),
+    ],
+)
+def test_resolved_whose_uplinks_libc_asks_without_it_remembers_nothing_of_us(image: str, settings: str) -> None:
+    """It takes our servers for its own while our file is there, and would keep them with its own file back."""
+    files = {"/etc/nsswitch.conf": NO_RESOLVE, "/etc/systemd/resolved.conf.d/50-test.conf": f"[Resolve]\n{settings}\n"}
+    with machine(image, Link.NETWORKD, files=files, settled=False) as laptop:
+        laptop.run("ln", "-sfn", UPLINKS, FILE)
+        wait_for_names(laptop)
+        laptop.run("resolvectl", "query", lan.WIKI)  # with a current server its columns are where they stay
+        before = snapshot(laptop)
+        laptop.devlink("up", "qa")
+        assert "direct:" in laptop.devlink("status").stdout
+        assert laptop.run("getent", "hosts", lan.WEB_NAME).stdout.split()[0] == lan.WEB
+        laptop.run("resolvectl", "query", lan.WIKI)
+        assert OURS in laptop.run("resolvectl", "dns").stdout, "it has read our file"
+        laptop.devlink("down", "qa")
+        assert before.diff(snapshot(laptop)) == []
+        assert OURS not in laptop.run("resolvectl", "dns").stdout
+
+        offer_dns(laptop, lan.OFFICE_DNS_2)
+        laptop.run("networkctl", "renew", "eth0")
+        wait_for_names(laptop, lan.WIKI, lan.ORDINARY[lan.OFFICE_DNS_2][lan.WIKI])
+        assert nameservers(laptop) == [lan.OFFICE_DNS_2]
+
+
+def test_after_a_power_cut_resolved_knows_nothing_of_us_either() -> None:
+    with machine("sid", Link.NETWORKD, files={"/etc/nsswitch.conf": NO_RESOLVE}, settled=False) as laptop:
+        laptop.run("ln", "-sfn", UPLINKS, FILE)
+        wait_for_names(laptop)
+        laptop.devlink("up", "qa")
+        laptop.power_cut()
+        laptop.boot()
+        wait_for_names(laptop)
+        assert laptop.run("readlink", FILE).stdout.strip() == UPLINKS
+        assert nameservers(laptop) == [lan.OFFICE_DNS]
+        assert OURS not in laptop.run("resolvectl", "dns").stdout

@@ -37,6 +37,7 @@ from devlink.resolvers.files.folder import (
     remove,
     write,
 )
+from devlink.resolvers.files.forgetting import have_forgotten
 from devlink.resolvers.files.mounted import restore_mounted, write_mounted
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, STAGE_NAME, ResolvConf, parse, render, render_before
 
@@ -172,6 +173,7 @@ class Worker:
             if not present.header.had_file:
                 remove(folder, NAME)
             elif has_backup:
+                have_forgotten(folder, self._folder, present.header.address)
                 os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             else:
                 log.warning("%s: the file from before is gone, and is written again", self._path)
