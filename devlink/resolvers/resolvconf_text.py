@@ -126,6 +126,7 @@ def render(address: IPAddress, before: ResolvConf, *, had_file: bool) -> str:
     ask them in turn. Where `before` is ours already, what it says of the file from before stays.
     """
     servers = before.header.servers if before.is_ours and before.header is not None else before.nameservers
+    servers = tuple(server for server in servers if server != address)
     place = f" The file from before is {BACKUP_NAME}." if had_file else " There was no file before."
     lines = [
         f"{FIRST_WORDS}the names of Kubernetes clusters are answered at {address}, all others as before.",

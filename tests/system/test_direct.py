@@ -139,10 +139,39 @@ def test_resolved_whose_uplinks_libc_asks_without_it_remembers_nothing_of_us(ima
         assert before.diff(snapshot(laptop)) == []
         assert OURS not in laptop.run("resolvectl", "dns").stdout
 
-        offer_dns(laptop, lan.OFFICE_DNS_2)
-        laptop.run("networkctl", "renew", "eth0")
-        wait_for_names(laptop, lan.WIKI, lan.ORDINARY[lan.OFFICE_DNS_2][lan.WIKI])
+        office_2 = lan.ORDINARY[lan.OFFICE_DNS_2][lan.WIKI]
+        offer(laptop, lan.OFFICE_DNS_2)
+        wait_for_names(laptop, lan.WIKI, office_2)
         assert nameservers(laptop) == [lan.OFFICE_DNS_2]
+
+        laptop.devlink("up", "qa")
+        for nobody in ("172.16.0.97", "172.16.0.98", "172.16.0.99"):
+            offer(laptop, nobody)
+            wait_for_file(laptop, nobody)
+        offer(laptop, lan.OFFICE_DNS)
+        wait_for_file(laptop, lan.OFFICE_DNS)
+        wait_for_names(laptop)
+        wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
+        offer(laptop, lan.OFFICE_DNS_2)
+        wait_for_file(laptop, lan.OFFICE_DNS_2)
+        laptop.devlink("down", "qa")
+        assert nameservers(laptop) == [lan.OFFICE_DNS_2], "none of those in between"
+        wait_for_names(laptop, lan.WIKI, office_2)
+
+
+def offer(laptop: Machine, address: str) -> None:
+    """DHCP names this server, and eth0 has heard of it."""
+    offer_dns(laptop, address)
+    laptop.run("networkctl", "renew", "eth0")
+    laptop.run("sh", "-c", f"until resolvectl dns eth0 | grep -q '{address}$'; do sleep .05; done")
+
+
+def wait_for_file(laptop: Machine, address: str) -> None:
+    """Ours is there, with this one server behind us."""
+    deadline = time.monotonic() + 5
+    while (found := nameservers(laptop)) != [OURS, OURS, OURS, address]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
 
 
 def test_after_a_power_cut_resolved_knows_nothing_of_us_either() -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
+from devlink.resolvers import uplinks
 from devlink.resolvers.files.reading import read_conf, read_text
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse, render
@@ -31,12 +32,12 @@ class Direct:
     queries: ClassVar[tuple[BusQuery, ...]] = ()
     programs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks: Path = RESOLVED_UPLINKS) -> None:
+    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks_file: Path = RESOLVED_UPLINKS) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._own = frozenset([tools.nameserver])
         self._folder = folder
-        self._uplinks = uplinks
+        self._uplinks = uplinks_file
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """Nothing: loopback is there."""
@@ -55,8 +56,7 @@ class Direct:
 
         Raises HelperError if the file is there and cannot be read.
         """
-        own = self._own_addresses()
-        return tuple(Upstream(address=server) for server in dict.fromkeys(self._servers()) if server not in own)
+        return tuple(Upstream(address=server) for server in dict.fromkeys(self._servers()))
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The servers that are asked in the end, those behind systemd-resolved's stub. Raises HelperError."""
@@ -79,6 +79,10 @@ class Direct:
                 why="It would find our address there and ask us back, a loop, and keep it when the file is put back.",
                 next_step="Bring it up without names: devlink up --no-dns",
             )
+        if self._leads_to_uplinks() and uplinks.has_ours(self._uplinks, address):
+            # It mixes the servers of today's network with those that resolved has read in ours, perhaps of a network
+            # that was left; only without our file it says which are which.
+            self.restore()
         self._files.write(address)
         present = self._read(NAME)
         if not present.is_ours or present.nameservers[:MAX_NAMESERVERS] != (address,) * MAX_NAMESERVERS:
@@ -91,6 +95,8 @@ class Direct:
     def restore(self) -> None:
         """Have the file from before put back, if the present one is ours. Raises HelperError."""
         self._files.restore()
+        if self._leads_to_uplinks():
+            uplinks.renew(self._uplinks, self._nameserver)
 
     def has_remains(self) -> bool:
         """Whether the file is ours, or its backup or a half-written one is left. Raises HelperError."""
@@ -108,13 +114,14 @@ class Direct:
         return text == render(self._nameserver, before, had_file=present.header.had_file)
 
     def _servers(self) -> tuple[IPAddress, ...]:
-        """What libc asked without us."""
+        """What libc asked without us, less what is ours by the file of uplinks."""
         present = self._read(NAME)
         named = present.nameservers
         if present.is_ours and present.header is not None:
             # The file itself rather than what we noted of it: it may lead to one that changes.
             named = self._read(BACKUP_NAME).nameservers if self._is_kept() else present.header.servers
-        return named[:MAX_NAMESERVERS]
+        own = self._own_addresses()
+        return tuple(server for server in named if server not in own)[:MAX_NAMESERVERS]
 
     def _behind_stub(self) -> tuple[IPAddress, ...]:
         ours = self._own_addresses() | RESOLVED_STUBS
@@ -124,6 +131,11 @@ class Direct:
         """By policy, and by the file, which an earlier policy may have had written."""
         header = self._read(NAME).header
         return self._own | ({header.address} if header is not None else set())
+
+    def _leads_to_uplinks(self) -> bool:
+        """Whether that is the file from before, or the present one."""
+        name = BACKUP_NAME if self._is_kept() else NAME
+        return os.path.realpath(self._folder / name) == os.path.realpath(self._uplinks)
 
     def _is_kept(self) -> bool:
         return os.path.lexists(self._folder / BACKUP_NAME)

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 def direct(folder: Path, *, nameserver: IPAddress = OURS, client: type[WorkerClient] = WorkerClient) -> Direct:
     tools = Tools(nameserver=nameserver, files=client(folder))
-    return Direct(tools, folder=folder, uplinks=folder.parent / "uplinks.conf")
+    return Direct(tools, folder=folder, uplinks_file=folder.parent / "uplinks.conf")
 
 
 def upstreams(resolver: ResolverMode) -> list[str]:
@@ -161,6 +161,44 @@ def test_a_file_from_before_that_comes_to_lead_to_the_stub_is_not_written_over_a
     (folder / "made").write_text("nameserver 127.0.0.53\n")
     with pytest.raises(HelperError, match="loop"):
         resolver.apply(TELLING)
+
+
+def test_a_file_of_uplinks_that_has_us_in_it_is_had_written_again_without_our_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uplinks = folder.parent / "uplinks.conf"
+    uplinks.write_text("nameserver 192.0.2.1\n")
+    (folder / "resolv.conf").symlink_to(uplinks)
+    resolver = direct(folder)
+    resolver.apply(TELLING)
+    # As resolved writes it once it has read ours, and the network is another: what was left, and today's.
+    uplinks.write_text("nameserver 127.0.0.231\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n")
+    assert upstreams(resolver) == ["192.0.2.1", "192.0.2.2"]
+    assert not resolver.is_ours()
+    present: list[bool] = []
+
+    def renew(file: Path, address: IPAddress) -> None:
+        present.append((folder / "resolv.conf").is_symlink())
+        file.write_text("nameserver 192.0.2.2\n")
+
+    monkeypatch.setattr("devlink.resolvers.uplinks.renew", renew)
+    resolver.apply(TELLING)
+    assert present == [True]
+    assert upstreams(resolver) == ["192.0.2.2"]
+    assert resolver.is_ours()
+    resolver.restore()
+    assert present == [True, True]
+    assert (folder / "resolv.conf").readlink() == uplinks
+
+
+def test_a_file_of_uplinks_that_is_written_again_with_the_same_servers_and_us_is_no_change(folder: Path) -> None:
+    uplinks = folder.parent / "uplinks.conf"
+    uplinks.write_text("nameserver 192.0.2.1\n")
+    (folder / "resolv.conf").symlink_to(uplinks)
+    resolver = direct(folder)
+    resolver.apply(TELLING)
+    uplinks.write_text("nameserver 127.0.0.231\nnameserver 192.0.2.1\n")
+    assert resolver.is_ours()
 
 
 def test_what_a_symlink_leads_to_is_followed_into_ours(folder: Path) -> None:

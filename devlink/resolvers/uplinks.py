@@ -1,0 +1,44 @@
+"""systemd-resolved's file of uplinks, /run/systemd/resolve/resolv.conf, where a resolv.conf of ours has come into it.
+
+While ours is /etc/resolv.conf, resolved takes our servers for its own, and writes them first into that file when a link
+changes; there they stay until it writes it again, which it does at the next change of any link.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
+from devlink.kernel.tun import Tun
+from devlink.resolvers.files.reading import read_conf
+
+log = logging.getLogger(__name__)
+
+LIMIT = 0.5
+"""Seconds for resolved to write it; it takes a few milliseconds."""
+PAUSE = 0.005
+
+
+def has_ours(uplinks: Path, address: IPAddress) -> bool:
+    """Whether the file names the forwarder. Raises HelperError."""
+    return address in read_conf(uplinks).nameservers
+
+
+def renew(uplinks: Path, address: IPAddress) -> None:
+    """If the file names `address`, have it written again, by a link that comes and goes.
+
+    /etc/resolv.conf must not be ours any more. Never an error where that fails: it is written sometime later.
+    """
+    try:
+        if not has_ours(uplinks, address):
+            return
+        Tun().close()
+        deadline = time.monotonic() + LIMIT
+        while has_ours(uplinks, address):
+            if time.monotonic() >= deadline:
+                log.warning("%s still names %s: systemd-resolved has not written it again", uplinks, address)
+                return
+            time.sleep(PAUSE)
+    except HelperError as error:
+        log.warning("%s still names %s: %s", uplinks, address, error)
