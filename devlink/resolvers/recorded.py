@@ -1,6 +1,8 @@
 """What the modes have in common whose program merges resolv.conf from records: openresolv's and Debian's."""
 
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,12 +10,14 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts, Program
-from devlink.resolvers.files.tools import DISGUISED, PROGRAM, RECORDS
+from devlink.resolvers.files.tools import DISGUISED, PROGRAM, RECORDS, names_all, own_addresses
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.reading import read_conf, read_text
-from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, NAME, ResolvConf
+from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, NAME, ResolvConf, parse
 
 ROOT = Path("/")
+RARE = 10.0
+"""Seconds: where others cut the file of one record more often, that is not mended any more."""
 
 
 class RecordedMode(ABC):
@@ -29,15 +33,19 @@ class RecordedMode(ABC):
     lock: ClassVar[str]
     """What the program makes, writes or removes whenever a record changes, also where resolv.conf stays as it is."""
 
-    def __init__(self, tools: Tools, *, root: Path = ROOT) -> None:
+    def __init__(self, tools: Tools, *, root: Path = ROOT, clock: Callable[[], float] = time.monotonic) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
+        self._own = own_addresses(self.name, tools.nameserver)
+        self._given_up = ""
+        self._mended = -RARE
+        self._clock = clock
         self._root = root
         self._file = root / "etc" / NAME
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         """Nothing: loopback is there."""
-        return (Place(address=self._nameserver),)
+        return tuple(Place(address=address) for address in self._own)
 
     def nss_services(self) -> tuple[str, ...]:
         """No other way than libc's."""
@@ -51,9 +59,12 @@ class RecordedMode(ABC):
                 why="Another program has written it since.",
                 next_step=f"Find out which one writes {self._file}.",
             )
+        was = self._record()
+        is_cut = was is not None and was == self.wanted_record() and not self._is_whole(was)
         self._files.write(self._nameserver, mode=self.name)
+        self._judge(is_cut=is_cut)
         found = self._present().nameservers[:MAX_NAMESERVERS]
-        if set(found) != {self._nameserver}:
+        if found[:1] != (self._nameserver,) or not set(found) <= set(self._own):
             self.restore()
             raise HelperError(
                 f"{self.name} did not make devlink's forwarder the only nameserver.",
@@ -76,9 +87,14 @@ class RecordedMode(ABC):
         return self._record() is not None or (self.is_programs_file() and self._names_ours())
 
     def is_ours(self) -> bool:
-        """Whether there is a record of ours, it says what it must, and libc asks us first. Raises HelperError."""
+        """Whether there is a record of ours, it says what it must, and libc asks us first. Raises HelperError.
+
+        All that it says must be in the file, too, unless that was given up.
+        """
         record = self._record()
-        return record is not None and record == self.wanted_record() and self._names_ours()
+        if record is None or record != self.wanted_record() or not self._names_ours():
+            return False
+        return record == self._given_up or self._is_whole(record)
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The servers that the program would name without us, at most three. Raises HelperError; so does the next."""
@@ -86,7 +102,7 @@ class RecordedMode(ABC):
         # what another program has written.
         is_told = self._record() is not None and self.is_programs_file()
         found = self.others() if is_told else self._present()
-        servers = [server for server in found.nameservers if server != self._nameserver]
+        servers = [server for server in found.nameservers if server not in self._own]
         return tuple(Upstream(address=server) for server in dict.fromkeys(servers[:MAX_NAMESERVERS]))
 
     def read_ways(self) -> tuple[IPAddress, ...]:
@@ -113,6 +129,18 @@ class RecordedMode(ABC):
     @abstractmethod
     def others(self) -> ResolvConf:
         """What the records say without ours. Raises HelperError."""
+
+    def _judge(self, *, is_cut: bool) -> None:
+        """Give up those servers of the record that only containers ask, quietly, where the program never lists them, or
+        somebody takes them out (`is_cut`) again at once."""
+        record, now = self._record() or "", self._clock()
+        if not self._is_whole(record) or (is_cut and now - self._mended < RARE):
+            self._given_up = record
+        if is_cut:
+            self._mended = now
+
+    def _is_whole(self, record: str) -> bool:
+        return names_all(parse(record), self._present())
 
     def _folder(self) -> Path:
         paths = [self._root / folder for folder in self.folders]

@@ -14,6 +14,8 @@ MAX_LINES = 1000
 """What comes after is not looked at: a file that long is no resolver's configuration."""
 MAX_NAMESERVERS = 3
 """MAXNS of glibc and musl, and Go's limit: later ones are never asked."""
+MORE = tuple(ipaddress.ip_address(text) for text in ("127.53.53.54", "127.53.53.55"))
+"""Where the forwarder listens, too, where a program names no server twice and the servers from before follow ours."""
 BACKUP_NAME = "resolv.conf.before-devlink"
 STAGE_NAME = ".resolv.conf.devlink-new"
 """Where our text grows before it is renamed. Made by O_EXCL and locked by who made it, so it also keeps a second
@@ -167,9 +169,9 @@ def render_unheard(address: IPAddress) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_record(address: IPAddress, kept: tuple[str, ...] = ()) -> str:
+def render_record(servers: Iterable[IPAddress], kept: tuple[str, ...] = ()) -> str:
     """What a program that merges resolv.conf from records is told of us: no comments, which both kinds drop."""
-    return "\n".join([f"nameserver {address}", *kept]) + "\n"
+    return "\n".join([*(f"nameserver {server}" for server in servers), *kept]) + "\n"
 
 
 def parse_records(listing: str) -> dict[str, ResolvConf]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
-from devlink.resolvers.files.reading import read_conf
+from devlink.resolvers.reading import read_conf
 
 log = logging.getLogger(__name__)
 

@@ -163,5 +163,5 @@ def test_the_records_of_a_listing_are_told_apart_and_merged_in_its_order() -> No
 
 
 def test_a_record_names_the_forwarder_and_keeps_what_is_not_about_servers() -> None:
-    text = render_record(OURS, ("search corp.example", "options rotate"))
+    text = render_record([OURS], ("search corp.example", "options rotate"))
     assert text == "nameserver 169.254.53.53\nsearch corp.example\noptions rotate\n"

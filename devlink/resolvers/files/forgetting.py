@@ -16,7 +16,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError
 from devlink.faults import POINTS, fault_point
 from devlink.resolvers.files.folder import NAME
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, render_unheard
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, render_unheard
 from devlink.rpc.client import Client
 
 log = logging.getLogger(__name__)

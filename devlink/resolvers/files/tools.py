@@ -1,5 +1,9 @@
 """The two programs named resolvconf, openresolv and Debian's: they merge resolv.conf from records, one of them ours.
 
+Both name no server after a loopback one, unless they are told to. openresolv can be told for one call; then the servers
+from before stand behind ours, for containers, as in `render`. The next update by another program takes them out again.
+Debian's names three at most (its resolv.conf(5) hook), which must all be ours: there they cannot be had.
+
 What comes of a record is for the program to decide; whoever asks for it looks at resolv.conf afterwards.
 """
 
@@ -7,8 +11,9 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from devlink.core.prefixes import IPAddress
@@ -19,6 +24,8 @@ from devlink.resolvers.facts import PROGRAM_FOLDERS
 from devlink.resolvers.files.folder import is_roots_alone, locked, opened, read
 from devlink.resolvers.reading import read_conf
 from devlink.resolvers.resolvconf_text import (
+    MAX_NAMESERVERS,
+    MORE,
     NAME,
     OPENRESOLV_MARK,
     ResolvConf,
@@ -40,6 +47,8 @@ LIMIT = 8.0
 """Seconds for one call: it may restart the local resolvers that it feeds."""
 END_LIMIT = 0.5
 """Seconds for it to give its lock back when it is told to end."""
+NAME_ALL = {"resolv_conf_local_only": "NO"}
+"""openresolv's own setting (resolvconf.conf(5)), where that file does not say otherwise."""
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 MAX_OUTPUT = 1 << 16
 
@@ -67,14 +76,16 @@ class Tool:
             program = _program(self._root)
             record = RECORDS[self._kind]
             if self._kind == OPENRESOLV:
-                # Ours excludes the others (-x), so it must say what they say beside their servers.
                 records = list_records(self._kind, self._root)
                 others = merge_records(found for name, found in records.items() if name != record)
-                _run(program, ["-m", "0", "-x", "-a", record], render_record(address, others.kept))
+                text = exclusive_record(address, others)
+                _run(program, ["-m", "0", "-x", "-a", record], text, settings=NAME_ALL)
             else:
-                _run(program, ["-a", record], render_record(address))
-            if address not in parse(read(folder, NAME, follow=True) or "").nameservers:
-                _run(program, ["-u"])  # the record was there already, and another program has written since
+                text = render_record([address])
+                _run(program, ["-a", record], text)
+            if not names_all(parse(text), parse(read(folder, NAME, follow=True) or "")):
+                # The record was there already, and another program has written or updated since.
+                _run(program, ["-u"], settings=NAME_ALL if self._kind == OPENRESOLV else {})
             fault_point("files.tool.called")
         log.info("told %s: nameserver %s", program, address)
 
@@ -90,7 +101,7 @@ class Tool:
             if self._kind == OPENRESOLV:
                 is_its_own = (read(folder, NAME) or "").startswith(OPENRESOLV_MARK)
                 # It would write over another program's newer file, unless told to leave its subscribers alone.
-                _run(program, ["-f", "-d", record], quiet=not is_its_own)
+                _run(program, ["-f", "-d", record], settings={} if is_its_own else {"resolvconf": "NO"})
                 left = parse(read(folder, NAME) or "").nameservers
                 if is_its_own and address is not None and address in left:
                     _run(program, ["-u"])
@@ -103,6 +114,27 @@ class Tool:
         if self._is_called_off():
             raise HelperError(f"{PROGRAM} is not called.", why="The helper that asked for it has ended.")
         fault_point("files.tool.locked")
+
+
+def own_addresses(kind: str, address: IPAddress) -> tuple[IPAddress, ...]:
+    """What is named of the forwarder: enough that libc asks none but it, where other servers can follow."""
+    more = MORE if kind == OPENRESOLV else ()
+    return (address, *(each for each in more if each != address))[:MAX_NAMESERVERS]
+
+
+def exclusive_record(address: IPAddress, others: ResolvConf) -> str:
+    """Ours for openresolv: it excludes the others (-x), so it says what they say, with their servers behind ours.
+
+    Under `rotate` without those: resolvers that know no limit would ask them in turn.
+    """
+    own = own_addresses(OPENRESOLV, address)
+    behind = () if others.rotates else tuple(server for server in others.nameservers if server not in own)
+    return render_record((*own, *behind), others.kept)
+
+
+def names_all(record: ResolvConf, file: ResolvConf) -> bool:
+    """Whether every server of the record is in the file that was made."""
+    return set(record.nameservers) <= set(file.nameservers)
 
 
 def list_records(kind: str, root: str = "/") -> dict[str, ResolvConf]:
@@ -138,7 +170,9 @@ def _is_safe(path: str) -> bool:
     return is_roots_alone(os.stat(path), is_above=False) and all(folders)
 
 
-def _run(program: str, words: Sequence[str], text: str = "", *, quiet: bool = False) -> str:
+def _run(
+    program: str, words: Sequence[str], text: str = "", *, settings: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """What it wrote. Raises HelperError where it did not end; nothing of it runs on then.
 
     An exit code is no error: it is the sum of the hooks', or says that there is nothing to list, and what counts is
@@ -153,7 +187,7 @@ def _run(program: str, words: Sequence[str], text: str = "", *, quiet: bool = Fa
                 stdout=said,
                 stderr=subprocess.DEVNULL if lists else said,
                 cwd="/",
-                env={**ENVIRONMENT, **({"resolvconf": "NO"} if quiet else {})},
+                env={**ENVIRONMENT, **settings},
                 start_new_session=True,
             )
         except OSError as error:

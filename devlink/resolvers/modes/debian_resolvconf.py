@@ -21,7 +21,11 @@ def _reason(facts: Facts) -> str:
 
 
 class DebianResolvconf(RecordedMode):
-    """It names no server after a loopback one, unless it was told to, so ours comes to stand alone."""
+    """It names no server after a loopback one, so ours comes to stand alone.
+
+    Told otherwise, it would still name three at most: the servers from before cannot stand where libc does not look. A
+    container's copy of the file has no server then, and Docker puts public ones there.
+    """
 
     name: ClassVar[str] = DEBIAN
     rows: ClassVar[tuple[Row, ...]] = (Row(rank=40, reason=_reason),)
@@ -34,7 +38,7 @@ class DebianResolvconf(RecordedMode):
 
     def wanted_record(self) -> str:
         """The forwarder alone: the other records keep their say in everything else."""
-        return render_record(self._nameserver)
+        return render_record([self._nameserver])
 
     def others(self) -> ResolvConf:
         """In its own order; then the administrator's own."""

@@ -1,6 +1,5 @@
 """Mode `direct`: /etc/resolv.conf names the forwarder alone, which passes on what is no cluster's."""
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import ClassVar
@@ -9,16 +8,12 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers import uplinks
-from devlink.resolvers.files.reading import read_conf, read_text
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, ResolvConf, parse, render
+from devlink.resolvers.reading import read_conf, read_text
+from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, NAME, STAGE_NAME, ResolvConf, parse, render
+from devlink.resolvers.resolve1 import STUBS, UPLINKS
 
-NAME = "resolv.conf"
 FOLDER = Path("/etc")
-RESOLVED_STUBS = frozenset(ipaddress.ip_address(text) for text in ("127.0.0.53", "127.0.0.54"))
-"""Where systemd-resolved answers (systemd-resolved.service(8)); it takes its own servers from a foreign resolv.conf."""
-RESOLVED_UPLINKS = Path("/run/systemd/resolve/resolv.conf")
-"""The servers behind the stub, as systemd-resolved writes them for those who go round it."""
 
 
 class Direct:
@@ -32,7 +27,7 @@ class Direct:
     queries: ClassVar[tuple[BusQuery, ...]] = ()
     programs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks_file: Path = RESOLVED_UPLINKS) -> None:
+    def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks_file: Path = UPLINKS) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._own = frozenset([tools.nameserver])
@@ -62,7 +57,7 @@ class Direct:
         """The servers that are asked in the end, those behind systemd-resolved's stub. Raises HelperError."""
         servers: list[IPAddress] = []
         for upstream in self.read_upstreams():
-            servers += self._behind_stub() if upstream.address in RESOLVED_STUBS else (upstream.address,)
+            servers += self._behind_stub() if upstream.address in STUBS else (upstream.address,)
         return tuple(dict.fromkeys(servers))
 
     def apply(self, telling: Telling) -> None:
@@ -73,7 +68,7 @@ class Direct:
         first reads the file meanwhile, as dockerd does once for its life, would find no server but the stub later.
         """
         address = self._nameserver
-        if RESOLVED_STUBS.intersection(self._servers()):
+        if STUBS.intersection(self._servers()):
             raise HelperError(
                 f"{self._folder / NAME} leads to systemd-resolved, and is not written over.",
                 why="It would find our address there and ask us back, a loop, and keep it when the file is put back.",
@@ -124,7 +119,7 @@ class Direct:
         return tuple(server for server in named if server not in own)[:MAX_NAMESERVERS]
 
     def _behind_stub(self) -> tuple[IPAddress, ...]:
-        ours = self._own_addresses() | RESOLVED_STUBS
+        ours = self._own_addresses() | STUBS
         return tuple(server for server in read_conf(self._uplinks).nameservers if server not in ours)
 
     def _own_addresses(self) -> frozenset[IPAddress]:

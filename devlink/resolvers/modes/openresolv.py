@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.files.tools import OPENRESOLV, RECORDS, list_records
+from devlink.resolvers.files.tools import OPENRESOLV, RECORDS, exclusive_record, list_records
 from devlink.resolvers.mode import Row
 from devlink.resolvers.reading import read_text
 from devlink.resolvers.recorded import RecordedMode, is_debian, program
-from devlink.resolvers.resolvconf_text import OPENRESOLV_MARK, ResolvConf, merge_records, render_record
+from devlink.resolvers.resolvconf_text import OPENRESOLV_MARK, ResolvConf, merge_records
 
 
 def _reason(facts: Facts) -> str:
@@ -30,8 +30,8 @@ class Openresolv(RecordedMode):
         return read_text(self._file).startswith(OPENRESOLV_MARK)
 
     def wanted_record(self) -> str:
-        """The forwarder, and what the excluded records say beside their servers."""
-        return render_record(self._nameserver, self.others().kept)
+        """The forwarder, and what the excluded records say."""
+        return exclusive_record(self._nameserver, self.others())
 
     def others(self) -> ResolvConf:
         """In its own order, which it lists to everybody."""

@@ -16,7 +16,7 @@ from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.files import tools as tools_module
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.files.tools import RECORDS, Tool
+from devlink.resolvers.files.tools import RECORDS, Tool, own_addresses
 from devlink.resolvers.mode import Telling, Tools
 from devlink.resolvers.modes.debian_resolvconf import DebianResolvconf
 from devlink.resolvers.modes.direct import Direct
@@ -56,6 +56,9 @@ class Laptop:
     def hear(self, text: str, record: str = "eth0.dhcp") -> None:
         subprocess.run([self.root / "usr/sbin/resolvconf", "-a", record], input=text, text=True, check=True)
 
+    def update(self) -> None:
+        subprocess.run([self.root / "usr/sbin/resolvconf", "-u"], check=True)
+
     @property
     def file(self) -> Path:
         return self.root / "etc/resolv.conf"
@@ -74,7 +77,7 @@ def test_the_forwarder_is_named_alone_with_all_else_and_forgotten_again(laptop: 
     for _ in range(2):
         laptop.mode.apply(TELLING)
         found = parse(laptop.file.read_text())
-        assert found.nameservers == (OURS,)
+        assert found.nameservers == own_addresses(laptop.mode.name, OURS)
         assert found.kept == ("search corp.example", "options edns0 rotate")
         assert laptop.mode.is_ours()
         assert laptop.mode.has_remains()
@@ -85,6 +88,76 @@ def test_the_forwarder_is_named_alone_with_all_else_and_forgotten_again(laptop: 
         assert not laptop.mode.is_ours()
         assert not laptop.mode.has_remains()
         assert upstreams(laptop.mode) == ["192.0.2.1", "192.0.2.2"]
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def addresses(laptop: Laptop) -> list[str]:
+    return [str(server) for server in parse(laptop.file.read_text()).nameservers]
+
+
+@pytest.fixture
+def openresolv(tmp_path: Path) -> tuple[Laptop, Clock]:
+    """On which nothing rotates, and a clock for the mode."""
+    laptop, clock = Laptop(tmp_path / "root", Openresolv), Clock()
+    laptop.hear(NEWER)
+    laptop.mode = Openresolv(Tools(nameserver=OURS, files=ToolClient(laptop.root)), root=laptop.root, clock=clock)
+    return laptop, clock
+
+
+THREE = [str(address) for address in own_addresses(Openresolv.name, OURS)]
+
+
+def test_behind_three_of_ours_containers_find_the_servers_from_before(openresolv: tuple[Laptop, Clock]) -> None:
+    laptop, _ = openresolv
+    laptop.mode.apply(TELLING)
+    assert len(THREE) == 3
+    assert addresses(laptop) == [*THREE, "192.0.2.7"]
+    assert upstreams(laptop.mode) == ["192.0.2.7"]
+    (laptop.root / "run/resolvconf/interfaces/devlink").unlink()  # as after a power cut
+    assert upstreams(laptop.mode) == ["192.0.2.7"]
+
+
+def test_what_another_program_s_update_takes_out_is_put_there_again_but_not_in_a_circle(
+    openresolv: tuple[Laptop, Clock],
+) -> None:
+    laptop, clock = openresolv
+    laptop.mode.apply(TELLING)
+    for _ in range(3):
+        clock.now += 60
+        laptop.update()
+        assert addresses(laptop) == THREE
+        assert not laptop.mode.is_ours()
+        laptop.mode.apply(TELLING)
+        assert addresses(laptop) == [*THREE, "192.0.2.7"]
+        assert laptop.mode.is_ours()
+    clock.now += 1
+    laptop.update()
+    assert not laptop.mode.is_ours()
+    laptop.mode.apply(TELLING)
+    laptop.update()
+    assert addresses(laptop) == THREE
+    assert laptop.mode.is_ours(), "given up"
+    laptop.hear(DHCP.replace(" rotate", ""))
+    assert not laptop.mode.is_ours()
+    laptop.mode.apply(TELLING)
+    assert addresses(laptop) == [*THREE, "192.0.2.1", "192.0.2.2"], "another record, another attempt"
+
+
+def test_where_the_program_is_set_to_name_none_behind_a_local_one_that_is_taken(
+    openresolv: tuple[Laptop, Clock],
+) -> None:
+    laptop, _ = openresolv
+    program = laptop.root / "usr/sbin/resolvconf"
+    program.write_text(program.read_text().replace("$resolv_conf_local_only", "YES"))
+    laptop.mode.apply(TELLING)
+    assert addresses(laptop) == THREE
+    assert laptop.mode.is_ours()
 
 
 def test_other_servers_are_followed_and_so_is_the_search_list(laptop: Laptop) -> None:
@@ -259,5 +332,7 @@ def test_it_takes_the_program_and_its_file(facts: Facts, names: list[str]) -> No
 
 
 def test_the_forwarder_listens_on_loopback_alone(laptop: Laptop) -> None:
-    assert [place.address for place in laptop.mode.prepare(Telling(domains=(), families=frozenset([4])))] == [OURS]
+    assert [place.address for place in laptop.mode.prepare(Telling(domains=(), families=frozenset([4])))] == [
+        *own_addresses(laptop.mode.name, OURS)
+    ]
     assert laptop.mode.nss_services() == ()
