@@ -37,7 +37,7 @@ class RecordedMode(ABC):
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._own = own_addresses(self.name, tools.nameserver)
-        self._given_up = ""
+        self._insists_on = ""
         self._mended = -RARE
         self._clock = clock
         self._root = root
@@ -89,12 +89,12 @@ class RecordedMode(ABC):
     def is_ours(self) -> bool:
         """Whether there is a record of ours, it says what it must, and libc asks us first. Raises HelperError.
 
-        All that it says must be in the file, too, unless that was given up.
+        Where all that it says was in the file once, it must be there, unless that was given up.
         """
         record = self._record()
         if record is None or record != self.wanted_record() or not self._names_ours():
             return False
-        return record == self._given_up or self._is_whole(record)
+        return record != self._insists_on or self._is_whole(record)
 
     def read_upstreams(self) -> tuple[Upstream, ...]:
         """The servers that the program would name without us, at most three. Raises HelperError; so does the next."""
@@ -134,8 +134,8 @@ class RecordedMode(ABC):
         """Give up those servers of the record that only containers ask, quietly, where the program never lists them, or
         somebody takes them out (`is_cut`) again at once."""
         record, now = self._record() or "", self._clock()
-        if not self._is_whole(record) or (is_cut and now - self._mended < RARE):
-            self._given_up = record
+        is_hopeless = not self._is_whole(record) or (is_cut and now - self._mended < RARE)
+        self._insists_on = "" if is_hopeless else record
         if is_cut:
             self._mended = now
 
