@@ -22,9 +22,9 @@ WAYS = {
 """Each prints the service's address."""
 
 
-WITHOUT_CONTAINERS = ("NetworkManager-dnsmasq", "openresolv", "debian-resolvconf")
-"""The modes in which Docker finds loopback addresses alone: beside dnsmasq before `up` as well, and these tools list no
-server after one."""
+WITHOUT_CONTAINERS = ("NetworkManager-dnsmasq", "debian-resolvconf")
+"""The modes in which Docker finds loopback addresses alone: beside dnsmasq before `up` as well, and Debian's resolvconf
+lists no server after one."""
 
 
 def asked_at_the_cluster(laptop: Machine) -> list[str]:
