@@ -15,7 +15,6 @@ from pathlib import Path
 from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files.folder import NAME
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, render_unheard
 from devlink.rpc.client import Client
 

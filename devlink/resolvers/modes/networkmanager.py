@@ -6,7 +6,6 @@ The file names three addresses of ours, and then the servers from before: libc r
 but us. Docker leaves loopback addresses out of the copies for its default network, which so keep the others.
 """
 
-import ipaddress
 import logging
 from pathlib import Path
 from typing import ClassVar
@@ -29,13 +28,11 @@ from devlink.resolvers.networkmanager import (
     servers_of,
 )
 from devlink.resolvers.reading import RESOLV_CONF
-from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS
+from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, MORE
 
 log = logging.getLogger(__name__)
 
 FOLDER = "/run/NetworkManager"
-MORE = tuple(ipaddress.ip_address(text) for text in ("127.53.53.54", "127.53.53.55"))
-"""Beside policy.toml's, so that the file has three: NetworkManager writes the same one only once."""
 LEADING = 1
 """The priority that comes before those of VPNs (50) and of others (100), and excludes none (nm-settings(5))."""
 LOWEST = -(1 << 31)
