@@ -79,6 +79,11 @@ class Session:
             self.since = now
         self.state, self.trouble = state, trouble
 
+    def note_resolver(self, told: Mapping[str, Any]) -> None:
+        """By which mode the OS asks for its names, as the helper tells; what was so stays while there is none."""
+        if told["resolver"] not in ("", "overwritten"):
+            self.resolver, self.resolver_reason = str(told["resolver"]), str(told["resolver_reason"])
+
     def lose(self, now: float, trouble: Finding) -> None:
         """Nothing of it is installed any more, and that was not its user's wish."""
         self.applied, self.installed, self.resolver, self.resolver_reason = False, (), "", ""

@@ -180,6 +180,7 @@ class Supervisor:
                     self._forget(session.name)
                 elif session.applied:
                     trouble = differences(session, theirs[session.name], state)
+                    session.note_resolver(state)  # the helper may have gone over to another mode
                     session.enter(State.DEGRADED if trouble else State.UP, time.monotonic(), *trouble)
 
     def _not_known(self, error: DevlinkError) -> None:
@@ -294,8 +295,8 @@ class Supervisor:
             session.applied = isinstance(error, HelperError)  # else it was refused, and there is nothing to take back
             raise
         fault_point("agent.applied")
-        session.installed, session.resolver = tuple(applied["routes"]), str(applied["resolver"])
-        session.resolver_reason = str(applied["resolver_reason"])
+        session.installed = tuple(applied["routes"])
+        session.note_resolver(applied)
         await progress(
             f"{len(session.installed)} routes, {len(desired.zones)} zones, resolver {session.resolver or '-'}", True
         )

@@ -40,8 +40,8 @@ LOOP_PARENT = DomainName.parse("example.com")
 """Of the name that shows a loop: nobody's (RFC 2606), yet passed on by every resolver, which .invalid is not."""
 LIBC_DEFAULT = Upstream(address=ipaddress.ip_address("127.0.0.1"))
 """Whom libc asks where nobody is named (resolv.conf(5))."""
-TAKE_AGAIN_PAUSE = 5.0
-"""Seconds until the resolver is pointed at the forwarder again, where that failed."""
+TAKE_AGAIN_PAUSE, MAX_TAKE_AGAIN_PAUSE = 5.0, 60.0
+"""Seconds until the resolver is pointed at the forwarder again, where that failed; each time twice as many."""
 
 
 class Names:
@@ -122,10 +122,10 @@ class Names:
 
     # On and off
 
-    async def on(self, target: Installed) -> None:
+    async def on(self, target: Installed, *, by_itself: bool = False) -> None:
         """Have these zones served, and the OS ask for them: by the first mode that proves itself.
 
-        Raises DevlinkError; then no mode is left on.
+        `by_itself`: nobody asked for it anew. Raises DevlinkError; then no mode is left on.
         """
         telling = _telling(target)
         failures: list[tuple[Candidate, DevlinkError]] = []
@@ -133,7 +133,7 @@ class Names:
             if failures:
                 candidate = candidate.after(failures[-1])
             try:
-                await self._on_by(candidate, target, telling)
+                await self._on_by(candidate, target, telling, by_itself)
             except (HelperError, VerificationError) as error:
                 log.warning("resolver %s does not serve: %s", candidate.mode.name, error)
                 failures.append((candidate, error))
@@ -144,12 +144,12 @@ class Names:
                 return
         raise none_proved(failures)
 
-    async def _on_by(self, candidate: Candidate, target: Installed, telling: Telling) -> None:
+    async def _on_by(self, candidate: Candidate, target: Installed, telling: Telling, by_itself: bool) -> None:
         proof = _new_proof(target.zones[0].suffix, self._policy)
         self._places = await asyncio.to_thread(candidate.mode.prepare, telling)
         await self._feed_zones(target, self._proofs(proof), candidate.mode)
         fault_point("helper.forwarder-fed")
-        await asyncio.to_thread(self._resolver.tell, candidate, telling, proof)
+        await asyncio.to_thread(self._resolver.tell, candidate, telling, proof, by_itself=by_itself)
 
     async def less(self, target: Installed) -> None:
         """The zones without those of a session that goes: no trouble with them may keep it from going."""
@@ -300,11 +300,11 @@ class Names:
     async def _take_resolver_again(self, pause: float = 0) -> None:
         while True:
             await asyncio.sleep(pause)
-            pause = TAKE_AGAIN_PAUSE
+            pause = min(max(TAKE_AGAIN_PAUSE, 2 * pause), MAX_TAKE_AGAIN_PAUSE)
             try:
                 async with self._lock:
                     if self._wanted.zones:
-                        await self.on(self._wanted)
+                        await self.on(self._wanted, by_itself=True)
                 return
             except DevlinkError as error:
                 log.error("the resolver cannot be set, trying again: %s", error)

@@ -68,7 +68,7 @@ class Resolver:
         self._in_force: Candidate | None = None
         self._telling: Telling | None = None
         self._written_over: deque[float] = deque(maxlen=BURST - 1)
-        """When it was told again, by the monotonic clock."""
+        """When it was told again, or not even that could be done; by the monotonic clock."""
         self._has_given_up = False
 
     # What is so
@@ -140,8 +140,11 @@ class Resolver:
         assert self._telling is not None
         return self._in_force.mode.prepare(self._telling)
 
-    def tell(self, candidate: Candidate, telling: Telling, proof: ProofRecord) -> None:
-        """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError."""
+    def tell(self, candidate: Candidate, telling: Telling, proof: ProofRecord, *, by_itself: bool = False) -> None:
+        """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError.
+
+        Unless `by_itself`, somebody wants it: what was given up is tried anew.
+        """
         mode = candidate.mode
         if candidate != self._in_force or telling != self._telling or self._is_ours(mode) is False:
             self._write_journal(mode)
@@ -149,8 +152,10 @@ class Resolver:
             mode.apply(telling)
             log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, candidate.reason)
             fault_point("helper.resolver-on")
-        self._in_force, self._telling, self._has_given_up = candidate, telling, False
-        self._written_over.clear()
+        self._in_force, self._telling = candidate, telling
+        if not by_itself:
+            self._has_given_up = False
+            self._written_over.clear()
         for service in ("", *mode.nss_services()):
             prove(proof.name, proof.address, PROOF_LIMIT, service=service)
 
@@ -172,11 +177,11 @@ class Resolver:
                 self._has_given_up = True
                 log.error("resolver %s: %s; `devlink up` tries again", mode.name, self.state()[1])
                 return Kept.AS_IT_IS
+            self._written_over.append(now)
             mode.apply(self._telling)
         except DevlinkError as error:
             log.error("resolver %s: another program has taken its place, trying again: %s", mode.name, error)
             return Kept.TO_BE_TRIED_AGAIN
-        self._written_over.append(now)
         log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
         return Kept.TOLD_AGAIN
 
@@ -195,7 +200,6 @@ class Resolver:
         if failed is not None:
             raise failed
         self._in_force = self._telling = None
-        self._written_over.clear()
         if self._journal.is_there:
             fault_point("helper.resolver-restored")
             try:

@@ -11,6 +11,7 @@ from typing import Any
 from devlink.errors import HelperError
 from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.facts import PROGRAM_FOLDERS, Facts, Program, ResolvConfFile
+from devlink.resolvers.files.folder import is_safe
 from devlink.resolvers.mode import BusQuery, ResolverMode
 from devlink.resolvers.reading import read_text
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, parse
@@ -106,7 +107,7 @@ def _services(queries: Iterable[BusQuery], file: ResolvConfFile) -> dict[str, di
 def _program(name: str, root: Path) -> Program | None:
     for folder in PROGRAM_FOLDERS:
         path = root / folder.lstrip("/") / name
-        if os.access(path, os.X_OK) and path.is_file():
+        if os.access(path, os.X_OK) and path.is_file() and is_safe(os.path.realpath(path)):
             break
     else:
         return None

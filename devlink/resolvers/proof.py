@@ -8,9 +8,7 @@ from pathlib import Path
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
 from devlink.errors import VerificationError
-from devlink.resolvers.reading import RESOLV_CONF
-
-NSSWITCH_CONF = Path("/etc/nsswitch.conf")
+from devlink.resolvers.reading import NSSWITCH_CONF, RESOLV_CONF
 
 
 def prove(name: DomainName, address: IPAddress, timeout: float, *, service: str = "") -> None:

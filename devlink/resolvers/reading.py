@@ -6,7 +6,7 @@ from pathlib import Path
 from devlink.errors import HelperError
 from devlink.resolvers.resolvconf_text import MAX_SIZE, NAME, ResolvConf, parse
 
-RESOLV_CONF = Path("/etc") / NAME
+RESOLV_CONF, NSSWITCH_CONF = Path("/etc") / NAME, Path("/etc/nsswitch.conf")
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """A symlink that leads nowhere, through a file, or in circles is to libc as no file."""
 

@@ -14,8 +14,8 @@ from tests.e2e.link import PROFILE, Link
 
 OWNERS = {"agent", "helper", "files"}
 """The first words of the points: the process that stops."""
-ELSEWHERE = ("files.mounted.", "files.tool.")
-"""What is come by where resolv.conf is mounted, or where resolvconf writes it: tests/resolvers go through these."""
+ELSEWHERE = ("files.mounted.", "files.tool.", "files.forget.")
+"""What is come by where resolv.conf is mounted, resolvconf writes it, or resolved is there: see tests/resolvers."""
 MET = tuple(point for point in POINTS if not point.startswith(ELSEWHERE))
 """The points that `up` and `down` come by in the private world."""
 

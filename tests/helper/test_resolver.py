@@ -294,6 +294,26 @@ def test_at_the_tenth_time_in_a_burst_it_is_left_alone_until_somebody_brings_it_
     assert world.splitting.told == TELLING, "the count begins anew"
 
 
+def test_what_is_told_again_by_itself_begins_no_new_count(world: World) -> None:
+    candidate = world.tell()
+    for _ in range(BURST - 1):
+        world.splitting.forget()
+        world.resolver.keep()
+    world.resolver.tell(candidate, TELLING, PROOF, by_itself=True)
+    world.splitting.forget()
+    world.resolver.keep()
+    assert world.resolver.state()[0] == "overwritten"
+
+
+def test_who_writes_at_once_each_time_is_left_alone_as_well(world: World) -> None:
+    world.tell()
+    world.splitting.forget()
+    world.splitting.refusal = HelperError("Another program wrote it again at once.")
+    tries = [world.resolver.keep() for _ in range(BURST)]
+    assert tries == [Kept.TO_BE_TRIED_AGAIN] * (BURST - 1) + [Kept.AS_IT_IS]
+    assert f"{BURST} times" in world.resolver.state()[1]
+
+
 def test_who_writes_now_and_then_is_written_over_for_ever(world: World) -> None:
     world.tell()
     for _ in range(3 * BURST):
@@ -321,12 +341,11 @@ def test_what_cannot_be_looked_at_is_neither_told_again_nor_called_another_progr
     assert world.proved == ["", "dns"]
 
 
-def test_what_could_not_be_told_again_is_tried_until_it_can(world: World) -> None:
+def test_what_could_not_be_told_again_is_tried_again(world: World) -> None:
     world.tell()
     world.splitting.forget()
     world.splitting.refusal = HelperError("It does not answer.")
-    for _ in range(2 * BURST):
-        assert world.resolver.keep() is Kept.TO_BE_TRIED_AGAIN, "nobody writes over anything"
+    assert world.resolver.keep() is Kept.TO_BE_TRIED_AGAIN
     world.splitting.refusal = None
     assert world.resolver.keep() is Kept.TOLD_AGAIN
     assert world.splitting.told == TELLING

@@ -62,10 +62,13 @@ def ordinary_devlink() -> Iterator[Path]:
         os.chmod(folder, 0o755)
         subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
         (packages,) = Path(folder, "lib").glob("python*/site-packages")
-        for name in ("devlink", "click", "dnslib", "platformdirs", "pyroute2", "yaml"):
+        for name in ("devlink", "click", "dnslib", "inotify_simple", "jeepney", "platformdirs", "pyroute2", "yaml"):
             spec = importlib.util.find_spec(name)
             assert spec is not None
             assert spec.origin is not None
+            if spec.submodule_search_locations is None:
+                shutil.copy(spec.origin, packages)
+                continue
             shutil.copytree(Path(spec.origin).parent, packages / name, ignore=shutil.ignore_patterns("__pycache__"))
         program = Path(folder, "bin/devlink")
         program.write_text(f"#!{folder}/bin/python\nfrom devlink.cli import main\nmain()\n")

@@ -1,6 +1,7 @@
 """The table by which a mode is chosen, on what whole systems show (tests/system/inside/show_facts.py; a file each)."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from devlink.resolvers import modes
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.modes import all_modes
@@ -125,7 +127,19 @@ def test_what_is_installed_but_not_asked_is_passed_by(system: str, changes: list
     assert chosen(facts) == modes
 
 
-def test_a_sixth_mode_is_a_file_more() -> None:
-    folder = Path(__file__).parents[2] / "devlink/resolvers/modes"
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    assert {mode.__module__.rpartition(".")[2] for mode in all_modes()} == files
+def test_a_sixth_mode_is_a_file_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sixth.py").write_text(
+        "from devlink.resolvers.modes.direct import Direct\n"
+        "from devlink.resolvers.mode import Row\n"
+        "class Sixth(Direct):\n"
+        "    name = 'sixth'\n"
+        "    rows = (Row(rank=5, reason=lambda facts: 'it comes before all'),)\n"
+        "MODE = Sixth\n"
+    )
+    monkeypatch.setattr(modes, "__path__", [*modes.__path__, str(tmp_path)])
+    all_modes.cache_clear()
+    try:
+        assert chosen(facts_of("trixie-resolved")) == ["sixth", "systemd-resolved", "direct"]
+    finally:
+        all_modes.cache_clear()
+        sys.modules.pop("devlink.resolvers.modes.sixth")

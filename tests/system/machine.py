@@ -49,7 +49,7 @@ class Machine:
         self.image = image
         self.name = f"devlink-{os.getpid()}-{next(_numbers)}"
         self._lower = [install.layer(image), systems.root(image)]
-        self.folder = Path(tempfile.mkdtemp(prefix="devlink-machine-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0
         try:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.system
 
 
 def leftovers(name: str) -> list[str]:
-    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if "devlink-machine-" in line]
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{name}-" in line]
     groups = [str(path) for path in (cgroup / name for cgroup in CGROUPS) if path.exists()]
     processes = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -59,7 +59,6 @@ ASKED = {
     "SetLinkDNSSEC": (*RESOLVED, "SetLinkDNSSEC", "is", "{link}", "no"),
     "SetLinkDNSOverTLS": (*RESOLVED, "SetLinkDNSOverTLS", "is", "{link}", "no"),
     "RevertLink": (*RESOLVED, "RevertLink", "i", "{link}"),
-    "Reload": (*NETWORK_MANAGER, "Reload", "u", "1"),
 }
 
 
@@ -83,6 +82,22 @@ def test_polkit_lets_the_helper_tell_the_managers_and_nobody_else(managed: Machi
     assert ask("devlink").returncode == 0, ask("devlink").stderr
     assert ask("bob").returncode != 0
     assert ask("devlink-dns").returncode != 0
+
+
+REFUSED = {
+    "Reload": (*NETWORK_MANAGER, "Reload", "u", "1"),
+    "SetLinkDNSSECNegativeTrustAnchors": (*RESOLVED, "SetLinkDNSSECNegativeTrustAnchors", "ias", "{link}", "0"),
+}
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_polkit_lets_the_helper_do_nothing_else_there(managed: Machine, method: str) -> None:
+    link = managed.read("/sys/class/net/devlink9/ifindex").strip()
+    call = [word.format(link=link) for word in REFUSED[method]]
+    command = ("systemd-run", "--quiet", "--collect", "--pipe", "--wait", "--uid=devlink")
+    done = managed.run(*command, "busctl", "call", "--allow-interactive-authorization=no", *call, check=False)
+    assert done.returncode != 0
+    assert any(word in done.stderr.lower() for word in ("denied", "authoriz", "authentication")), done.stderr
 
 
 def test_network_manager_and_networkd_leave_a_link_of_devlinks_alone(managed: Machine) -> None:
@@ -125,8 +140,6 @@ for path in ("/etc/here", "/usr/here", "/run/here", "/home/alice/.profile"):
 FILES_WORK = """
 import os, subprocess
 
-subprocess.run(["chattr", "+i", "/etc/hosts"], check=True)
-subprocess.run(["chattr", "-i", "/etc/hosts"], check=True)
 open("/etc/of-another", "w").close()
 os.chown("/etc/of-another", 1000, 1000)
 os.chmod("/etc/of-another", 0o600)

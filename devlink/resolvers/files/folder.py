@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from devlink.errors import HelperError
 from devlink.resolvers.resolvconf_text import MAX_SIZE, NAME
@@ -72,6 +73,12 @@ def is_roots_alone(status: os.stat_result, *, is_above: bool) -> bool:
     if is_above and status.st_mode & stat.S_ISVTX:  # as /tmp: nobody renames what is another's
         is_shared = False
     return status.st_uid in (0, os.geteuid()) and not is_shared
+
+
+def is_safe(path: str) -> bool:
+    """Whether root alone may change the program, and every folder above it."""
+    folders = [is_roots_alone(os.stat(folder), is_above=True) for folder in Path(path).parents]
+    return is_roots_alone(os.stat(path), is_above=False) and all(folders)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from devlink.core.text import printable
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
 from devlink.resolvers.facts import PROGRAM_FOLDERS
-from devlink.resolvers.files.folder import is_roots_alone, locked, opened, read
+from devlink.resolvers.files.folder import is_safe, locked, opened, read
 from devlink.resolvers.reading import read_conf
 from devlink.resolvers.resolvconf_text import (
     MAX_NAMESERVERS,
@@ -154,7 +154,7 @@ def _program(root: str) -> str:
         real = os.path.realpath(path)
         if not os.access(real, os.X_OK) or os.path.basename(real) in DISGUISED:
             continue
-        if _is_safe(real):
+        if is_safe(real):
             return real
         log.warning("%s is passed by: others than root may change it", real)
     raise HelperError(
@@ -162,12 +162,6 @@ def _program(root: str) -> str:
         why="devlink looked for it in the system's own folders, where only root may write.",
         next_step="Install it again, or write /etc/resolv.conf by hand.",
     )
-
-
-def _is_safe(path: str) -> bool:
-    """Whether root alone may change the program, and every folder above it."""
-    folders = [is_roots_alone(os.stat(folder), is_above=True) for folder in Path(path).parents]
-    return is_roots_alone(os.stat(path), is_above=False) and all(folders)
 
 
 def _run(

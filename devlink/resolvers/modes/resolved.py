@@ -19,7 +19,7 @@ from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.link import OWN, OwnLink
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.observe import observe
-from devlink.resolvers.reading import RESOLV_CONF, read_conf
+from devlink.resolvers.reading import NSSWITCH_CONF, RESOLV_CONF, read_conf
 from devlink.resolvers.resolve1 import (
     FOLDER,
     LINK_BUSY,
@@ -244,7 +244,7 @@ class Resolved:
     def watched(self) -> Watched:
         """resolved, our link as it sees it, and its file, written anew at each change of a server; and libc's own."""
         link = ((SERVICE, self._link_path),) if self._link_path else ()
-        return Watched(files=(RESOLV_CONF, self._uplinks), objects=((SERVICE, PATH), *link))
+        return Watched(files=(RESOLV_CONF, NSSWITCH_CONF, self._uplinks), objects=((SERVICE, PATH), *link))
 
     def _ask_manager(self, name: str) -> Any:
         """A property of resolved's, None where it is not to be had."""
