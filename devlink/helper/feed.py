@@ -260,5 +260,7 @@ async def _bind(place: Place) -> list[socket.socket]:
             raise HelperError(
                 f"Port {DNS_PORT} of {place.address} cannot be used for the forwarder.",
                 why=f"{error.strerror}.",
-                next_step="`ss -lnup sport = :53` shows who has it; `nameserver` in policy.toml names another address.",
+                next_step="`ss -lnup sport = :53` shows who has it. One that has 0.0.0.0 has every address: have it "
+                "listen on its own alone (dnsmasq: bind-interfaces; docker -p ADDRESS:53:53), or: devlink up --no-dns. "
+                "For one that has this very address, `nameserver` in policy.toml names another.",
             ) from error

@@ -169,6 +169,7 @@ class Names:
         fault_point("helper.resolver-off")
         await self._stop_feeding()
         self._wanted = Installed()
+        self._system.watch(self._resolver.watched())
         fault_point("helper.forwarder-stopped")
 
     async def undo(self) -> None:
@@ -176,8 +177,14 @@ class Names:
         try:
             await self._resolver_off()
             await self._stop_feeding()
+            self._system.watch(self._resolver.watched())
         finally:
             self._wanted = Installed()
+
+    def close(self) -> None:
+        """See and hear nothing any more."""
+        self._network.stop()
+        self._system.close()
 
     async def mend(self) -> None:
         """After a change that failed, and could not be taken back: ordinary names must not wait for nobody."""
@@ -235,6 +242,7 @@ class Names:
         """
         async with self._lock:
             if self._fed is None:
+                await self._take_back_what_came_back()
                 return False
             kept = await asyncio.to_thread(self._resolver.keep)
             self._system.watch(self._resolver.watched())
@@ -257,6 +265,15 @@ class Names:
             else:
                 return not after
         return True
+
+    async def _take_back_what_came_back(self) -> None:
+        """A VPN that ends puts back the resolv.conf that it found, which was ours if it began while we were up."""
+        try:
+            if await asyncio.to_thread(self._resolver.has_remains):
+                log.warning("another program has put back a file of devlink's")
+                await asyncio.to_thread(self._resolver.withdraw)
+        except DevlinkError as error:
+            log.error("what another program has put back cannot be taken back: %s", error)
 
     async def _ask_others(self, upstreams: tuple[Upstream, ...]) -> None:
         assert self._fed is not None

@@ -17,6 +17,7 @@ from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools, Watched
 from devlink.resolvers.modes import all_modes
 from devlink.resolvers.observe import observe
 from devlink.resolvers.proof import prove
+from devlink.resolvers.reading import RESOLV_CONF
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ POINTS.update(
     }
 )
 
+AT_REST = Watched(files=(RESOLV_CONF,))
 PROOF_LIMIT = 3.0
 """Seconds for libc to find the proof name."""
 BURST, BURST_TIME = 10, 60.0
@@ -67,6 +69,7 @@ class Resolver:
         self._modes = {kind.name: kind(tools) for kind in self._kinds}
         self._in_force: Candidate | None = None
         self._telling: Telling | None = None
+        self._proof: ProofRecord | None = None
         self._written_over: deque[float] = deque(maxlen=BURST - 1)
         """When it was told again, or not even that could be done; by the monotonic clock."""
         self._has_given_up = False
@@ -102,8 +105,8 @@ class Resolver:
         return any(mode.has_remains() for mode in self._modes.values())
 
     def watched(self) -> Watched:
-        """What may change under the mode in force; nothing without one."""
-        return self._in_force.mode.watched() if self._in_force is not None else Watched()
+        """What may change under the mode in force; without one, where another program may put back what was ours."""
+        return self._in_force.mode.watched() if self._in_force is not None else AT_REST
 
     def upstreams(self, mode: ResolverMode | None = None) -> tuple[Upstream, ...]:
         """Whom the OS asks without us, by this mode or the one in force. Raises HelperError."""
@@ -152,7 +155,7 @@ class Resolver:
             mode.apply(telling)
             log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, candidate.reason)
             fault_point("helper.resolver-on")
-        self._in_force, self._telling = candidate, telling
+        self._in_force, self._telling, self._proof = candidate, telling, proof
         if not by_itself:
             self._has_given_up = False
             self._written_over.clear()
@@ -170,8 +173,11 @@ class Resolver:
         if self._in_force is None or self._telling is None or self._has_given_up:
             return Kept.AS_IT_IS
         mode, now = self._in_force.mode, time.monotonic()
-        if self._is_ours(mode) is not False:
+        ours = self._is_ours(mode)
+        if ours or (ours is None and self._is_proved()):
             return Kept.AS_IT_IS
+        if ours is None:  # whoever it was told is gone for good, perhaps
+            return Kept.TO_BE_TRIED_AGAIN
         try:
             if len(self._written_over) == BURST - 1 and now - self._written_over[0] < BURST_TIME:
                 self._has_given_up = True
@@ -184,6 +190,17 @@ class Resolver:
             return Kept.TO_BE_TRIED_AGAIN
         log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
         return Kept.TOLD_AGAIN
+
+    def _is_proved(self) -> bool:
+        """Whether libc still finds the name by which it was proved."""
+        if self._proof is None:
+            return True
+        try:
+            prove(self._proof.name, self._proof.address, PROOF_LIMIT)
+        except DevlinkError as error:
+            log.warning("names do not reach the forwarder: %s", error)
+            return False
+        return True
 
     def withdraw(self) -> None:
         """Take back all that any mode has told or left. Raises HelperError; what it could take back is taken back."""

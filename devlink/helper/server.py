@@ -104,9 +104,16 @@ def _policy_or_nothing_left(paths: Paths, *, private: bool) -> Policy:
 def _undo(paths: Paths, policy: Policy, *, private: bool) -> None:
     parts = Parts(paths.run, private=private)
     try:
-        asyncio.run(Machine(policy=policy, journal=Journal(paths.journal), parts=parts).undo())
+        asyncio.run(_undo_once(Machine(policy=policy, journal=Journal(paths.journal), parts=parts)))
     finally:
         parts.end()
+
+
+async def _undo_once(machine: Machine) -> None:
+    try:
+        await machine.undo()
+    finally:
+        machine.names.close()
 
 
 def _make_folders(paths: Paths) -> None:

@@ -209,7 +209,10 @@ class Helper:
             if self._undoing is not None:
                 self._undoing.cancel()  # it waits: for its next try, or for the lock
             self._forget_all()
-            await self._machine.undo()
+            try:
+                await self._machine.undo()
+            finally:
+                self._machine.names.close()
 
     def _forget_all(self) -> None:
         for lease in self._leases:

@@ -23,6 +23,7 @@ from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
+from devlink.helper.resolver import AT_REST
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 
@@ -131,6 +132,20 @@ class FakeMonitor:
         self.is_closed = True
 
 
+class FakeWatch:
+    """Of the system's files and services, which speak when the test does."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+        self.watched = Watched()
+
+    def watch(self, watched: Watched) -> None:
+        self.watched = watched
+
+    def close(self) -> None:
+        self.watched = Watched()
+
+
 class World:
     """A machine at home, with fakes at its edges."""
 
@@ -151,6 +166,7 @@ class World:
         patch.setattr(resolver_module, "observe", lambda _: Facts())
         patch.setattr(resolver_module, "all_modes", lambda: (FakeMode,))
         patch.setattr(module, "Feed", FakeFeed)
+        patch.setattr(module, "Watch", FakeWatch)
         self.machine = Machine(
             policy=Policy(dns=dns), journal=Journal(folder / "journal.json"), parts=Parts(folder, private=True)
         )
@@ -343,3 +359,22 @@ def test_a_pin_that_goes_is_nothing_to_tell_the_forwarder(run: Run) -> None:
         assert len(world.feed.told) == before
 
     run(body, DnsPolicy(rebinding_protection=True))
+
+
+# At rest
+
+
+def test_what_another_program_puts_back_of_ours_while_nothing_is_up_is_taken_back(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.become(NOTHING)
+        watch: object = world.machine.names._system
+        assert isinstance(watch, FakeWatch)
+        assert watch.watched == AT_REST
+        world.resolver.did.append("apply")  # a VPN that ends has put back what it found
+        watch.changed()
+        await world.calm()
+        assert world.resolver.did[-2:] == ["apply", "restore"]
+        world.machine.names.close()
+        assert watch.watched == Watched()
+
+    run(body)

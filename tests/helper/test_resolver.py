@@ -13,7 +13,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, VerificationError
 from devlink.helper import resolver as module
 from devlink.helper.journal import Journal
-from devlink.helper.resolver import BURST, BURST_TIME, Candidate, Kept, Resolver, none_proved
+from devlink.helper.resolver import AT_REST, BURST, BURST_TIME, Candidate, Kept, Resolver, none_proved
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import BusQuery, Place, ResolverMode, Row, Telling, Tools, Watched
@@ -217,7 +217,7 @@ def test_what_is_taken_back_leaves_no_journal_and_no_mode_in_force(world: World)
     assert world.splitting.did == ["apply", "restore"]
     assert not world.journal.is_there
     assert world.resolver.state() == ("", "")
-    assert world.resolver.watched() == Watched()
+    assert world.resolver.watched() == AT_REST, "what was ours may be put back by others"
 
 
 def test_a_journal_of_an_earlier_helper_has_its_mode_taken_back_alone(world: World) -> None:

@@ -99,6 +99,9 @@ class FakeNames:
     async def serve_ordinary_names(self) -> None:
         pass
 
+    def close(self) -> None:
+        self.is_closed = True
+
 
 class FakeMachine:
     """Notes what it was made to be; fails on request."""

@@ -17,6 +17,7 @@ a file that is mounted, and so cannot be renamed, the module `mounted` has the r
 import fcntl
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,6 +124,12 @@ class Worker:
             present = _read_ours(folder)
             if present is not None and present.is_ours and present.header is not None:
                 kept = False
+                if _is_older_text(folder, present):
+                    self._fill(folder, stage, render_before(present))
+                    os.rename(STAGE_NAME, BACKUP_NAME, src_dir_fd=folder, dst_dir_fd=folder)
+                    os.fsync(folder)
+                    log.info("%s: an older text of ours is back, and with it the servers from then", self._path)
+                    return
                 # What the file from before says may have changed meanwhile: it may be a symlink.
                 is_kept = present.header.had_file and is_present(folder, BACKUP_NAME)
                 before = parse(read(folder, BACKUP_NAME, follow=True) or "") if is_kept else present
@@ -172,11 +179,11 @@ class Worker:
                 return  # written for another forwarder: its backup is not ours to judge
             if not present.header.had_file:
                 remove(folder, NAME)
-            elif has_backup:
+            elif has_backup and not _is_older_text(folder, present):
                 have_forgotten(folder, self._folder, present.header.address)
                 os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             else:
-                log.warning("%s: the file from before is gone, and is written again", self._path)
+                log.warning("%s: the file from before is gone or another's, and is written again", self._path)
                 self._fill(folder, stage, render_before(present))
                 os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             log.info("restored %s", self._path)
@@ -238,3 +245,16 @@ def _read_ours(folder: int) -> ResolvConf | None:
     """The present file parsed, if it is a regular one as ours are; None for every other kind."""
     text = read(folder, NAME)
     return parse(text) if text is not None else None
+
+
+def _is_older_text(folder: int, present: ResolvConf) -> bool:
+    """Whether another program has put back what we had written before it wrote the file that is kept now, as a VPN does
+    that ends: then the file from before is the one that this text speaks of."""
+    try:
+        kept = os.stat(BACKUP_NAME, dir_fd=folder, follow_symlinks=False)
+        mine = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if present.header is None or not stat.S_ISREG(kept.st_mode) or mine.st_mtime_ns <= kept.st_mtime_ns:
+        return False  # it leads to one that changes, or somebody has edited it
+    return parse(read(folder, BACKUP_NAME) or "").nameservers != present.header.servers
