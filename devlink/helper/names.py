@@ -225,7 +225,8 @@ class Names:
         system = await asyncio.to_thread(self._resolver.upstreams, mode)
         if not system and self._fed is not None and not ways:
             return self._fed.upstreams
-        return ordinary_upstreams(self._policy, system or (LIBC_DEFAULT,))
+        can_split = mode.can_split if mode is not None else self._resolver.can_split
+        return ordinary_upstreams(self._policy, system or (() if can_split else (LIBC_DEFAULT,)))
 
     async def _stop_feeding(self) -> None:
         self._network.stop()

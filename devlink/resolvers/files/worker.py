@@ -136,6 +136,9 @@ class Worker:
                 text = render(address, before, had_file=present.header.had_file)
                 if text == read(folder, NAME):
                     return
+            elif seen is None and is_present(folder, BACKUP_NAME):
+                kept = False  # another program removed ours: the file from before is still the one that is kept
+                text = render(address, parse(read(folder, BACKUP_NAME, follow=True) or ""), had_file=True)
             else:
                 before = parse(read(folder, NAME, follow=True) or "")
                 kept = self._keep(folder)

@@ -8,6 +8,7 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers import uplinks
+from devlink.resolvers.link import OWN
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.reading import read_conf, read_text
 from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, NAME, STAGE_NAME, ResolvConf, parse, render
@@ -30,7 +31,8 @@ class Direct:
     def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks_file: Path = UPLINKS) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
-        self._own = frozenset([tools.nameserver])
+        # NetworkManager, when it ends, leaves those of the link in the file.
+        self._own = frozenset([tools.nameserver, *OWN])
         self._folder = folder
         self._uplinks = uplinks_file
 
