@@ -53,8 +53,11 @@ def _has_stub(facts: Facts) -> bool:
 
 
 def _by_nsswitch(facts: Facts) -> str:
-    fits = _runs(facts) and facts.comes_before_dns("resolve")
-    return "libc asks systemd-resolved (nsswitch.conf)" if fits else ""
+    if not _runs(facts) or not facts.comes_before_dns("resolve"):
+        return ""
+    goes_round = facts.nameservers and facts.nameservers[0] not in STUBS
+    others = "; who reads resolv.conf without libc, as dig and Go programs do, goes round it" if goes_round else ""
+    return "libc asks systemd-resolved (nsswitch.conf)" + others
 
 
 def _by_stub(facts: Facts) -> str:
