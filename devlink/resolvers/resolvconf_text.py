@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from devlink.core.prefixes import IPAddress
@@ -152,6 +152,12 @@ def render(address: IPAddress, before: ResolvConf, *, had_file: bool) -> str:
         *before.marks,
     ]
     return "\n".join(lines) + "\n"
+
+
+def without(text: str, servers: Collection[IPAddress]) -> str:
+    """A resolv.conf as it is, less the lines that name one of these."""
+    lines = (line for line in text.split("\n") if not set(parse(line).nameservers).intersection(servers))
+    return "\n".join(lines)
 
 
 def render_before(ours: ResolvConf) -> str:

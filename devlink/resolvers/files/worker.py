@@ -40,7 +40,17 @@ from devlink.resolvers.files.folder import (
 )
 from devlink.resolvers.files.forgetting import have_forgotten
 from devlink.resolvers.files.mounted import restore_mounted, write_mounted
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, STAGE_NAME, ResolvConf, parse, render, render_before
+from devlink.resolvers.link import OWN
+from devlink.resolvers.resolvconf_text import (
+    BACKUP_NAME,
+    NAME,
+    STAGE_NAME,
+    ResolvConf,
+    parse,
+    render,
+    render_before,
+    without,
+)
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +109,8 @@ class Worker:
         with opened(self._folder) as folder:
             if not is_present(folder, BACKUP_NAME) and not is_present(folder, STAGE_NAME):
                 present = _read_ours(folder)
-                if present is None or not present.is_ours:
+                named = _names_our_link(read(folder, NAME, follow=True) or "")
+                if (present is None or not present.is_ours) and not named:
                     return  # nothing to do, and a folder that is read-only need not know
             with self._stage(folder) as stage:
                 fault_point("files.restore.locked")
@@ -140,9 +151,9 @@ class Worker:
                 kept = False  # another program removed ours: the file from before is still the one that is kept
                 text = render(address, parse(read(folder, BACKUP_NAME, follow=True) or ""), had_file=True)
             else:
-                before = parse(read(folder, NAME, follow=True) or "")
-                kept = self._keep(folder)
-                text = render(address, before, had_file=kept)
+                theirs = read(folder, NAME, follow=True) or ""
+                kept = self._keep_cleaned(folder, theirs) if _names_our_link(theirs) else self._keep(folder)
+                text = render(address, parse(without(theirs, OWN)), had_file=kept)
             try:
                 fault_point("files.write.linked")
                 self._fill(folder, stage, text)
@@ -169,6 +180,16 @@ class Worker:
             return False
         return True
 
+    def _keep_cleaned(self, folder: int, text: str) -> bool:
+        """Keep the present file without our link's addresses, which NetworkManager leaves in it when it ends."""
+        remove(folder, BACKUP_NAME)
+        backup = create(folder, BACKUP_NAME)
+        try:
+            self._fill(folder, backup, without(text, OWN))
+        finally:
+            os.close(backup)
+        return True
+
     def _fill(self, folder: int, stage: int, text: str) -> None:
         write(stage, text.encode(errors="surrogateescape"))
         dress(folder, stage)
@@ -193,6 +214,10 @@ class Worker:
         elif has_backup and not is_present(folder, NAME):
             os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             log.info("restored %s, which another program had removed", self._path)
+        elif _names_our_link(text := read(folder, NAME, follow=True) or ""):
+            self._fill(folder, stage, without(text, OWN))
+            os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+            log.info("%s: the address of our link is taken out", self._path)
         os.fsync(folder)
         fault_point("files.restore.renamed")
         remove(folder, BACKUP_NAME)
@@ -250,6 +275,10 @@ def _read_ours(folder: int) -> ResolvConf | None:
     return parse(text) if text is not None else None
 
 
+def _names_our_link(text: str) -> bool:
+    return bool(OWN.intersection(parse(text).nameservers))
+
+
 def _is_older_text(folder: int, present: ResolvConf) -> bool:
     """Whether another program has put back what we had written before it wrote the file that is kept now, as a VPN does
     that ends: then the file from before is the one that this text speaks of."""
@@ -258,6 +287,7 @@ def _is_older_text(folder: int, present: ResolvConf) -> bool:
         mine = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    if present.header is None or not stat.S_ISREG(kept.st_mode) or mine.st_mtime_ns <= kept.st_mtime_ns:
+    # The time of the change of either inode: a renamed file keeps the time of its last write.
+    if present.header is None or not stat.S_ISREG(kept.st_mode) or mine.st_ctime_ns < kept.st_ctime_ns:
         return False  # it leads to one that changes, or somebody has edited it
     return parse(read(folder, BACKUP_NAME) or "").nameservers != present.header.servers

@@ -98,7 +98,8 @@ class Direct:
     def has_remains(self) -> bool:
         """Whether the file is ours, or its backup or a half-written one is left. Raises HelperError."""
         is_left = any(os.path.lexists(self._folder / name) for name in (BACKUP_NAME, STAGE_NAME))
-        return is_left or (not self._is_symlink() and self._read(NAME).is_ours)
+        present = self._read(NAME)
+        return is_left or bool(OWN.intersection(present.nameservers)) or (not self._is_symlink() and present.is_ours)
 
     def is_ours(self) -> bool:
         """Whether the present file is ours, names the forwarder, and says what the file from before says now."""
