@@ -114,7 +114,13 @@ class Resolver:
 
     def ways(self) -> tuple[IPAddress, ...]:
         """The servers on which ordinary names depend in the end. Raises HelperError."""
-        return self._mode().read_ways()
+        try:
+            return self._mode().read_ways()
+        except HelperError as error:
+            if self._in_force is None:
+                raise
+            log.info("resolver %s: %s", self._in_force.mode.name, error)  # whoever it was told of is gone
+            return self.candidates()[1].mode.read_ways()
 
     def _mode(self, mode: ResolverMode | None = None) -> ResolverMode:
         if mode is not None:

@@ -144,6 +144,23 @@ def test_the_modes_that_fit_are_tried_in_the_order_of_their_rank(world: World) -
     assert names(world.resolver.candidates()) == ["plain"]
 
 
+def test_where_the_one_in_force_cannot_say_whom_the_system_asks_the_next_one_does(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NetworkManager has ended, and its mode is still the one in force."""
+
+    def read_ways(_: object) -> tuple[IPAddress, ...]:
+        raise HelperError("It does not run.")
+
+    world.tell()
+    monkeypatch.setattr(Splitting, "read_ways", read_ways)
+    monkeypatch.setattr(Plain, "read_ways", lambda _: (ip_address("192.0.2.1"),))
+    assert world.resolver.ways() == (ip_address("192.0.2.1"),)
+    world.resolver.withdraw()
+    with pytest.raises(HelperError, match="does not run"):
+        world.resolver.ways()
+
+
 def test_the_one_in_force_comes_first_and_the_others_stay_in_reach(world: World) -> None:
     world.tell("plain")
     assert names(world.resolver.candidates()) == ["plain", "splitting"]

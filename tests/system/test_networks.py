@@ -51,3 +51,21 @@ def test_a_second_network_brings_its_names_and_takes_none_of_ours(up: Machine) -
     assert leaks(up) == []
     assert leaks(up, lan.HOME_DNS) == []
     up.run("ip", "link", "delete", "eth1")
+
+
+NETWORKD = params(*(name for name, setup in SETUPS.items() if setup.link is Link.NETWORKD))
+
+
+@pytest.mark.parametrize("setup", NETWORKD, indirect=True)
+def test_a_vpn_that_takes_all_ordinary_names_comes_and_goes(up: Machine) -> None:
+    """As wg-quick and openvpn do it beside resolved: servers of its own, and `~.`."""
+    up.run("sh", "-c", "ip link add vpn0 type bridge && ip address add 192.0.2.9/32 dev vpn0 && ip link set vpn0 up")
+    up.run("resolvectl", "dns", "vpn0", lan.OFFICE_DNS_2)
+    up.run("resolvectl", "domain", "vpn0", "~.")
+    wait_for_names(up, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS_2])
+    wait_for_names(up, lan.WEB_NAME, lan.WEB)
+    up.run("ip", "link", "delete", "vpn0")
+    wait_for_names(up, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS])
+    wait_for_names(up, lan.WEB_NAME, lan.WEB)
+    assert leaks(up) == []
+    assert leaks(up, lan.OFFICE_DNS_2) == []
