@@ -376,6 +376,16 @@ def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
     assert world.splitting.did == ["apply", "apply"]
 
 
+def test_what_was_left_alone_is_not_told_of_a_session_that_goes(world: World) -> None:
+    world.tell()
+    for _ in range(BURST):
+        world.splitting.forget()
+        world.resolver.keep()
+    did = list(world.splitting.did)
+    world.resolver.tell_less(LESS)
+    assert world.splitting.did == did
+
+
 @pytest.mark.parametrize(("name", "splits"), [("splitting", True), ("plain", False)])
 def test_whether_ordinary_names_do_without_us_is_the_modes_affair(world: World, name: str, splits: bool) -> None:
     assert not world.resolver.can_split, "what is left of an earlier helper may send them to us"

@@ -53,6 +53,18 @@ def make_etc(hosts: str = "dns") -> None:
 
 
 @pytest.mark.lab
+def test_a_service_is_asked_alone_whatever_the_machines_own_order_is() -> None:
+    def body() -> None:
+        make_etc(hosts="files")
+        Nameserver()
+        with pytest.raises(VerificationError):
+            prove(NAME, V4, 10.0)
+        prove(NAME, V4, 10.0, service="dns")
+
+    in_private_network(body)
+
+
+@pytest.mark.lab
 def test_a_name_that_the_nameserver_answers_is_proved_in_both_families() -> None:
     def body() -> None:
         make_etc()

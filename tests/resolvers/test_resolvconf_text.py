@@ -70,6 +70,18 @@ def test_what_comes_after_a_thousand_lines_is_not_looked_at() -> None:
     assert parse("# nothing\n" * (MAX_LINES - 1) + "nameserver 192.0.2.1\n").nameservers == addresses("192.0.2.1")
 
 
+def test_docker_finds_a_server_from_before_among_the_first_three_and_libc_does_not() -> None:
+    """moby takes a line apart at any blanks (strings.Fields), libc's keyword stands at its very beginning."""
+    (address,) = addresses("127.0.0.231")
+    text = render(address, parse("nameserver 192.0.2.1\nnameserver 192.0.2.2\n"), had_file=True)
+    fields = [line.split() for line in text.split("\n") if not line.startswith("#")]
+    taken = [words[1] for words in fields if words and words[0] == "nameserver"]
+    assert taken[:3] == ["127.0.0.231", "192.0.2.1", "127.0.0.231"]
+    assert [str(server) for server in parse(text).nameservers] == ["127.0.0.231"] * 3 + ["192.0.2.1", "192.0.2.2"]
+    rotating = render(address, parse("nameserver 192.0.2.1\noptions rotate\n"), had_file=True)
+    assert "\nnameserver 192.0.2.1" not in rotating.replace("\f", "\n"), "who asks all in turn would ask it"
+
+
 @given(st.text(max_size=300) | TEXTS)
 def test_any_text_is_parsed_without_an_exception(text: str) -> None:
     parse(text)
