@@ -13,7 +13,7 @@ TRACES = (Path("/run/devlink/helper"), Path("/run/devlink/lock"))
 HELPER_LIMIT = 5.0
 """Seconds for a helper's account."""
 MARK = b"# Written by devlink:"
-"""How `resolvers.resolvconf_text.render` begins; a test holds both together. Importing it would cost every `status`."""
+"""How `resolvers.resolv_conf.render` begins; a test holds both together. Importing it would cost every `status`."""
 
 
 def check_nothing_left() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devlink.core.prefixes import IPAddress
-from devlink.resolvers.resolvconf_text import ResolvConf
+from devlink.resolvers.resolv_conf import ResolvConf
 
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 """The system's own, in which a program is looked for, in this order; never a user's PATH."""

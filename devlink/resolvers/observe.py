@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from devlink.errors import HelperError
-from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.facts import PROGRAM_FOLDERS, Facts, Program, ResolvConfFile
 from devlink.resolvers.files.folder import is_safe
+from devlink.resolvers.managers.bus import SystemBus
 from devlink.resolvers.mode import BusQuery, ResolverMode
 from devlink.resolvers.reading import read_text
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, parse
+from devlink.resolvers.resolv_conf import BACKUP_NAME, NAME, parse
 
 log = logging.getLogger(__name__)
 

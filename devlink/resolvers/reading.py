@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 from devlink.errors import HelperError
-from devlink.resolvers.resolvconf_text import MAX_SIZE, NAME, ResolvConf, parse
+from devlink.resolvers.resolv_conf import MAX_SIZE, NAME, ResolvConf, parse
 
 RESOLV_CONF, NSSWITCH_CONF = Path("/etc") / NAME, Path("/etc/nsswitch.conf")
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

@@ -9,7 +9,7 @@ from pathlib import Path
 from inotify_simple import INotify, flags
 
 from devlink.errors import HelperError
-from devlink.resolvers.bus import Signals, open_signals
+from devlink.resolvers.managers.bus import Signals, open_signals
 from devlink.resolvers.mode import Watched
 from devlink.rpc.tasks import spawn
 

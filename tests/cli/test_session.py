@@ -22,7 +22,7 @@ from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
 from devlink.core.profile_document import decode_profile
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, VerificationError
-from devlink.resolvers.resolvconf_text import ResolvConf, render
+from devlink.resolvers.resolv_conf import ResolvConf, render
 from devlink.rpc import varlink
 from tests.cli.fakes import HANG_UP, FakePeer
 from tests.core.profiles import SAMPLE

@@ -14,7 +14,7 @@ from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.modes import all_modes
 from devlink.resolvers.observe import owner_of
-from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolv_conf import parse
 
 SYSTEMS = Path(__file__).with_name("systems")
 PLAIN_HOSTS = ("files", "mdns4_minimal", "[NOTFOUND=return]", "dns")

@@ -7,7 +7,7 @@ Podman does the same. In networks of one's own the engine asks them itself, thos
 
 import ipaddress
 
-from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolv_conf import parse
 from tests.system.machine import Machine
 
 STUB = ipaddress.ip_address("127.0.0.53")

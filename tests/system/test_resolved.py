@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolv_conf import parse
 from tests.system.holding import Held
 from tests.system.inside import lan
 from tests.system.machine import Machine

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from devlink.errors import HelperError
-from devlink.resolvers.resolvconf_text import MAX_SIZE, NAME
+from devlink.resolvers.resolv_conf import MAX_SIZE, NAME
 
 log = logging.getLogger(__name__)
 

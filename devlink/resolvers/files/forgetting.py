@@ -15,7 +15,7 @@ from pathlib import Path
 from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, NAME, render_unheard
+from devlink.resolvers.resolv_conf import BACKUP_NAME, NAME, render_unheard
 from devlink.rpc.client import Client
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ import stat
 from devlink.core.prefixes import IPAddress
 from devlink.faults import POINTS, fault_point
 from devlink.resolvers.files.folder import create, dress, remove, write
-from devlink.resolvers.resolvconf_text import (
+from devlink.resolvers.resolv_conf import (
     BACKUP_NAME,
     FIRST_WORDS,
     MAX_SIZE,

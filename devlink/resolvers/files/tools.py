@@ -23,7 +23,7 @@ from devlink.faults import POINTS, fault_point
 from devlink.resolvers.facts import PROGRAM_FOLDERS
 from devlink.resolvers.files.folder import is_safe, locked, opened, read
 from devlink.resolvers.reading import read_conf
-from devlink.resolvers.resolvconf_text import (
+from devlink.resolvers.resolv_conf import (
     MAX_NAMESERVERS,
     MORE,
     NAME,

@@ -40,8 +40,8 @@ from devlink.resolvers.files.folder import (
 )
 from devlink.resolvers.files.forgetting import have_forgotten
 from devlink.resolvers.files.mounted import restore_mounted, write_mounted
-from devlink.resolvers.link import OWN
-from devlink.resolvers.resolvconf_text import (
+from devlink.resolvers.managers.link import OWN
+from devlink.resolvers.resolv_conf import (
     BACKUP_NAME,
     NAME,
     STAGE_NAME,

@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.files.tools import DEBIAN, RECORDS, list_records
+from devlink.resolvers.managers.recorded import RecordedMode, is_debian, program
 from devlink.resolvers.mode import Row, Watched
 from devlink.resolvers.reading import read_conf
-from devlink.resolvers.recorded import RecordedMode, is_debian, program
-from devlink.resolvers.resolvconf_text import ResolvConf, merge_records, render_record
+from devlink.resolvers.resolv_conf import ResolvConf, merge_records, render_record
 
 MADE = "run/resolvconf/resolv.conf"
 """What /etc/resolv.conf leads to where the program is in charge."""

@@ -13,10 +13,9 @@ from typing import ClassVar
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.resolvers.bus import wait
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.mode import Place, Row, Telling, Tools
-from devlink.resolvers.networkmanager import (
+from devlink.resolvers.managers.bus import wait
+from devlink.resolvers.managers.networkmanager import (
     SHOWN_LIMIT,
     Entry,
     ToldLink,
@@ -27,8 +26,9 @@ from devlink.resolvers.networkmanager import (
     rc_manager_of,
     servers_of,
 )
+from devlink.resolvers.mode import Place, Row, Telling, Tools
 from devlink.resolvers.reading import RESOLV_CONF
-from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, MORE
+from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, MORE
 
 log = logging.getLogger(__name__)
 

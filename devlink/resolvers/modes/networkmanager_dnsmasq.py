@@ -13,9 +13,9 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.link import OWN
+from devlink.resolvers.managers.link import OWN
+from devlink.resolvers.managers.networkmanager import Entry, ToldMode, Wanted, mode_of, others, servers_of
 from devlink.resolvers.mode import Place, Row, Telling
-from devlink.resolvers.networkmanager import Entry, ToldMode, Wanted, mode_of, others, servers_of
 
 log = logging.getLogger(__name__)
 

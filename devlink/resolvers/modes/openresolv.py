@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.files.tools import OPENRESOLV, RECORDS, exclusive_record, list_records
+from devlink.resolvers.managers.recorded import RecordedMode, is_debian, program
 from devlink.resolvers.mode import Row
 from devlink.resolvers.reading import read_text
-from devlink.resolvers.recorded import RecordedMode, is_debian, program
-from devlink.resolvers.resolvconf_text import OPENRESOLV_MARK, ResolvConf, merge_records
+from devlink.resolvers.resolv_conf import OPENRESOLV_MARK, ResolvConf, merge_records
 
 
 def _reason(facts: Facts) -> str:

@@ -13,14 +13,11 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
 from devlink.kernel.tun import NAME as LINK
-from devlink.resolvers import networkmanager, resolve1
-from devlink.resolvers.bus import SystemBus, wait
 from devlink.resolvers.facts import Facts, ResolvConfFile
-from devlink.resolvers.link import OWN, OwnLink
-from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
-from devlink.resolvers.observe import observe
-from devlink.resolvers.reading import NSSWITCH_CONF, RESOLV_CONF, read_conf
-from devlink.resolvers.resolve1 import (
+from devlink.resolvers.managers import networkmanager, resolve1
+from devlink.resolvers.managers.bus import SystemBus, wait
+from devlink.resolvers.managers.link import OWN, OwnLink
+from devlink.resolvers.managers.resolve1 import (
     FOLDER,
     LINK_BUSY,
     MANAGER,
@@ -33,6 +30,9 @@ from devlink.resolvers.resolve1 import (
     TOO_MANY,
     UPLINKS,
 )
+from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.observe import observe
+from devlink.resolvers.reading import NSSWITCH_CONF, RESOLV_CONF, read_conf
 
 log = logging.getLogger(__name__)
 

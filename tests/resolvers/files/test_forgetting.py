@@ -17,7 +17,7 @@ import pytest
 from devlink.faults import VARIABLE
 from devlink.resolvers.files import forgetting
 from devlink.resolvers.files.worker import Worker
-from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolv_conf import parse
 from tests.resolvers.files.before_after import snapshot
 
 OURS = ipaddress.ip_address("127.0.0.231")

@@ -13,7 +13,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.resolvers.files import mounted as mounted_module
 from devlink.resolvers.files import worker as worker_module
 from devlink.resolvers.files.worker import Worker
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, parse
+from devlink.resolvers.resolv_conf import BACKUP_NAME, parse
 from tests.kernel.private_network import in_private_network, mount_empty
 from tests.resolvers.files.before_after import snapshot
 

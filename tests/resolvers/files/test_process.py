@@ -18,7 +18,7 @@ from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.worker import Worker
 from devlink.resolvers.mode import Telling, Tools
 from devlink.resolvers.modes.direct import Direct
-from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolv_conf import parse
 from devlink.rpc.client import Client
 from tests.kernel.private_network import in_private_network, mount_empty
 from tests.resolvers.files.before_after import snapshot

@@ -17,7 +17,7 @@ from devlink.faults import POINTS, VARIABLE
 from devlink.resolvers.files import folder as folder_module
 from devlink.resolvers.files import worker as worker_module
 from devlink.resolvers.files.worker import Worker
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, parse
+from devlink.resolvers.resolv_conf import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, parse
 from tests.resolvers.files.before_after import snapshot
 
 OURS = ipaddress.ip_address("169.254.53.53")

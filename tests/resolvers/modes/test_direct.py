@@ -11,7 +11,7 @@ from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.worker import Worker
 from devlink.resolvers.mode import ResolverMode, Telling, Tools
 from devlink.resolvers.modes.direct import Direct
-from devlink.resolvers.resolvconf_text import BACKUP_NAME, parse
+from devlink.resolvers.resolv_conf import BACKUP_NAME, parse
 
 OURS = ipaddress.ip_address("127.0.0.231")
 TELLING = Telling(domains=(), families=frozenset([4]))
@@ -181,7 +181,7 @@ def test_a_file_of_uplinks_that_has_us_in_it_is_had_written_again_without_our_fi
         present.append((folder / "resolv.conf").is_symlink())
         file.write_text("nameserver 192.0.2.2\n")
 
-    monkeypatch.setattr("devlink.resolvers.uplinks.renew", renew)
+    monkeypatch.setattr("devlink.resolvers.managers.uplinks.renew", renew)
     resolver.apply(TELLING)
     assert present == [True]
     assert upstreams(resolver) == ["192.0.2.2"]

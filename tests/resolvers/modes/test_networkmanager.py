@@ -12,18 +12,18 @@ import pytest
 from devlink.core.names import DomainName
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
-from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.link import OwnLink
+from devlink.resolvers.managers.bus import SystemBus
+from devlink.resolvers.managers.link import OwnLink
+from devlink.resolvers.managers.networkmanager import DNS_INTERFACE, DNS_PATH, SERVICE, ToldLink
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.modes.networkmanager import NetworkManager
 from devlink.resolvers.modes.networkmanager_dnsmasq import NetworkManagerDnsmasq
-from devlink.resolvers.networkmanager import DNS_INTERFACE, DNS_PATH, SERVICE, ToldLink
 from devlink.resolvers.observe import owner_of
-from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolv_conf import parse
 from tests.resolvers.fake_link import Link
 
 OURS = tuple(ipaddress.ip_address(text) for text in ("127.0.0.231", "127.53.53.54", "127.53.53.55"))

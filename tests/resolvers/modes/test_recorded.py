@@ -17,12 +17,12 @@ from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.files import tools as tools_module
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.tools import RECORDS, Tool, own_addresses
+from devlink.resolvers.managers.recorded import RecordedMode
 from devlink.resolvers.mode import Telling, Tools
 from devlink.resolvers.modes.debian_resolvconf import DebianResolvconf
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.modes.openresolv import Openresolv
-from devlink.resolvers.recorded import RecordedMode
-from devlink.resolvers.resolvconf_text import parse
+from devlink.resolvers.resolv_conf import parse
 from tests.resolvers.modes.resolvconf_programs import install
 from tests.resolvers.modes.test_direct import OURS, TELLING, upstreams
 

@@ -10,18 +10,18 @@ import pytest
 from devlink.core.names import DomainName
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
-from devlink.resolvers import resolve1
-from devlink.resolvers.bus import SystemBus
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.link import OwnLink
+from devlink.resolvers.managers import resolve1
+from devlink.resolvers.managers.bus import SystemBus
+from devlink.resolvers.managers.link import OwnLink
+from devlink.resolvers.managers.resolve1 import MANAGER, PATH, SERVICE
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.modes.resolved import Resolved
 from devlink.resolvers.observe import owner_of
-from devlink.resolvers.resolvconf_text import parse
-from devlink.resolvers.resolve1 import MANAGER, PATH, SERVICE
+from devlink.resolvers.resolv_conf import parse
 from tests.resolvers.fake_link import Link
 
 OURS = ipaddress.ip_address("127.0.0.231")

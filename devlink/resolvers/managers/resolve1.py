@@ -10,7 +10,7 @@ from typing import Any
 
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
-from devlink.resolvers.bus import SystemBus
+from devlink.resolvers.managers.bus import SystemBus
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.core.prefixes import IPAddress
-from devlink.resolvers.resolvconf_text import (
+from devlink.resolvers.resolv_conf import (
     MAX_LINES,
     MAX_NAMESERVERS,
     ResolvConf,

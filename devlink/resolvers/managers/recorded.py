@@ -13,7 +13,7 @@ from devlink.resolvers.facts import Facts, Program
 from devlink.resolvers.files.tools import DISGUISED, PROGRAM, RECORDS, names_all, own_addresses
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.reading import read_conf, read_text
-from devlink.resolvers.resolvconf_text import MAX_NAMESERVERS, NAME, ResolvConf, parse
+from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, NAME, ResolvConf, parse
 
 ROOT = Path("/")
 RARE = 10.0

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
 from devlink.kernel.tun import NAME as LINK
-from devlink.resolvers.bus import PAUSE, SystemBus, wait
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.link import OwnLink
+from devlink.resolvers.managers.bus import PAUSE, SystemBus, wait
+from devlink.resolvers.managers.link import OwnLink
 from devlink.resolvers.mode import BusQuery, Place, Tools, Watched
 from devlink.resolvers.reading import RESOLV_CONF, read_conf
 

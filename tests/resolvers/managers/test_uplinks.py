@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devlink.errors import HelperError
-from devlink.resolvers import uplinks
+from devlink.resolvers.managers import uplinks
 
 OURS = ipaddress.ip_address("127.0.0.231")
 LATER = 0.02

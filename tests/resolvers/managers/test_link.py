@@ -7,7 +7,7 @@ import pytest
 
 from devlink.core.prefixes import IPAddress
 from devlink.kernel.tun import Tun
-from devlink.resolvers.link import OwnLink
+from devlink.resolvers.managers.link import OwnLink
 from tests.resolvers.fake_link import Link
 
 V4, V6 = ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("fd00:5353::53")
