@@ -47,7 +47,7 @@ EXPECTED = {
     "nm-dnsmasq": ["NetworkManager-dnsmasq", "direct"],
     "nm": ["direct", "NetworkManager"],
     "openresolv": ["openresolv", "direct"],
-    "resolvconf": ["debian-resolvconf", "direct"],
+    "resolvconf": ["direct", "debian-resolvconf"],
     "plain": ["direct"],
 }
 

@@ -78,7 +78,7 @@ for _image in ("bookworm", "trixie", "sid"):
     }
 SETUPS |= {
     "openresolv": Setup(image="openresolv", link=Link.DHCPCD, mode="openresolv", is_chosen=True),
-    "resolvconf": Setup(image="resolvconf", link=Link.DHCLIENT, mode="debian-resolvconf", is_chosen=True),
+    "resolvconf": Setup(image="resolvconf", link=Link.DHCLIENT, mode="direct", is_chosen=True),
     "plain": Setup(image="bookworm", link=Link.STATIC, mode="direct", resolv_conf=PLAIN, is_chosen=True),
 }
 

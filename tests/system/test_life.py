@@ -22,7 +22,7 @@ WAYS = {
 """Each prints the service's address."""
 
 
-WITHOUT_CONTAINERS = ("NetworkManager-dnsmasq", "debian-resolvconf")
+WITHOUT_CONTAINERS = ("NetworkManager-dnsmasq",)
 """The modes in which Docker finds loopback addresses alone: beside dnsmasq before `up` as well, and Debian's resolvconf
 lists no server after one."""
 

@@ -39,6 +39,9 @@ def mode(request: pytest.FixtureRequest) -> str:
 def laptop(mode: str) -> Iterator[Machine]:
     image, link = SYSTEMS[mode]
     with machine(image, link) as booted:
+        if mode == "debian_resolvconf":  # else it comes after `direct`
+            booted.run("mount", "--bind", "/etc", "/etc")
+            booted.run("mount", "-o", "remount,bind,ro", "/etc")
         yield booted
 
 

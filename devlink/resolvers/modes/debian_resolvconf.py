@@ -21,14 +21,15 @@ def _reason(facts: Facts) -> str:
 
 
 class DebianResolvconf(RecordedMode):
-    """It names no server after a loopback one, so ours comes to stand alone.
+    """For where `direct` cannot write, as /etc is read-only: the file that resolv.conf leads to is below /run.
 
-    Told otherwise, it would still name three at most: the servers from before cannot stand where libc does not look. A
-    container's copy of the file has no server then, and Docker puts public ones there.
+    Elsewhere `direct` comes first. This program names no server after a loopback one, so ours comes to stand alone;
+    told otherwise, it would still name three at most, and the servers from before cannot stand where libc does not
+    look: a container's copy of the file has no server then, and Docker puts public ones there.
     """
 
     name: ClassVar[str] = DEBIAN
-    rows: ClassVar[tuple[Row, ...]] = (Row(rank=40, reason=_reason),)
+    rows: ClassVar[tuple[Row, ...]] = (Row(rank=95, reason=_reason),)
     folders: ClassVar[tuple[str, ...]] = ("run/resolvconf/interface",)
     lock: ClassVar[str] = "run/resolvconf/run-lock"
 

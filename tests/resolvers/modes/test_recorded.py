@@ -316,8 +316,8 @@ LED = ResolvConfFile(owner="systemd-resolved", leads_to="/run/resolvconf/resolv.
     [
         (Facts(programs=OPENRESOLV, file=BY_RESOLVCONF), ["openresolv", "direct"]),
         (Facts(programs=OPENRESOLV, file=ResolvConfFile()), ["direct"]),
-        (Facts(programs=DEBIAN, file=LED), ["debian-resolvconf", "direct"]),
-        (Facts(programs=OLD_DEBIAN, file=LED), ["debian-resolvconf", "direct"]),
+        (Facts(programs=DEBIAN, file=LED), ["direct", "debian-resolvconf"]),
+        (Facts(programs=OLD_DEBIAN, file=LED), ["direct", "debian-resolvconf"]),
         (Facts(programs=DEBIAN, file=BY_RESOLVCONF), ["direct"]),
         (Facts(programs=SYSTEMD, file=LED), ["direct"]),
         (Facts(programs=SYSTEMD, file=BY_RESOLVCONF), ["direct"]),
