@@ -169,9 +169,10 @@ class Resolver:
             prove(proof.name, proof.address, PROOF_LIMIT, service=service)
 
     def tell_less(self, telling: Telling) -> None:
-        """Some of the domains are no longer ours. Raises HelperError."""
+        """Some of the domains are no longer ours, which only a mode that splits need know. Raises HelperError."""
         if self._in_force is not None and telling != self._telling and not self._has_given_up:
-            self._in_force.mode.apply(telling)
+            if self._in_force.mode.can_split:
+                self._in_force.mode.apply(telling)
             self._telling = telling
 
     def keep(self) -> Kept:

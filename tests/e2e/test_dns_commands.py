@@ -219,6 +219,8 @@ def test_a_user_sees_the_names_of_their_own_sessions_and_root_sees_all(named: Li
             assert holding.stdin is not None
             holding.stdin.close()
             holding.wait(10)
+        # With a session's zones goes all that was kept, which the next test must not meet.
+        named.wait_until(lambda: "alices" not in named.run("devlink", "helper", "status"), "alice's session is gone")
     finally:
         named.run("chmod", "700", "/root")
         named.run("rm", "/var/lib/devlink/trust/alices.json")
@@ -239,8 +241,7 @@ def test_links_of_containers_come_and_go_and_nothing_is_forgotten(named: Link) -
         named.run("ip", "route", "add", "172.18.0.0/16", "via", "172.17.0.2")
         named.run("ip", "link", "delete", "veth7")
     time.sleep(UNSETTLED)
-    got = source(named, lab.ORDINARY_NAME)
-    assert got == "cache", named.logs()
+    assert source(named, lab.ORDINARY_NAME) == "cache"
 
 
 def test_a_change_of_the_default_route_has_everything_forgotten(named: Link) -> None:

@@ -376,6 +376,12 @@ def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
     assert world.splitting.did == ["apply", "apply"]
 
 
+def test_where_all_names_come_to_us_a_domain_less_is_nothing_to_tell(world: World) -> None:
+    world.tell("plain")
+    world.resolver.tell_less(LESS)
+    assert world.plain.did == ["apply"]
+
+
 def test_what_was_left_alone_is_not_told_of_a_session_that_goes(world: World) -> None:
     world.tell()
     for _ in range(BURST):
