@@ -117,10 +117,11 @@ class Resolver:
         try:
             return self._mode().read_ways()
         except HelperError as error:
-            if self._in_force is None:
+            others = self.candidates()[1:] if self._in_force is not None else []
+            if not others:
                 raise
-            log.info("resolver %s: %s", self._in_force.mode.name, error)  # whoever it was told of is gone
-            return self.candidates()[1].mode.read_ways()
+            log.info("whoever was told is gone: %s", error)
+            return others[0].mode.read_ways()
 
     def _mode(self, mode: ResolverMode | None = None) -> ResolverMode:
         if mode is not None:

@@ -161,6 +161,19 @@ def test_where_the_one_in_force_cannot_say_whom_the_system_asks_the_next_one_doe
         world.resolver.ways()
 
 
+def test_where_the_one_in_force_is_the_only_one_that_fits_its_own_error_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_ways(_: object) -> tuple[IPAddress, ...]:
+        raise HelperError("The file cannot be read.")
+
+    world.facts = Facts(hosts=("files", "dns"))
+    world.tell("plain")
+    monkeypatch.setattr(Plain, "read_ways", read_ways)
+    with pytest.raises(HelperError, match="cannot be read"):
+        world.resolver.ways()
+
+
 def test_the_one_in_force_comes_first_and_the_others_stay_in_reach(world: World) -> None:
     world.tell("plain")
     assert names(world.resolver.candidates()) == ["plain", "splitting"]

@@ -5,19 +5,18 @@ changes; there they stay until it writes it again, which it does at the next cha
 """
 
 import logging
-import time
 from pathlib import Path
 
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
+from devlink.resolvers.managers.bus import wait
 from devlink.resolvers.reading import read_conf
 
 log = logging.getLogger(__name__)
 
 LIMIT = 0.5
 """Seconds for resolved to write it; it takes a few milliseconds."""
-PAUSE = 0.005
 
 
 def has_ours(uplinks: Path, address: IPAddress) -> bool:
@@ -34,11 +33,7 @@ def renew(uplinks: Path, address: IPAddress) -> None:
         if not has_ours(uplinks, address):
             return
         Tun().close()
-        deadline = time.monotonic() + LIMIT
-        while has_ours(uplinks, address):
-            if time.monotonic() >= deadline:
-                log.warning("%s still names %s: systemd-resolved has not written it again", uplinks, address)
-                return
-            time.sleep(PAUSE)
+        if not wait(lambda: not has_ours(uplinks, address), LIMIT):
+            log.warning("%s still names %s: systemd-resolved has not written it again", uplinks, address)
     except HelperError as error:
         log.warning("%s still names %s: %s", uplinks, address, error)
