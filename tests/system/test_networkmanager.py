@@ -252,6 +252,28 @@ def test_devlink_comes_up_by_it_follows_what_happens_to_it_and_goes(booted: tupl
 
 
 @pytest.mark.matrix
+@pytest.mark.parametrize("image", ["bookworm", "sid"])
+def test_without_networkmanager_down_says_that_it_must_be_started_and_names_go_on_until_then(image: str) -> None:
+    with boot(image, ALONE) as laptop:
+        keep_direct_out(laptop, MODES[ALONE])
+        laptop.run("systemctl", "restart", "NetworkManager")  # it leaves `lo` in another state than the kernel did
+        wait_for_names(laptop)
+        before = snapshot(laptop)
+        laptop.devlink("up", "qa")
+        laptop.run("systemctl", "stop", "NetworkManager")
+        down = laptop.devlink("down", "qa", check=False)
+        assert down.returncode != 0
+        assert "does not write it again: does it run?" in down.stderr
+        wait_for_names(laptop)
+        laptop.run("systemctl", "start", "NetworkManager")
+        laptop.run("nm-online", "-s", "-q")
+        laptop.devlink("down", "qa")
+        assert "untouched" in laptop.devlink("helper", "status").stdout
+        wait_for_names(laptop)
+        until(lambda: before.diff(snapshot(laptop)) == [])
+
+
+@pytest.mark.matrix
 def test_a_link_that_somebody_deletes_or_takes_down_is_back_and_ordinary_names_go_on(
     booted: tuple[Machine, str],
 ) -> None:
