@@ -10,6 +10,8 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
+from devlink.resolvers.managers.link import OWN
+from devlink.resolvers.resolv_conf import MORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,11 @@ class Tools:
     """The loopback address that is the forwarder's by policy.toml. What else a mode makes is the mode's affair."""
     files: FilesClient
     """The one who may write root's files."""
+
+    @property
+    def own(self) -> frozenset[IPAddress]:
+        """All that any mode names the forwarder by, never an upstream: another mode, or helper, may have left it."""
+        return OWN | {self.nameserver, *MORE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,7 +265,7 @@ class ToldMode:
     programs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
-        self._nameserver = tools.nameserver
+        self._nameserver, self._own = tools.nameserver, tools.own
         self._link = link or ToldLink()
         self._file = file
 

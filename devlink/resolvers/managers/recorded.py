@@ -37,6 +37,7 @@ class RecordedMode(ABC):
         self._files = tools.files
         self._nameserver = tools.nameserver
         self._own = own_addresses(self.name, tools.nameserver)
+        self._never = tools.own
         self._insists_on = ""
         self._mended = -RARE
         self._clock = clock
@@ -102,7 +103,7 @@ class RecordedMode(ABC):
         # what another program has written.
         is_told = self._record() is not None and self.is_programs_file()
         found = self.others() if is_told else self._present()
-        servers = [server for server in found.nameservers if server not in self._own]
+        servers = [server for server in found.nameservers if server not in self._never]
         return tuple(Upstream(address=server) for server in dict.fromkeys(servers[:MAX_NAMESERVERS]))
 
     def read_ways(self) -> tuple[IPAddress, ...]:

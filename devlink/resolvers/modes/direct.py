@@ -31,8 +31,7 @@ class Direct:
     def __init__(self, tools: Tools, *, folder: Path = FOLDER, uplinks_file: Path = UPLINKS) -> None:
         self._files = tools.files
         self._nameserver = tools.nameserver
-        # NetworkManager, when it ends, leaves those of the link in the file.
-        self._own = frozenset([tools.nameserver, *OWN])
+        self._own = tools.own
         self._folder = folder
         self._uplinks = uplinks_file
 

@@ -100,7 +100,7 @@ class NetworkManager(ToldMode):
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The same servers. Raises HelperError."""
-        return servers_of(self.read_others(), self._servers)[:MAX_NAMESERVERS]
+        return servers_of(self.read_others(), self._own)[:MAX_NAMESERVERS]
 
     def _wanted(self, entries: tuple[Entry, ...]) -> Wanted:
         """Before all others. Where one of them excludes the rest we must exclude that too, and say what it said."""
@@ -110,7 +110,7 @@ class NetworkManager(ToldMode):
             return Wanted(nameservers=self._servers, domains=(), priority=LEADING)
         search = dict.fromkeys(name for entry in present for name in entry.domains if not name.startswith("~"))
         return Wanted(
-            nameservers=self._servers + servers_of(present, self._servers),
+            nameservers=self._servers + servers_of(present, self._own),
             domains=tuple(search),
             priority=max(min(lowest, 0) - 1, LOWEST),
         )

@@ -13,7 +13,6 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.managers.link import OWN
 from devlink.resolvers.managers.networkmanager import Entry, ToldMode, Wanted, mode_of, others, servers_of
 from devlink.resolvers.mode import Place, Row, Telling
 
@@ -70,7 +69,7 @@ class NetworkManagerDnsmasq(ToldMode):
 
     def read_ways(self) -> tuple[IPAddress, ...]:
         """The same servers. Raises HelperError."""
-        return servers_of(self.read_others(), OWN | {self._nameserver})
+        return servers_of(self.read_others(), self._own)
 
     def _libc_asks(self) -> bool:
         return frozenset(self.read_nameservers()) == DNSMASQ

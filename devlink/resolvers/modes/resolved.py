@@ -16,7 +16,7 @@ from devlink.kernel.tun import NAME as LINK
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.managers import networkmanager, resolve1
 from devlink.resolvers.managers.bus import SystemBus, wait
-from devlink.resolvers.managers.link import OWN, OwnLink
+from devlink.resolvers.managers.link import OwnLink
 from devlink.resolvers.managers.resolve1 import (
     FOLDER,
     LINK_BUSY,
@@ -115,7 +115,7 @@ class Resolved:
         uplinks: Path = UPLINKS,
     ) -> None:
         self._nameserver = tools.nameserver
-        self._own = OWN | {tools.nameserver}
+        self._own = tools.own
         self._link, self._connect, self._look, self._uplinks = link or OwnLink(), connect, look, uplinks
         self._is_bound = False
         """Whether the server that resolved is told of is on the link."""
