@@ -143,6 +143,19 @@ def test_what_a_symlink_leads_to_is_seen_to_change(run: Run) -> None:
     run(body)
 
 
+def test_a_file_is_seen_to_change_where_its_folder_hears_nothing(run: Run) -> None:
+    """As where another is mounted on it: here it is written by its name in another folder."""
+
+    async def body(world: World) -> None:
+        (world.folder / "elsewhere").mkdir()
+        other = world.folder / "elsewhere" / "other.conf"
+        other.hardlink_to(world.file)
+        other.write_text("nameserver 192.0.2.5\n")
+        await world.hears()
+
+    run(body)
+
+
 def test_a_folder_that_is_not_there_yet_is_waited_for(run: Run) -> None:
     async def body(world: World) -> None:
         file = world.folder / "run" / "resolved" / "resolv.conf"

@@ -5,8 +5,10 @@ from typing import cast
 
 import pytest
 
+from devlink.core import network
 from devlink.core.prefixes import IPAddress
 from devlink.kernel.tun import Tun
+from devlink.resolvers.managers import link as module
 from devlink.resolvers.managers.link import OwnLink
 from tests.resolvers.fake_link import Link
 
@@ -40,6 +42,23 @@ def test_it_has_an_address_of_a_family_that_the_cluster_and_the_laptop_have(
     cluster: set[int], laptop: set[int], expected: IPAddress
 ) -> None:
     assert Made(*laptop).prepare(*cluster) == [expected]
+
+
+def test_a_family_is_in_use_where_another_link_has_an_address_that_reaches_beyond_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def families(**links: str) -> set[int]:
+        found = tuple(
+            network.Link(index=index, name=name, mtu=1500, up=True, addresses=((ipaddress.ip_address(address), 24),))
+            for index, (name, address) in enumerate(links.items(), 1)
+        )
+        monkeypatch.setattr(module, "observe_network", lambda: network.ObservedNetwork(links=found))
+        return set(module.families_in_use())
+
+    local = {"lo": "127.0.0.1", "eth0": "fe80::1", "eth1": "169.254.7.7", "devlink0": "192.0.2.1"}
+    assert families(**local) == set()
+    assert families(**local, eth2="192.0.2.9") == {4}
+    assert families(**local, eth2="2001:db8::9") == {6}
 
 
 def test_it_has_another_address_once_the_cluster_has_that_family_no_more() -> None:

@@ -220,6 +220,24 @@ def test_a_plain_file_that_outlived_its_records_is_made_anew(tmp_path: Path) -> 
     assert parse(laptop.file.read_text()).nameservers == ()
 
 
+def test_a_program_that_does_not_forget_us_is_told_of(laptop: Laptop) -> None:
+    laptop.mode.apply(TELLING)
+    program = laptop.root / "usr/sbin/resolvconf"
+    program.write_text(program.read_text().replace("rm $I/", "true "))
+    with pytest.raises(HelperError, match="did not forget devlink's forwarder"):
+        laptop.mode.restore()
+    assert laptop.mode.has_remains()
+
+
+@pytest.mark.parametrize("folder", Openresolv.folders)
+def test_a_record_is_found_where_either_version_of_openresolv_keeps_it(tmp_path: Path, folder: str) -> None:
+    laptop = Laptop(tmp_path, Openresolv)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    assert not laptop.mode.has_remains()
+    (tmp_path / folder / RECORDS[Openresolv.name]).write_text(f"nameserver {OURS}\n")
+    assert laptop.mode.has_remains()
+
+
 @pytest.mark.parametrize("verb", ["write", "restore"])
 @pytest.mark.parametrize("point", sorted(point for point in POINTS if point.startswith("files.tool.")))
 def test_killed_at_any_step_the_next_one_completes_it(laptop: Laptop, verb: str, point: str) -> None:
@@ -253,6 +271,7 @@ def test_what_changes_with_the_records_is_watched(laptop: Laptop) -> None:
     watched = laptop.mode.watched().files
     assert laptop.file in watched
     assert laptop.root / laptop.mode.lock in watched
+    assert (laptop.root / "run/resolvconf/resolv.conf" in watched) is isinstance(laptop.mode, DebianResolvconf)
     assert any(path.name == "eth0.dhcp" for path in watched)
     assert not any(path.name == RECORDS[laptop.mode.name] for path in watched)
 
