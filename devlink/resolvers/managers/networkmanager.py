@@ -163,7 +163,6 @@ class ToldLink:
 
     def close(self) -> None:
         """Let the link go, and wait until NetworkManager has seen it. May be repeated; needs no bus."""
-        self._wanted = None
         if not self._link.is_held:
             return
         self._link.close()

@@ -131,7 +131,7 @@ class Resolved:
             if not self._link.exists():
                 # For the life of the link, as a bus that dies and comes back knows no version for a while. Where none
                 # is known it is taken for a new one; the proof finds the error.
-                self._told, self._is_bound = None, 0 < resolve1.systemd_version(bus) < LOOPBACK_SINCE
+                self._is_bound = 0 < resolve1.systemd_version(bus) < LOOPBACK_SINCE
             self._link.prepare(telling.families)
             networkmanager.leave_alone(bus)
         first = Place(address=self._nameserver)
@@ -190,7 +190,6 @@ class Resolved:
 
     def restore(self) -> None:
         """Take the link away, and have resolved forget what it learnt by it. A dead helper's link is gone already."""
-        self._told = None
         if not self._link.is_held:
             return
         index = self._link.index
