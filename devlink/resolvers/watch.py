@@ -109,16 +109,17 @@ class Watch:
     async def _listen(self) -> None:
         pause = RETRY_PAUSE
         while True:
+            opening = asyncio.get_running_loop().run_in_executor(None, open_signals, self._watched.objects)
             try:
-                signals = await asyncio.to_thread(open_signals, self._watched.objects)
+                signals = await asyncio.shield(opening)
+            except asyncio.CancelledError:  # the thread goes on
+                opening.add_done_callback(_close)
+                raise
             except HelperError as error:
                 log.warning("changes of services are not seen: %s", error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_RETRY_PAUSE)
                 continue
-            if self._listening is not asyncio.current_task():  # no longer wanted
-                signals.close()
-                return
             self._signals = signals
             asyncio.get_running_loop().add_reader(signals.fileno(), self._read_signals)
             self._tell()  # of what came before we listened
@@ -142,6 +143,11 @@ class Watch:
             asyncio.get_running_loop().remove_reader(self._signals.fileno())
             self._signals.close()
             self._signals = None
+
+
+def _close(opened: asyncio.Future[Signals]) -> None:
+    if not opened.cancelled() and opened.exception() is None:
+        opened.result().close()
 
 
 def _to_watch(files: Iterable[Path]) -> tuple[set[Path], frozenset[str]]:

@@ -1,7 +1,9 @@
 """What changes under a resolver mode is told, once for each burst, however it is done; and nothing else is."""
 
 import asyncio
+import gc
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -254,3 +256,35 @@ def test_a_signal_is_told_and_a_bus_that_ends_is_listened_to_anew(run: Run, monk
         opened[1].end()
 
     run(body)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_line_that_is_opened_too_late_is_closed(run: Run, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    opened: list[FakeSignals] = []
+    asked, answered = threading.Event(), threading.Event()
+
+    def open_signals(objects: object) -> FakeSignals:
+        asked.set()
+        assert answered.wait(LIMIT)
+        if not is_there:
+            raise HelperError("There is no bus.")
+        opened.append(FakeSignals())
+        return opened[-1]
+
+    monkeypatch.setattr(module, "open_signals", open_signals)
+
+    async def body(world: World) -> None:
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        world.watch.watch(Watched(objects=OBJECTS))
+        assert await asyncio.to_thread(asked.wait, LIMIT)
+        world.watch.close()
+        answered.set()
+        await world.hears_nothing()
+        gc.collect()
+        assert complaints == []
+
+    run(body)
+    assert [line.is_closed for line in opened] == [True] * is_there
+    for line in opened:
+        line.end()
