@@ -32,7 +32,7 @@ def observe(modes: Iterable[type[ResolverMode]], root: Path = Path("/")) -> Fact
     return Facts(
         file=file,
         hosts=_hosts(root / "etc/nsswitch.conf"),
-        services=_services([query for mode in modes for query in mode.queries], file),
+        services=_services(tuple(dict.fromkeys(query for mode in modes for query in mode.queries)), file),
         programs={
             name: program
             for name in dict.fromkeys(name for mode in modes for name in mode.programs)
@@ -84,8 +84,10 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _services(queries: Iterable[BusQuery], file: ResolvConfFile) -> dict[str, dict[str, Any]]:
+def _services(queries: tuple[BusQuery, ...], file: ResolvConfFile) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
+    if not queries:
+        return found
     try:
         with SystemBus() as bus:
             for query in queries:
@@ -95,8 +97,9 @@ def _services(queries: Iterable[BusQuery], file: ResolvConfFile) -> dict[str, di
                 try:
                     for name in query.properties:
                         value = bus.read(query.service, query.path, query.interface, name, start=start)
+                        known = found.setdefault(query.service, {})
                         if value is not None:
-                            found.setdefault(query.service, {})[f"{query.interface}.{name}"] = value
+                            known[f"{query.interface}.{name}"] = value
                 except HelperError as error:
                     log.info("%s", error)
     except HelperError as error:

@@ -32,8 +32,11 @@ class FakeBus:
     running: ClassVar[dict[str, dict[str, object]]] = {}
     startable: ClassVar[dict[str, dict[str, object]]] = {}
     is_there = True
+    opened = 0
+    read_names: ClassVar[list[str]] = []
 
     def __init__(self) -> None:
+        FakeBus.opened += 1
         if not FakeBus.is_there:
             raise HelperError("There is no bus.")
 
@@ -49,6 +52,7 @@ class FakeBus:
         return service in FakeBus.running
 
     def read(self, service: str, path: str, interface: str, name: str, *, start: bool) -> object:
+        FakeBus.read_names.append(name)
         known = {**FakeBus.running, **(FakeBus.startable if start else {})}
         if service not in known:
             raise HelperError(f"{service} does not run.")
@@ -61,6 +65,8 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> type[FakeBus]:
     monkeypatch.setattr(FakeBus, "running", {})
     monkeypatch.setattr(FakeBus, "startable", {})
     monkeypatch.setattr(FakeBus, "is_there", True)
+    monkeypatch.setattr(FakeBus, "opened", 0)
+    monkeypatch.setattr(FakeBus, "read_names", [])
     return FakeBus
 
 
@@ -176,6 +182,24 @@ def test_who_runs_is_asked_and_what_it_does_not_know_is_left_out(look: Look, bus
     assert look(queries=(QUERY,)).services == {"org.example.Names": {"org.example.I.Mode": "split"}}
 
 
+def test_who_runs_is_seen_also_where_it_knows_nothing_of_what_is_asked(look: Look, bus: type[FakeBus]) -> None:
+    bus.running["org.example.Names"] = {}
+    assert look(queries=(QUERY,)).services == {"org.example.Names": {}}
+    bus.running.clear()
+    assert look(queries=(QUERY,)).services == {}
+    bus.startable["org.example.Names"] = {}
+    assert look({"etc/resolv.conf": STUB}, queries=(WANTED,)).services == {"org.example.Names": {}}
+
+
+def test_the_bus_is_asked_once_for_what_several_modes_ask_and_not_at_all_for_nothing(
+    look: Look, bus: type[FakeBus]
+) -> None:
+    bus.running["org.example.Names"] = {"Mode": "split"}
+    assert look(queries=(QUERY, WANTED, QUERY)).services
+    assert bus.read_names == ["Mode", "Gone", "Mode"]
+    assert (look().services, bus.opened) == ({}, 1)
+
+
 def test_nobody_is_started_but_for_a_file_that_rests_on_it(look: Look, bus: type[FakeBus]) -> None:
     bus.startable["org.example.Names"] = {"Mode": "split"}
     assert look(queries=(WANTED,)).services == {}
@@ -199,6 +223,21 @@ def test_a_program_is_seen_by_its_path_and_by_what_it_says(look: Look, tmp_path:
     assert program.path == program.real_path == str(tmp_path / "usr/sbin/resolvconf")
     assert (program.exit_code, program.output) == (99, "it is the real one\nsays so\n")
     assert "missing" not in facts.programs
+
+
+@pytest.mark.slow
+def test_a_program_that_others_than_root_may_change_is_not_run(look: Look, tmp_path: Path) -> None:
+    called = tmp_path / "called"
+    script = f"#!/bin/sh\necho $0 >>{called}\n"
+    files = {"usr/sbin/resolvconf": script, "usr/local/sbin/resolvconf": script}
+    look(files)  # only lays them down
+    (tmp_path / "usr/sbin").chmod(0o777)
+    found = look(programs=("resolvconf",)).programs["resolvconf"]
+    assert found.path == str(tmp_path / "usr/local/sbin/resolvconf")
+    assert called.read_text().split() == [found.path]
+    (tmp_path / "usr/local/sbin/resolvconf").chmod(0o775)
+    assert look(programs=("resolvconf",)).programs == {}
+    assert called.read_text().split() == [found.path]
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ class Resolved:
     )
     queries: ClassVar[tuple[BusQuery, ...]] = (
         BusQuery(
-            service=SERVICE, path=PATH, interface=MANAGER, properties=("DNSStubListener", "DNS"), is_wanted=_rests_on_it
+            service=SERVICE, path=PATH, interface=MANAGER, properties=("DNSStubListener",), is_wanted=_rests_on_it
         ),
     )
     programs: ClassVar[tuple[str, ...]] = ()
