@@ -165,21 +165,15 @@ class Resolved:
                     ("SetLinkDNSOverTLS", "is", "no"),
                     ("SetLinkDefaultRoute", "ib", False),
                 ):
-                    resolve1.call(bus, member, signature, index, *arguments)
+                    if resolve1.call(bus, member, signature, index, *arguments, allowed=(LINK_BUSY,)) is None:
+                        raise _taken_by_networkd()
                 self._told = _tell_domains(bus, index, telling.domains)
                 resolve1.call(bus, "SetLinkDNS", "ia(iay)", index, [resolve1.to_wire(self._server)])
                 self._wait_until_asked(bus, index)
                 resolve1.call(bus, "FlushCaches")  # the same server set again flushes nothing
-        except HelperError as error:
+        except HelperError:
             self._told = None
             self._revert()
-            if LINK_BUSY in error.why:
-                raise HelperError(
-                    f"systemd-resolved takes no settings of {LINK} from devlink.",
-                    why="systemd-networkd has taken the link: a file of /etc/systemd/network matches its name.",
-                    next_step=f"Have that file match other names only, or lay one before it with `[Match] Name={LINK}` "
-                    "and `[Link] Unmanaged=yes` (devlink's package does), then `networkctl reload`.",
-                ) from error
             raise
 
     def nss_services(self) -> tuple[str, ...]:
@@ -290,16 +284,25 @@ MODE = Resolved
 
 def _tell_domains(bus: SystemBus, index: int, domains: tuple[DomainName, ...]) -> frozenset[DomainName]:
     """What it took of them: of too many (256 on 252, 1024 on 262) only those of names, without those of addresses."""
-    try:
-        _call_domains(bus, index, domains)
-    except HelperError as error:
-        if not any(refusal in error.why for refusal in TOO_MANY):
-            raise
+    if not _call_domains(bus, index, domains, allowed=TOO_MANY):
         log.warning("addresses of the clusters have no names: resolved takes no %d domains for a link", len(domains))
         domains = tuple(domain for domain in domains if not domain.is_within(REVERSE))
         _call_domains(bus, index, domains)
     return frozenset(domains)
 
 
-def _call_domains(bus: SystemBus, index: int, domains: tuple[DomainName, ...]) -> None:
-    resolve1.call(bus, "SetLinkDomains", "ia(sb)", index, [(str(domain), True) for domain in domains])
+def _call_domains(
+    bus: SystemBus, index: int, domains: tuple[DomainName, ...], *, allowed: tuple[str, ...] = ()
+) -> bool:
+    """Whether it took them, or said one of the errors that are `allowed`."""
+    told = [(str(domain), True) for domain in domains]
+    return resolve1.call(bus, "SetLinkDomains", "ia(sb)", index, told, allowed=allowed) is not None
+
+
+def _taken_by_networkd() -> HelperError:
+    return HelperError(
+        f"systemd-resolved takes no settings of {LINK} from devlink.",
+        why="systemd-networkd has taken the link: a file of /etc/systemd/network matches its name.",
+        next_step=f"Have that file match other names only, or lay one before it with `[Match] Name={LINK}` "
+        "and `[Link] Unmanaged=yes` (devlink's package does), then `networkctl reload`.",
+    )

@@ -122,7 +122,7 @@ class Machine:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.links: list[Link] = []
         self.told: dict[str, Any] = {}
-        self.refused = ""
+        self.refused, self.error = "", "org.example.No"
         self.managed: bool | None = None
         self.limit = 1024
         self.facts = Facts(file=file(STUB_TEXT, STUB_FILE), hosts=DEBIAN_HOSTS)
@@ -181,10 +181,10 @@ class Machine:
         if method == "GetLink":
             return ("/link",) if any(link.there and link.index == arguments[0] for link in self.links) else None
         self.calls.append((method, arguments))
-        if method == "SetLinkDomains" and len(arguments[1]) > self.limit:
-            raise HelperError("It refused.", why="It said: Argument list too long (System.Error.E2BIG).")
-        if method == self.refused:
-            raise HelperError("It refused.", why="It said: no (org.example.No).")
+        if method == self.refused or (method == "SetLinkDomains" and len(arguments[1]) > self.limit):
+            if self.error in allowed:
+                return None
+            raise HelperError("It refused.", why=f"It said: no ({self.error}).")
         if method == "GetDeviceByIpIface":
             return ("/device",)
         match method:
@@ -305,15 +305,30 @@ def test_other_domains_are_told_in_place_of_the_former() -> None:
     assert mode.is_ours()
 
 
-def test_of_too_many_domains_those_of_names_are_told() -> None:
+@pytest.mark.parametrize("error", resolve1.TOO_MANY)
+def test_of_too_many_domains_those_of_names_are_told(error: str) -> None:
     machine = Machine()
-    machine.limit = 2
+    machine.limit, machine.error = 2, error
     mode = machine.mode()
     many = Telling(domains=(*CLUSTER, DomainName.parse("254.10.in-addr.arpa")), families=frozenset([4]))
     mode.prepare(many)
     mode.apply(many)
     assert machine.told["Domains"] == [("cluster.local", True)]
     assert mode.is_ours()
+    machine.limit = 0
+    with pytest.raises(HelperError, match="It refused"):
+        mode.apply(many)
+    assert machine.told == {}
+
+
+def test_a_link_that_networkd_has_taken_is_an_error_of_its_own() -> None:
+    machine = Machine()
+    machine.refused, machine.error = "SetLinkLLMNR", resolve1.LINK_BUSY
+    mode = machine.mode()
+    mode.prepare(TELLING)
+    with pytest.raises(HelperError, match="systemd-networkd has taken the link"):
+        mode.apply(TELLING)
+    assert machine.methods()[-1] == "RevertLink"
 
 
 @pytest.mark.parametrize(
