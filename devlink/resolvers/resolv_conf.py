@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ STAGE_NAME = ".resolv.conf.devlink-new"
 process out; the kernel frees the lock of a killed one, and the next comer removes its remains."""
 
 _KEPT = ("search", "domain", "options", "sortlist")
-_MARK = re.compile(r"# devlink: nameserver=(\S+) before=(file|none)")
+_MARK = re.compile(r"# devlink: nameserver=(\S+) before=(file|none)(?::([0-9a-f]{8}))?")
 _IN_FORCE, _NOTED = "nameserver ", "# nameserver "
 _FOR_CONTAINERS = "\fnameserver\f{}"
 _FOREIGN_MARK = "#@"
@@ -41,6 +42,8 @@ class Header:
     """The forwarder's address, as we wrote it."""
     had_file: bool
     """Whether there was a file before ours, which the backup then is."""
+    digest: str = ""
+    """By which that file is known from another's; empty where it is not noted."""
     servers: tuple[IPAddress, ...] = ()
     """The nameservers of the file from before, when ours was written: they stand behind ours, out of libc's reach."""
 
@@ -123,10 +126,15 @@ def _parse_mark(line: str) -> Header | None:
     if match is None:
         return None
     address = _parse_nameserver(match[1])
-    return Header(address=address, had_file=match[2] == "file") if address is not None else None
+    return Header(address=address, had_file=match[2] == "file", digest=match[3] or "") if address is not None else None
 
 
-def render(address: IPAddress, before: ResolvConf, *, had_file: bool) -> str:
+def digest_of(text: str) -> str:
+    """What ours notes of the file from before."""
+    return f"{zlib.crc32(text.encode(errors='surrogateescape')):08x}"
+
+
+def render(address: IPAddress, before: ResolvConf, *, had_file: bool, digest: str = "") -> str:
     """Our resolv.conf: `address` in all the places that libc asks, everything else of `before` that libc heeds.
 
     The nameservers from before follow where libc does not look: a container's copy of this file, from which loopback
@@ -138,11 +146,12 @@ def render(address: IPAddress, before: ResolvConf, *, had_file: bool) -> str:
     """
     servers = before.header.servers if before.is_ours and before.header is not None else before.nameservers
     servers = tuple(server for server in servers if server != address)
+    mark = f"file:{digest}" if had_file and digest else "file" if had_file else "none"
     place = f" The file from before is {BACKUP_NAME}." if had_file else " There was no file before."
     lines = [
         f"{FIRST_WORDS}the names of Kubernetes clusters are answered at {address}, all others as before.",
         "# `devlink down` undoes this; after a crash, `devlink helper restore` does." + place,
-        f"# devlink: nameserver={address} before={'file' if had_file else 'none'}",
+        f"# devlink: nameserver={address} before={mark}",
         f"# libc asks the first {MAX_NAMESERVERS} only, and knows no form feeds; the other servers are for containers.",
         f"nameserver {address}",
         *(_FOR_CONTAINERS.format(server) for server in servers[:1] if not before.rotates),

@@ -11,6 +11,7 @@ from devlink.resolvers.resolv_conf import (
     MAX_LINES,
     MAX_NAMESERVERS,
     ResolvConf,
+    digest_of,
     merge_records,
     parse,
     parse_records,
@@ -104,6 +105,12 @@ def test_our_text_names_us_alone_keeps_the_rest_and_is_known_as_ours(
         assert ours.nameservers[MAX_NAMESERVERS:] == others, "for the copies of containers"
         again = parse(render_before(ours))
         assert (again.nameservers, again.kept, again.header) == (before.nameservers, before.kept, None)
+
+
+def test_our_text_knows_the_file_from_before_by_a_digest_if_there_was_one() -> None:
+    kept, none = (render(OURS, ResolvConf(), had_file=had_file, digest="0badcafe") for had_file in (True, False))
+    assert [ours.header and ours.header.digest for ours in (parse(kept), parse(none))] == ["0badcafe", ""]
+    assert digest_of("nameserver \udcff") != digest_of("nameserver")
 
 
 @given(TEXTS, st.booleans())

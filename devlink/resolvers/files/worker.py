@@ -45,7 +45,9 @@ from devlink.resolvers.resolv_conf import (
     BACKUP_NAME,
     NAME,
     STAGE_NAME,
+    Header,
     ResolvConf,
+    digest_of,
     parse,
     render,
     render_before,
@@ -135,7 +137,7 @@ class Worker:
             present = _read_ours(folder)
             if present is not None and present.is_ours and present.header is not None:
                 kept = False
-                if _is_older_text(folder, present):
+                if _is_older_text(folder, present.header):
                     self._fill(folder, stage, render_before(present))
                     os.rename(STAGE_NAME, BACKUP_NAME, src_dir_fd=folder, dst_dir_fd=folder)
                     os.fsync(folder)
@@ -144,17 +146,18 @@ class Worker:
                 # What the file from before says may have changed meanwhile: it may be a symlink.
                 is_kept = present.header.had_file and is_present(folder, BACKUP_NAME)
                 before = parse(read(folder, BACKUP_NAME, follow=True) or "") if is_kept else present
-                text = render(address, before, had_file=present.header.had_file)
-                if text == read(folder, NAME):
-                    return
+                had_file = present.header.had_file
             elif seen is None and is_present(folder, BACKUP_NAME):
                 kept = False  # another program removed ours: the file from before is still the one that is kept
-                text = render(address, parse(read(folder, BACKUP_NAME, follow=True) or ""), had_file=True)
+                had_file, before = True, parse(read(folder, BACKUP_NAME, follow=True) or "")
             else:
                 theirs = read(folder, NAME, follow=True) or ""
                 kept = self._keep_cleaned(folder, theirs) if _names_our_link(theirs) else self._keep(folder)
-                text = render(address, parse(without(theirs, OWN)), had_file=kept)
+                had_file, before = kept, parse(without(theirs, OWN))
             try:
+                text = render(address, before, had_file=had_file, digest=_digest_of_backup(folder))
+                if text == read(folder, NAME):
+                    return
                 fault_point("files.write.linked")
                 self._fill(folder, stage, text)
                 os.fsync(folder)
@@ -203,7 +206,7 @@ class Worker:
                 return  # written for another forwarder: its backup is not ours to judge
             if not present.header.had_file:
                 remove(folder, NAME)
-            elif has_backup and not _is_older_text(folder, present):
+            elif has_backup and not _is_older_text(folder, present.header):
                 have_forgotten(folder, self._folder, present.header.address)
                 os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             else:
@@ -279,15 +282,21 @@ def _names_our_link(text: str) -> bool:
     return bool(OWN.intersection(parse(text).nameservers))
 
 
-def _is_older_text(folder: int, present: ResolvConf) -> bool:
+def _digest_of_backup(folder: int) -> str:
+    """Of a symlink, too, there is one, so that it is known from a file; none where there is no backup."""
+    return digest_of(read(folder, BACKUP_NAME) or "") if is_present(folder, BACKUP_NAME) else ""
+
+
+def _is_older_text(folder: int, header: Header) -> bool:
     """Whether another program has put back what we had written before it wrote the file that is kept now, as a VPN does
-    that ends: then the file from before is the one that this text speaks of."""
+    that ends: then the file from before is the one that this text speaks of. Whoever edits our text leaves its header.
+    """
     try:
         kept = os.stat(BACKUP_NAME, dir_fd=folder, follow_symlinks=False)
         mine = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
     # The time of the change of either inode: a renamed file keeps the time of its last write.
-    if present.header is None or not stat.S_ISREG(kept.st_mode) or mine.st_ctime_ns < kept.st_ctime_ns:
+    if not header.digest or not stat.S_ISREG(kept.st_mode) or mine.st_ctime_ns < kept.st_ctime_ns:
         return False  # it leads to one that changes, or somebody has edited it
-    return parse(read(folder, BACKUP_NAME) or "").nameservers != present.header.servers
+    return _digest_of_backup(folder) != header.digest

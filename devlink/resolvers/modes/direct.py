@@ -108,7 +108,8 @@ class Direct:
             return False
         is_kept = present.header.had_file and self._is_kept()
         before = self._read(BACKUP_NAME) if is_kept else present
-        return text == render(self._nameserver, before, had_file=present.header.had_file)
+        header = present.header
+        return text == render(self._nameserver, before, had_file=header.had_file, digest=header.digest)
 
     def _servers(self) -> tuple[IPAddress, ...]:
         """What libc asked without us, less what is ours by the file of uplinks."""
