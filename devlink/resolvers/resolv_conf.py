@@ -17,6 +17,13 @@ MAX_NAMESERVERS = 3
 """MAXNS of glibc and musl, and Go's limit: later ones are never asked."""
 MORE = tuple(ipaddress.ip_address(text) for text in ("127.53.53.54", "127.53.53.55"))
 """Where the forwarder listens, too, where a program names no server twice and the servers from before follow ours."""
+LINK_ADDRESSES: dict[int, tuple[IPAddress, IPAddress]] = {
+    4: (ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("169.254.53.54")),
+    6: (ipaddress.ip_address("fd00:5353::53"), ipaddress.ip_address("fd00:5353::54")),
+}
+"""By family: the own link's, and a spare one. A link without an address of global scope is to nobody one to ask by."""
+OWN = frozenset(address for pair in LINK_ADDRESSES.values() for address in pair)
+"""Nobody else's servers, wherever they stand: NetworkManager leaves them in the file when it ends."""
 BACKUP_NAME = "resolv.conf.before-devlink"
 STAGE_NAME = ".resolv.conf.devlink-new"
 """Where our text grows before it is renamed. Made by O_EXCL and locked by who made it, so it also keeps a second

@@ -40,10 +40,10 @@ from devlink.resolvers.files.folder import (
 )
 from devlink.resolvers.files.forgetting import have_forgotten
 from devlink.resolvers.files.mounted import restore_mounted, write_mounted
-from devlink.resolvers.managers.link import OWN
 from devlink.resolvers.resolv_conf import (
     BACKUP_NAME,
     NAME,
+    OWN,
     STAGE_NAME,
     Header,
     ResolvConf,

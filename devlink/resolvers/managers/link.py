@@ -1,18 +1,11 @@
 """The link of ours by which a mode tells: which addresses it has, and that it is there."""
 
-import ipaddress
 from collections.abc import Callable
 
 from devlink.core.prefixes import IPAddress
 from devlink.kernel.observe import observe as observe_network
 from devlink.kernel.tun import NAME, Tun
-
-ADDRESSES: dict[int, tuple[IPAddress, IPAddress]] = {
-    4: (ipaddress.ip_address("169.254.53.53"), ipaddress.ip_address("169.254.53.54")),
-    6: (ipaddress.ip_address("fd00:5353::53"), ipaddress.ip_address("fd00:5353::54")),
-}
-"""By family: the link's own, and a spare one. A link without an address of global scope is to nobody one to ask by."""
-OWN = frozenset(address for pair in ADDRESSES.values() for address in pair)
+from devlink.resolvers.resolv_conf import LINK_ADDRESSES
 
 
 def families_in_use() -> frozenset[int]:
@@ -67,7 +60,7 @@ class OwnLink:
             self._tun = self._make()
         if not self._addresses or self._addresses[0].version not in families:
             # A family that the laptop has nowhere else would have libc ask for addresses of no use (AI_ADDRCONFIG).
-            self._addresses = ADDRESSES[min(families & self._families() or families, default=4)][:1]
+            self._addresses = LINK_ADDRESSES[min(families & self._families() or families, default=4)][:1]
         self._set(self._addresses)
 
     def renew_addresses(self) -> None:
@@ -77,7 +70,7 @@ class OwnLink:
 
     def toggle_spare(self) -> None:
         """With the spare address from the next `prepare` or `renew_addresses` on, if it is without now; or without."""
-        pair = ADDRESSES[self._addresses[0].version]
+        pair = LINK_ADDRESSES[self._addresses[0].version]
         self._addresses = pair if len(self._addresses) == 1 else pair[:1]
 
     def close(self) -> None:

@@ -8,11 +8,10 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.managers import uplinks
-from devlink.resolvers.managers.link import OWN
 from devlink.resolvers.managers.resolve1 import STUBS, UPLINKS
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.reading import read_conf, read_text
-from devlink.resolvers.resolv_conf import BACKUP_NAME, MAX_NAMESERVERS, NAME, STAGE_NAME, ResolvConf, parse, render
+from devlink.resolvers.resolv_conf import BACKUP_NAME, MAX_NAMESERVERS, NAME, OWN, STAGE_NAME, ResolvConf, parse, render
 
 FOLDER = Path("/etc")
 

@@ -67,6 +67,13 @@ def test_without_a_socket_the_process_says_who_starts_it() -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_roots_process_loads_nothing_that_speaks_to_the_network() -> None:
+    code = "import sys, devlink.resolvers.files.__main__; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "devlink.rpc.service" in run.stdout.split()
+    assert not [name for name in run.stdout.split() if name.startswith(("devlink.kernel", "devlink.core.network"))]
+
+
 class Starter:
     """Starts the real process on a listening socket of its own, as a service manager does."""
 
