@@ -15,7 +15,7 @@ from pathlib import Path
 from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.resolv_conf import BACKUP_NAME, NAME, render_unheard
+from devlink.resolvers.resolv_conf import BACKUP_NAME, MAX_SIZE, NAME, parse, render_unheard
 from devlink.rpc.client import Client
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ def have_forgotten(folder: int, path: str, address: IPAddress) -> None:
     if not target.is_relative_to(RESOLVED_FOLDER) or not target.exists():
         return  # it has not run since the machine was booted
     try:
-        _put(folder, render_unheard(address).encode())
+        if not _put(folder, render_unheard(address).encode()):
+            return
         fault_point("files.forget.put")
         with Client.connect(os.path.join(RESOLVED_FOLDER, SOCKET), timeout=LIMIT) as client:
             client.call("io.systemd.Resolve.ResolveHostname", QUESTION)
@@ -52,13 +53,16 @@ def have_forgotten(folder: int, path: str, address: IPAddress) -> None:
         log.warning("systemd-resolved may remember %s until it is restarted: %s", address, error)
 
 
-def _put(folder: int, text: bytes) -> None:
-    """In place, by one write(2): the name of the stage, which keeps others out, must stay while the file from before
-    is not back. It need not outlive a power cut."""
-    file = os.open(NAME, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+def _put(folder: int, text: bytes) -> bool:
+    """In place of ours, by one write(2): the name of the stage, which keeps others out, must stay while the file from
+    before is not back. It need not outlive a power cut. False where another program has written meanwhile."""
+    file = os.open(NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
+        if not parse(os.pread(file, MAX_SIZE, 0).decode(errors="surrogateescape")).is_ours:
+            return False
         os.pwrite(file, text.ljust(os.fstat(file).st_size, b"\n"), 0)
         now = time.time_ns()  # the kernel's own clock for this is coarse, and resolved goes by it and by the size
         os.utime(file, ns=(now, now))
+        return True
     finally:
         os.close(file)

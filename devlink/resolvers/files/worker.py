@@ -112,7 +112,7 @@ class Worker:
             if not is_present(folder, BACKUP_NAME) and not is_present(folder, STAGE_NAME):
                 present = _read_ours(folder)
                 named = _names_our_link(read(folder, NAME, follow=True) or "")
-                if (present is None or not present.is_ours) and not named:
+                if present is None and not named:
                     return  # nothing to do, and a folder that is read-only need not know
             with self._stage(folder) as stage:
                 fault_point("files.restore.locked")
@@ -135,7 +135,7 @@ class Worker:
                 return
             seen = identity(folder)
             present = _read_ours(folder)
-            if present is not None and present.is_ours and present.header is not None:
+            if present is not None and present.header is not None:
                 kept = False
                 if _is_older_text(folder, present.header):
                     self._fill(folder, stage, render_before(present))
@@ -201,13 +201,16 @@ class Worker:
     def _restore(self, folder: int, stage: int, address: IPAddress | None) -> None:
         present = _read_ours(folder)
         has_backup = is_present(folder, BACKUP_NAME)
-        if present is not None and present.is_ours and present.header is not None:
+        if present is not None and present.header is not None:
             if address is not None and present.header.address != address:
                 return  # written for another forwarder: its backup is not ours to judge
+            if present.header.had_file and has_backup and not _is_older_text(folder, present.header):
+                have_forgotten(folder, self._folder, present.header.address)
+                present = _read_ours(folder)  # it may take a second, in which another program may have written
+        if present is not None and present.header is not None:
             if not present.header.had_file:
                 remove(folder, NAME)
             elif has_backup and not _is_older_text(folder, present.header):
-                have_forgotten(folder, self._folder, present.header.address)
                 os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             else:
                 log.warning("%s: the file from before is gone or another's, and is written again", self._path)
@@ -273,9 +276,9 @@ class Worker:
 
 
 def _read_ours(folder: int) -> ResolvConf | None:
-    """The present file parsed, if it is a regular one as ours are; None for every other kind."""
-    text = read(folder, NAME)
-    return parse(text) if text is not None else None
+    """The present file parsed, if it is ours: a regular one."""
+    present = parse(read(folder, NAME) or "")
+    return present if present.is_ours else None
 
 
 def _names_our_link(text: str) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ import pytest
 from devlink.faults import VARIABLE
 from devlink.resolvers.files import forgetting
 from devlink.resolvers.files.worker import Worker
-from devlink.resolvers.resolv_conf import parse
+from devlink.resolvers.resolv_conf import BACKUP_NAME, parse
 from tests.resolvers.files.before_after import snapshot
 
 OURS = ipaddress.ip_address("127.0.0.231")
+NEWER = "nameserver 198.51.100.7\n"
 
 
 class Resolved:
@@ -115,6 +116,37 @@ def test_killed_in_between_the_next_one_restores_all(resolved: Resolved, etc: Pa
     assert parse((etc / "resolv.conf").read_text()).nameservers[0] == OURS, "whole again"
     worker.restore(OURS)
     assert snapshot(etc) == before
+
+
+def renamed(etc: Path) -> None:
+    (etc / "theirs").write_text(NEWER)
+    (etc / "theirs").rename(etc / "resolv.conf")
+
+
+def in_place(etc: Path) -> None:
+    (etc / "resolv.conf").write_text(NEWER)
+
+
+@pytest.mark.parametrize("overwrite", [renamed, in_place])
+def test_a_file_that_another_program_writes_meanwhile_is_kept(
+    resolved: Resolved, etc: Path, monkeypatch: pytest.MonkeyPatch, overwrite: Callable[[Path], None]
+) -> None:
+    worker = Worker(str(etc))
+    worker.write(OURS)
+    monkeypatch.setattr(forgetting, "fault_point", lambda name: overwrite(etc))
+    worker.restore()
+    assert {path.name: path.read_text() for path in etc.iterdir()} == {"resolv.conf": NEWER}
+
+
+def test_what_is_not_ours_is_not_written_into(resolved: Resolved, etc: Path) -> None:
+    (etc / "resolv.conf").rename(etc / BACKUP_NAME)
+    in_place(etc)
+    before = snapshot(etc)
+    folder = os.open(etc, os.O_RDONLY)
+    forgetting.have_forgotten(folder, str(etc), OURS)
+    os.close(folder)
+    assert snapshot(etc) == before
+    assert resolved.asked == []
 
 
 def test_one_that_does_not_answer_holds_nothing_up_for_long(run: Path, etc: Path) -> None:
