@@ -152,7 +152,7 @@ def render(address: IPAddress, before: ResolvConf, *, had_file: bool, digest: st
     ask them in turn. Where `before` is ours already, what it says of the file from before stays.
     """
     servers = before.header.servers if before.is_ours and before.header is not None else before.nameservers
-    servers = tuple(server for server in servers if server != address)
+    servers = tuple(server for server in servers if server != address and server not in OWN)
     mark = f"file:{digest}" if had_file and digest else "file" if had_file else "none"
     place = f" The file from before is {BACKUP_NAME}." if had_file else " There was no file before."
     lines = [

@@ -111,8 +111,7 @@ class Worker:
         with opened(self._folder) as folder:
             if not is_present(folder, BACKUP_NAME) and not is_present(folder, STAGE_NAME):
                 present = _read_ours(folder)
-                named = _names_our_link(read(folder, NAME, follow=True) or "")
-                if present is None and not named:
+                if present is None and not _names_our_link(read(folder, NAME) or ""):
                     return  # nothing to do, and a folder that is read-only need not know
             with self._stage(folder) as stage:
                 fault_point("files.restore.locked")
@@ -151,9 +150,8 @@ class Worker:
                 kept = False  # another program removed ours: the file from before is still the one that is kept
                 had_file, before = True, parse(read(folder, BACKUP_NAME, follow=True) or "")
             else:
-                theirs = read(folder, NAME, follow=True) or ""
-                kept = self._keep_cleaned(folder, theirs) if _names_our_link(theirs) else self._keep(folder)
-                had_file, before = kept, parse(without(theirs, OWN))
+                before = parse(read(folder, NAME, follow=True) or "")
+                had_file = kept = self._keep(folder)
             try:
                 text = render(address, before, had_file=had_file, digest=_digest_of_backup(folder))
                 if text == read(folder, NAME):
@@ -183,16 +181,6 @@ class Worker:
             return False
         return True
 
-    def _keep_cleaned(self, folder: int, text: str) -> bool:
-        """Keep the present file without our link's addresses, which NetworkManager leaves in it when it ends."""
-        remove(folder, BACKUP_NAME)
-        backup = create(folder, BACKUP_NAME)
-        try:
-            self._fill(folder, backup, without(text, OWN))
-        finally:
-            os.close(backup)
-        return True
-
     def _fill(self, folder: int, stage: int, text: str) -> None:
         write(stage, text.encode(errors="surrogateescape"))
         dress(folder, stage)
@@ -214,13 +202,14 @@ class Worker:
                 os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             else:
                 log.warning("%s: the file from before is gone or another's, and is written again", self._path)
-                self._fill(folder, stage, render_before(present))
+                self._fill(folder, stage, without(render_before(present), OWN))
                 os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             log.info("restored %s", self._path)
         elif has_backup and not is_present(folder, NAME):
             os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             log.info("restored %s, which another program had removed", self._path)
-        elif _names_our_link(text := read(folder, NAME, follow=True) or ""):
+        # What NetworkManager leaves when it ends; what a symlink leads to it makes anew itself.
+        if _names_our_link(text := read(folder, NAME) or ""):
             self._fill(folder, stage, without(text, OWN))
             os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             log.info("%s: the address of our link is taken out", self._path)

@@ -97,7 +97,8 @@ class Direct:
         """Whether the file is ours, or its backup or a half-written one is left. Raises HelperError."""
         is_left = any(os.path.lexists(self._folder / name) for name in (BACKUP_NAME, STAGE_NAME))
         present = self._read(NAME)
-        return is_left or bool(OWN.intersection(present.nameservers)) or (not self._is_symlink() and present.is_ours)
+        is_named = present.is_ours or bool(OWN.intersection(present.nameservers))
+        return is_left or (is_named and not self._is_symlink())  # what it leads to is its owner's to clean
 
     def is_ours(self) -> bool:
         """Whether the present file is ours, names the forwarder, and says what the file from before says now."""

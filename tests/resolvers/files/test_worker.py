@@ -285,6 +285,21 @@ def test_the_address_of_our_link_in_anothers_file_is_taken_out_while_we_write_it
     assert sorted(path.name for path in folder.iterdir()) == ["resolv.conf"]
 
 
+def test_a_symlink_to_a_file_with_the_address_of_our_link_stays_a_symlink(folder: Path) -> None:
+    symlink(folder)
+    (folder.parent / "stub-resolv.conf").write_text(LEFT)
+    before = snapshot(folder)
+    worker = Worker(str(folder))
+    worker.restore()
+    assert snapshot(folder) == before
+    for _ in range(2):
+        worker.write(OTHER)
+        assert parse(present(folder)).nameservers == (OTHER, OTHER, OTHER, ipaddress.ip_address("192.0.2.1"))
+    worker.restore()
+    assert snapshot(folder) == before
+    assert (folder.parent / "stub-resolv.conf").read_text() == LEFT
+
+
 def test_what_a_vpn_puts_back_of_ours_after_down_is_undone_as_well(folder: Path) -> None:
     plain(folder)
     servers = parse(present(folder)).nameservers

@@ -201,6 +201,29 @@ def test_a_file_of_uplinks_that_is_written_again_with_the_same_servers_and_us_is
     assert resolver.is_ours()
 
 
+def test_the_address_of_our_link_is_what_is_left_of_us_in_a_plain_file_and_its_owners_affair_behind_a_symlink(
+    folder: Path,
+) -> None:
+    (folder / "resolv.conf").write_text("nameserver fd00:5353::53\nnameserver 192.0.2.1\n")
+    resolver = direct(folder)
+    assert upstreams(resolver) == ["192.0.2.1"]
+    resolver.apply(TELLING)
+    assert resolver.is_ours()
+    resolver.restore()
+    assert (folder / "resolv.conf").read_text() == "nameserver 192.0.2.1\n"
+    (folder / "made").write_text("nameserver fd00:5353::53\nnameserver 192.0.2.1\n")
+    (folder / "made").rename(folder / "resolv.conf")
+    assert resolver.has_remains()
+    (folder / "resolv.conf").rename(folder / "made")
+    (folder / "resolv.conf").symlink_to("made")
+    assert not resolver.has_remains()
+    resolver.apply(TELLING)
+    assert resolver.is_ours()
+    resolver.restore()
+    assert (folder / "resolv.conf").is_symlink()
+    assert not resolver.has_remains()
+
+
 def test_what_a_symlink_leads_to_is_followed_into_ours(folder: Path) -> None:
     (folder / "made").write_text("search one.example\nnameserver 192.0.2.1\n")
     (folder / "resolv.conf").symlink_to("made")
