@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from devlink.errors import HelperError
-from devlink.resolvers.facts import PROGRAM_FOLDERS, Facts, Program, ResolvConfFile
-from devlink.resolvers.files.folder import is_safe
+from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.managers.bus import SystemBus
 from devlink.resolvers.mode import BusQuery, ResolverMode
+from devlink.resolvers.programs import find_program
 from devlink.resolvers.reading import read_text
 from devlink.resolvers.resolv_conf import BACKUP_NAME, NAME, parse
 
@@ -108,11 +108,8 @@ def _services(queries: tuple[BusQuery, ...], file: ResolvConfFile) -> dict[str, 
 
 
 def _program(name: str, root: Path) -> Program | None:
-    for folder in PROGRAM_FOLDERS:
-        path = root / folder.lstrip("/") / name
-        if os.access(path, os.X_OK) and path.is_file() and is_safe(os.path.realpath(path)):
-            break
-    else:
+    path = find_program(name, root)
+    if path is None:
         return None
     code, output = None, ""
     try:

@@ -12,7 +12,7 @@ from devlink.rpc.client import Client
 TIMEOUT = 5.0
 """Seconds for one answer; the disk is what takes long."""
 TOOL_TIMEOUT = 20.0
-"""Where resolvconf is called, twice at most, and restarts the local resolvers that it feeds."""
+"""Where resolvconf is called, up to three times, and restarts the local resolvers that it feeds: `tools.CALL_LIMIT`."""
 
 
 class FilesClient:

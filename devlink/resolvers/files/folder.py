@@ -1,16 +1,14 @@
 """What the process works with in a folder of root's: opened without symlinks, names read, made, removed, told apart."""
 
 import errno
-import fcntl
 import logging
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from devlink.errors import HelperError
+from devlink.resolvers.programs import is_roots_alone
 from devlink.resolvers.resolv_conf import MAX_SIZE, NAME
 
 log = logging.getLogger(__name__)
@@ -65,38 +63,6 @@ def _check(folder: int, path: str, *, is_last: bool) -> None:
             why=f"Others than root may write in {path}, or own it.",
             next_step=f"Make {path} root's, with mode 0755.",
         )
-
-
-def is_roots_alone(status: os.stat_result, *, is_above: bool) -> bool:
-    """Whether root (or who we are) alone may change it; in a folder `is_above`, what is root's there."""
-    is_shared = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-    if is_above and status.st_mode & stat.S_ISVTX:  # as /tmp: nobody renames what is another's
-        is_shared = False
-    return status.st_uid in (0, os.geteuid()) and not is_shared
-
-
-def is_safe(path: str) -> bool:
-    """Whether root alone may change the program, and every folder above it."""
-    folders = [is_roots_alone(os.stat(folder), is_above=True) for folder in Path(path).parents]
-    return is_roots_alone(os.stat(path), is_above=False) and all(folders)
-
-
-@contextmanager
-def locked(folder: int) -> Iterator[None]:
-    """Keep a second process out by a lock on the folder itself, which also works where nothing can be written in it."""
-    deadline = time.monotonic() + LOCK_LIMIT
-    while True:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise busy() from None
-            time.sleep(0.01)
-    try:
-        yield
-    finally:
-        fcntl.flock(folder, fcntl.LOCK_UN)
 
 
 def busy() -> HelperError:

@@ -7,11 +7,14 @@ Debian's names three at most (its resolv.conf(5) hook), which must all be ours: 
 What comes of a record is for the program to decide; whoever asks for it looks at resolv.conf afterwards.
 """
 
+import fcntl
 import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -20,8 +23,8 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.text import printable
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.facts import PROGRAM_FOLDERS
-from devlink.resolvers.files.folder import is_safe, locked, opened, read
+from devlink.resolvers.files.folder import opened, read
+from devlink.resolvers.programs import find_program
 from devlink.resolvers.reading import read_conf
 from devlink.resolvers.resolv_conf import (
     MAX_NAMESERVERS,
@@ -41,10 +44,14 @@ OPENRESOLV, DEBIAN = "openresolv", "debian-resolvconf"
 RECORDS = {OPENRESOLV: "devlink", DEBIAN: "lo.devlink"}
 """Our record's name. Debian's takes records in the order of interface-order(5), where `lo.*` comes first."""
 PROGRAM = "resolvconf"
-DISGUISED = ("resolvectl", "systemd-resolve")
-"""What a symlink named resolvconf may lead to: the same options, for systemd-resolved, and no records."""
+LOCK = "run/devlink-files.lock"
+"""Root's alone: what others can open, they can lock. Below /run, since /etc may be read-only."""
+LOCK_LIMIT = 4.0
+"""Seconds to wait for another process at the same work, and for what one that was killed had started."""
 LIMIT = 8.0
-"""Seconds for one call: it may restart the local resolvers that it feeds."""
+"""Seconds for one run: it may restart the local resolvers that it feeds."""
+CALL_LIMIT = 15.0
+"""Seconds for all the runs of one call and the wait before them."""
 END_LIMIT = 0.5
 """Seconds for it to give its lock back when it is told to end."""
 NAME_ALL = {"resolv_conf_local_only": "NO"}
@@ -68,10 +75,11 @@ class Tool:
         self._kind = kind
         self._root = root
         self._is_called_off = is_called_off
+        self._lock, self._end = -1, 0.0
 
     def write(self, address: IPAddress) -> None:
         """Have `address` known to the program, and before every other. Raises HelperError."""
-        with opened(os.path.join(self._root, "etc")) as folder, locked(folder):
+        with opened(os.path.join(self._root, "etc")) as folder, self._locked():
             self._begin()
             program = _program(self._root)
             record = RECORDS[self._kind]
@@ -79,13 +87,13 @@ class Tool:
                 records = list_records(self._kind, self._root)
                 others = merge_records(found for name, found in records.items() if name != record)
                 text = exclusive_record(address, others)
-                _run(program, ["-m", "0", "-x", "-a", record], text, settings=NAME_ALL)
+                self._have(program, ["-m", "0", "-x", "-a", record], text, settings=NAME_ALL)
             else:
                 text = render_record([address])
-                _run(program, ["-a", record], text)
+                self._have(program, ["-a", record], text)
             if not names_all(parse(text), parse(read(folder, NAME, follow=True) or "")):
                 # The record was there already, and another program has written or updated since.
-                _run(program, ["-u"], settings=NAME_ALL if self._kind == OPENRESOLV else {})
+                self._have(program, ["-u"], settings=NAME_ALL if self._kind == OPENRESOLV else {})
             fault_point("files.tool.called")
         log.info("told %s: nameserver %s", program, address)
 
@@ -94,21 +102,44 @@ class Tool:
 
         After a power cut openresolv's records are gone, and its file, a plain one, has outlived them.
         """
-        with opened(os.path.join(self._root, "etc")) as folder, locked(folder):
+        with opened(os.path.join(self._root, "etc")) as folder, self._locked():
             self._begin()
             program = _program(self._root)
             record = RECORDS[self._kind]
             if self._kind == OPENRESOLV:
                 is_its_own = (read(folder, NAME) or "").startswith(OPENRESOLV_MARK)
                 # It would write over another program's newer file, unless told to leave its subscribers alone.
-                _run(program, ["-f", "-d", record], settings={} if is_its_own else {"resolvconf": "NO"})
+                self._have(program, ["-f", "-d", record], settings={} if is_its_own else {"resolvconf": "NO"})
                 left = parse(read(folder, NAME) or "").nameservers
                 if is_its_own and address is not None and address in left:
-                    _run(program, ["-u"])
+                    self._have(program, ["-u"])
             else:
-                _run(program, ["-d", record])
+                self._have(program, ["-d", record])
             fault_point("files.tool.called")
         log.info("%s has forgotten devlink", program)
+
+    def _have(
+        self, program: str, words: Sequence[str], text: str = "", *, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        limit = min(LIMIT, max(self._end - time.monotonic(), 0.0))
+        _run(program, words, text, settings=settings, limit=limit, lock=self._lock)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep a second process out, as long as this one or what it has run goes on.
+
+        Not for ever: what a run of a killed one has started may be a daemon, and the program has a lock of its own.
+        """
+        self._end = time.monotonic() + CALL_LIMIT
+        path = os.path.join(self._root, LOCK)
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if not _take(self._lock, LOCK_LIMIT):
+                log.warning("waited %g s for another process that calls %s, and goes on", LOCK_LIMIT, PROGRAM)
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # also where a daemon has it now, which only closing would not free
+            os.close(self._lock)
 
     def _begin(self) -> None:
         if self._is_called_off():
@@ -148,15 +179,10 @@ def list_records(kind: str, root: str = "/") -> dict[str, ResolvConf]:
 
 
 def _program(root: str) -> str:
-    """The first that root alone can have put there. Raises HelperError."""
-    for name in PROGRAM_FOLDERS:
-        path = Path(root) / name.lstrip("/") / PROGRAM
-        real = os.path.realpath(path)
-        if not os.access(real, os.X_OK) or os.path.basename(real) in DISGUISED:
-            continue
-        if is_safe(real):
-            return real
-        log.warning("%s is passed by: others than root may change it", real)
+    """Where its symlinks end. Raises HelperError where it is not there."""
+    found = find_program(PROGRAM, root)
+    if found is not None:
+        return os.path.realpath(found)
     raise HelperError(
         f"The program {PROGRAM} is not there any more.",
         why="devlink looked for it in the system's own folders, where only root may write.",
@@ -165,9 +191,17 @@ def _program(root: str) -> str:
 
 
 def _run(
-    program: str, words: Sequence[str], text: str = "", *, settings: Mapping[str, str] = MappingProxyType({})
+    program: str,
+    words: Sequence[str],
+    text: str = "",
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    limit: float = LIMIT,
+    lock: int | None = None,
 ) -> str:
     """What it wrote. Raises HelperError where it did not end; nothing of it runs on then.
+
+    It keeps the `lock` as long as it runs, even if we are killed.
 
     An exit code is no error: it is the sum of the hooks', or says that there is nothing to list, and what counts is
     resolv.conf.
@@ -183,6 +217,7 @@ def _run(
                 cwd="/",
                 env={**ENVIRONMENT, **settings},
                 start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
             )
         except OSError as error:
             raise HelperError(
@@ -191,11 +226,11 @@ def _run(
                 next_step=f"See `ls -l {program}`.",
             ) from error
         try:
-            code = child.wait(LIMIT)
+            code = child.wait(limit)
         except subprocess.TimeoutExpired:
             _end(child)
             raise HelperError(
-                f"`{shown}` did not end within {LIMIT:g} seconds.",
+                f"`{shown}` did not end within {round(limit, 1):g} seconds.",
                 why="It may wait for its lock, or for a resolver that it restarts.",
                 next_step=f"See `ps -ef | grep {PROGRAM}`, then try again.",
             ) from None
@@ -203,6 +238,19 @@ def _run(
     if code != 0 and not lists:
         log.warning("`%s` ended with exit code %d: %s", shown, code, printable(" ".join(output.split())[:500]))
     return output
+
+
+def _take(lock: int, limit: float) -> bool:
+    """Lock the open file; False where another holds it for longer than `limit`, in seconds."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
 
 
 def _scratch(text: str = "") -> BinaryIO:

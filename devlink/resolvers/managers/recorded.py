@@ -10,8 +10,9 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts, Program
-from devlink.resolvers.files.tools import DISGUISED, PROGRAM, RECORDS, names_all, own_addresses
+from devlink.resolvers.files.tools import PROGRAM, RECORDS, names_all, own_addresses
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.programs import find_program
 from devlink.resolvers.reading import read_conf, read_text
 from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, NAME, ResolvConf, parse
 
@@ -75,6 +76,8 @@ class RecordedMode(ABC):
 
     def restore(self) -> None:
         """Have the record removed, and the file made without us. Raises HelperError."""
+        if find_program(PROGRAM, self._root) is None and not self.has_remains():
+            return  # it was removed, and all that it knew of us with it
         self._files.restore(self._nameserver, mode=self.name)
         if self.has_remains():
             raise HelperError(
@@ -162,9 +165,8 @@ class RecordedMode(ABC):
 
 
 def program(facts: Facts) -> Program | None:
-    """The program, unless it is systemd's in disguise."""
-    found = facts.programs.get(PROGRAM)
-    return None if found is None or Path(found.real_path).name in DISGUISED else found
+    """The program, if there is one of the two."""
+    return facts.programs.get(PROGRAM)
 
 
 def is_debian(found: Program) -> bool:

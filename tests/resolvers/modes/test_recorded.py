@@ -1,6 +1,8 @@
 """Modes openresolv and debian-resolvconf: what is told to the program, and what is made of what it says."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +19,7 @@ from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.files import tools as tools_module
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.files.tools import RECORDS, Tool, own_addresses
+from devlink.resolvers.managers.bus import wait
 from devlink.resolvers.managers.recorded import RecordedMode
 from devlink.resolvers.mode import Telling, Tools
 from devlink.resolvers.modes.debian_resolvconf import DebianResolvconf
@@ -276,12 +279,13 @@ def test_what_changes_with_the_records_is_watched(laptop: Laptop) -> None:
     assert not any(path.name == RECORDS[laptop.mode.name] for path in watched)
 
 
+@pytest.mark.parametrize("limit", ["LIMIT", "CALL_LIMIT"])
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     laptop = Laptop(tmp_path, DebianResolvconf)
     (tmp_path / "usr/sbin/resolvconf").write_text(f"#!/bin/sh\nsleep 60 & echo $! >{tmp_path}/pid; wait\n")
-    monkeypatch.setattr(tools_module, "LIMIT", 0.3)
+    monkeypatch.setattr(tools_module, limit, 0.3)
     began = time.monotonic()
     with pytest.raises(HelperError, match="did not end"):
         laptop.mode.restore()
@@ -290,13 +294,28 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(
     assert not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
-def test_a_program_that_others_than_root_may_change_is_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changeable", ["usr/sbin", "usr/sbin/resolvconf"])
+def test_a_program_that_others_than_root_may_change_is_not_run(tmp_path: Path, changeable: str) -> None:
     laptop = Laptop(tmp_path, DebianResolvconf)
-    (tmp_path / "usr/sbin").chmod(0o777)
+    (tmp_path / changeable).chmod(0o777)
     calls = laptop.calls()
     with pytest.raises(HelperError, match="not there"):
         laptop.mode.apply(TELLING)
     assert laptop.calls() == calls
+
+
+def test_where_the_program_was_removed_meanwhile_it_is_missed_only_while_something_of_ours_is_left(
+    laptop: Laptop,
+) -> None:
+    laptop.mode.apply(TELLING)
+    (laptop.root / "usr/sbin/resolvconf").unlink()
+    with pytest.raises(HelperError, match="not there any more"):
+        laptop.mode.restore()
+    shutil.rmtree(laptop.root / "run/resolvconf")
+    laptop.file.unlink(missing_ok=True)
+    laptop.file.write_text(NEWER)
+    laptop.mode.restore()
+    assert laptop.file.read_text() == NEWER
 
 
 def test_systemds_program_in_disguise_is_not_run(tmp_path: Path) -> None:
@@ -305,6 +324,58 @@ def test_systemds_program_in_disguise_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "usr/sbin/resolvconf").symlink_to("resolvectl")
     with pytest.raises(HelperError, match="not there"):
         laptop.mode.apply(TELLING)
+
+
+def delay(laptop: Laptop) -> None:
+    """Have the program take a while over adding a record, and leave a file behind when it has."""
+    program = laptop.root / "usr/sbin/resolvconf"
+    slow = f'case "$*" in *"-a "*) echo >{laptop.root}/begun; sleep 0.5; trap "echo >{laptop.root}/ended" EXIT ;; esac'
+    program.write_text(program.read_text().replace("#!/bin/sh", f"#!/bin/sh\n{slow}"))
+
+
+def begin_writing(laptop: Laptop) -> int:
+    """The id of a process that has called the slow program."""
+    delay(laptop)
+    child = os.fork()
+    if child == 0:
+        Tool(laptop.mode.name, root=str(laptop.root)).write(OURS)
+        os._exit(0)
+    assert wait(lambda: (laptop.root / "begun").exists(), 10)
+    return child
+
+
+def test_what_the_program_still_does_for_a_process_that_was_killed_is_undone_as_well(laptop: Laptop) -> None:
+    before = laptop.file.read_text()
+    child = begin_writing(laptop)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    laptop.mode.restore()
+    assert wait(lambda: (laptop.root / "ended").exists(), 10)
+    assert laptop.file.read_text() == before
+    assert not laptop.mode.has_remains()
+
+
+def test_a_second_process_waits_for_the_first(laptop: Laptop) -> None:
+    child = begin_writing(laptop)
+    calls = len(laptop.calls())
+    laptop.mode.restore()
+    assert os.waitpid(child, os.WNOHANG) == (child, 0)
+    assert len(laptop.calls()) > calls
+    assert not laptop.mode.has_remains()
+
+
+def test_nothing_that_another_user_can_open_is_what_a_process_waits_for(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    laptop.mode.apply(TELLING)
+    monkeypatch.setattr(tools_module, "LOCK_LIMIT", 0.1)
+    held = [os.open(path, os.O_RDONLY) for path in laptop.root.rglob("*") if path.stat().st_mode & 0o004]
+    for each in held:
+        fcntl.flock(each, fcntl.LOCK_SH)
+    laptop.mode.restore()
+    for each in held:
+        os.close(each)
+    assert "waited" not in caplog.text
 
 
 def test_nothing_is_run_for_a_caller_that_has_died(tmp_path: Path) -> None:
@@ -317,14 +388,17 @@ def test_nothing_is_run_for_a_caller_that_has_died(tmp_path: Path) -> None:
     assert laptop.calls() == calls
 
 
-def found(output: str, *, code: int | None = 0, real_path: str = "/usr/sbin/resolvconf") -> dict[str, Program]:
-    return {"resolvconf": Program(path="/usr/sbin/resolvconf", real_path=real_path, exit_code=code, output=output)}
+def found(output: str, *, code: int | None = 0) -> dict[str, Program]:
+    return {
+        "resolvconf": Program(
+            path="/usr/sbin/resolvconf", real_path="/usr/sbin/resolvconf", exit_code=code, output=output
+        )
+    }
 
 
 OPENRESOLV = found("openresolv 3.13.2\n")
 DEBIAN = found("Debian resolvconf 1.91+nmu1\n")
 OLD_DEBIAN = found("resolvconf: Error: Command not recognized\n", code=99)
-SYSTEMD = found("systemd 252 (252.39-1~deb12u1)\n", real_path="/usr/bin/resolvectl")
 BY_RESOLVCONF = ResolvConfFile(owner="resolvconf")
 LED = ResolvConfFile(owner="systemd-resolved", leads_to="/run/resolvconf/resolv.conf")
 """As Debian's: the stub is spoken of in its leading comments."""
@@ -338,8 +412,6 @@ LED = ResolvConfFile(owner="systemd-resolved", leads_to="/run/resolvconf/resolv.
         (Facts(programs=DEBIAN, file=LED), ["direct", "debian-resolvconf"]),
         (Facts(programs=OLD_DEBIAN, file=LED), ["direct", "debian-resolvconf"]),
         (Facts(programs=DEBIAN, file=BY_RESOLVCONF), ["direct"]),
-        (Facts(programs=SYSTEMD, file=LED), ["direct"]),
-        (Facts(programs=SYSTEMD, file=BY_RESOLVCONF), ["direct"]),
         (Facts(programs={}, file=LED), ["direct"]),
         (Facts(programs={}, file=BY_RESOLVCONF), ["direct"]),
     ],
