@@ -9,8 +9,9 @@ from devlink.core.codec import parse_address
 from devlink.core.prefixes import IPAddress, contains
 from devlink.errors import UsageError
 from devlink.resolvers.files import INTERFACE
-from devlink.resolvers.files.tools import DEBIAN, OPENRESOLV, Tool
+from devlink.resolvers.files.tools import ResolvconfProgram
 from devlink.resolvers.files.worker import Worker
+from devlink.resolvers.resolvconf import DEBIAN, OPENRESOLV
 from devlink.rpc.activation import listen_sockets
 from devlink.rpc.service import Caller, serve
 
@@ -73,7 +74,7 @@ def writers(is_called_off: Callable[[], bool]) -> dict[str, Writer]:
     """For the machine itself."""
     return {
         "direct": Worker(FOLDER, is_called_off=is_called_off),
-        **{kind: Tool(kind, is_called_off=is_called_off) for kind in (OPENRESOLV, DEBIAN)},
+        **{kind: ResolvconfProgram(kind, is_called_off=is_called_off) for kind in (OPENRESOLV, DEBIAN)},
     }
 
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.resolvers.facts import Facts, Program
-from devlink.resolvers.files.tools import PROGRAM, RECORDS, names_all, own_addresses
+from devlink.resolvers.facts import Program
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.programs import find_program
 from devlink.resolvers.reading import read_conf, read_text
 from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, NAME, ResolvConf, parse
+from devlink.resolvers.resolvconf import PROGRAM, RECORDS, names_all, others, own_addresses
 
 ROOT = Path("/")
 RARE = 10.0
@@ -130,9 +130,9 @@ class RecordedMode(ABC):
     def wanted_record(self) -> str:
         """What our record must say. Raises HelperError."""
 
-    @abstractmethod
     def others(self) -> ResolvConf:
-        """What the records say without ours. Raises HelperError."""
+        """What the program would name without us. Raises HelperError."""
+        return others(self.name, self._root)
 
     def _judge(self, *, is_cut: bool) -> None:
         """Give up those servers of the record that only containers ask, quietly, where the program never lists them, or
@@ -162,11 +162,6 @@ class RecordedMode(ABC):
 
     def _names_ours(self) -> bool:
         return self._nameserver in self._present().nameservers[:MAX_NAMESERVERS]
-
-
-def program(facts: Facts) -> Program | None:
-    """The program, if there is one of the two."""
-    return facts.programs.get(PROGRAM)
 
 
 def is_debian(found: Program) -> bool:

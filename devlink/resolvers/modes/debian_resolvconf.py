@@ -3,18 +3,17 @@
 from typing import ClassVar
 
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.files.tools import DEBIAN, RECORDS, list_records
-from devlink.resolvers.managers.recorded import RecordedMode, is_debian, program
+from devlink.resolvers.managers.recorded import RecordedMode, is_debian
 from devlink.resolvers.mode import Row, Watched
-from devlink.resolvers.reading import read_conf
-from devlink.resolvers.resolv_conf import ResolvConf, merge_records, render_record
+from devlink.resolvers.resolv_conf import render_record
+from devlink.resolvers.resolvconf import DEBIAN, INTERFACES, PROGRAM
 
 MADE = "run/resolvconf/resolv.conf"
 """What /etc/resolv.conf leads to where the program is in charge."""
 
 
 def _reason(facts: Facts) -> str:
-    found = program(facts)
+    found = facts.programs.get(PROGRAM)
     if found is None or not is_debian(found) or facts.file.leads_to != f"/{MADE}":
         return ""
     return "Debian's resolvconf makes what /etc/resolv.conf leads to"
@@ -30,7 +29,7 @@ class DebianResolvconf(RecordedMode):
 
     name: ClassVar[str] = DEBIAN
     rows: ClassVar[tuple[Row, ...]] = (Row(rank=95, reason=_reason),)
-    folders: ClassVar[tuple[str, ...]] = ("run/resolvconf/interface",)
+    folders: ClassVar[tuple[str, ...]] = (INTERFACES,)
     lock: ClassVar[str] = "run/resolvconf/run-lock"
 
     def is_programs_file(self) -> bool:
@@ -40,12 +39,6 @@ class DebianResolvconf(RecordedMode):
     def wanted_record(self) -> str:
         """The forwarder alone: the other records keep their say in everything else."""
         return render_record([self._nameserver])
-
-    def others(self) -> ResolvConf:
-        """In its own order; then the administrator's own."""
-        records = list_records(self.name, str(self._root))
-        base = read_conf(self._root / "etc/resolvconf/resolv.conf.d/base")
-        return merge_records([*(record for name, record in records.items() if name != RECORDS[self.name]), base])
 
     def watched(self) -> Watched:
         """What is made, too."""

@@ -3,15 +3,15 @@
 from typing import ClassVar
 
 from devlink.resolvers.facts import Facts
-from devlink.resolvers.files.tools import OPENRESOLV, RECORDS, exclusive_record, list_records
-from devlink.resolvers.managers.recorded import RecordedMode, is_debian, program
+from devlink.resolvers.managers.recorded import RecordedMode, is_debian
 from devlink.resolvers.mode import Row
 from devlink.resolvers.reading import read_text
-from devlink.resolvers.resolv_conf import OPENRESOLV_MARK, ResolvConf, merge_records
+from devlink.resolvers.resolv_conf import OPENRESOLV_MARK
+from devlink.resolvers.resolvconf import OPENRESOLV, PROGRAM, exclusive_record
 
 
 def _reason(facts: Facts) -> str:
-    found = program(facts)
+    found = facts.programs.get(PROGRAM)
     if found is None or is_debian(found) or facts.file.owner != "resolvconf" or facts.file.leads_to:
         return ""
     return "openresolv writes resolv.conf"
@@ -32,11 +32,6 @@ class Openresolv(RecordedMode):
     def wanted_record(self) -> str:
         """The forwarder, and what the excluded records say."""
         return exclusive_record(self._nameserver, self.others())
-
-    def others(self) -> ResolvConf:
-        """In its own order, which it lists to everybody."""
-        records = list_records(self.name, str(self._root))
-        return merge_records(record for name, record in records.items() if name != RECORDS[self.name])
 
 
 MODE = Openresolv

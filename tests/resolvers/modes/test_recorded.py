@@ -14,11 +14,12 @@ import pytest
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS
+from devlink.resolvers import resolvconf
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.files import tools as tools_module
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.files.tools import RECORDS, Tool, own_addresses
+from devlink.resolvers.files.tools import ResolvconfProgram
 from devlink.resolvers.managers.bus import wait
 from devlink.resolvers.managers.recorded import RecordedMode
 from devlink.resolvers.mode import Telling, Tools
@@ -26,6 +27,7 @@ from devlink.resolvers.modes.debian_resolvconf import DebianResolvconf
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.modes.openresolv import Openresolv
 from devlink.resolvers.resolv_conf import parse
+from devlink.resolvers.resolvconf import RECORDS, own_addresses
 from tests.resolvers.modes.resolvconf_programs import install
 from tests.resolvers.modes.test_direct import OURS, TELLING, upstreams
 
@@ -41,10 +43,10 @@ class ToolClient(FilesClient):
         self._root = root
 
     def write(self, address: IPAddress, *, mode: str = "direct") -> None:
-        Tool(mode, root=str(self._root)).write(address)
+        ResolvconfProgram(mode, root=str(self._root)).write(address)
 
     def restore(self, address: IPAddress | None = None, *, mode: str = "direct") -> None:
-        Tool(mode, root=str(self._root)).restore(address)
+        ResolvconfProgram(mode, root=str(self._root)).restore(address)
 
 
 class Laptop:
@@ -247,7 +249,7 @@ def test_killed_at_any_step_the_next_one_completes_it(laptop: Laptop, verb: str,
     before = laptop.file.read_text()
     if verb == "restore":
         laptop.mode.apply(TELLING)
-    kill_at(point, getattr(Tool(laptop.mode.name, root=str(laptop.root)), verb))
+    kill_at(point, getattr(ResolvconfProgram(laptop.mode.name, root=str(laptop.root)), verb))
     if verb == "write":
         laptop.mode.apply(TELLING)
         assert laptop.mode.is_ours()
@@ -285,7 +287,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(
 ) -> None:
     laptop = Laptop(tmp_path, DebianResolvconf)
     (tmp_path / "usr/sbin/resolvconf").write_text(f"#!/bin/sh\nsleep 60 & echo $! >{tmp_path}/pid; wait\n")
-    monkeypatch.setattr(tools_module, limit, 0.3)
+    monkeypatch.setattr(resolvconf if limit == "LIMIT" else tools_module, limit, 0.3)
     began = time.monotonic()
     with pytest.raises(HelperError, match="did not end"):
         laptop.mode.restore()
@@ -338,7 +340,7 @@ def begin_writing(laptop: Laptop) -> int:
     delay(laptop)
     child = os.fork()
     if child == 0:
-        Tool(laptop.mode.name, root=str(laptop.root)).write(OURS)
+        ResolvconfProgram(laptop.mode.name, root=str(laptop.root)).write(OURS)
         os._exit(0)
     assert wait(lambda: (laptop.root / "begun").exists(), 10)
     return child
@@ -381,7 +383,7 @@ def test_nothing_that_another_user_can_open_is_what_a_process_waits_for(
 def test_nothing_is_run_for_a_caller_that_has_died(tmp_path: Path) -> None:
     laptop = Laptop(tmp_path, DebianResolvconf)
     calls = laptop.calls()
-    tool = Tool(DebianResolvconf.name, root=str(tmp_path), is_called_off=lambda: True)
+    tool = ResolvconfProgram(DebianResolvconf.name, root=str(tmp_path), is_called_off=lambda: True)
     for call in (tool.write, tool.restore):
         with pytest.raises(HelperError, match="has ended"):
             call(OURS)
