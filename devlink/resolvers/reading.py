@@ -1,24 +1,43 @@
 """Reads what libc reads, which needs no privilege: resolv.conf above all."""
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 from devlink.errors import HelperError
 from devlink.resolvers.resolv_conf import MAX_SIZE, NAME, ResolvConf, parse
 
 RESOLV_CONF, NSSWITCH_CONF = Path("/etc") / NAME, Path("/etc/nsswitch.conf")
-_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""A symlink that leads nowhere, through a file, or in circles is to libc as no file."""
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""A name that leads nowhere, through a file, in circles, or to a socket is to libc as no file."""
+
+
+def read(folder: int | None, name: str, *, follow: bool = False) -> str | None:
+    """The beginning of a file's text; None where there is none. `folder` is open, None for the working one. Raises
+    OSError."""
+    # A pipe would be waited for.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        file = os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    try:
+        mode = os.fstat(file).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder's error comes with the next call
+            return None
+        return os.read(file, MAX_SIZE).decode(errors="surrogateescape")
+    finally:
+        os.close(file)
 
 
 def read_text(path: Path) -> str:
     """The beginning of a text, empty where there is no file. Raises HelperError where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_SIZE).decode(errors="surrogateescape")
+        return read(None, str(path), follow=True) or ""
     except OSError as error:
-        if error.errno in _NO_FILE:
-            return ""
         raise HelperError(
             f"{path} could not be read.",
             why=f"The system said: {error.strerror or error}.",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from devlink.errors import HelperError
 from devlink.resolvers.programs import is_roots_alone
-from devlink.resolvers.resolv_conf import MAX_SIZE, NAME
+from devlink.resolvers.resolv_conf import NAME
 
 log = logging.getLogger(__name__)
 
@@ -102,24 +102,6 @@ def is_mounted(folder: int, name: str) -> bool:
 def _mount_of(file: int) -> str:
     with open(f"/proc/self/fdinfo/{file}", encoding="ascii") as info:
         return next((line.split()[1] for line in info if line.startswith("mnt_id:")), "")
-
-
-def read(folder: int, name: str, *, follow: bool = False) -> str | None:
-    """The beginning of a file's text; None where there is no regular file."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    try:
-        file = os.open(name, flags, dir_fd=folder)
-    except OSError as error:
-        # A name that leads nowhere, in circles, or to a socket is to libc as no file.
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            return None
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return None
-        return os.read(file, MAX_SIZE).decode(errors="surrogateescape")
-    finally:
-        os.close(file)
 
 
 def create(folder: int, name: str) -> int:

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files.folder import opened, read
+from devlink.resolvers.files.folder import opened
+from devlink.resolvers.reading import read
 from devlink.resolvers.resolv_conf import NAME, OPENRESOLV_MARK, parse, render_record
 from devlink.resolvers.resolvconf import (
     OPENRESOLV,

@@ -34,12 +34,12 @@ from devlink.resolvers.files.folder import (
     is_named,
     is_present,
     opened,
-    read,
     remove,
     write,
 )
 from devlink.resolvers.files.forgetting import have_forgotten
 from devlink.resolvers.files.mounted import restore_mounted, write_mounted
+from devlink.resolvers.reading import read
 from devlink.resolvers.resolv_conf import (
     BACKUP_NAME,
     NAME,

@@ -1,6 +1,8 @@
 """Mode direct: what libc asked before us, and whose file it is."""
 
 import ipaddress
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from devlink.resolvers.files.worker import Worker
 from devlink.resolvers.mode import ResolverMode, Telling, Tools
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.resolv_conf import BACKUP_NAME, parse
+from tests.resolvers.files.before_after import snapshot
 
 OURS = ipaddress.ip_address("127.0.0.231")
 TELLING = Telling(domains=(), families=frozenset([4]))
@@ -251,6 +254,18 @@ def test_a_symlink_that_leads_nowhere_is_as_no_file(folder: Path, target: str) -
     assert resolver.is_ours()
     resolver.restore()
     assert str((folder / "resolv.conf").readlink()) == target
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+def test_what_is_no_regular_file_is_as_none_nobody_waits_for_it_and_it_comes_back(folder: Path, kind: int) -> None:
+    os.mknod(folder / "resolv.conf", kind | 0o644)
+    before = snapshot(folder)
+    resolver = direct(folder)
+    assert upstreams(resolver) == []
+    resolver.apply(TELLING)
+    assert resolver.is_ours()
+    resolver.restore()
+    assert snapshot(folder) == before
 
 
 def test_a_newer_file_of_another_program_is_what_comes_back_after_ours_was_applied_again(folder: Path) -> None:
