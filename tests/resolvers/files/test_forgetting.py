@@ -29,6 +29,7 @@ class Resolved:
 
     def __init__(self, folder: Path, etc: Path, *, is_deaf: bool = False) -> None:
         self.read: list[str] = []
+        self.times: list[int] = []
         self.asked: list[object] = []
         (folder / "resolv.conf").write_text("nameserver 192.0.2.1\nsearch corp.example\n")
         (etc / "resolv.conf").symlink_to(folder / "resolv.conf")
@@ -52,6 +53,7 @@ class Resolved:
                 with connection:
                     self.asked.append(json.loads(connection.recv(4096).rstrip(b"\0")))
                     self.read.append((self._etc / "resolv.conf").read_text())
+                    self.times.append((self._etc / "resolv.conf").stat().st_mtime_ns)
                     if self._is_deaf:
                         connection.recv(1)
                     else:
@@ -116,6 +118,16 @@ def test_killed_in_between_the_next_one_restores_all(resolved: Resolved, etc: Pa
     assert parse((etc / "resolv.conf").read_text()).nameservers[0] == OURS, "whole again"
     worker.restore(OURS)
     assert snapshot(etc) == before
+
+
+def test_the_files_time_tells_it_of_a_change_within_one_tick_of_the_kernels_clock(
+    resolved: Resolved, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(str(etc))
+    worker.write(OURS)
+    monkeypatch.setattr(time, "time_ns", lambda: 12345)
+    worker.restore()
+    assert resolved.times == [12345]
 
 
 def renamed(etc: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError
 from devlink.resolvers.files import mounted as mounted_module
 from devlink.resolvers.files import worker as worker_module
 from devlink.resolvers.files.worker import Worker
@@ -55,6 +56,7 @@ def test_a_mounted_file_is_written_in_place_and_given_back_to_the_octet(tmp_path
         assert found.is_ours
         assert found.nameservers[:3] == (OURS, OURS, OURS)
         assert (ETC / BACKUP_NAME).read_text() == text
+        assert (ETC / BACKUP_NAME).stat().st_mode == FILE.stat().st_mode
         once = snapshot(ETC)
         worker.write(OURS)
         assert snapshot(ETC) == once
@@ -66,6 +68,29 @@ def test_a_mounted_file_is_written_in_place_and_given_back_to_the_octet(tmp_path
         assert snapshot(ETC) == before
 
     in_mounted(tmp_path, text, body)
+
+
+def test_one_too_long_to_be_kept_whole_is_not_touched(tmp_path: Path) -> None:
+    def body(worker: Worker) -> None:
+        before = snapshot(ETC)
+        with pytest.raises(HelperError, match="too large"):
+            worker.write(OURS)
+        assert snapshot(ETC) == before
+
+    in_mounted(tmp_path, LONG * 100, body)
+
+
+def test_a_pipe_that_is_mounted_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    def body() -> None:
+        mount_empty("/etc")
+        os.mkfifo("/etc/outside")
+        FILE.touch()
+        subprocess.run(["mount", "--bind", "/etc/outside", "/etc/resolv.conf"], check=True)
+        with pytest.raises(HelperError, match="no file"):
+            Worker(str(ETC)).write(OURS)
+        assert not (ETC / BACKUP_NAME).exists()
+
+    in_private_network(body)
 
 
 def test_what_another_program_wrote_into_it_stays_and_becomes_what_is_given_back(tmp_path: Path) -> None:

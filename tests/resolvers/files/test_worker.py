@@ -387,6 +387,40 @@ def test_other_names_of_the_file_from_before_and_its_attributes_stay(folder: Pat
     assert snapshot(folder) == before
 
 
+def test_what_speaks_of_one_files_content_is_not_given_to_ours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain(folder)
+    given: list[str] = []
+    monkeypatch.setattr(os, "listxattr", lambda *_, **__: ["security.capability", "security.ima", "security.label"])
+    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"value")
+    monkeypatch.setattr(os, "setxattr", lambda file, name, value: given.append(name))
+    Worker(str(folder)).write(OURS)
+    assert given == ["security.label"]
+
+
+def test_a_disk_that_takes_a_part_at_a_time_gets_the_whole_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain(folder)
+    Worker(str(folder)).write(OURS)
+    whole = present(folder)
+    Worker(str(folder)).restore()
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: real(file, data[:7], at))
+    Worker(str(folder)).write(OURS)
+    assert present(folder) == whole
+
+
+@pytest.mark.parametrize("begin", [plain, ours_already])
+def test_nothing_is_changed_for_a_caller_that_has_died(folder: Path, begin: Beginning) -> None:
+    begin(folder)
+    before = snapshot(folder)
+    worker = Worker(str(folder), is_called_off=lambda: True)
+    with pytest.raises(HelperError, match="has ended"):
+        worker.write(OURS)
+    if begin is ours_already:
+        with pytest.raises(HelperError, match="has ended"):
+            worker.restore()
+    assert snapshot(folder) == before
+
+
 def test_a_folder_that_is_a_symlink_is_refused(folder: Path) -> None:
     plain(folder)
     (folder.parent / "link").symlink_to(folder)

@@ -178,6 +178,14 @@ def test_other_servers_are_followed_and_so_is_the_search_list(laptop: Laptop) ->
     assert [str(server) for server in parse(laptop.file.read_text()).nameservers] == ["192.0.2.7"]
 
 
+def test_beside_debians_the_administrators_own_servers_are_upstreams_too(tmp_path: Path) -> None:
+    laptop = Laptop(tmp_path, DebianResolvconf)
+    (tmp_path / "etc/resolvconf/resolv.conf.d").mkdir(parents=True)
+    (tmp_path / "etc/resolvconf/resolv.conf.d/base").write_text("nameserver 192.0.2.53\n")
+    laptop.mode.apply(TELLING)
+    assert upstreams(laptop.mode) == ["192.0.2.1", "192.0.2.2", "192.0.2.53"]
+
+
 def test_a_record_without_servers_is_known_from_one_that_names_this_machine(laptop: Laptop) -> None:
     laptop.mode.apply(TELLING)
     laptop.hear("search corp.example\n")
@@ -286,12 +294,14 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     laptop = Laptop(tmp_path, DebianResolvconf)
-    (tmp_path / "usr/sbin/resolvconf").write_text(f"#!/bin/sh\nsleep 60 & echo $! >{tmp_path}/pid; wait\n")
-    monkeypatch.setattr(resolvconf if limit == "LIMIT" else tools_module, limit, 0.3)
+    script = f"trap 'echo >{tmp_path}/told; exit' TERM; sleep 60 & echo $! >{tmp_path}/pid; wait"
+    (tmp_path / "usr/sbin/resolvconf").write_text(f"#!/bin/sh\n{script}\n")
+    monkeypatch.setattr(resolvconf if limit == "LIMIT" else tools_module, limit, 1.0)
     began = time.monotonic()
     with pytest.raises(HelperError, match="did not end"):
         laptop.mode.restore()
     assert time.monotonic() - began < 5
+    assert (tmp_path / "told").exists(), "so that it gives its lock back"
     status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
     assert not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
