@@ -28,7 +28,7 @@ class Program:
 
     path: str
     real_path: str
-    """Where its symlinks end: /usr/sbin/resolvconf may be resolvectl in disguise."""
+    """Where its symlinks end."""
     exit_code: int | None = None
     """Of `--version`; None where it could not be run to its end."""
     output: str = ""
