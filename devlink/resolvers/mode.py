@@ -10,8 +10,7 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.managers.link import OWN
-from devlink.resolvers.resolv_conf import MORE
+from devlink.resolvers.resolv_conf import MORE, OWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.managers.networkmanager import Entry, ToldMode, Wanted, mode_of, others, servers_of
 from devlink.resolvers.mode import Place, Row, Telling
-from devlink.resolvers.resolv_conf import OWN
 
 log = logging.getLogger(__name__)
 

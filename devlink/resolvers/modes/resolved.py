@@ -33,7 +33,6 @@ from devlink.resolvers.managers.resolve1 import (
 from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
 from devlink.resolvers.observe import observe
 from devlink.resolvers.reading import NSSWITCH_CONF, RESOLV_CONF, read_conf
-from devlink.resolvers.resolv_conf import OWN
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from devlink.resolvers.managers.link import OWN
 from devlink.resolvers.managers.recorded import RecordedMode
 from devlink.resolvers.mode import ResolverMode
 from devlink.resolvers.modes import all_modes
 from devlink.resolvers.modes.debian_resolvconf import DebianResolvconf
 from devlink.resolvers.modes.openresolv import Openresolv
-from devlink.resolvers.resolv_conf import MORE
+from devlink.resolvers.resolv_conf import MORE, OWN
 from tests.resolvers.modes import test_networkmanager, test_recorded, test_resolved
 from tests.resolvers.modes.test_direct import OURS, TELLING, direct, upstreams
 
