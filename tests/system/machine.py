@@ -24,6 +24,8 @@ BOOT_LIMIT = 30.0
 """Seconds."""
 END_LIMIT = 10.0
 """Seconds for the kernel to take a machine apart whose first process was killed."""
+SHUTDOWN_LIMIT = 60.0
+"""Seconds; longer than any of devlink's units may take to stop."""
 CGROUPS = tuple(
     path for path in map(Path, ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup"))
     if (path / "cgroup.procs").exists()
@@ -53,8 +55,8 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0
         try:
-            self._upper, self._work, self._root = (self.folder / name for name in ("disk", "work", "root"))
-            for path in (self._upper, self._work, self._root):
+            self.disk, self._work, self._root = (self.folder / name for name in ("disk", "work", "root"))
+            for path in (self.disk, self._work, self._root):
                 path.mkdir()
                 path.chmod(0o755)
             self._prepare(mask, wants, files or {}, hook)
@@ -103,6 +105,13 @@ exec "$@"' sh "$@"
         while self.state() not in ("running", "degraded"):
             self._check(deadline)
             time.sleep(0.03)
+
+    def shut_down(self) -> None:
+        """As a person does it, in order. Returns when it is off; TimeoutExpired if it does not go."""
+        assert self._process is not None
+        self.run("systemctl", "poweroff")
+        self._process.wait(SHUTDOWN_LIMIT)
+        self.power_cut()
 
     def power_cut(self) -> None:
         """End every process of it at once, as an empty battery does. What was on its disk stays."""
@@ -201,7 +210,7 @@ exec "$@"' sh "$@"
         return self.folder / "console"
 
     def _overlay(self) -> list[str]:
-        return install.overlay(self._root, self._lower, self._upper, self._work)
+        return install.overlay(self._root, self._lower, self.disk, self._work)
 
     def _prepare(
         self,
