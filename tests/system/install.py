@@ -31,8 +31,8 @@ ENABLED = (
     "devlink-helper.socket", "devlink-forwarder.socket", "devlink-files.socket", "devlink-restore.service",
     "devlink-lab.service",
 )  # fmt: skip
-KEPT = 40
-"""Layers of one image that are kept: the present one, and that of a test run which may still be on."""
+KEPT = 3600.0
+"""Seconds since a machine was last made over a layer: who made it may be a run of tests that is still on."""
 
 
 def layer(image: str) -> Path:

@@ -1,11 +1,14 @@
 """The machines themselves: a power cut keeps the disk and nothing else, and nothing is left of a machine."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit import systems
+from tests.system import install
 from tests.system.inside import lan
 from tests.system.machine import CGROUPS, Machine
 from tests.system.world import (
@@ -23,6 +26,20 @@ from tests.system.world import (
 )
 
 pytestmark = pytest.mark.system
+
+
+def test_a_layer_that_another_checkout_booted_half_an_hour_ago_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "folder", lambda: tmp_path)
+    monkeypatch.setattr(install, "_digest", lambda _: "ours")
+    monkeypatch.setattr(install, "_make", lambda _, target: target.mkdir())
+    now = time.time()
+    for name, age in (("theirs", 1800), ("old", 7200)):
+        (tmp_path / "sid.installed" / name).mkdir(parents=True)
+        os.utime(tmp_path / "sid.installed" / name, (now - age, now - age))
+    ours = install.layer("sid")
+    assert {path.name for path in ours.parent.iterdir() if path.is_dir()} == {"ours", "theirs"}
 
 
 def leftovers(name: str) -> list[str]:
