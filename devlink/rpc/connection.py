@@ -70,6 +70,7 @@ class Connection:
                 finally:
                     if self.closed.done():
                         self._socket.close()
+                        future.exception()  # what is raised here instead says it; nobody else asks for this one
             return await future
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """The agent's and the helper's long-lived client: order, ends noticed at once, and half-sent messages."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -40,7 +41,10 @@ class Other:
 
 
 def run(body: Callable[[Connection, Other], Awaitable[None]]) -> None:
+    complaints: list[object] = []
+
     async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
         ours, theirs = socket.socketpair()
         connection = Connection(ours)
         with theirs:
@@ -52,6 +56,8 @@ def run(body: Callable[[Connection, Other], Awaitable[None]]) -> None:
         assert ours.fileno() == -1, "a closed connection keeps no descriptor"
 
     asyncio.run(main())
+    gc.collect()
+    assert complaints == [], "a failure that was raised has been told"
 
 
 def start(call: Awaitable[dict[str, Any]]) -> "asyncio.Task[dict[str, Any]]":
