@@ -59,7 +59,7 @@ fix: setup ## repair format and lint where a program can
 	@$(BIN)/ruff format --quiet .
 
 .PHONY: test
-test: static ## everything: static checks, then all tests in one run
+test: static ## everything but test-system: static checks, then the tests in one run
 	@# Without the kit, the peers and the systems the tests with real programs are skipped; under CI=true a skip is a failure.
 	@tests/kit/build.sh || [[ $${CI:-} != true ]]
 	@tests/kit/peers.sh || [[ $${CI:-} != true ]]

@@ -43,7 +43,7 @@ def status() -> int:
 @helper.command()
 @click.option("--no-helper", is_flag=True, help="Do not ask the helper: for its own unit, when it has ended.")
 def restore(no_helper: bool) -> int:
-    """Undo everything that devlink installed, by the journal, with or without a running helper. Needs root."""
+    """Undo all that devlink installed, by the journal, with or without a helper; needs root or its capabilities."""
     try:
         # Under systemd to connect is to start it, and while it is being stopped nobody would answer.
         client = None if no_helper else connect()
