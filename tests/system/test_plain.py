@@ -7,22 +7,11 @@ import pytest
 
 from tests.system.inside import lan
 from tests.system.machine import Machine
-from tests.system.world import PLAIN, Link, leaks, machine, questions, snapshot, wait_for_names
+from tests.system.world import PLAIN, Link, machine, wait_for_names
 
 pytestmark = pytest.mark.system
-
-
-def test_names_work_while_it_is_up_and_all_is_as_it_was_afterwards() -> None:
-    with machine("bookworm", Link.STATIC, resolv_conf=PLAIN) as laptop:
-        before = snapshot(laptop)
-        laptop.devlink("up", "qa")
-        assert laptop.run("getent", "hosts", lan.WEB_NAME, user="bob").stdout.split()[0] == lan.WEB
-        assert laptop.run("getent", "hosts", lan.WIKI).stdout.split()[0] == lan.ORDINARY[lan.OFFICE_DNS][lan.WIKI]
-        assert laptop.run("curl", "-sS", f"http://{lan.WEB_NAME}/").stdout == "web\n"
-        laptop.devlink("down", "qa")
-        assert before.diff(snapshot(laptop)) == []
-        assert f"{lan.WIKI}. A" in questions(laptop)
-        assert leaks(laptop) == []
+CAP_NET_BIND_SERVICE, CAP_NET_ADMIN = 10, 12
+"""linux/capability.h"""
 
 
 @pytest.fixture
@@ -31,6 +20,16 @@ def up() -> Iterator[Machine]:
     with machine("bookworm", Link.STATIC, resolv_conf=PLAIN) as laptop:
         laptop.devlink("up", "qa")
         yield laptop
+
+
+def test_each_process_has_a_user_and_rights_of_its_own(up: Machine) -> None:
+    rights = {"helper": ("devlink", 1 << CAP_NET_ADMIN | 1 << CAP_NET_BIND_SERVICE), "forwarder": ("devlink-dns", 0)}
+    for part, (user, capabilities) in rights.items():
+        status = up.read(f"/proc/{up.pid(f'devlink-{part}.service')}/status")
+        shown = {key: value.split() for key, value in (line.split(":", 1) for line in status.splitlines())}
+        number = up.run("id", "-u", user).stdout.strip()
+        assert shown["Uid"] == [number] * 4
+        assert {int(shown[key][0], 16) for key in ("CapEff", "CapPrm", "CapBnd")} == {capabilities}
 
 
 @pytest.mark.parametrize("part", ["helper", "forwarder"])
@@ -52,17 +51,3 @@ def test_what_stops_the_helper_gives_everything_back(up: Machine) -> None:
     up.run("systemctl", "stop", "devlink-helper.socket", "devlink-helper.service")
     assert up.read("/etc/resolv.conf") == PLAIN
     assert up.run("ip", "route", "show", "proto", "231").stdout == ""
-
-
-def test_after_a_power_cut_names_work_before_anyone_logs_in() -> None:
-    with machine("bookworm", Link.STATIC, resolv_conf=PLAIN) as laptop:
-        before = snapshot(laptop)
-        laptop.devlink("up", "qa")
-        assert laptop.read("/etc/resolv.conf") != PLAIN
-        laptop.run("rm", "/var/lib/systemd/linger/alice")  # nobody of hers is there at the next boot
-        laptop.power_cut()
-        laptop.boot()
-        wait_for_names(laptop)
-        assert laptop.read("/etc/resolv.conf") == PLAIN
-        assert laptop.pid("devlink-helper.service") == 0
-        assert before.diff(snapshot(laptop)) == []

@@ -34,6 +34,18 @@ def test_they_are_up_after_a_boot_and_none_has_failed(laptop: Machine) -> None:
     assert laptop.run("systemctl", "show", "--property=Result", "--value", "devlink-restore").stdout == "success\n"
 
 
+def test_no_number_of_deaths_keeps_a_socket_from_starting_its_service(laptop: Machine) -> None:
+    limits = ("--property=TriggerLimitIntervalUSec", "--property=StartLimitIntervalUSec")
+    sockets = [unit for unit in UNITS if unit.endswith(".socket")]
+    assert set(laptop.run("systemctl", "show", "--value", *limits, *sockets).stdout.split()) == {"0"}
+
+
+def test_what_was_installed_is_taken_back_before_anyone_looks_up_a_name(laptop: Machine) -> None:
+    later = laptop.run("systemctl", "show", "--property=Before", "--value", "devlink-restore.service").stdout.split()
+    wanted = {"network-pre.target", "sysinit.target", "systemd-resolved.service", "devlink-helper.service"}
+    assert wanted <= set(later)
+
+
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.endswith(".service")])
 def test_they_expose_little(laptop: Machine, unit: str) -> None:
     laptop.run("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", unit)
