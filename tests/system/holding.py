@@ -2,9 +2,9 @@
 
 import json
 import signal
-import time
 from typing import Any
 
+from tests.system.inside import lan
 from tests.system.machine import Machine
 
 UNIT = "mode-holder.service"
@@ -55,11 +55,4 @@ class Held:
 
     def ordinary(self) -> list[str]:
         """Those of them that are no cluster's."""
-        ends = ("cluster.local.", ".20.10.in-addr.arpa.", ".254.10.in-addr.arpa.")
-        return [each for each in self.questions() if not each.split()[1].lower().endswith(ends)]
-
-    def wait_until_ours(self, limit: float = 5.0) -> None:
-        deadline = time.monotonic() + limit
-        while not self.ask("is_ours"):
-            assert time.monotonic() < deadline, "it is not told of us"
-            time.sleep(0.05)
+        return [each for each in self.questions() if not each.split()[1].lower().endswith(lan.ENDS)]

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,10 +44,9 @@ class Machine:
         mask: Iterable[str] = (),
         wants: Iterable[str] = (),
         files: Mapping[str, str] | None = None,
-        hook: Callable[[Path], None] | None = None,
     ) -> None:
         """`mask` names units that must not start, `wants` those that shall though the image does not start them.
-        `files` are laid down before the first boot, in place of what is there, and `hook` may do more to the root."""
+        `files` are laid down before the first boot, in place of what is there."""
         self.image = image
         self.name = f"devlink-{os.getpid()}-{next(_numbers)}"
         self._lower = [install.layer(image), systems.root(image)]
@@ -59,7 +58,7 @@ class Machine:
             for path in (self.disk, self._work, self._root):
                 path.mkdir()
                 path.chmod(0o755)
-            self._prepare(mask, wants, files or {}, hook)
+            self._prepare(mask, wants, files or {})
             self.boot()
         except BaseException:
             self.close()
@@ -189,6 +188,14 @@ exec "$@"' sh "$@"
         assert pid, f"{unit} does not run"
         self.run("kill", f"-{int(number)}", str(pid))
 
+    def kill_and_wait(self, unit: str) -> None:
+        """Send SIGKILL to a unit's main process as soon as it has one; another one runs when this returns."""
+        while not (killed := self.pid(unit)):
+            time.sleep(0.02)
+        self.run("kill", "-9", str(killed))
+        while self.pid(unit) in (0, killed):
+            time.sleep(0.02)
+
     def state(self) -> str:
         """systemd's word on the whole: `starting`, `running`, `degraded`, ..."""
         return self.run("systemctl", "is-system-running", check=False).stdout.strip()
@@ -212,13 +219,7 @@ exec "$@"' sh "$@"
     def _overlay(self) -> list[str]:
         return install.overlay(self._root, self._lower, self.disk, self._work)
 
-    def _prepare(
-        self,
-        mask: Iterable[str],
-        wants: Iterable[str],
-        files: Mapping[str, str],
-        hook: Callable[[Path], None] | None,
-    ) -> None:
+    def _prepare(self, mask: Iterable[str], wants: Iterable[str], files: Mapping[str, str]) -> None:
         subprocess.run(self._overlay(), check=True)
         try:
             units = self._root / "etc/systemd/system"
@@ -232,8 +233,6 @@ exec "$@"' sh "$@"
                 (folder / unit).symlink_to(f"/usr/lib/systemd/system/{unit}")
             for path, text in files.items():
                 _lay_down(self._root / path.removeprefix("/"), text)
-            if hook is not None:
-                hook(self._root)
         finally:
             subprocess.run(["umount", self._root], check=True)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.modes import OURS, drive, driver, nameservers
-from tests.system.world import PLAIN, Link, machine, offer_dns, snapshot, wait_for_names
+from tests.system.world import PLAIN, Link, machine, offer_dns, snapshot, until, wait_for_names
 
 pytestmark = pytest.mark.system
 FILE = "/etc/resolv.conf"
@@ -168,10 +168,7 @@ def offer(laptop: Machine, address: str) -> None:
 
 def wait_for_file(laptop: Machine, address: str) -> None:
     """Ours is there, with this one server behind us."""
-    deadline = time.monotonic() + 5
-    while (found := nameservers(laptop)) != [OURS, OURS, OURS, address]:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+    until(lambda: nameservers(laptop), [OURS, OURS, OURS, address])
 
 
 def test_after_a_power_cut_resolved_knows_nothing_of_us_either() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.system.inside import lan
 from tests.system.machine import Machine
+from tests.system.setups import network_manager
 from tests.system.world import PLAIN, Link, machine
 
 pytestmark = [pytest.mark.system, pytest.mark.matrix]
@@ -78,12 +79,10 @@ def collect(laptop: Machine, mode: str) -> Answers:
     return Answers(mode=mode, ordinary=ordinary, cluster=cluster, afterwards=afterwards, older=older)
 
 
-SETTINGS = "/etc/NetworkManager/conf.d/lab.conf"
-NETWORK_MANAGER = "[main]\ndns=default\nrc-manager=symlink\n"
 LAPTOPS: dict[str, Callable[[], Machine]] = {
     "direct": lambda: machine("docker", Link.STATIC, resolv_conf=PLAIN, mask=UNITS, files=FILES),
     "direct beside NetworkManager": lambda: machine(
-        "docker", Link.NETWORK_MANAGER, resolv_conf="", mask=UNITS, files={**FILES, SETTINGS: NETWORK_MANAGER}
+        "docker", Link.NETWORK_MANAGER, resolv_conf="", mask=UNITS, files={**FILES, **network_manager("default")}
     ),
     "systemd-resolved": lambda: machine("docker", Link.NETWORKD, mask=UNITS, files=FILES),
 }

@@ -7,7 +7,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.setups import SETUPS, Setup, params
-from tests.system.world import wait_for_names
+from tests.system.world import devlink_without_login, wait_for_names
 
 pytestmark = pytest.mark.system
 ANSWER_LIMIT = 10.0
@@ -63,10 +63,9 @@ def test_the_bus_may_die_for_good(laptop: Machine) -> None:
     laptop.kill("dbus.service")
     for name in (lan.WEB_NAME, lan.WIKI):
         wait_for_names(laptop, name)
-    alice = ("setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "env", "XDG_RUNTIME_DIR=/run/user/1000")
-    laptop.run(*alice, "HOME=/home/alice", "/usr/bin/devlink", "up", "qa")
+    devlink_without_login(laptop, "up", "qa")
     assert laptop.run("getent", "ahostsv4", lan.WEB_NAME).stdout
-    laptop.run(*alice, "HOME=/home/alice", "/usr/bin/devlink", "down", "qa")
+    devlink_without_login(laptop, "down", "qa")
     assert laptop.run("ip", "route", "show", "proto", "231").stdout == ""
     assert "devlink0" not in laptop.run("ip", "link").stdout
     assert laptop.run("getent", "ahostsv4", lan.WIKI, timeout=ANSWER_LIMIT).stdout

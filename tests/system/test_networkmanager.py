@@ -2,14 +2,28 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.system.holding import Held
 from tests.system.inside import lan
 from tests.system.machine import Machine
-from tests.system.world import Link, leaks, machine, offer_dns, plug, questions, snapshot, wait_for_names
+from tests.system.modes import nameservers
+from tests.system.setups import network_manager
+from tests.system.world import (
+    Link,
+    address,
+    leaks,
+    machine,
+    make_etc_read_only,
+    offer_dns,
+    plug,
+    questions,
+    snapshot,
+    until,
+    wait_for_names,
+)
 
 pytestmark = pytest.mark.system
 DNSMASQ, ALONE = "dnsmasq", "default"
@@ -35,12 +49,10 @@ class Laptop:
 
     @property
     def nameservers(self) -> list[str]:
-        lines = self.machine.read("/etc/resolv.conf").splitlines()
-        return [line.split()[1] for line in lines if line.startswith("nameserver")]
+        return nameservers(self.machine)
 
     def look_up(self, name: str) -> str:
-        """The first word of what libc says; empty if it finds nothing."""
-        return (self.machine.run("getent", "hosts", name, check=False).stdout.split() or [""])[0]
+        return address(self.machine, name)
 
     def check(self, wiki: str = lan.ORDINARY[lan.OFFICE_DNS][lan.WIKI]) -> None:
         """All names are found, by whatever program, and each where it belongs."""
@@ -61,18 +73,9 @@ class Laptop:
         assert leaks(self.machine) == []
 
 
-def until(condition: Callable[[], bool], limit: float = 15.0) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.1)
-
-
 @contextlib.contextmanager
 def boot(image: str, dns: str) -> Iterator[Machine]:
-    # Else it takes the images' resolvconf, which is resolved's in disguise and fails without that one.
-    files = {"/etc/NetworkManager/conf.d/lab.conf": f"[main]\ndns={dns}\nrc-manager=symlink\n"}
-    with machine(image, Link.NETWORK_MANAGER, resolv_conf="", files=files) as booted:
+    with machine(image, Link.NETWORK_MANAGER, resolv_conf="", files=network_manager(dns)) as booted:
         booted.run("sh", "-c", "until grep -q ^nameserver /etc/resolv.conf; do sleep .05; done")
         yield booted
 
@@ -96,7 +99,7 @@ def test_every_program_finds_the_names_and_all_is_as_it_was_afterwards(laptop: L
     assert laptop.held.ask("read_upstreams") == [lan.OFFICE_DNS]
     assert laptop.held.ask("read_ways") == [lan.OFFICE_DNS]
     # A second cluster comes, and goes again.
-    laptop.held.up(domains=["cluster.local", "20.10.in-addr.arpa", "254.10.in-addr.arpa", "other.test"])
+    laptop.held.up(domains=[*lan.ZONES, "other.test"])
     assert laptop.look_up("a.other.test") == ""
     assert any(each.split()[1] == "a.other.test." for each in laptop.held.questions())
     laptop.held.up()
@@ -220,8 +223,7 @@ def keep_direct_out(laptop: Machine, mode: str) -> None:
     """Where `direct` can write it comes before NetworkManager's own writing."""
     if mode == MODES[ALONE]:
         laptop.run("ln", "-sf", "/run/NetworkManager/resolv.conf", "/etc/resolv.conf")
-        laptop.run("mount", "--bind", "/etc", "/etc")
-        laptop.run("mount", "-o", "remount,bind,ro", "/etc")
+        make_etc_read_only(laptop)
 
 
 def test_devlink_comes_up_by_it_follows_what_happens_to_it_and_goes(booted: tuple[Machine, str]) -> None:
@@ -236,9 +238,7 @@ def test_devlink_comes_up_by_it_follows_what_happens_to_it_and_goes(booted: tupl
     assert laptop.run("curl", "-sS", f"http://{lan.WEB_NAME}/").stdout == "web\n"
     assert laptop.run("getent", "hosts", lan.WIKI).stdout.split()[0] == lan.ORDINARY[lan.OFFICE_DNS][lan.WIKI]
     assert leaks(laptop) == []
-    killed = laptop.pid("devlink-helper.service")
-    laptop.kill("devlink-helper.service")
-    until(lambda: laptop.pid("devlink-helper.service") not in (0, killed))
+    laptop.kill_and_wait("devlink-helper.service")
     wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
     laptop.run("systemctl", "restart", "NetworkManager")
     wait_for_names(laptop, lan.WEB_NAME, lan.WEB)

@@ -1,6 +1,5 @@
 """A laptop whose /etc/resolv.conf is a plain file that nobody else writes."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -36,10 +35,7 @@ def test_each_process_has_a_user_and_rights_of_its_own(up: Machine) -> None:
 def test_a_part_that_is_killed_is_back(up: Machine, part: str) -> None:
     unit = f"devlink-{part}.service"
     for _ in range(6):  # more often than systemd's own limit of starts
-        killed = up.pid(unit)
-        up.kill(unit)
-        while up.pid(unit) in (0, killed):
-            time.sleep(0.02)
+        up.kill_and_wait(unit)
         wait_for_names(up, lan.WEB_NAME, lan.WEB)
     assert up.run("getent", "hosts", lan.WIKI).returncode == 0
     up.devlink("down", "qa")

@@ -9,7 +9,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.modes import OURS, drive, driver, nameservers
-from tests.system.world import Link, leaks, machine, offer_dns, snapshot, wait_for_names
+from tests.system.world import Link, leaks, machine, make_etc_read_only, offer_dns, snapshot, until, wait_for_names
 
 pytestmark = pytest.mark.system
 SYSTEMS = {"openresolv": ("openresolv", Link.DHCPCD), "debian_resolvconf": ("resolvconf", Link.DHCLIENT)}
@@ -40,8 +40,7 @@ def laptop(mode: str) -> Iterator[Machine]:
     image, link = SYSTEMS[mode]
     with machine(image, link) as booted:
         if mode == "debian_resolvconf":  # else it comes after `direct`
-            booted.run("mount", "--bind", "/etc", "/etc")
-            booted.run("mount", "-o", "remount,bind,ro", "/etc")
+            make_etc_read_only(booted)
         yield booted
 
 
@@ -61,21 +60,14 @@ def test_names_work_while_it_is_up_follow_the_network_and_all_is_as_it_was_after
     laptop.run(*RENEW[mode])
     wait_for_names(laptop, lan.WIKI, lan.ORDINARY[OTHER][lan.WIKI])
     wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
-    wait_for_file(laptop, told(mode, OTHER))
+    until(lambda: nameservers(laptop), told(mode, OTHER))
     assert drive(laptop, mode)["is_ours"]
     laptop.run("resolvconf", "-u")  # as any other program's update; openresolv's leaves out what is behind us
-    wait_for_file(laptop, told(mode, OTHER))
+    until(lambda: nameservers(laptop), told(mode, OTHER))
     laptop.devlink("down", "qa")
     assert nameservers(laptop) == [OTHER]
     assert leaks(laptop) == []
     assert leaks(laptop, OTHER) == []
-
-
-def wait_for_file(laptop: Machine, expected: list[str]) -> None:
-    deadline = time.monotonic() + 10
-    while (found := nameservers(laptop)) != expected:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
 
 
 def test_it_is_told_renewed_with_other_servers_and_forgotten(laptop: Machine, mode: str) -> None:
@@ -91,10 +83,7 @@ def test_it_is_told_renewed_with_other_servers_and_forgotten(laptop: Machine, mo
     drive(laptop, mode, "apply")
     offer_dns(laptop, OTHER, lan.OFFICE_DNS)
     laptop.run(*RENEW[mode])
-    deadline = time.monotonic() + 15
-    while drive(laptop, mode)["upstreams"] != [OTHER, lan.OFFICE_DNS]:
-        assert time.monotonic() < deadline, laptop.run("resolvconf", "-l", check=False).stdout
-        time.sleep(0.1)
+    until(lambda: drive(laptop, mode)["upstreams"], [OTHER, lan.OFFICE_DNS])
     assert nameservers(laptop) == told(mode), "still"
     if not drive(laptop, mode)["is_ours"]:  # what it must say beside the servers has changed
         drive(laptop, mode, "apply")

@@ -14,6 +14,8 @@ from tests.system.machine import Machine
 from tests.system.world import (
     Link,
     MachineSnapshot,
+    address,
+    devlink_without_login,
     leaks,
     machine,
     offer_dns,
@@ -22,6 +24,7 @@ from tests.system.world import (
     questions,
     snapshot,
     unplug,
+    until,
     wait_for_link,
     wait_for_names,
 )
@@ -54,17 +57,9 @@ def found(laptop: Machine, *argv: str) -> str:
     return laptop.run(*argv, check=False).stdout.strip()
 
 
-def address(laptop: Machine, name: str) -> str:
-    """What libc finds; empty if nothing."""
-    return (found(laptop, "getent", "hosts", name).split() or [""])[0]
-
-
 def wait_for(laptop: Machine, name: str, expected: str, limit: float = 5.0) -> None:
     """libc finds it before long."""
-    deadline = time.monotonic() + limit
-    while (seen := address(laptop, name)) != expected:
-        assert time.monotonic() < deadline, f"{name}: {seen or 'nothing'} instead of {expected}"
-        time.sleep(0.05)
+    until(lambda: address(laptop, name), expected, limit)
 
 
 def remove_drop_ins(laptop: Machine) -> None:
@@ -83,8 +78,7 @@ def no_leak(laptop: Machine) -> None:
     """The cluster's names went to no ordinary server, and ordinary names not to the cluster's."""
     for server in (lan.OFFICE_DNS, lan.OFFICE_DNS_2, lan.HOME_DNS):
         assert leaks(laptop, server) == []
-    ends = ("cluster.local.", "20.10.in-addr.arpa.", "254.10.in-addr.arpa.")
-    assert [each for each in questions(laptop, lan.CLUSTER_DNS) if not each.split()[0].endswith(ends)] == []
+    assert [each for each in questions(laptop, lan.CLUSTER_DNS) if not each.split()[0].endswith(lan.ENDS)] == []
 
 
 def down(laptop: Machine, before: MachineSnapshot) -> None:
@@ -187,25 +181,13 @@ def test_a_killed_helper_takes_no_ordinary_name_along_and_the_cluster_s_are_back
     before = settled(laptop)
     laptop.devlink("up", "qa")
     for part in ("helper", "helper", "forwarder"):
-        kill(laptop, f"devlink-{part}.service")
+        laptop.kill_and_wait(f"devlink-{part}.service")
         assert address(laptop, lan.WWW) == OFFICE_WWW
         wait_for(laptop, lan.WEB_NAME, lan.WEB, AGENT_LIMIT)
         assert lan.WEB_NAME in found(laptop, "getent", "hosts", lan.WEB)
     # The agent hears of its session from the new helper in its own time.
-    deadline = time.monotonic() + AGENT_LIMIT
-    while laptop.devlink("status", check=False).returncode != 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: laptop.devlink("status", check=False).returncode, 0)
     down(laptop, before)
-
-
-def kill(laptop: Machine, unit: str) -> None:
-    """With SIGKILL; another process of it runs when this returns."""
-    while not (killed := laptop.pid(unit)):
-        time.sleep(0.02)
-    laptop.kill(unit)
-    while laptop.pid(unit) in (0, killed):
-        time.sleep(0.02)
 
 
 RESTARTS = {
@@ -237,9 +219,7 @@ def test_the_names_outlive_the_bus_and_go_without_it(boot: Boot, image: str) -> 
     for _ in range(10):  # meanwhile the helper looks what has become of it
         assert (address(laptop, lan.WEB_NAME), address(laptop, lan.WWW)) == (lan.WEB, OFFICE_WWW)
         time.sleep(0.2)
-    # Without a bus nobody logs in, so this is alice who is there already.
-    alice = ("setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "env", "HOME=/home/alice")
-    laptop.run(*alice, "XDG_RUNTIME_DIR=/run/user/1000", "/usr/bin/devlink", "down", "qa")
+    devlink_without_login(laptop, "down", "qa")
     assert "devlink0" not in laptop.run("ip", "-o", "link").stdout
     assert (address(laptop, lan.WEB_NAME), address(laptop, lan.WWW)) == ("", OFFICE_WWW)
 
@@ -335,10 +315,7 @@ def test_other_servers_by_dhcp_and_a_second_uplink_are_resolved_s_affair(boot: B
         assert held.ask("read_ways") == [lan.OFFICE_DNS_2]
         plug(laptop)
         wait_for_link(laptop, "eth1")
-        deadline = time.monotonic() + LINK_LIMIT
-        while set(held.ask("read_ways")) != {lan.OFFICE_DNS_2, lan.HOME_DNS}:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: set(held.ask("read_ways")), {lan.OFFICE_DNS_2, lan.HOME_DNS}, LINK_LIMIT)
         assert held.ask("is_ours")
         assert address(laptop, lan.WEB_NAME) == lan.WEB
         assert lan.WEB_NAME in found(laptop, "getent", "hosts", lan.WEB)

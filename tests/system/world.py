@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import ip_network
@@ -130,6 +131,31 @@ def wait_for_names(machine: Machine, name: str = lan.WIKI, address: str = "") ->
     )
 
 
+def until(look: Callable[[], object], expected: object = True, limit: float = 15.0) -> None:
+    """Return when it says what is expected; AssertionError with what it said last after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while (seen := look()) != expected:
+        assert time.monotonic() < deadline, f"{seen} instead of {expected}"
+        time.sleep(0.05)
+
+
+def address(machine: Machine, name: str) -> str:
+    """What libc finds; empty if nothing."""
+    return (machine.run("getent", "hosts", name, check=False).stdout.split() or [""])[0]
+
+
+def devlink_without_login(machine: Machine, *arguments: str) -> None:
+    """By alice who is there already: without a bus nobody logs in."""
+    alice = ("setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "env", "HOME=/home/alice")
+    machine.run(*alice, "XDG_RUNTIME_DIR=/run/user/1000", "/usr/bin/devlink", *arguments)
+
+
+def make_etc_read_only(machine: Machine) -> None:
+    """For the mode `direct`, which comes first where it can write."""
+    machine.run("mount", "--bind", "/etc", "/etc")
+    machine.run("mount", "-o", "remount,bind,ro", "/etc")
+
+
 def plug(machine: Machine) -> None:
     """Plug eth1 into the other network, at home. What sets links up by itself does so with this one."""
     peer = ("peer", "name", "eth1", "netns", "lan")
@@ -159,13 +185,9 @@ def questions(machine: Machine, server: str = lan.OFFICE_DNS) -> list[str]:
     return [line.split(" ", 2)[2] for line in text.splitlines()]
 
 
-def leaks(machine: Machine, server: str = lan.OFFICE_DNS, *, domain: str = "cluster.local") -> list[str]:
+def leaks(machine: Machine, server: str = lan.OFFICE_DNS) -> list[str]:
     """Those of them that should never have left for an ordinary server."""
-    reverse = (".20.10.in-addr.arpa.", ".254.10.in-addr.arpa.")
-    return [
-        question for question in questions(machine, server)
-        if question.split()[0].lower().endswith((f"{domain}.", *reverse))
-    ]  # fmt: skip
+    return [each for each in questions(machine, server) if each.split()[0].lower().endswith(lan.ENDS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

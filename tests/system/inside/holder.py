@@ -29,7 +29,6 @@ from devlink.resolvers.observe import observe
 FOLDER = Path("/run/mode-holder")
 SOCKET, LOG = FOLDER / "socket", FOLDER / "log"
 NAMESERVER = ipaddress.ip_address("127.0.0.231")
-DOMAINS = ("cluster.local", "20.10.in-addr.arpa", "254.10.in-addr.arpa")
 UPSTREAM_LIMIT = 2.0
 
 
@@ -49,7 +48,7 @@ class Holder:
     async def do(self, verb: str, given: dict[str, Any]) -> Any:
         match verb:
             case "up":
-                self.domains = tuple(DomainName.parse(text) for text in given.get("domains", DOMAINS))
+                self.domains = tuple(DomainName.parse(text) for text in given.get("domains", lan.ZONES))
                 telling = Telling(domains=self.domains, families=frozenset(given.get("families", [4])))
                 places = await asyncio.to_thread(self.mode.prepare, telling)
                 await self.listen(places)
@@ -57,7 +56,7 @@ class Holder:
                 return [[str(place.address), place.device] for place in places]
             case "detect":
                 return [[each.mode.name, each.reason] for each in detect(observe(all_modes()), all_modes())]
-            case "restore" | "is_ours" | "has_remains" | "nss_services":
+            case "restore" | "is_ours" | "has_remains":
                 return await asyncio.to_thread(getattr(self.mode, verb))
             case "read_upstreams":
                 return [str(each.address) for each in await asyncio.to_thread(self.mode.read_upstreams)]

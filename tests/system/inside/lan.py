@@ -35,6 +35,9 @@ ETH0, ETH1 = "02:00:00:00:00:64", "02:00:00:00:01:64"
 NODE = "172.16.0.13"
 PODS, SERVICES = "10.20.0.0/16", "10.254.0.0/16"
 CLUSTER_DNS, WEB, WEB_POD = "10.254.0.2", "10.254.10.10", "10.20.73.70"
+ZONES = ("cluster.local", "20.10.in-addr.arpa", "254.10.in-addr.arpa")
+"""The cluster's domain, and the reverse zones of PODS and SERVICES."""
+ENDS = tuple(f"{zone}." for zone in ZONES)
 WEB_NAME = "web.default.svc.cluster.local"
 WWW, WIKI, NAS = "www.example.com", "wiki.corp.example", "nas.home.example"
 ORDINARY: dict[str, dict[str, str]] = {
