@@ -222,7 +222,7 @@ def snapshot(machine: Machine) -> MachineSnapshot:
     """Everything on the machine that devlink may touch, at this moment."""
     host = take_snapshot(lambda argv: machine.run(*argv).stdout, machine.init)
     # A DHCP client's own, which it opens some time after the names work.
-    host = replace(host, listening=tuple(line for line in host.listening if f"{lan.LAPTOP}:68 " not in line))
+    host = replace(host, listening=tuple(line for line in host.listening if ":68 " not in line))
     resolved: tuple[str, ...] = ()
     if machine.run("systemctl", "is-active", "systemd-resolved.service", check=False).stdout.strip() == "active":
         said = machine.run("resolvectl", "--no-pager", "status").stdout
