@@ -1,35 +1,29 @@
 """What the helper does to the machine as sessions and networks come and go, with a forwarder that only notes it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from devlink.core.names import DomainName
 from devlink.core.network import ObservedNetwork, ObservedRoute, Route
-from devlink.core.plan import ForwarderConfig, Upstream, Zone
-from devlink.core.prefixes import IPAddress
+from devlink.core.plan import Upstream, Zone
 from devlink.errors import HelperError
 from devlink.helper import machine as machine_module
-from devlink.helper import names as module
-from devlink.helper import netwatch
-from devlink.helper import resolver as resolver_module
 from devlink.helper.installed import Installed
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
 from devlink.helper.resolver import AT_REST
-from devlink.resolvers.facts import Facts
-from devlink.resolvers.mode import BusQuery, Place, Row, Telling, Tools, Watched
+from devlink.resolvers.mode import Watched
+from tests.helper.fakes import FILE_SERVERS, Edges, FakeWatch, FileMode
 
-LIMIT = 10.0
-"""Seconds for anything that must happen; a failure, not a figure."""
-HOME = (Upstream(address=ip_address("192.0.2.1")),)
+HOME = FILE_SERVERS
 OFFICE = (Upstream(address=ip_address("198.51.100.1")),)
 NOBODY: tuple[Upstream, ...] = ()
 LIBC_DEFAULT = (Upstream(address=ip_address("127.0.0.1")),)
@@ -50,131 +44,21 @@ def default_by(*gateways: str) -> ObservedNetwork:
     return ObservedNetwork(routes=tuple(routes))
 
 
-class FakeFeed:
-    """Notes what the forwarder is told; refuses the rules as often as the test says."""
-
-    def __init__(self, _: Parts, *, lost: Callable[[], Awaitable[None]], returned: Callable[[], Awaitable[None]]):
-        self.is_serving = False
-        self.told: list[ForwarderConfig] = []
-        self.flushed = 0
-        self.refusals = 0
-
-    async def serve(self, config: ForwarderConfig, places: tuple[Place, ...]) -> None:
-        self.is_serving = self.refusals == 0
-        if not self.is_serving:
-            self.refusals -= 1
-            raise HelperError("The forwarder does not take its rules.")
-        self.told.append(config)
-
-    async def stop(self) -> None:
-        self.is_serving = False
-
-    async def flush(self) -> int:
-        self.flushed += 1
-        return 3
-
-
-class FakeMode:
-    """An OS that names `upstreams`, or whose file cannot be read."""
-
-    name: ClassVar[str] = "direct"
-    can_split: ClassVar[bool] = False
-    rows: ClassVar[tuple[Row, ...]] = (Row(rank=90, reason=lambda _: "there is no other"),)
-    queries: ClassVar[tuple[BusQuery, ...]] = ()
-    programs: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, tools: Tools) -> None:
-        self._place = Place(address=tools.nameserver)
-        self.upstreams: tuple[Upstream, ...] = HOME
-        self.failure: HelperError | None = None
-        self.reads = 0
-        self.did: list[str] = []
-
-    def prepare(self, _: Telling) -> tuple[Place, ...]:
-        return (self._place,)
-
-    def nss_services(self) -> tuple[str, ...]:
-        return ()
-
-    def watched(self) -> Watched:
-        return Watched()
-
-    def read_upstreams(self) -> tuple[Upstream, ...]:
-        upstreams, failure = self.upstreams, self.failure
-        self.reads += 1
-        if failure is not None:
-            raise failure
-        return upstreams
-
-    def read_ways(self) -> tuple[IPAddress, ...]:
-        return tuple(each.address for each in self.read_upstreams())
-
-    def apply(self, telling: Telling) -> None:
-        self.did.append("apply")
-
-    def restore(self) -> None:
-        self.did.append("restore")
-
-    def is_ours(self) -> bool:
-        return self.did[-1:] == ["apply"]
-
-    has_remains = is_ours
-
-
-class FakeMonitor:
-    """The kernel's, which speaks when the test does."""
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.changed = changed
-        self.is_closed = False
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-class FakeWatch:
-    """Of the system's files and services, which speak when the test does."""
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.changed = changed
-        self.watched = Watched()
-
-    def watch(self, watched: Watched) -> None:
-        self.watched = watched
-
-    def close(self) -> None:
-        self.watched = Watched()
-
-
-class World:
-    """A machine at home, with fakes at its edges."""
+class World(Edges):
+    """A machine at home, whose system sends all names to us."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, dns: DnsPolicy) -> None:
+        super().__init__(patch, FileMode)
         self.observed = default_by("192.168.1.1")
-        self.monitors: list[FakeMonitor] = []
-
-        def monitor(changed: Callable[[], None]) -> FakeMonitor:
-            self.monitors.append(FakeMonitor(changed))
-            return self.monitors[-1]
-
-        patch.setattr(netwatch, "Monitor", monitor)
-        patch.setattr(netwatch, "LATE", 0.01)
         patch.setattr(machine_module, "observe", lambda: self.observed)
         patch.setattr(machine_module, "apply", lambda _: None)
-        patch.setattr(module, "observe", lambda: self.observed)
-        patch.setattr(resolver_module, "prove", lambda *_, **__: None)
-        patch.setattr(resolver_module, "observe", lambda _: Facts())
-        patch.setattr(resolver_module, "all_modes", lambda: (FakeMode,))
-        patch.setattr(module, "Feed", FakeFeed)
-        patch.setattr(module, "Watch", FakeWatch)
         self.machine = Machine(
             policy=Policy(dns=dns), journal=Journal(folder / "journal.json"), parts=Parts(folder, private=True)
         )
-        feed: object = self.machine.names._feed
-        mode: object = self.machine.names._resolver._modes["direct"]
-        assert isinstance(feed, FakeFeed)
-        assert isinstance(mode, FakeMode)
-        self.feed, self.resolver = feed, mode
+        own: Any = self.machine.names
+        self.feed = own._feed
+        self.watch: FakeWatch = own._system
+        self.resolver: FileMode = own._resolver._modes["file"]
 
     async def become(self, target: Installed, *, wanted: Installed = NOTHING) -> None:
         async with self.machine.lock:
@@ -185,16 +69,10 @@ class World:
         self.monitors[-1].changed()
         await self.calm()
 
-    async def calm(self) -> None:
-        """All that was begun has come to its end."""
-        async with asyncio.timeout(LIMIT):
-            while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.001)
-
     @property
     def asked(self) -> list[tuple[Upstream, ...]]:
         """Whom the forwarder was to ask, each time it was told."""
-        return [config.upstreams for config in self.feed.told]
+        return [config.upstreams for config, _ in self.feed.told]
 
 
 Run = Callable[..., None]
@@ -277,10 +155,10 @@ def test_servers_that_are_named_where_no_route_leads_out_are_asked(run: Run) -> 
 
 def test_a_move_during_which_the_file_could_not_be_read_is_seen_at_the_next_look(run: Run) -> None:
     async def body(world: World) -> None:
-        world.observed, world.resolver.failure = default_by("10.9.9.1"), HelperError("It cannot be read.")
+        world.observed, world.resolver.unreadable = default_by("10.9.9.1"), HelperError("It cannot be read.")
         await world.look()
         assert world.feed.flushed == 0
-        world.resolver.failure = None
+        world.resolver.unreadable = None
         await world.look()
         assert world.feed.flushed == 1
 
@@ -294,11 +172,11 @@ def test_servers_that_are_named_after_the_kernels_last_word_are_found_by_a_secon
         if why == "nobody is named":
             world.resolver.upstreams = NOBODY
         else:
-            world.resolver.failure = HelperError("It cannot be read.")
+            world.resolver.unreadable = HelperError("It cannot be read.")
         world.monitors[-1].changed()
         while world.resolver.reads < 2:  # noqa: ASYNC110 - once when names came up, and once now
             await asyncio.sleep(0)
-        world.resolver.failure, world.resolver.upstreams = None, OFFICE
+        world.resolver.unreadable, world.resolver.upstreams = None, OFFICE
         await world.calm()
         assert world.asked == [HOME, OFFICE]
 
@@ -345,7 +223,7 @@ def test_a_session_without_names_that_goes_takes_its_networks_out_of_the_protect
         both = replace(NAMES, routes=(ROUTE,), networks=(ROUTE.destination,))
         await world.become(both, wanted=NAMES)
         await world.become(NAMES)
-        assert [config.private for config in world.feed.told[-2:]] == [(ROUTE.destination,), ()]
+        assert [config.private for config, _ in world.feed.told[-2:]] == [(ROUTE.destination,), ()]
 
     run(body, DnsPolicy(rebinding_protection=True))
 
@@ -367,14 +245,12 @@ def test_a_pin_that_goes_is_nothing_to_tell_the_forwarder(run: Run) -> None:
 def test_what_another_program_puts_back_of_ours_while_nothing_is_up_is_taken_back(run: Run) -> None:
     async def body(world: World) -> None:
         await world.become(NOTHING)
-        watch: object = world.machine.names._system
-        assert isinstance(watch, FakeWatch)
-        assert watch.watched == AT_REST
-        world.resolver.did.append("apply")  # a VPN that ends has put back what it found
-        watch.changed()
+        assert world.watch.watched == AT_REST
+        world.resolver.is_left = True  # a VPN that ends has put back what it found
+        world.watch.changed()
         await world.calm()
-        assert world.resolver.did[-2:] == ["apply", "restore"]
+        assert not world.resolver.is_left
         world.machine.names.close()
-        assert watch.watched == Watched()
+        assert world.watch.watched == Watched()
 
     run(body)

@@ -1,7 +1,7 @@
 """When it is looked whether the laptop is in another network, and what of the network counts."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
-from devlink.helper import netwatch as module
 from devlink.helper.netwatch import NetworkWatch, ways_out
+from tests.helper.fakes import LIMIT, FakeMonitor, watch_the_kernel
 
-LIMIT = 10.0
-"""Seconds for anything that must happen; a failure, not a figure."""
 HOME = ObservedRoute(
     destination=ip_network("0.0.0.0/0"), next_hop=ip_address("192.168.1.1"), oif="wlan0", protocol=16, metric=600
 )
@@ -51,23 +49,6 @@ def test_what_containers_and_we_add_and_what_leads_nowhere_is_no_other_network(b
     assert ways(HOME) == ways(HOME, beside)
 
 
-class FakeMonitor:
-    """Tells when the test says so."""
-
-    opened: "list[FakeMonitor]" = []  # noqa: RUF012 - anew for each test
-    failure: OSError | None = None
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        if FakeMonitor.failure is not None:
-            raise FakeMonitor.failure
-        self.changed = changed
-        self.is_closed = False
-        FakeMonitor.opened.append(self)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
 class Looks:
     """Counts the looks; each finds a change or not, as the test says."""
 
@@ -92,11 +73,7 @@ class Looks:
 
 @pytest.fixture(autouse=True)
 def monitors(monkeypatch: pytest.MonkeyPatch) -> list[FakeMonitor]:
-    monkeypatch.setattr(FakeMonitor, "opened", [])
-    monkeypatch.setattr(FakeMonitor, "failure", None)
-    monkeypatch.setattr(module, "Monitor", FakeMonitor)
-    monkeypatch.setattr(module, "LATE", 0.005)
-    return FakeMonitor.opened
+    return watch_the_kernel(monkeypatch)
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:

@@ -3,105 +3,34 @@
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.plan import ProofRecord, Upstream
+from devlink.core.plan import ProofRecord
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, VerificationError
-from devlink.helper import resolver as module
 from devlink.helper.journal import Journal
 from devlink.helper.resolver import AT_REST, BURST, BURST_TIME, Candidate, Kept, Resolver, none_proved
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.files.client import FilesClient
-from devlink.resolvers.mode import BusQuery, Place, ResolverMode, Row, Telling, Tools, Watched
+from devlink.resolvers.mode import Telling, Tools
+from tests.helper.fakes import Edges, FileMode, LinkMode
 
 TELLING = Telling(domains=(DomainName.parse("cluster.local"),), families=frozenset({4}))
 LESS = replace(TELLING, domains=())
 PROOF = ProofRecord(name=DomainName.parse("proof.cluster.local"), address=ip_address("192.0.2.7"))
 
 
-class FakeMode:
-    """A way of telling that keeps what it was told in itself, and may refuse."""
-
-    name: ClassVar[str]
-    can_split: ClassVar[bool] = False
-    rows: ClassVar[tuple[Row, ...]]
-    queries: ClassVar[tuple[BusQuery, ...]] = ()
-    programs: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, tools: Tools) -> None:
-        self.told: Telling | None = None
-        self.is_left = False
-        self.is_deaf = False
-        """It says that it was told, and was not."""
-        self.refusal: HelperError | None = None
-        self.did: list[str] = []
-
-    def prepare(self, telling: Telling) -> tuple[Place, ...]:
-        return (Place(address=ip_address("127.0.0.231")),)
-
-    def apply(self, telling: Telling) -> None:
-        self.did.append("apply")
-        if self.refusal is not None:
-            raise self.refusal
-        self.told = None if self.is_deaf else telling
-
-    def nss_services(self) -> tuple[str, ...]:
-        return ("dns",)
-
-    def restore(self) -> None:
-        self.did.append("restore")
-        if self.refusal is not None:
-            raise self.refusal
-        self.told, self.is_left = None, False
-
-    def forget(self) -> None:
-        """Another program takes its place."""
-        self.told = None
-
-    def has_remains(self) -> bool:
-        return self.is_left
-
-    def is_ours(self) -> bool:
-        return self.told is not None
-
-    def read_upstreams(self) -> tuple[Upstream, ...]:
-        return ()
-
-    def read_ways(self) -> tuple[IPAddress, ...]:
-        return ()
-
-    def watched(self) -> Watched:
-        return Watched(files=(Path(self.name),))
-
-
-class Splitting(FakeMode):
-    name = "splitting"
-    can_split = True
-    rows: ClassVar[tuple[Row, ...]] = (
-        Row(rank=10, reason=lambda facts: "libc asks it" if "resolve" in facts.hosts else ""),
-    )
-
-
-class Plain(FakeMode):
-    name = "plain"
-    rows: ClassVar[tuple[Row, ...]] = (Row(rank=90, reason=lambda _: "nothing else fits"),)
-
-
-class World:
+class World(Edges):
     """A machine with both modes, on which libc finds a name where the modes that the test names are told of it."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.facts = Facts(hosts=("files", "resolve", "dns"))
+        super().__init__(patch, FileMode, LinkMode)
         self.journal = Journal(folder / "journal.json")
         self.now = 1000.0
         self.proved: list[str] = []
-        self.unproved: VerificationError | None = None
-        patch.setattr(module, "observe", lambda _: self.facts)
-        patch.setattr(module, "prove", self._prove)
         patch.setattr("devlink.helper.resolver.time.monotonic", lambda: self.now)
         self.restart()
 
@@ -109,18 +38,17 @@ class World:
         """Another helper."""
         files = FilesClient(lambda: pytest.fail("no mode of this test writes a file"))
         tools = Tools(nameserver=ip_address("127.0.0.231"), files=files)
-        kinds: tuple[type[ResolverMode], ...] = (Plain, Splitting)
-        self.resolver = Resolver(tools, self.journal, modes=kinds)
+        self.log.clear()
+        self.resolver = Resolver(tools, self.journal)
         modes: dict[str, Any] = self.resolver._modes
-        self.plain: FakeMode = modes["plain"]
-        self.splitting: FakeMode = modes["splitting"]
+        self.file: FileMode = modes["file"]
+        self.link: LinkMode = modes["link"]
+        self.link.services = self.file.services = ("dns",)
 
-    def _prove(self, name: DomainName, address: IPAddress, timeout: float, *, service: str = "") -> None:
+    def prove(self, name: DomainName, address: IPAddress, timeout: float, *, service: str = "") -> None:
         self.proved.append(service)
-        if self.unproved is not None:
-            raise self.unproved
 
-    def tell(self, name: str = "splitting", telling: Telling = TELLING) -> Candidate:
+    def tell(self, name: str = "link", telling: Telling = TELLING) -> Candidate:
         candidate = next(each for each in self.resolver.candidates() if each.mode.name == name)
         self.resolver.tell(candidate, telling, PROOF)
         return candidate
@@ -139,9 +67,9 @@ def names(candidates: list[Candidate]) -> list[str]:
 
 
 def test_the_modes_that_fit_are_tried_in_the_order_of_their_rank(world: World) -> None:
-    assert names(world.resolver.candidates()) == ["splitting", "plain"]
+    assert names(world.resolver.candidates()) == ["link", "file"]
     world.facts = Facts(hosts=("files", "dns"))
-    assert names(world.resolver.candidates()) == ["plain"]
+    assert names(world.resolver.candidates()) == ["file"]
 
 
 def test_where_the_one_in_force_cannot_say_whom_the_system_asks_the_next_one_does(
@@ -153,8 +81,8 @@ def test_where_the_one_in_force_cannot_say_whom_the_system_asks_the_next_one_doe
         raise HelperError("It does not run.")
 
     world.tell()
-    monkeypatch.setattr(Splitting, "read_ways", read_ways)
-    monkeypatch.setattr(Plain, "read_ways", lambda _: (ip_address("192.0.2.1"),))
+    monkeypatch.setattr(LinkMode, "read_ways", read_ways)
+    monkeypatch.setattr(FileMode, "read_ways", lambda _: (ip_address("192.0.2.1"),))
     assert world.resolver.ways() == (ip_address("192.0.2.1"),)
     world.resolver.withdraw()
     with pytest.raises(HelperError, match="does not run"):
@@ -168,15 +96,15 @@ def test_where_the_one_in_force_is_the_only_one_that_fits_its_own_error_is_told(
         raise HelperError("The file cannot be read.")
 
     world.facts = Facts(hosts=("files", "dns"))
-    world.tell("plain")
-    monkeypatch.setattr(Plain, "read_ways", read_ways)
+    world.tell("file")
+    monkeypatch.setattr(FileMode, "read_ways", read_ways)
     with pytest.raises(HelperError, match="cannot be read"):
         world.resolver.ways()
 
 
 def test_the_one_in_force_comes_first_and_the_others_stay_in_reach(world: World) -> None:
-    world.tell("plain")
-    assert names(world.resolver.candidates()) == ["plain", "splitting"]
+    world.tell("file")
+    assert names(world.resolver.candidates()) == ["file", "link"]
 
 
 def test_every_way_to_it_is_proved(world: World) -> None:
@@ -187,7 +115,7 @@ def test_every_way_to_it_is_proved(world: World) -> None:
 def test_the_mode_and_its_reason_are_told(world: World) -> None:
     assert world.resolver.state() == ("", "")
     world.tell()
-    assert world.resolver.state() == ("splitting", "libc asks it")
+    assert world.resolver.state() == ("link", "libc asks it")
 
 
 def test_where_no_mode_proves_itself_the_first_ones_error_says_what_the_others_said(world: World) -> None:
@@ -199,25 +127,25 @@ def test_where_no_mode_proves_itself_the_first_ones_error_says_what_the_others_s
         ]
     )
     assert error.what == "Names do not arrive."
-    assert error.why == "libc found nothing. Tried next, plain: Refused."
+    assert error.why == "libc found nothing. Tried next, file: Refused."
 
 
 def test_the_reason_tells_what_became_of_the_mode_before(world: World) -> None:
     first, second = world.resolver.candidates()
     second = second.after((first, VerificationError("Names do not arrive.")))
-    assert second.reason == "nothing else fits; splitting did not serve: Names do not arrive."
+    assert second.reason == "nothing else fits; link did not serve: Names do not arrive."
 
 
 # The journal
 
 
 def test_the_journal_names_the_mode_before_it_is_applied(world: World) -> None:
-    world.splitting.refusal = HelperError("Refused.")
+    world.link.refusal = HelperError("Refused.")
     with pytest.raises(HelperError, match="Refused"):
         world.tell()
     entry = world.journal.read()
     assert entry is not None
-    assert entry.resolver == "splitting"
+    assert entry.resolver == "link"
 
 
 def test_without_a_journal_nothing_is_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,15 +155,15 @@ def test_without_a_journal_nothing_is_changed(world: World, monkeypatch: pytest.
     monkeypatch.setattr(world.journal, "write", write)
     with pytest.raises(HelperError, match="nothing was changed"):
         world.tell()
-    assert world.splitting.did == []
+    assert world.link.did == []
 
 
 def test_a_mode_that_holds_is_not_applied_again(world: World) -> None:
     world.tell()
     world.tell()
-    assert world.splitting.did == ["apply"]
+    assert world.link.did == ["apply"]
     world.tell(telling=LESS)
-    assert world.splitting.did == ["apply", "apply"], "the domains are others"
+    assert world.link.did == ["apply", "apply"], "the domains are others"
 
 
 # Taking back
@@ -244,7 +172,7 @@ def test_a_mode_that_holds_is_not_applied_again(world: World) -> None:
 def test_what_is_taken_back_leaves_no_journal_and_no_mode_in_force(world: World) -> None:
     world.tell()
     world.resolver.withdraw()
-    assert world.splitting.did == ["apply", "restore"]
+    assert world.link.did == ["apply", "restore"]
     assert not world.journal.is_there
     assert world.resolver.state() == ("", "")
     assert world.resolver.watched() == AT_REST, "what was ours may be put back by others"
@@ -254,43 +182,43 @@ def test_a_journal_of_an_earlier_helper_has_its_mode_taken_back_alone(world: Wor
     world.tell()
     world.restart()
     world.resolver.withdraw()
-    assert world.splitting.did == ["restore"]
-    assert world.plain.did == []
+    assert world.link.did == ["restore"]
+    assert world.file.did == []
 
 
 def test_remains_are_taken_back_though_no_journal_tells_of_them(world: World) -> None:
-    world.plain.is_left = True
+    world.file.is_left = True
     assert world.resolver.has_remains()
     world.resolver.withdraw()
-    assert world.plain.did == ["restore"]
+    assert world.file.did == ["restore"]
     assert not world.resolver.has_remains()
 
 
 def test_one_mode_that_resists_keeps_no_other_from_being_taken_back_and_stays_in_the_journal(world: World) -> None:
-    world.tell("splitting")
-    world.plain.is_left, world.plain.refusal = True, HelperError("The disk is read-only.")
+    world.tell("link")
+    world.file.is_left, world.file.resistance = True, HelperError("The disk is read-only.")
     with pytest.raises(HelperError, match="read-only"):
         world.resolver.withdraw()
-    assert world.splitting.told is None
+    assert world.link.told is None
     assert world.journal.is_there
-    world.plain.refusal = None
+    world.file.resistance = None
     world.resolver.withdraw()
     assert not world.journal.is_there
 
 
 def test_what_could_not_be_taken_back_is_still_told(world: World) -> None:
-    world.tell("plain")
-    told = world.plain.told
+    world.tell("file")
+    told = world.file.told
     world.restart()
-    world.plain.told = told
-    assert world.resolver.state() == ("plain", "it could not be taken back yet")
-    assert world.resolver.one_that_is_ours() is world.plain
-    world.plain.told = None
+    world.file.told = told
+    assert world.resolver.state() == ("file", "it could not be taken back yet")
+    assert world.resolver.one_that_is_ours() is world.file
+    world.file.told = None
     assert world.resolver.state()[0] == "overwritten"
 
 
 def test_a_mode_that_splits_is_not_one_that_sends_every_name_to_us(world: World) -> None:
-    world.tell("splitting")
+    world.tell("link")
     assert world.resolver.one_that_is_ours() is None
 
 
@@ -301,44 +229,44 @@ def test_what_another_program_wrote_over_is_told_again(world: World) -> None:
     assert world.resolver.keep() is Kept.AS_IT_IS, "nothing is in force"
     world.tell()
     assert world.resolver.keep() is Kept.AS_IT_IS
-    assert world.splitting.did == ["apply"]
-    world.splitting.forget()
+    assert world.link.did == ["apply"]
+    world.link.forget()
     assert world.resolver.keep() is Kept.TOLD_AGAIN
-    assert world.splitting.told == TELLING
+    assert world.link.told == TELLING
 
 
 def test_at_the_tenth_time_in_a_burst_it_is_left_alone_until_somebody_brings_it_up_again(world: World) -> None:
     world.tell()
     for _ in range(BURST + 5):
-        world.splitting.forget()
+        world.link.forget()
         world.resolver.keep()
         world.now += BURST_TIME / BURST / 2
-    assert world.splitting.did.count("apply") == 1 + BURST - 1
+    assert world.link.did.count("apply") == 1 + BURST - 1
     state, reason = world.resolver.state()
     assert state == "overwritten"
     assert f"{BURST} times" in reason
     world.tell()
-    assert world.resolver.state() == ("splitting", "libc asks it")
-    world.splitting.forget()
+    assert world.resolver.state() == ("link", "libc asks it")
+    world.link.forget()
     world.resolver.keep()
-    assert world.splitting.told == TELLING, "the count begins anew"
+    assert world.link.told == TELLING, "the count begins anew"
 
 
 def test_what_is_told_again_by_itself_begins_no_new_count(world: World) -> None:
     candidate = world.tell()
     for _ in range(BURST - 1):
-        world.splitting.forget()
+        world.link.forget()
         world.resolver.keep()
     world.resolver.tell(candidate, TELLING, PROOF, by_itself=True)
-    world.splitting.forget()
+    world.link.forget()
     world.resolver.keep()
     assert world.resolver.state()[0] == "overwritten"
 
 
 def test_who_writes_at_once_each_time_is_left_alone_as_well(world: World) -> None:
     world.tell()
-    world.splitting.forget()
-    world.splitting.refusal = HelperError("Another program wrote it again at once.")
+    world.link.forget()
+    world.link.refusal = HelperError("Another program wrote it again at once.")
     tries = [world.resolver.keep() for _ in range(BURST)]
     assert tries == [Kept.TO_BE_TRIED_AGAIN] * (BURST - 1) + [Kept.AS_IT_IS]
     assert f"{BURST} times" in world.resolver.state()[1]
@@ -347,9 +275,9 @@ def test_who_writes_at_once_each_time_is_left_alone_as_well(world: World) -> Non
 def test_who_writes_now_and_then_is_written_over_for_ever(world: World) -> None:
     world.tell()
     for _ in range(3 * BURST):
-        world.splitting.forget()
+        world.link.forget()
         world.resolver.keep()
-        assert world.splitting.told == TELLING
+        assert world.link.told == TELLING
         world.now += BURST_TIME / (BURST - 1) + 1
 
 
@@ -362,50 +290,50 @@ def test_what_cannot_be_looked_at_is_neither_told_again_nor_called_another_progr
         raise HelperError("There is no bus.")
 
     world.tell()
-    monkeypatch.setattr(Splitting, "is_ours", is_ours)
+    monkeypatch.setattr(LinkMode, "is_ours", is_ours)
     assert world.resolver.keep() is Kept.AS_IT_IS
-    assert world.resolver.state() == ("splitting", "libc asks it")
+    assert world.resolver.state() == ("link", "libc asks it")
     world.proved.clear()
     world.tell()
-    assert world.splitting.did == ["apply"]
+    assert world.link.did == ["apply"]
     assert world.proved == ["", "dns"]
 
 
 def test_what_could_not_be_told_again_is_tried_again(world: World) -> None:
     world.tell()
-    world.splitting.forget()
-    world.splitting.refusal = HelperError("It does not answer.")
+    world.link.forget()
+    world.link.refusal = HelperError("It does not answer.")
     assert world.resolver.keep() is Kept.TO_BE_TRIED_AGAIN
-    world.splitting.refusal = None
+    world.link.refusal = None
     assert world.resolver.keep() is Kept.TOLD_AGAIN
-    assert world.splitting.told == TELLING
+    assert world.link.told == TELLING
 
 
 def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
     world.tell()
     world.resolver.tell_less(LESS)
-    assert world.splitting.told == LESS
+    assert world.link.told == LESS
     world.resolver.tell_less(LESS)
-    assert world.splitting.did == ["apply", "apply"]
+    assert world.link.did == ["apply", "apply"]
 
 
 def test_where_all_names_come_to_us_a_domain_less_is_nothing_to_tell(world: World) -> None:
-    world.tell("plain")
+    world.tell("file")
     world.resolver.tell_less(LESS)
-    assert world.plain.did == ["apply"]
+    assert world.file.did == ["apply"]
 
 
 def test_what_was_left_alone_is_not_told_of_a_session_that_goes(world: World) -> None:
     world.tell()
     for _ in range(BURST):
-        world.splitting.forget()
+        world.link.forget()
         world.resolver.keep()
-    did = list(world.splitting.did)
+    did = list(world.link.did)
     world.resolver.tell_less(LESS)
-    assert world.splitting.did == did
+    assert world.link.did == did
 
 
-@pytest.mark.parametrize(("name", "splits"), [("splitting", True), ("plain", False)])
+@pytest.mark.parametrize(("name", "splits"), [("link", True), ("file", False)])
 def test_whether_ordinary_names_do_without_us_is_the_modes_affair(world: World, name: str, splits: bool) -> None:
     assert not world.resolver.can_split, "what is left of an earlier helper may send them to us"
     world.tell(name)
