@@ -19,7 +19,7 @@ from devlink.helper.journal import Journal
 from devlink.helper.netwatch import NetworkWatch, WaysOut, ways_out
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
-from devlink.helper.resolver import Candidate, Kept, Resolver, none_proved
+from devlink.helper.resolver import Candidate, InForce, Resolver, none_proved
 from devlink.kernel.observe import observe
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
@@ -127,13 +127,12 @@ class Names:
 
         `by_itself`: nobody asked for it anew. Raises DevlinkError; then no mode is left on.
         """
-        telling = _telling(target)
         failures: list[tuple[Candidate, DevlinkError]] = []
         for candidate in await asyncio.to_thread(self._resolver.candidates):
             if failures:
                 candidate = candidate.after(failures[-1])
             try:
-                await self._on_by(candidate, target, telling, by_itself)
+                await self._on_by(candidate, target, by_itself)
             except (HelperError, VerificationError) as error:
                 log.warning("resolver %s does not serve: %s", candidate.mode.name, error)
                 failures.append((candidate, error))
@@ -144,24 +143,30 @@ class Names:
                 return
         raise none_proved(failures)
 
-    async def _on_by(self, candidate: Candidate, target: Installed, telling: Telling, by_itself: bool) -> None:
-        proof = _new_proof(target.zones[0].suffix, self._policy)
+    async def _on_by(self, candidate: Candidate, target: Installed, by_itself: bool) -> None:
+        telling, proof = _telling(target), _new_proof(target.zones[0].suffix, self._policy)
         self._places = await asyncio.to_thread(candidate.mode.prepare, telling)
         await self._feed_zones(target, self._proofs(proof), candidate.mode)
         fault_point("helper.forwarder-fed")
-        await asyncio.to_thread(self._resolver.tell, candidate, telling, proof, by_itself=by_itself)
+        wanted = InForce(candidate=candidate, telling=telling, proof=proof, places=self._places)
+        await asyncio.to_thread(self._resolver.tell, wanted, by_itself=by_itself)
 
     async def less(self, target: Installed) -> None:
         """The zones without those of a session that goes: no trouble with them may keep it from going."""
         if (target.zones, target.networks) == (self._wanted.zones, self._wanted.networks):
             return
         self._wanted = target
+        proof = _new_proof(target.zones[0].suffix, self._policy)
         try:
-            await asyncio.to_thread(self._resolver.tell_less, _telling(target))
-            await self._feed_zones(target, self._proofs(_new_proof(target.zones[0].suffix, self._policy)))
+            await asyncio.to_thread(self._resolver.tell_less, _telling(target), proof)
         except DevlinkError as error:
-            log.error("resolver or forwarder do not take what is left: %s", error)
-            await self._resolver_off_if_nobody_serves()
+            log.error("the resolver does not take what is left, trying again: %s", error)
+            self._take_again_in(TAKE_AGAIN_PAUSE)
+        try:  # whatever the resolver says: these zones' routes are about to go
+            await self._feed_zones(target, self._proofs(proof))
+        except DevlinkError as error:
+            log.error("the forwarder does not take what is left: %s", error)
+            await self.mend()
 
     async def off(self) -> None:
         """The resolver first: it never points where nobody answers. Raises HelperError."""
@@ -245,13 +250,12 @@ class Names:
             if self._fed is None:
                 await self._take_back_what_came_back()
                 return False
-            kept = await asyncio.to_thread(self._resolver.keep)
+            is_to_be_tried_again = await asyncio.to_thread(self._resolver.keep)
             self._system.watch(self._resolver.watched())
-            if kept is Kept.TO_BE_TRIED_AGAIN:  # by another mode, perhaps: somebody may manage the names anew
+            if is_to_be_tried_again:  # by another mode, perhaps: somebody may manage the names anew
                 self._take_again_in(TAKE_AGAIN_PAUSE)
+            places = self._resolver.places or self._places
             try:
-                told_again = kept is Kept.TOLD_AGAIN
-                places = await asyncio.to_thread(self._resolver.places) if told_again else self._places
                 after = ways_out(await asyncio.to_thread(observe))
                 upstreams = await self._whom_to_ask(after)
             except DevlinkError as error:

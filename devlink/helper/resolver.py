@@ -3,9 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 from devlink.core.plan import ProofRecord, Upstream
 from devlink.core.prefixes import IPAddress
@@ -49,27 +47,33 @@ class Candidate:
         return replace(self, reason=f"{self.reason}; {failed.mode.name} did not serve: {error.what}")
 
 
-class Kept(Enum):
-    """What became of a look at the mode in force."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """A mode that is told of the forwarder, and what is known of that."""
 
-    AS_IT_IS = auto()
-    TOLD_AGAIN = auto()
-    """Its link may be another now."""
-    TO_BE_TRIED_AGAIN = auto()
-    """In a while."""
+    candidate: Candidate
+    telling: Telling
+    proof: ProofRecord
+    """What the forwarder answers, and libc finds by this mode."""
+    places: tuple[Place, ...]
+    """Where the forwarder is to listen."""
+    is_told: bool = True
+    """Not where the mode refused this telling: it may go by an older one."""
+
+    @property
+    def mode(self) -> ResolverMode:
+        return self.candidate.mode
 
 
 class Resolver:
-    """Blocking; one call at a time."""
+    """Blocking; one call at a time, except for `state`."""
 
-    def __init__(self, tools: Tools, journal: Journal, *, modes: Iterable[type[ResolverMode]] | None = None) -> None:
+    def __init__(self, tools: Tools, journal: Journal) -> None:
         self._nameserver = tools.nameserver
         self._journal = journal
-        self._kinds = tuple(all_modes() if modes is None else modes)
+        self._kinds = tuple(all_modes())
         self._modes = {kind.name: kind(tools) for kind in self._kinds}
-        self._in_force: Candidate | None = None
-        self._telling: Telling | None = None
-        self._proof: ProofRecord | None = None
+        self._in_force: InForce | None = None
         self._written_over: deque[float] = deque(maxlen=BURST - 1)
         """When it was told again, or not even that could be done; by the monotonic clock."""
         self._has_given_up = False
@@ -83,11 +87,12 @@ class Resolver:
 
     def state(self) -> tuple[str, str]:
         """The mode in force and why it is that one; `overwritten` and why it stays so; empty where none is."""
-        if self._in_force is None:
+        in_force = self._in_force  # another thread may take it back meanwhile
+        if in_force is None:
             return self._state_left()
-        if self._is_ours(self._in_force.mode) is not False:
-            return self._in_force.mode.name, self._in_force.reason
-        reason = "another program has taken its place"
+        if self._is_ours(in_force.mode) is not False:
+            return in_force.mode.name, in_force.candidate.reason
+        reason = "another program has taken its place" if in_force.is_told else "it refused what it was last told"
         if self._has_given_up:
             reason += f", {BURST} times within {BURST_TIME:g} s; it is left alone"
         return "overwritten", reason
@@ -99,6 +104,11 @@ class Resolver:
         if mode is not None and self._is_ours(mode):
             return mode.name, "it could not be taken back yet"
         return ("overwritten", "another program has taken its place") if self._journal.is_there else ("", "")
+
+    @property
+    def places(self) -> tuple[Place, ...] | None:
+        """Where the forwarder is to listen for the mode in force."""
+        return self._in_force.places if self._in_force is not None else None
 
     def has_remains(self) -> bool:
         """Whether a mode has left something. Raises HelperError."""
@@ -141,70 +151,76 @@ class Resolver:
         found = [Candidate(mode=self._modes[choice.mode.name], reason=choice.reason) for choice in choices]
         if self._in_force is None:
             return found
-        mode = self._in_force.mode
-        return [self._in_force, *(candidate for candidate in found if candidate.mode is not mode)]
+        first = self._in_force.candidate
+        return [first, *(candidate for candidate in found if candidate.mode is not first.mode)]
 
-    def places(self) -> tuple[Place, ...]:
-        """Where the forwarder is to listen for the mode in force. Raises HelperError."""
-        assert self._in_force is not None
-        assert self._telling is not None
-        return self._in_force.mode.prepare(self._telling)
-
-    def tell(self, candidate: Candidate, telling: Telling, proof: ProofRecord, *, by_itself: bool = False) -> None:
+    def tell(self, wanted: InForce, *, by_itself: bool = False) -> None:
         """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError.
 
         Unless `by_itself`, somebody wants it: what was given up is tried anew.
         """
-        mode = candidate.mode
-        if candidate != self._in_force or telling != self._telling or self._is_ours(mode) is False:
+        mode, before, proof = wanted.mode, self._in_force, wanted.proof
+        holds = before is not None and before.is_told and before.telling == wanted.telling
+        if not holds or self._is_ours(mode) is False:
             self._write_journal(mode)
             fault_point("helper.journal-written")
-            mode.apply(telling)
-            log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, candidate.reason)
+            mode.apply(wanted.telling)
+            log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, wanted.candidate.reason)
             fault_point("helper.resolver-on")
-        self._in_force, self._telling, self._proof = candidate, telling, proof
+        self._in_force = wanted
         if not by_itself:
             self._has_given_up = False
             self._written_over.clear()
         for service in ("", *mode.nss_services()):
             prove(proof.name, proof.address, PROOF_LIMIT, service=service)
 
-    def tell_less(self, telling: Telling) -> None:
-        """Some of the domains are no longer ours, which only a mode that splits need know. Raises HelperError."""
-        if self._in_force is not None and telling != self._telling and not self._has_given_up:
-            if self._in_force.mode.can_split:
-                self._in_force.mode.apply(telling)
-            self._telling = telling
+    def tell_less(self, telling: Telling, proof: ProofRecord) -> None:
+        """Some of the domains are no longer ours, which only a mode that splits need know. Raises HelperError; what it
+        is told from now on is the less all the same."""
+        before = self._in_force
+        if before is None:
+            return
+        less = replace(before, telling=telling, proof=proof)
+        if not less.mode.can_split or telling == before.telling or self._has_given_up:
+            self._in_force = less
+            return
+        self._in_force = replace(less, is_told=False)
+        less.mode.apply(telling)
+        self._in_force = less
 
-    def keep(self) -> Kept:
-        """Tell the OS again where another program has written over it, or it forgot."""
-        if self._in_force is None or self._telling is None or self._has_given_up:
-            return Kept.AS_IT_IS
-        mode, now = self._in_force.mode, time.monotonic()
+    def keep(self) -> bool:
+        """Tell the OS again where another program has written over it, or it forgot. Whether that is to be tried again
+        in a while."""
+        in_force = self._in_force
+        if in_force is None or self._has_given_up:
+            return False
+        mode, now = in_force.mode, time.monotonic()
         ours = self._is_ours(mode)
-        if ours or (ours is None and self._is_proved()):
-            return Kept.AS_IT_IS
+        if ours or (ours is None and self._is_proved(in_force.proof)):
+            return False
         if ours is None:  # whoever it was told is gone for good, perhaps
-            return Kept.TO_BE_TRIED_AGAIN
+            return True
         try:
             if len(self._written_over) == BURST - 1 and now - self._written_over[0] < BURST_TIME:
                 self._has_given_up = True
                 log.error("resolver %s: %s; `devlink up` tries again", mode.name, self.state()[1])
-                return Kept.AS_IT_IS
+                return False
             self._written_over.append(now)
-            mode.apply(self._telling)
+            # Noted though `apply` should fail: the link may be another already, and the old one's sockets are dead.
+            self._in_force = in_force = replace(in_force, places=mode.prepare(in_force.telling))
+            mode.apply(in_force.telling)
         except DevlinkError as error:
             log.error("resolver %s: another program has taken its place, trying again: %s", mode.name, error)
-            return Kept.TO_BE_TRIED_AGAIN
-        log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
-        return Kept.TOLD_AGAIN
-
-    def _is_proved(self) -> bool:
-        """Whether libc still finds the name by which it was proved."""
-        if self._proof is None:
             return True
+        self._in_force = replace(in_force, is_told=True)
+        log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
+        return False
+
+    @staticmethod
+    def _is_proved(proof: ProofRecord) -> bool:
+        """Whether libc still finds the name by which it was proved."""
         try:
-            prove(self._proof.name, self._proof.address, PROOF_LIMIT)
+            prove(proof.name, proof.address, PROOF_LIMIT)
         except DevlinkError as error:
             log.warning("names do not reach the forwarder: %s", error)
             return False
@@ -224,7 +240,7 @@ class Resolver:
                 failed = failed or error
         if failed is not None:
             raise failed
-        self._in_force = self._telling = None
+        self._in_force = None
         if self._journal.is_there:
             fault_point("helper.resolver-restored")
             try:

@@ -22,6 +22,9 @@ from tests.helper.fakes import FILE_SERVERS, LINK_SERVERS, Edges, FakeWatch, Fil
 
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
 NAMES = Installed(zones=(ZONE,))
+OTHER = replace(ZONE, suffix=DomainName.parse("other.local"))
+BOTH = Installed(zones=(ZONE, OTHER))
+LESS = Installed(zones=(OTHER,))
 
 
 class World(Edges):
@@ -39,13 +42,21 @@ class World(Edges):
         self.link: LinkMode = own._resolver._modes["link"]
         self.file: FileMode = own._resolver._modes["file"]
 
-    async def on(self) -> None:
+    async def on(self, target: Installed = NAMES) -> None:
         async with self.lock:
-            await self.names.on(NAMES)
+            await self.names.on(target)
+
+    async def less(self) -> None:
+        async with self.lock:
+            await self.names.less(LESS)
 
     async def off(self) -> None:
         async with self.lock:
             await self.names.off()
+
+    def domains(self) -> tuple[DomainName, ...]:
+        """What the link was told of."""
+        return self.link.told.domains if self.link.told is not None else ()
 
     async def look(self) -> None:
         """Something has changed, and all comes of it that does."""
@@ -121,7 +132,7 @@ def test_what_has_forgotten_us_is_told_again(run: Run) -> None:
         assert world.log == []
         world.link.forget()
         await world.look()
-        assert world.log == ["apply link", "prepare link"]
+        assert world.log == ["prepare link", "apply link"]
 
     run(body)
 
@@ -167,13 +178,105 @@ def test_a_session_that_goes_takes_its_zones_along(run: Run) -> None:
     async def body(world: World) -> None:
         await world.on()
         world.log.clear()
-        other = replace(ZONE, suffix=DomainName.parse("other.local"))
-        async with world.lock:
-            await world.names.less(Installed(zones=(other,)))
+        await world.less()
         assert world.log == ["apply link", "serve"]
-        assert world.feed.told[-1][0].zones == (other,)
-        async with world.lock:
-            await world.names.less(Installed(zones=(other,)))
+        assert world.feed.told[-1][0].zones == (OTHER,)
+        await world.less()
         assert world.log == ["apply link", "serve"], "nothing is another"
+
+    run(body)
+
+
+def test_a_session_that_goes_takes_its_zones_along_though_the_resolver_refuses_and_is_told_later(run: Run) -> None:
+    """The zones' routes go next: their names must not be asked for over the default route."""
+
+    async def body(world: World) -> None:
+        await world.on(BOTH)
+        world.link.refusal = HelperError("The bus is away.")
+        await world.less()
+        assert world.feed.told[-1][0].zones == (OTHER,)
+        assert world.domains() == (ZONE.suffix, OTHER.suffix)
+        world.link.refusal = None
+        await world.calm()
+        assert world.domains() == (OTHER.suffix,)
+        assert (await world.names.resolver())[0] == "link"
+
+    run(body)
+
+
+def test_what_a_session_that_went_took_along_is_not_told_again(run: Run) -> None:
+    """A mode that refuses may have forgotten all that it was told."""
+
+    async def body(world: World) -> None:
+        await world.on(BOTH)
+        world.link.refusal = HelperError("The bus is away.")
+        await world.less()
+        world.link.refusal = None
+        world.link.forget()
+        assert "refused" in (await world.names.resolver())[1]
+        await world.look()
+        assert world.domains() == (OTHER.suffix,)
+
+    run(body)
+
+
+def test_a_forwarder_that_does_not_take_what_is_left_is_started_again(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on(BOTH)
+        world.feed.refusals = 1
+        await world.less()
+        await world.calm()
+        assert world.feed.is_serving
+        assert world.feed.told[-1][0].zones == (OTHER,)
+
+    run(body)
+
+
+@pytest.mark.parametrize("goes", [False, True])
+def test_while_the_bus_is_away_the_mode_stays_also_after_a_session_has_gone(
+    run: Run, monkeypatch: pytest.MonkeyPatch, goes: bool
+) -> None:
+    def without_a_bus(*_: object) -> None:
+        raise HelperError("There is no bus.")
+
+    async def body(world: World) -> None:
+        await world.on(BOTH)
+        if goes:
+            await world.less()
+        for method in ("is_ours", "prepare"):
+            monkeypatch.setattr(world.link, method, without_a_bus)
+        await world.look()
+        assert set(world.log) == {"prove"}
+        assert (await world.names.resolver())[0] == "link"
+
+    run(body)
+
+
+def test_whoever_was_told_and_is_gone_for_good_is_followed_by_another_mode(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_a_bus(*_: object) -> None:
+        raise HelperError("There is no bus.")
+
+    async def body(world: World) -> None:
+        await world.on()
+        world.unproved = 1
+        for method in ("is_ours", "prepare"):
+            monkeypatch.setattr(world.link, method, without_a_bus)
+        await world.look()
+        assert (await world.names.resolver())[0] == "file"
+
+    run(body)
+
+
+def test_the_forwarder_gets_its_new_sockets_also_after_a_look_that_failed(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on()
+        world.link.forget()
+        world.link.link, world.link.unreadable = 2, HelperError("Not at this moment.")
+        await world.look()
+        world.link.unreadable = None
+        await world.look()
+        assert [places[1].index for _, places in world.feed.told] == [1, 2]
 
     run(body)

@@ -12,7 +12,7 @@ from devlink.core.plan import ProofRecord
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, VerificationError
 from devlink.helper.journal import Journal
-from devlink.helper.resolver import AT_REST, BURST, BURST_TIME, Candidate, Kept, Resolver, none_proved
+from devlink.helper.resolver import AT_REST, BURST, BURST_TIME, Candidate, InForce, Resolver, none_proved
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Telling, Tools
@@ -50,8 +50,13 @@ class World(Edges):
 
     def tell(self, name: str = "link", telling: Telling = TELLING) -> Candidate:
         candidate = next(each for each in self.resolver.candidates() if each.mode.name == name)
-        self.resolver.tell(candidate, telling, PROOF)
+        self.resolver.tell(self.by(candidate, telling))
         return candidate
+
+    @staticmethod
+    def by(candidate: Candidate, telling: Telling = TELLING) -> InForce:
+        places = candidate.mode.prepare(telling)
+        return InForce(candidate=candidate, telling=telling, proof=PROOF, places=places)
 
 
 @pytest.fixture
@@ -116,6 +121,21 @@ def test_the_mode_and_its_reason_are_told(world: World) -> None:
     assert world.resolver.state() == ("", "")
     world.tell()
     assert world.resolver.state() == ("link", "libc asks it")
+
+
+def test_the_mode_can_be_asked_for_while_another_thread_takes_it_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`devlink status` during `down`; the look at the bus takes its time."""
+
+    def is_ours() -> bool:
+        world.resolver.withdraw()
+        return True
+
+    world.tell()
+    monkeypatch.setattr(world.link, "is_ours", is_ours)
+    assert world.resolver.state() == ("link", "libc asks it")
+    assert world.resolver.state() == ("", "")
 
 
 def test_where_no_mode_proves_itself_the_first_ones_error_says_what_the_others_said(world: World) -> None:
@@ -226,12 +246,12 @@ def test_a_mode_that_splits_is_not_one_that_sends_every_name_to_us(world: World)
 
 
 def test_what_another_program_wrote_over_is_told_again(world: World) -> None:
-    assert world.resolver.keep() is Kept.AS_IT_IS, "nothing is in force"
+    assert world.resolver.keep() is False, "nothing is in force"
     world.tell()
-    assert world.resolver.keep() is Kept.AS_IT_IS
+    assert world.resolver.keep() is False
     assert world.link.did == ["apply"]
     world.link.forget()
-    assert world.resolver.keep() is Kept.TOLD_AGAIN
+    assert world.resolver.keep() is False
     assert world.link.told == TELLING
 
 
@@ -257,7 +277,7 @@ def test_what_is_told_again_by_itself_begins_no_new_count(world: World) -> None:
     for _ in range(BURST - 1):
         world.link.forget()
         world.resolver.keep()
-    world.resolver.tell(candidate, TELLING, PROOF, by_itself=True)
+    world.resolver.tell(world.by(candidate), by_itself=True)
     world.link.forget()
     world.resolver.keep()
     assert world.resolver.state()[0] == "overwritten"
@@ -268,7 +288,7 @@ def test_who_writes_at_once_each_time_is_left_alone_as_well(world: World) -> Non
     world.link.forget()
     world.link.refusal = HelperError("Another program wrote it again at once.")
     tries = [world.resolver.keep() for _ in range(BURST)]
-    assert tries == [Kept.TO_BE_TRIED_AGAIN] * (BURST - 1) + [Kept.AS_IT_IS]
+    assert tries == [True] * (BURST - 1) + [False]
     assert f"{BURST} times" in world.resolver.state()[1]
 
 
@@ -291,7 +311,7 @@ def test_what_cannot_be_looked_at_is_neither_told_again_nor_called_another_progr
 
     world.tell()
     monkeypatch.setattr(LinkMode, "is_ours", is_ours)
-    assert world.resolver.keep() is Kept.AS_IT_IS
+    assert world.resolver.keep() is False
     assert world.resolver.state() == ("link", "libc asks it")
     world.proved.clear()
     world.tell()
@@ -303,23 +323,23 @@ def test_what_could_not_be_told_again_is_tried_again(world: World) -> None:
     world.tell()
     world.link.forget()
     world.link.refusal = HelperError("It does not answer.")
-    assert world.resolver.keep() is Kept.TO_BE_TRIED_AGAIN
+    assert world.resolver.keep() is True
     world.link.refusal = None
-    assert world.resolver.keep() is Kept.TOLD_AGAIN
+    assert world.resolver.keep() is False
     assert world.link.told == TELLING
 
 
 def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
     world.tell()
-    world.resolver.tell_less(LESS)
+    world.resolver.tell_less(LESS, PROOF)
     assert world.link.told == LESS
-    world.resolver.tell_less(LESS)
+    world.resolver.tell_less(LESS, PROOF)
     assert world.link.did == ["apply", "apply"]
 
 
 def test_where_all_names_come_to_us_a_domain_less_is_nothing_to_tell(world: World) -> None:
     world.tell("file")
-    world.resolver.tell_less(LESS)
+    world.resolver.tell_less(LESS, PROOF)
     assert world.file.did == ["apply"]
 
 
@@ -329,7 +349,7 @@ def test_what_was_left_alone_is_not_told_of_a_session_that_goes(world: World) ->
         world.link.forget()
         world.resolver.keep()
     did = list(world.link.did)
-    world.resolver.tell_less(LESS)
+    world.resolver.tell_less(LESS, PROOF)
     assert world.link.did == did
 
 
