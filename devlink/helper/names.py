@@ -250,7 +250,8 @@ class Names:
             if self._fed is None:
                 await self._take_back_what_came_back()
                 return False
-            is_to_be_tried_again = await asyncio.to_thread(self._resolver.keep)
+            # Not after an `undo` that failed: nobody wants then what another program wrote over.
+            is_to_be_tried_again = bool(self._wanted.zones) and await asyncio.to_thread(self._resolver.keep)
             self._system.watch(self._resolver.watched())
             if is_to_be_tried_again:  # by another mode, perhaps: somebody may manage the names anew
                 self._take_again_in(TAKE_AGAIN_PAUSE)

@@ -227,20 +227,25 @@ class Resolver:
         return True
 
     def withdraw(self) -> None:
-        """Take back all that any mode has told or left. Raises HelperError; what it could take back is taken back."""
+        """Take back all that any mode has told or left. Raises HelperError; what it could take back is taken back.
+
+        The mode in force first: what another finds of ours in its files goes by that.
+        """
         in_force = self._in_force.mode if self._in_force is not None else None
         entry = self._journal.read()
+        named = (in_force, self._modes.get(entry.resolver) if entry is not None else None)
         failed: HelperError | None = None
-        for mode in self._modes.values():
+        for mode in sorted(self._modes.values(), key=lambda mode: mode not in named):
             try:
-                if mode is in_force or (entry is not None and entry.resolver == mode.name) or mode.has_remains():
+                if mode in named or mode.has_remains():
                     mode.restore()
                     log.info("resolver %s: restored", mode.name)
+                    if mode is in_force:
+                        self._in_force = None  # though another should resist: `keep` must not tell this one again
             except HelperError as error:
                 failed = failed or error
         if failed is not None:
             raise failed
-        self._in_force = None
         if self._journal.is_there:
             fault_point("helper.resolver-restored")
             try:

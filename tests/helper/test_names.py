@@ -280,3 +280,19 @@ def test_the_forwarder_gets_its_new_sockets_also_after_a_look_that_failed(run: R
         assert [places[1].index for _, places in world.feed.told] == [1, 2]
 
     run(body)
+
+
+def test_what_could_not_be_taken_back_and_is_written_over_stays_so(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.unproved = 1
+        await world.on()
+        world.file.resistance = HelperError("The disk is read-only.")
+        async with world.lock:
+            with pytest.raises(HelperError):
+                await world.names.undo()
+            await world.names.serve_ordinary_names()
+        world.file.forget()
+        await world.look()
+        assert "apply file" not in world.log
+
+    run(body)

@@ -226,6 +226,27 @@ def test_one_mode_that_resists_keeps_no_other_from_being_taken_back_and_stays_in
     assert not world.journal.is_there
 
 
+def test_what_was_taken_back_is_not_told_again_though_another_mode_resisted(world: World) -> None:
+    world.tell("link")
+    world.file.is_left, world.file.resistance = True, HelperError("The disk is read-only.")
+    with pytest.raises(HelperError, match="read-only"):
+        world.resolver.withdraw()
+    assert world.resolver.keep() is False
+    assert world.link.did == ["apply", "restore"]
+
+
+@pytest.mark.parametrize("by", ["this helper", "an earlier one"])
+def test_the_mode_in_force_is_taken_back_before_the_others(world: World, by: str) -> None:
+    """What direct finds of our link in another's file is gone by itself once that one is restored."""
+    world.tell("link")
+    if by == "an earlier one":
+        world.restart()
+    world.file.is_left = True
+    world.log.clear()
+    world.resolver.withdraw()
+    assert world.log == ["restore link", "restore file"]
+
+
 def test_what_could_not_be_taken_back_is_still_told(world: World) -> None:
     world.tell("file")
     told = world.file.told
