@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from devlink.core.names import DomainName
@@ -44,6 +44,17 @@ TAKE_AGAIN_PAUSE, MAX_TAKE_AGAIN_PAUSE = 5.0, 60.0
 """Seconds until the resolver is pointed at the forwarder again, where that failed; each time twice as many."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fed:
+    """What the forwarder was last told."""
+
+    config: ForwarderConfig
+    places: tuple[Place, ...]
+    """Where it listens."""
+    mode: ResolverMode
+    """By which programs come to it; it knows whom they would ask else."""
+
+
 class Names:
     """Whoever calls `on`, `less`, `off` or `mend` holds `lock`; what happens by itself takes it."""
 
@@ -60,10 +71,8 @@ class Names:
         """When it was last looked."""
         self._wanted = Installed()
         """Whose names are to be served."""
-        self._fed: ForwarderConfig | None = None
-        """What the forwarder was last told; None while it is to be told nothing."""
-        self._places: tuple[Place, ...] = ()
-        """Where it listens."""
+        self._fed: Fed | None = None
+        """None while it is to be told nothing."""
         self._loop_probe: ProofRecord | None = None
         self._taking: asyncio.Task[None] | None = None
 
@@ -109,7 +118,7 @@ class Names:
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
         """Whom the forwarder asks for ordinary names; nobody while it serves nothing."""
-        return self._fed.upstreams if self._fed is not None else ()
+        return self._fed.config.upstreams if self._fed is not None else ()
 
     async def protected_ways(self) -> tuple[IPAddress, ...]:
         """The servers on which ordinary names depend, whoever asks them: their way must not be taken over."""
@@ -145,10 +154,10 @@ class Names:
 
     async def _on_by(self, candidate: Candidate, target: Installed, by_itself: bool) -> None:
         telling, proof = _telling(target), _new_proof(target.zones[0].suffix, self._policy)
-        self._places = await asyncio.to_thread(candidate.mode.prepare, telling)
-        await self._feed_zones(target, self._proofs(proof), candidate.mode)
+        places = await asyncio.to_thread(candidate.mode.prepare, telling)
+        await self._feed_zones(target, self._proofs(proof), candidate.mode, places)
         fault_point("helper.forwarder-fed")
-        wanted = InForce(candidate=candidate, telling=telling, proof=proof, places=self._places)
+        wanted = InForce(candidate=candidate, telling=telling, proof=proof, places=places)
         await asyncio.to_thread(self._resolver.tell, wanted, by_itself=by_itself)
 
     async def less(self, target: Installed) -> None:
@@ -156,6 +165,8 @@ class Names:
         if (target.zones, target.networks) == (self._wanted.zones, self._wanted.networks):
             return
         self._wanted = target
+        if self._fed is None or not (self._feed.is_serving or self._resolver.is_in_force):
+            return  # who brings the forwarder back, and takes the resolver again, goes by what is wanted then
         proof = _new_proof(target.zones[0].suffix, self._policy)
         try:
             await asyncio.to_thread(self._resolver.tell_less, _telling(target), proof)
@@ -163,7 +174,7 @@ class Names:
             log.error("the resolver does not take what is left, trying again: %s", error)
             self._take_again_in(TAKE_AGAIN_PAUSE)
         try:  # whatever the resolver says: these zones' routes are about to go
-            await self._feed_zones(target, self._proofs(proof))
+            await self._feed_zones(target, self._proofs(proof), self._fed.mode, self._fed.places)
         except DevlinkError as error:
             log.error("the forwarder does not take what is left: %s", error)
             await self.mend()
@@ -200,17 +211,18 @@ class Names:
         """After an `undo` that failed: ordinary names go on through the forwarder where the resolver still names it."""
         try:
             mode = await asyncio.to_thread(self._resolver.one_that_is_ours)
-            if mode is not None:
-                self._places = await asyncio.to_thread(mode.prepare, _telling(Installed()))
-                await self._feed_zones(Installed(), (), mode)
+            if mode is None:
+                await self._stop_feeding()  # the zones' routes are gone
+            else:
+                places = await asyncio.to_thread(mode.prepare, _telling(Installed()))
+                await self._feed_zones(Installed(), (), mode, places)
         except DevlinkError as error:
             log.error("ordinary names cannot be served either: %s", error)
 
     async def _feed_zones(
-        self, target: Installed, proofs: tuple[ProofRecord, ...], mode: ResolverMode | None = None
+        self, target: Installed, proofs: tuple[ProofRecord, ...], mode: ResolverMode, places: tuple[Place, ...]
     ) -> None:
-        """`mode`: the one that is about to be applied, where that is not the one in force."""
-        fed = forwarder_config(
+        config = forwarder_config(
             self._policy,
             zones=target.zones,
             networks=target.networks,
@@ -221,17 +233,19 @@ class Names:
         if self._fed is None:
             self._ways_out = ways_out(await asyncio.to_thread(observe))
         self._network.start()
-        await self._feed.serve(fed, self._places)
+        await self._serve(Fed(config=config, places=places, mode=mode))
+
+    async def _serve(self, fed: Fed) -> None:
+        await self._feed.serve(fed.config, fed.places)
         self._fed = fed
 
-    async def _whom_to_ask(self, ways: WaysOut, mode: ResolverMode | None = None) -> tuple[Upstream, ...]:
+    async def _whom_to_ask(self, ways: WaysOut, mode: ResolverMode) -> tuple[Upstream, ...]:
         """The servers for ordinary names; those from before where there is no way out and nobody is named: some empty
         resolv.conf when the network goes, and what is kept may still serve. Raises HelperError."""
-        system = await asyncio.to_thread(self._resolver.upstreams, mode)
+        system = await asyncio.to_thread(mode.read_upstreams)
         if not system and self._fed is not None and not ways:
-            return self._fed.upstreams
-        can_split = mode.can_split if mode is not None else self._resolver.can_split
-        return ordinary_upstreams(self._policy, system or (() if can_split else (LIBC_DEFAULT,)))
+            return self._fed.config.upstreams
+        return ordinary_upstreams(self._policy, system or (() if mode.can_split else (LIBC_DEFAULT,)))
 
     async def _stop_feeding(self) -> None:
         self._network.stop()
@@ -250,22 +264,24 @@ class Names:
             if self._fed is None:
                 await self._take_back_what_came_back()
                 return False
+            if not self._feed.is_serving:  # who brings it back looks at all of this
+                return True
             # Not after an `undo` that failed: nobody wants then what another program wrote over.
             is_to_be_tried_again = bool(self._wanted.zones) and await asyncio.to_thread(self._resolver.keep)
             self._system.watch(self._resolver.watched())
             if is_to_be_tried_again:  # by another mode, perhaps: somebody may manage the names anew
                 self._take_again_in(TAKE_AGAIN_PAUSE)
-            places = self._resolver.places or self._places
+            places = self._resolver.places or self._fed.places
             try:
                 after = ways_out(await asyncio.to_thread(observe))
-                upstreams = await self._whom_to_ask(after)
+                upstreams = await self._whom_to_ask(after, self._fed.mode)
             except DevlinkError as error:
                 log.error("the network cannot be looked at: %s", error)
                 return True
             before, self._ways_out = self._ways_out, after  # only now: a look that failed has seen no other network
-            if (upstreams, places) != (self._fed.upstreams, self._places):
-                self._places = places
-                await self._ask_others(upstreams)
+            config = replace(self._fed.config, upstreams=upstreams)
+            if (config, places) != (self._fed.config, self._fed.places):
+                await self._ask_others(replace(self._fed, config=config, places=places))
             elif after and after != before:
                 await self._forget()
             else:
@@ -281,17 +297,15 @@ class Names:
         except DevlinkError as error:
             log.error("what another program has put back cannot be taken back: %s", error)
 
-    async def _ask_others(self, upstreams: tuple[Upstream, ...]) -> None:
-        assert self._fed is not None
-        fed = replace(self._fed, upstreams=upstreams)
+    async def _ask_others(self, fed: Fed) -> None:
         try:
-            await self._feed.serve(fed, self._places)
+            await self._serve(fed)
         except DevlinkError as error:
             log.error("the forwarder does not take the network's servers: %s", error)
             await self.mend()
         else:
-            self._fed = fed
-            log.info("ordinary names are asked at %s now", ", ".join(str(each.address) for each in upstreams))
+            upstreams = ", ".join(str(each.address) for each in fed.config.upstreams)
+            log.info("ordinary names are asked at %s now", upstreams)
 
     async def _forget(self) -> None:
         try:

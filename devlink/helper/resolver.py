@@ -5,7 +5,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from devlink.core.plan import ProofRecord, Upstream
+from devlink.core.plan import ProofRecord
 from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError, HelperError
 from devlink.faults import POINTS, fault_point
@@ -81,6 +81,11 @@ class Resolver:
     # What is so
 
     @property
+    def is_in_force(self) -> bool:
+        """Whether any mode is."""
+        return self._in_force is not None
+
+    @property
     def can_split(self) -> bool:
         """Whether ordinary names do without the forwarder, by the mode in force."""
         return self._in_force is not None and self._in_force.mode.can_split
@@ -118,25 +123,16 @@ class Resolver:
         """What may change under the mode in force; without one, where another program may put back what was ours."""
         return self._in_force.mode.watched() if self._in_force is not None else AT_REST
 
-    def upstreams(self, mode: ResolverMode | None = None) -> tuple[Upstream, ...]:
-        """Whom the OS asks without us, by this mode or the one in force. Raises HelperError."""
-        return self._mode(mode).read_upstreams()
-
     def ways(self) -> tuple[IPAddress, ...]:
         """The servers on which ordinary names depend in the end. Raises HelperError."""
         try:
-            return self._mode().read_ways()
+            return (self._in_force or self.candidates()[0]).mode.read_ways()
         except HelperError as error:
             others = self.candidates()[1:] if self._in_force is not None else []
             if not others:
                 raise
             log.info("whoever was told is gone: %s", error)
             return others[0].mode.read_ways()
-
-    def _mode(self, mode: ResolverMode | None = None) -> ResolverMode:
-        if mode is not None:
-            return mode
-        return self._in_force.mode if self._in_force is not None else self.candidates()[0].mode
 
     def one_that_is_ours(self) -> ResolverMode | None:
         """A mode that nobody here has applied, and that sends every name to the forwarder all the same. Raises

@@ -54,6 +54,12 @@ class World(Edges):
         async with self.lock:
             await self.names.off()
 
+    async def fail_to_undo(self) -> None:
+        async with self.lock:
+            with pytest.raises(HelperError):
+                await self.names.undo()
+            await self.names.serve_ordinary_names()
+
     def domains(self) -> tuple[DomainName, ...]:
         """What the link was told of."""
         return self.link.told.domains if self.link.told is not None else ()
@@ -287,12 +293,69 @@ def test_what_could_not_be_taken_back_and_is_written_over_stays_so(run: Run) -> 
         world.unproved = 1
         await world.on()
         world.file.resistance = HelperError("The disk is read-only.")
-        async with world.lock:
-            with pytest.raises(HelperError):
-                await world.names.undo()
-            await world.names.serve_ordinary_names()
+        await world.fail_to_undo()
         world.file.forget()
         await world.look()
         assert "apply file" not in world.log
+
+    run(body)
+
+
+def given_back(world: World) -> None:
+    assert not world.feed.is_serving
+    assert not world.link.is_ours()
+    assert not world.file.is_ours()
+
+
+async def lose(world: World) -> None:
+    """The forwarder ends and does not come back, in a mode that sends it all names."""
+    world.unproved = 1
+    await world.on(BOTH)
+    world.feed.is_serving = False
+    await world.feed.lost()
+    given_back(world)
+
+
+@pytest.mark.parametrize("what", ["the kernel speaks", "a session goes"])
+def test_once_the_resolver_was_given_back_the_forwarder_is_left_to_who_takes_the_resolver_again(
+    run: Run, what: str
+) -> None:
+    """Started by another it would serve, and the resolver would stay given back."""
+
+    async def body(world: World) -> None:
+        await lose(world)
+        if what == "the kernel speaks":
+            await world.look()
+        else:
+            await world.less()
+        given_back(world)
+        world.feed.is_serving = True
+        await world.feed.returned()
+        await world.calm()
+        assert (await world.names.resolver())[0] == "link"
+        assert len(world.feed.told[-1][0].zones) == (2 if what == "the kernel speaks" else 1)
+
+    run(body)
+
+
+def test_after_an_undo_that_failed_the_servers_are_those_of_the_mode_that_still_sends_names(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.unproved = 1
+        await world.on()
+        world.file.resistance = HelperError("The disk is read-only.")
+        await world.fail_to_undo()
+        await world.look()
+        assert world.feed.told[-1][0].upstreams == FILE_SERVERS
+        assert world.feed.told[-1][0].zones == ()
+
+    run(body)
+
+
+def test_after_an_undo_that_failed_nobody_answers_for_the_zones_whose_routes_are_gone(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on()
+        world.link.resistance = HelperError("The bus is away.")
+        await world.fail_to_undo()
+        assert not world.feed.is_serving
 
     run(body)
