@@ -9,7 +9,7 @@ from typing import Any
 
 from devlink.core.codec import encode
 from devlink.core.plan import ForwarderConfig
-from devlink.errors import DevlinkError, HelperError, NotUpError, ProtocolError
+from devlink.errors import DevlinkError, HelperError, NotUpError, ProtocolError, reason
 from devlink.helper.parts import Parts
 from devlink.resolvers.mode import Place
 from devlink.rpc.connection import Connection
@@ -119,12 +119,12 @@ class Feed:
                 await self._connect()
         except (DevlinkError, OSError) as error:
             await self.stop()
-            if isinstance(error, DevlinkError):
+            if isinstance(error, HelperError):
                 raise
             raise HelperError(
                 "The forwarder does not take its rules.",
-                why=f"{str(error) or 'It does not answer'}.",
-                next_step="The helper's log says more.",
+                why="It does not answer." if isinstance(error, TimeoutError) else reason(error),
+                next_step=getattr(error, "next_step", "") or "The helper's log says more.",
             ) from error
 
     async def _configured_again(self) -> bool:

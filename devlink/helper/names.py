@@ -10,7 +10,7 @@ from typing import Any
 from devlink.core.names import DomainName
 from devlink.core.plan import ForwarderConfig, ProofRecord, Upstream, proof_address
 from devlink.core.prefixes import IPAddress
-from devlink.errors import DevlinkError, HelperError, VerificationError
+from devlink.errors import DevlinkError
 from devlink.faults import POINTS, fault_point
 from devlink.helper.feed import Feed
 from devlink.helper.forwarding import Certificates, forwarder_config, ordinary_upstreams, protected_ways
@@ -142,7 +142,7 @@ class Names:
                 candidate = candidate.after(failures[-1])
             try:
                 await self._on_by(candidate, target, by_itself)
-            except (HelperError, VerificationError) as error:
+            except DevlinkError as error:
                 log.warning("resolver %s does not serve: %s", candidate.mode.name, error)
                 failures.append((candidate, error))
                 await self._resolver_off()

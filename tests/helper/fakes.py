@@ -13,7 +13,7 @@ from devlink.core.names import DomainName
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import ForwarderConfig, Upstream
 from devlink.core.prefixes import IPAddress
-from devlink.errors import HelperError, VerificationError
+from devlink.errors import DevlinkError, HelperError, VerificationError
 from devlink.helper import names, netwatch, resolver
 from devlink.helper.parts import Parts
 from devlink.resolvers.facts import Facts
@@ -41,7 +41,7 @@ class FakeMode:
         self.is_left = False
         self.upstreams: tuple[Upstream, ...] = ()
         self.services: tuple[str, ...] = ()
-        self.refusal: HelperError | None = None
+        self.refusal: DevlinkError | None = None
         """Of `apply`."""
         self.resistance: HelperError | None = None
         """Of `restore`."""

@@ -31,6 +31,8 @@ class FakeParts:
         self.calls: list[tuple[str, Any]] = []
         self.starts = 0
         self.may_start = True
+        self.dies_over = ""
+        """The method that ends it."""
         self._lines: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -59,6 +61,8 @@ class FakeParts:
                 for call in reader.feed(data):
                     name = call["method"].rpartition(".")[2]
                     self.calls.append((name, call["parameters"]))
+                    if name == self.dies_over:
+                        return
                     if name in self.replies:
                         line.sendall(pack(dict(self.replies[name])))
 
@@ -184,5 +188,18 @@ def test_one_of_another_version_is_told_at_once(run: Run) -> None:
         with pytest.raises(ProtocolError) as error:
             await feed.flush()
         assert "devlink --version" in error.value.next_step
+
+    run(body)
+
+
+@pytest.mark.parametrize("how", ["it dies over them", "it is of another version"])
+def test_rules_that_the_forwarder_does_not_take_are_the_helpers_error_and_nothing_is_served(run: Run, how: str) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        parts.replies["Configure"] = varlink.no_such_method("io.devlink.Forwarder.Configure")
+        if how == "it dies over them":
+            parts.dies_over = "Configure"
+        with pytest.raises(HelperError, match="does not take its rules"):
+            await feed.serve(CONFIG, PLACES)
+        assert not feed.is_serving
 
     run(body)

@@ -11,7 +11,7 @@ import pytest
 
 from devlink.core.names import DomainName
 from devlink.core.plan import Upstream, Zone
-from devlink.errors import HelperError, VerificationError
+from devlink.errors import HelperError, ProtocolError, VerificationError
 from devlink.helper.installed import Installed
 from devlink.helper.journal import Journal
 from devlink.helper.names import Names
@@ -356,5 +356,15 @@ def test_after_an_undo_that_failed_nobody_answers_for_the_zones_whose_routes_are
         world.link.resistance = HelperError("The bus is away.")
         await world.fail_to_undo()
         assert not world.feed.is_serving
+
+    run(body)
+
+
+def test_whatever_a_mode_fails_by_it_is_taken_back_and_another_one_tried(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.link.refusal = ProtocolError("The files' line ended.")
+        await world.on()
+        assert world.log[:4] == ["prepare link", "serve", "apply link", "restore link"]
+        assert (await world.names.resolver())[0] == "file"
 
     run(body)
