@@ -77,6 +77,8 @@ class Resolver:
         self._written_over: deque[float] = deque(maxlen=BURST - 1)
         """When it was told again, or not even that could be done; by the monotonic clock."""
         self._has_given_up = False
+        self._counted: ResolverMode | None = None
+        """Of which mode that is so."""
 
     # What is so
 
@@ -153,7 +155,7 @@ class Resolver:
     def tell(self, wanted: InForce, *, by_itself: bool = False) -> None:
         """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError.
 
-        Unless `by_itself`, somebody wants it: what was given up is tried anew.
+        Unless `by_itself`, somebody wants it: what was given up is tried anew. So is a mode that is not the one before.
         """
         mode, before, proof = wanted.mode, self._in_force, wanted.proof
         holds = before is not None and before.is_told and before.telling == wanted.telling
@@ -164,7 +166,8 @@ class Resolver:
             log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, wanted.candidate.reason)
             fault_point("helper.resolver-on")
         self._in_force = wanted
-        if not by_itself:
+        if not by_itself or mode is not self._counted:
+            self._counted = mode
             self._has_given_up = False
             self._written_over.clear()
         for service in ("", *mode.nss_services()):

@@ -304,6 +304,19 @@ def test_what_is_told_again_by_itself_begins_no_new_count(world: World) -> None:
     assert world.resolver.state()[0] == "overwritten"
 
 
+def test_another_mode_than_the_one_that_was_given_up_is_kept(world: World) -> None:
+    world.tell("link")
+    for _ in range(BURST):
+        world.link.forget()
+        world.resolver.keep()
+    world.resolver.withdraw()
+    candidate = next(each for each in world.resolver.candidates() if each.mode is world.file)
+    world.resolver.tell(world.by(candidate), by_itself=True)
+    world.file.forget()
+    world.resolver.keep()
+    assert world.file.told == TELLING
+
+
 def test_who_writes_at_once_each_time_is_left_alone_as_well(world: World) -> None:
     world.tell()
     world.link.forget()
