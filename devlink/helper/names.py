@@ -63,7 +63,7 @@ class Names:
         self._lock = lock
         files = FilesClient(lambda: parts.connect("files"), dismiss=lambda: parts.dismiss("files"))
         self._resolver = Resolver(Tools(nameserver=policy.nameserver, files=files), journal)
-        self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._take_resolver_again)
+        self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._forwarder_returned)
         self._certificates = Certificates(policy.dns)
         self._network = NetworkWatch(self._follow)
         self._system = Watch(self._network.tell)
@@ -262,7 +262,11 @@ class Names:
         """
         async with self._lock:
             if self._fed is None:
-                await self._take_back_what_came_back()
+                try:
+                    await self._take_back_what_came_back()
+                except DevlinkError as error:
+                    log.error("what another program has put back cannot be taken back, trying again: %s", error)
+                    self._take_again_in(TAKE_AGAIN_PAUSE)
                 return False
             if not self._feed.is_serving:  # who brings it back looks at all of this
                 return True
@@ -289,13 +293,11 @@ class Names:
         return True
 
     async def _take_back_what_came_back(self) -> None:
-        """A VPN that ends puts back the resolv.conf that it found, which was ours if it began while we were up."""
-        try:
-            if await asyncio.to_thread(self._resolver.has_remains):
-                log.warning("another program has put back a file of devlink's")
-                await asyncio.to_thread(self._resolver.withdraw)
-        except DevlinkError as error:
-            log.error("what another program has put back cannot be taken back: %s", error)
+        """A VPN that ends puts back the resolv.conf that it found, which was ours if it began while we were up. Raises
+        HelperError."""
+        if await asyncio.to_thread(self._resolver.has_remains):
+            log.warning("another program has put back a file of devlink's")
+            await asyncio.to_thread(self._resolver.withdraw)
 
     async def _ask_others(self, fed: Fed) -> None:
         try:
@@ -322,6 +324,9 @@ class Names:
         async with self._lock:
             await self._resolver_off_if_nobody_serves()
 
+    async def _forwarder_returned(self) -> None:
+        self._take_again_in(0)
+
     async def _resolver_off_if_nobody_serves(self) -> None:
         if self._feed.is_serving or self._resolver.can_split:  # ordinary names do not come to us
             return
@@ -334,7 +339,8 @@ class Names:
         if self._taking is None or self._taking.done():
             self._taking = spawn(self._take_resolver_again(pause), name="take the resolver again")
 
-    async def _take_resolver_again(self, pause: float = 0) -> None:
+    async def _take_resolver_again(self, pause: float) -> None:
+        """And where no names are wanted have it give back what it has of ours."""
         while True:
             await asyncio.sleep(pause)
             pause = min(max(TAKE_AGAIN_PAUSE, 2 * pause), MAX_TAKE_AGAIN_PAUSE)
@@ -342,6 +348,8 @@ class Names:
                 async with self._lock:
                     if self._wanted.zones:
                         await self.on(self._wanted, by_itself=True)
+                    elif self._fed is None:
+                        await self._take_back_what_came_back()
                 return
             except DevlinkError as error:
                 log.error("the resolver cannot be set, trying again: %s", error)

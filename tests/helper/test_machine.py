@@ -21,7 +21,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
 from devlink.helper.resolver import AT_REST
 from devlink.resolvers.mode import Watched
-from tests.helper.fakes import FILE_SERVERS, Edges, FakeWatch, FileMode
+from tests.helper.fakes import FILE_SERVERS, LIMIT, Edges, FakeWatch, FileMode
 
 HOME = FILE_SERVERS
 OFFICE = (Upstream(address=ip_address("198.51.100.1")),)
@@ -252,5 +252,21 @@ def test_what_another_program_puts_back_of_ours_while_nothing_is_up_is_taken_bac
         assert not world.resolver.is_left
         world.machine.names.close()
         assert world.watch.watched == Watched()
+
+    run(body)
+
+
+def test_what_cannot_be_taken_back_at_once_is_tried_again_until_it_can(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.become(NOTHING)
+        world.resolver.is_left, world.resolver.resistance = True, HelperError("The disk is read-only.")
+        world.log.clear()
+        world.watch.changed()
+        async with asyncio.timeout(LIMIT):
+            while len(world.log) < 4:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.001)
+        world.resolver.resistance = None
+        await world.calm()
+        assert not world.resolver.is_left
 
     run(body)

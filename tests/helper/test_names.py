@@ -368,3 +368,15 @@ def test_whatever_a_mode_fails_by_it_is_taken_back_and_another_one_tried(run: Ru
         assert (await world.names.resolver())[0] == "file"
 
     run(body)
+
+
+def test_a_forwarder_that_returns_while_the_resolver_is_about_to_be_taken_again_has_it_taken_once(run: Run) -> None:
+    async def body(world: World) -> None:
+        await lose(world)
+        world.feed.is_serving = True
+        await world.feed.returned()
+        await world.feed.returned()
+        await world.calm()
+        assert world.log.count("prepare link") == 2, "once when names came up, and once now"
+
+    run(body)
