@@ -13,13 +13,12 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.helper.admission import check_foreign
 from devlink.helper.forwarding import protected_ways
+from devlink.helper.journal import Journal
 from devlink.helper.policy import Paths, read_policy
+from devlink.helper.resolver import Resolver
 from devlink.kernel.observe import observe
-from devlink.resolvers.detect import detect
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Tools
-from devlink.resolvers.modes import all_modes
-from devlink.resolvers.observe import observe as observe_resolver
 
 
 def show_plan(profile: str, context: str, *, with_dns: bool, with_routes: bool) -> int:
@@ -57,8 +56,7 @@ def _upstreams() -> Iterable[IPAddress]:
     try:
         policy = read_policy(Paths().policy)
         tools = Tools(nameserver=policy.nameserver, files=FilesClient(_no_process))
-        best = detect(observe_resolver(all_modes()), all_modes())[0]
-        return protected_ways(policy, best.mode(tools).read_ways())
+        return protected_ways(policy, Resolver(tools, Journal(Paths().journal)).ways())
     except HelperError as error:
         click.echo(f"# the ordinary DNS servers cannot be read, so what keeps their ways is not shown: {error.what}")
         return ()

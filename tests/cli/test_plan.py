@@ -39,7 +39,7 @@ def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
         observed = ObservedNetwork(routes=routes, paths=dict.fromkeys(GATEWAYS, Way(oif="eth0")))
         monkeypatch.setattr("devlink.cli.plan.observe", lambda _: observed)
-        monkeypatch.setattr("devlink.cli.plan.observe_resolver", lambda _: Facts())
+        monkeypatch.setattr("devlink.helper.resolver.observe", lambda _: Facts())
         monkeypatch.setattr("devlink.resolvers.modes.direct.Direct.read_ways", read_ways)
         monkeypatch.setattr(sys, "argv", ["devlink", "up", str(path), "--dry-run", *options])
         code = root.run()
