@@ -54,6 +54,13 @@ def test_what_is_shown_is_the_plan_and_what_the_helper_said(session: Session) ->
     assert shown["search"] == []
 
 
+def test_what_is_lost_leaves_no_mode_and_no_reason_for_one(session: Session) -> None:
+    session.note_resolver({"resolver": "direct", "resolver_reason": "nothing else fits"})
+    session.lose(11.0, TROUBLE)
+    shown = session.shown(11.0)
+    assert (shown["state"], shown["resolver"], shown["resolver_reason"]) == ("degraded", "", "")
+
+
 def test_the_namespaces_that_names_of_two_labels_may_end_in_are_shown() -> None:
     dns = PROFILE.spec.dns
     assert dns is not None

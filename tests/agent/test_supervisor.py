@@ -258,6 +258,19 @@ def test_a_look_shows_what_is_no_longer_there_and_up_mends_it(run: Run, change: 
     run(body)
 
 
+def test_the_mode_to_which_the_helper_goes_over_is_shown_and_stays_so_while_another_program_has_its_place(
+    run: Run,
+) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        for told, shown in (("file", "file"), ("overwritten", "file"), ("", "file"), ("link", "link")):
+            world.link.resolver = told
+            await world.supervisor.look()
+            assert world.supervisor.status()["sessions"][0]["resolver"] == shown
+
+    run(body)
+
+
 def test_a_helper_that_is_slow_to_say_what_it_has_is_asked_again_by_the_next_look(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -201,5 +202,45 @@ def test_rules_that_the_forwarder_does_not_take_are_the_helpers_error_and_nothin
         with pytest.raises(HelperError, match="does not take its rules"):
             await feed.serve(CONFIG, PLACES)
         assert not feed.is_serving
+
+    run(body)
+
+
+def test_at_other_places_than_before_it_listens_by_new_sockets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are bound to a link that was made anew are dead."""
+    opened: list[socket.socket] = []
+
+    async def bind(_: Place) -> list[socket.socket]:
+        opened.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        return opened[-1:]
+
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        monkeypatch.setattr(module, "_bind", bind)
+        link = Place(address=ip_address("169.254.53.53"), device="devlink0", index=1)
+        await feed.serve(CONFIG, (*PLACES, link))
+        await feed.serve(CONFIG, (*PLACES, link))
+        assert (len(opened), parts.starts) == (2, 1)
+        await feed.serve(CONFIG, (*PLACES, replace(link, index=2)))
+        assert [sock.fileno() >= 0 for sock in opened] == [False, False, True, True]
+        assert parts.starts == 2
+
+    run(body)
+
+
+def test_a_place_that_cannot_be_had_has_the_other_places_let_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[socket.socket] = []
+
+    async def bind(place: Place) -> list[socket.socket]:
+        if place.device:
+            raise HelperError("Another program has it.")
+        opened.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        return opened[-1:]
+
+    async def body(_: FakeParts, feed: Feed) -> None:
+        monkeypatch.setattr(module, "_bind", bind)
+        link = Place(address=ip_address("169.254.53.53"), device="devlink0", index=1)
+        with pytest.raises(HelperError, match="Another program"):
+            await feed.serve(CONFIG, (*PLACES, link))
+        assert [sock.fileno() for sock in opened] == [-1]
 
     run(body)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from devlink.helper.journal import Journal
 from devlink.helper.names import Names
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
+from devlink.helper.resolver import AT_REST, BURST
 from devlink.resolvers.mode import Telling, Watched
 from tests.helper.fakes import FILE_SERVERS, LINK_SERVERS, Edges, FakeWatch, FileMode, LinkMode
 
@@ -314,6 +315,7 @@ async def lose(world: World) -> None:
     world.feed.is_serving = False
     await world.feed.lost()
     given_back(world)
+    assert world.watch.watched == Watched(), "who gives back what was ours is no other program"
 
 
 @pytest.mark.parametrize("what", ["the kernel speaks", "a session goes"])
@@ -378,5 +380,67 @@ def test_a_forwarder_that_returns_while_the_resolver_is_about_to_be_taken_again_
         await world.feed.returned()
         await world.calm()
         assert world.log.count("prepare link") == 2, "once when names came up, and once now"
+
+    run(body)
+
+
+def test_what_is_left_is_nobodys_only_where_no_names_are_wanted(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on()
+        assert not await world.names.has_remains()
+        async with world.lock:
+            await world.names.undo()
+        assert world.watch.watched == AT_REST, "what was ours may be put back by others"
+        assert not await world.names.has_remains()
+        world.file.is_left = True
+        assert await world.names.has_remains()
+
+    run(body)
+
+
+def test_what_was_given_up_is_not_begun_anew_by_a_forwarder_that_returns(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on()
+        for _ in range(BURST):
+            world.link.forget()
+            await world.look()
+        await world.feed.returned()
+        await world.calm()
+        world.link.forget()
+        await world.look()
+        assert "apply link" not in world.log
+
+    run(body)
+
+
+def test_where_the_system_splits_and_names_nobody_the_forwarder_asks_nobody(run: Run) -> None:
+    """libc's default, this machine, is meant for all names; what asks the forwarder may be there."""
+
+    async def body(world: World) -> None:
+        world.link.upstreams = ()
+        await world.on()
+        assert world.feed.told[-1][0].upstreams == ()
+
+    run(body)
+
+
+def test_what_is_watched_follows_the_mode_with_each_look(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolv.conf that leads elsewhere now has other files behind it."""
+
+    async def body(world: World) -> None:
+        await world.on()
+        elsewhere = Watched(files=(Path("elsewhere"),))
+        monkeypatch.setattr(world.link, "watched", lambda: elsewhere)
+        await world.look()
+        assert world.watch.watched == elsewhere
+
+    run(body)
+
+
+def test_the_mode_knows_the_families_of_the_clusters_addresses(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on(replace(NAMES, networks=(ip_network("fd00:20::/64"),)))
+        assert world.link.told is not None
+        assert world.link.told.families == {4, 6}
 
     run(body)

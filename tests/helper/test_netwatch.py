@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
+from devlink.helper import netwatch
 from devlink.helper.netwatch import NetworkWatch, ways_out
 from tests.helper.fakes import LIMIT, FakeMonitor, watch_the_kernel
 
@@ -111,6 +112,24 @@ def test_what_comes_during_a_look_has_it_looked_again(monitors: list[FakeMonitor
         for _ in range(3):
             monitors[0].changed()
         looks.go.set()
+        await looks.reach(2)
+        watch.stop()
+
+    run(body())
+
+
+def test_what_comes_while_the_next_look_waits_is_looked_at_at_once(
+    monitors: list[FakeMonitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netwatch, "LATE", 2 * LIMIT)
+
+    async def body() -> None:
+        looks = Looks(True, False)
+        watch = NetworkWatch(looks)
+        watch.start()
+        monitors[0].changed()
+        await looks.reach(1)
+        monitors[0].changed()
         await looks.reach(2)
         watch.stop()
 

@@ -7,6 +7,7 @@ import pytest
 from devlink.errors import HelperError
 from devlink.helper import server
 from devlink.helper.machine import Machine
+from devlink.helper.names import Names
 from devlink.helper.policy import Paths
 
 Undone = list[str]
@@ -54,9 +55,12 @@ def test_where_undoing_fails_too_the_way_out_of_that_is_named(paths: Paths, monk
     assert refused.value.next_step.endswith("helper restore")
 
 
-def test_restoring_does_without_the_policy(paths: Paths, undone: Undone) -> None:
+def test_restoring_does_without_the_policy_and_leaves_nobody_listening(
+    paths: Paths, undone: Undone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Names, "close", lambda _: undone.append("closed"))
     server.restore(paths)
-    assert undone == ["all"]
+    assert undone == ["all", "closed"]
 
 
 def test_the_lock_is_free_again_after_a_refusal(paths: Paths, undone: Undone) -> None:

@@ -57,7 +57,7 @@ class FakeNames:
     """Names that are served while the test says so."""
 
     def __init__(self) -> None:
-        self.is_on = False
+        self.is_on = self.is_closed = False
         self.loop_probe: ProofRecord | None = None
         self.nameserver = ip_address("127.0.0.231")
         self.forwarder_starts = 1
@@ -605,6 +605,7 @@ def test_a_restore_that_fails_is_told_and_tried_until_it_is_done_or_the_helper_e
                 world.machine.failure = None
                 if ending:
                     await world.helper.end()
+                    assert world.machine.names.is_closed
                     await asyncio.sleep(0.05)
                 await world.until(lambda: world.machine.undone == 1)
             world.machine.failure, world.machine.undone = HelperError("The folder is read-only."), 0
