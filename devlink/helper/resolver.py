@@ -58,7 +58,7 @@ class InForce:
     places: tuple[Place, ...]
     """Where the forwarder is to listen."""
     is_told: bool = True
-    """Not where the mode refused this telling: it may go by an older one."""
+    """Not where the mode refused this telling, or was left alone: it may go by an older one."""
 
     @property
     def mode(self) -> ResolverMode:
@@ -99,9 +99,11 @@ class Resolver:
             return self._state_left()
         if self._is_ours(in_force.mode) is not False:
             return in_force.mode.name, in_force.candidate.reason
-        reason = "another program has taken its place" if in_force.is_told else "it refused what it was last told"
+        reason = "another program has taken its place"
         if self._has_given_up:
             reason += f", {BURST} times within {BURST_TIME:g} s; it is left alone"
+        elif not in_force.is_told:
+            reason = "it refused what it was last told"
         return "overwritten", reason
 
     def _state_left(self) -> tuple[str, str]:
@@ -180,12 +182,13 @@ class Resolver:
         if before is None:
             return
         less = replace(before, telling=telling, proof=proof)
-        if not less.mode.can_split or telling == before.telling or self._has_given_up:
+        if not less.mode.can_split or telling == before.telling:
             self._in_force = less
             return
         self._in_force = replace(less, is_told=False)
-        less.mode.apply(telling)
-        self._in_force = less
+        if not self._has_given_up:
+            less.mode.apply(telling)
+            self._in_force = replace(less, is_told=True)
 
     def keep(self) -> bool:
         """Tell the OS again where another program has written over it, or it forgot. Whether that is to be tried again

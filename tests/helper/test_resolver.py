@@ -371,6 +371,17 @@ def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
     assert world.link.did == ["apply", "apply"]
 
 
+def test_what_was_refused_once_and_then_taken_is_not_told_a_third_time(world: World) -> None:
+    world.tell(telling=replace(TELLING, domains=(*TELLING.domains, DomainName.parse("other.local"))))
+    world.link.refusal = HelperError("The bus is away.")
+    with pytest.raises(HelperError, match="away"):
+        world.resolver.tell_less(TELLING, PROOF)
+    world.link.refusal = None
+    world.resolver.tell_less(LESS, PROOF)
+    world.tell(telling=LESS)
+    assert world.link.did == ["apply"] * 3
+
+
 def test_where_all_names_come_to_us_a_domain_less_is_nothing_to_tell(world: World) -> None:
     world.tell("file")
     world.resolver.tell_less(LESS, PROOF)
@@ -385,6 +396,10 @@ def test_what_was_left_alone_is_not_told_of_a_session_that_goes(world: World) ->
     did = list(world.link.did)
     world.resolver.tell_less(LESS, PROOF)
     assert world.link.did == did
+    assert "left alone" in world.resolver.state()[1]
+    world.link.told = TELLING  # the other program has gone, and so has what it wrote
+    world.tell(telling=LESS)
+    assert world.link.told == LESS
 
 
 @pytest.mark.parametrize(("name", "splits"), [("link", True), ("file", False)])
