@@ -371,7 +371,8 @@ def test_a_second_process_waits_for_the_first(laptop: Laptop) -> None:
     child = begin_writing(laptop)
     calls = len(laptop.calls())
     laptop.mode.restore()
-    assert os.waitpid(child, os.WNOHANG) == (child, 0)
+    assert (laptop.root / "ended").exists()
+    assert os.waitpid(child, 0) == (child, 0)
     assert len(laptop.calls()) > calls
     assert not laptop.mode.has_remains()
 
