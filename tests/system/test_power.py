@@ -63,4 +63,5 @@ def test_it_may_go_in_the_middle_of_a_command(laptop: Machine, command: str, mom
         time.sleep(moment)
         cut_and_boot(laptop)
         running.wait(10)
-    assert before.diff(snapshot(laptop)) == []
+    changed = before.diff(snapshot(laptop))
+    assert not changed, "\n".join(changed)

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -173,10 +174,18 @@ def plug_in(machine: Machine, name: str = "eth0") -> None:
     machine.run("ip", "-netns", "lan", "link", "set", name, "up")
 
 
+READ_AGAIN = f"""
+count() {{ grep -c 'read .*/options' {lan.DHCP_LOG} || true; }}
+before=$(count); kill -HUP $(cat {lan.DHCP_PID})
+until [ "$(count)" -gt "$before" ]; do sleep .01; done
+"""
+"""Has the DHCP server read its options; who asks for a lease before it has gets the old ones."""
+
+
 def offer_dns(machine: Machine, *addresses: str, network: str = "office") -> None:
     """From the next lease on DHCP names these servers in the office, or at `home`."""
     machine.write(f"{lan.SETTINGS}/options", f"tag:{network},option:dns-server,{','.join(addresses)}\n")
-    machine.run("sh", "-c", "kill -HUP $(cat /run/devlink-lab.dnsmasq)")
+    machine.run("sh", "-c", READ_AGAIN)
 
 
 def questions(machine: Machine, server: str = lan.OFFICE_DNS) -> list[str]:
@@ -221,8 +230,13 @@ while read -r file; do sed "s|^|$file: |" "$file"; echo "$file"; done
 def snapshot(machine: Machine) -> MachineSnapshot:
     """Everything on the machine that devlink may touch, at this moment."""
     host = take_snapshot(lambda argv: machine.run(*argv).stdout, machine.init)
-    # A DHCP client's own, which it opens some time after the names work.
-    host = replace(host, listening=tuple(line for line in host.listening if ":68 " not in line))
+    host = replace(
+        host,
+        # A DHCP client's own, which it opens some time after the names work.
+        listening=tuple(line for line in host.listening if ":68 " not in line),
+        # NetworkManager's next resolv.conf, where the power goes before it is renamed.
+        files=tuple(line for line in host.files if not re.match(r"/etc/resolv\.conf\.\w{6} ", line)),
+    )
     resolved: tuple[str, ...] = ()
     if machine.run("systemctl", "is-active", "systemd-resolved.service", check=False).stdout.strip() == "active":
         said = machine.run("resolvectl", "--no-pager", "status").stdout

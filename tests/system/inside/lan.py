@@ -26,6 +26,7 @@ from devlink.rpc.activation import notify
 LOGS = Path("/var/log/devlink-lab")
 SETTINGS = Path("/var/lib/devlink-lab")
 """`static`, if it is there: eth0 gets its address from here. `options`: DHCP options that come first."""
+DHCP_PID, DHCP_LOG = "/run/devlink-lab.dnsmasq", "/run/devlink-lab.dnsmasq.log"
 LEASES = "/run/devlink-lab.leases"
 OFFICE, OFFICE_ROUTER, OFFICE_DNS, OFFICE_DNS_2 = "172.16.0.0/24", "172.16.0.1", "172.16.0.53", "172.16.0.54"
 HOME, HOME_ROUTER, HOME_DNS = "192.168.7.0/24", "192.168.7.1", "192.168.7.53"
@@ -145,8 +146,8 @@ def dhcp() -> None:
     options = SETTINGS / "options"
     options.touch()
     command = [
-        "dnsmasq", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=/run/devlink-lab.dnsmasq",
-        f"--dhcp-leasefile={LEASES}", "--dhcp-authoritative", "--no-ping", "--log-facility=-",
+        "dnsmasq", "--conf-file=/dev/null", "--port=0", "--user=root", f"--pid-file={DHCP_PID}",
+        f"--dhcp-leasefile={LEASES}", "--dhcp-authoritative", "--no-ping", f"--log-facility={DHCP_LOG}",
         "--interface=office", "--interface=home", "--bind-interfaces", f"--dhcp-optsfile={options}",
         "--dhcp-range=set:office,172.16.0.100,172.16.0.120,255.255.255.0,12h",
         "--dhcp-range=set:home,192.168.7.100,192.168.7.120,255.255.255.0,12h",
