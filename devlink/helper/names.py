@@ -1,6 +1,7 @@
 """The machine's names: the forwarder and the OS's resolver, which are switched on and off, and kept, as one."""
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import secrets
@@ -75,6 +76,7 @@ class Names:
         """None while it is to be told nothing."""
         self._loop_probe: ProofRecord | None = None
         self._taking: asyncio.Task[None] | None = None
+        self._take_now = asyncio.Event()
 
     # What is so
 
@@ -337,12 +339,18 @@ class Names:
 
     def _take_again_in(self, pause: float) -> None:
         if self._taking is None or self._taking.done():
+            self._take_now.clear()
             self._taking = spawn(self._take_resolver_again(pause), name="take the resolver again")
+        elif not pause:
+            self._take_now.set()
 
     async def _take_resolver_again(self, pause: float) -> None:
         """And where no names are wanted have it give back what it has of ours."""
         while True:
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._take_now.wait()
+            self._take_now.clear()
             pause = min(max(TAKE_AGAIN_PAUSE, 2 * pause), MAX_TAKE_AGAIN_PAUSE)
             try:
                 async with self._lock:

@@ -12,6 +12,7 @@ import pytest
 from devlink.core.names import DomainName
 from devlink.core.plan import Upstream, Zone
 from devlink.errors import HelperError, ProtocolError, VerificationError
+from devlink.helper import names
 from devlink.helper.installed import Installed
 from devlink.helper.journal import Journal
 from devlink.helper.names import Names
@@ -19,7 +20,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.helper.resolver import AT_REST, BURST
 from devlink.resolvers.mode import Telling, Watched
-from tests.helper.fakes import FILE_SERVERS, LINK_SERVERS, Edges, FakeWatch, FileMode, LinkMode
+from tests.helper.fakes import FILE_SERVERS, LIMIT, LINK_SERVERS, Edges, FakeWatch, FileMode, LinkMode
 
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
 NAMES = Installed(zones=(ZONE,))
@@ -336,6 +337,24 @@ def test_once_the_resolver_was_given_back_the_forwarder_is_left_to_who_takes_the
         await world.calm()
         assert (await world.names.resolver())[0] == "link"
         assert len(world.feed.told[-1][0].zones) == (2 if what == "the kernel speaks" else 1)
+
+    run(body)
+
+
+def test_a_forwarder_that_is_back_has_the_resolver_taken_at_once_though_a_later_time_was_fixed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        monkeypatch.setattr(names, "TAKE_AGAIN_PAUSE", 2 * LIMIT)
+        await lose(world)
+        world.feed.refusals = 2  # one for each mode
+        await world.names.mend()
+        async with asyncio.timeout(LIMIT):
+            while world.feed.refusals:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.001)
+        await world.feed.returned()
+        await world.calm()
+        assert (await world.names.resolver())[0] == "link"
 
     run(body)
 
