@@ -212,9 +212,11 @@ class Names:
     async def serve_ordinary_names(self) -> None:
         """After an `undo` that failed: ordinary names go on through the forwarder where the resolver still names it."""
         try:
-            mode = await asyncio.to_thread(self._resolver.one_that_is_ours)
+            mode = await asyncio.to_thread(self._resolver.one_that_is_left)
             if mode is None:
                 await self._stop_feeding()  # the zones' routes are gone
+            elif self._fed is not None and self._fed.mode is mode:
+                await self._serve(replace(self._fed, config=replace(self._fed.config, zones=(), proofs=(), private=())))
             else:
                 places = await asyncio.to_thread(mode.prepare, _telling(Installed()))
                 await self._feed_zones(Installed(), (), mode, places)

@@ -138,10 +138,10 @@ class Resolver:
             log.info("whoever was told is gone: %s", error)
             return others[0].mode.read_ways()
 
-    def one_that_is_ours(self) -> ResolverMode | None:
-        """A mode that nobody here has applied, and that sends every name to the forwarder all the same. Raises
+    def one_that_is_left(self) -> ResolverMode | None:
+        """A mode that could not be taken back, and by which every name may still come to the forwarder. Raises
         HelperError."""
-        return next((mode for mode in self._modes.values() if not mode.can_split and mode.is_ours()), None)
+        return next((mode for mode in self._modes.values() if not mode.can_split and mode.has_remains()), None)
 
     # Telling
 

@@ -25,8 +25,7 @@ def read(folder: int | None, name: str, *, follow: bool = False) -> str | None:
             return None
         raise
     try:
-        mode = os.fstat(file).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder's error comes with the next call
+        if not stat.S_ISREG(os.fstat(file).st_mode):
             return None
         return os.read(file, MAX_SIZE).decode(errors="surrogateescape")
     finally:
@@ -36,7 +35,10 @@ def read(folder: int | None, name: str, *, follow: bool = False) -> str | None:
 def read_text(path: Path) -> str:
     """The beginning of a text, empty where there is no file. Raises HelperError where it cannot be read."""
     try:
-        return read(None, str(path), follow=True) or ""
+        text = read(None, str(path), follow=True)
+        if text is None and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return text or ""
     except OSError as error:
         raise HelperError(
             f"{path} could not be read.",

@@ -136,9 +136,10 @@ def _parse_mark(line: str) -> Header | None:
     return Header(address=address, had_file=match[2] == "file", digest=match[3] or "") if address is not None else None
 
 
-def digest_of(text: str) -> str:
-    """What ours notes of the file from before."""
-    return f"{zlib.crc32(text.encode(errors='surrogateescape')):08x}"
+def digest_of(before: ResolvConf) -> str:
+    """What ours notes of the file from before: of what `render` takes from it, so that comments are free to change."""
+    said = "\n".join([*map(str, before.nameservers), *before.kept])
+    return f"{zlib.crc32(said.encode(errors='surrogateescape')):08x}"
 
 
 def render(address: IPAddress, before: ResolvConf, *, had_file: bool, digest: str = "") -> str:

@@ -371,6 +371,24 @@ def test_after_an_undo_that_failed_the_servers_are_those_of_the_mode_that_still_
     run(body)
 
 
+def test_after_an_undo_that_failed_ordinary_names_go_on_though_their_mode_can_tell_nothing_any_more(run: Run) -> None:
+    """As NetworkManager's, which has ended, and whose link is gone: its file still names us."""
+
+    async def body(world: World) -> None:
+        world.unproved = 1
+        await world.on()
+        world.file.resistance = world.file.unreadable = HelperError("It does not run.")
+        world.file.forget()
+        world.log.clear()
+        await world.fail_to_undo()
+        assert world.feed.is_serving
+        config, _ = world.feed.told[-1]
+        assert (config.zones, config.upstreams) == ((), FILE_SERVERS)
+        assert "prepare file" not in world.log
+
+    run(body)
+
+
 def test_after_an_undo_that_failed_nobody_answers_for_the_zones_whose_routes_are_gone(run: Run) -> None:
     async def body(world: World) -> None:
         await world.on()

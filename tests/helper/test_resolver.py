@@ -252,15 +252,17 @@ def test_what_could_not_be_taken_back_is_still_told(world: World) -> None:
     told = world.file.told
     world.restart()
     world.file.told = told
+    world.file.is_left = True
     assert world.resolver.state() == ("file", "it could not be taken back yet")
-    assert world.resolver.one_that_is_ours() is world.file
+    assert world.resolver.one_that_is_left() is world.file
     world.file.told = None
     assert world.resolver.state()[0] == "overwritten"
 
 
 def test_a_mode_that_splits_is_not_one_that_sends_every_name_to_us(world: World) -> None:
     world.tell("link")
-    assert world.resolver.one_that_is_ours() is None
+    world.link.is_left = True
+    assert world.resolver.one_that_is_left() is None
 
 
 # Keeping

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import subprocess
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -62,7 +63,7 @@ def mount_empty(folder: str) -> None:
 
 
 def make_links() -> None:
-    """`lo` and the pair `v0`, `v1`, up; `v0` has 192.0.2.1/24 and 2001:db8::1/64.
+    """`lo` and the pair `v0`, `v1`, up, and known to be; `v0` has 192.0.2.1/24 and 2001:db8::1/64.
 
     Neither gets a link-local address: the kernel would add it, its route and its detection of duplicates
     in the middle of a test, seconds later, whenever it finds the time.
@@ -75,3 +76,8 @@ def make_links() -> None:
     ip("address", "add", "2001:db8::1/64", "dev", "v0", "nodad")
     ip("link", "set", "v1", "up")
     ip("link", "set", "v0", "up")
+    # The kernel may hold back the news of a carrier for a second, and adds these routes with it.
+    deadline = time.monotonic() + 10
+    while {"v0", "v1"} - {each["dev"] for each in ip_json("-6", "route", "show", "table", "local", "ff00::/8")}:
+        assert time.monotonic() < deadline, "the links are up"
+        time.sleep(0.005)

@@ -110,7 +110,17 @@ def test_our_text_names_us_alone_keeps_the_rest_and_is_known_as_ours(
 def test_our_text_knows_the_file_from_before_by_a_digest_if_there_was_one() -> None:
     kept, none = (render(OURS, ResolvConf(), had_file=had_file, digest="0badcafe") for had_file in (True, False))
     assert [ours.header and ours.header.digest for ours in (parse(kept), parse(none))] == ["0badcafe", ""]
-    assert digest_of("nameserver \udcff") != digest_of("nameserver")
+    plain, strange, commented, other = (
+        digest_of(parse(text))
+        for text in (
+            "nameserver 192.0.2.1\nsearch a",
+            "nameserver 192.0.2.1\nsearch a \udcff",
+            "# mine\nnameserver 192.0.2.1\nsearch a",
+            "nameserver 192.0.2.2\nsearch a",
+        )
+    )
+    assert plain == commented
+    assert len({plain, strange, other}) == 3
 
 
 @given(TEXTS, st.booleans())

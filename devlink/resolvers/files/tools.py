@@ -51,7 +51,8 @@ class ResolvconfProgram:
         self._kind = kind
         self._root = root
         self._is_called_off = is_called_off
-        self._lock, self._end = -1, 0.0
+        self._lock: int | None = None
+        self._end = 0.0
 
     def write(self, address: IPAddress) -> None:
         """Have `address` known to the program, and before every other. Raises HelperError."""
@@ -106,19 +107,33 @@ class ResolvconfProgram:
         """
         self._end = time.monotonic() + CALL_LIMIT
         path = os.path.join(self._root, LOCK)
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self._lock = _open(path)
+        except OSError as error:  # whatever keeps it from being made keeps nobody's names from being given back
+            log.warning("%s cannot be locked: %s", path, error)
+            yield
+            return
         try:
             if not _take(self._lock, LOCK_LIMIT):
                 log.warning("waited %g s for another process that calls %s, and goes on", LOCK_LIMIT, PROGRAM)
+                os.close(self._lock)
+                os.unlink(path)
+                self._lock = _open(path)  # so that nobody waits for that one again
+                _take(self._lock, 0)
             yield
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)  # also where a daemon has it now, which only closing would not free
             os.close(self._lock)
+            self._lock = None
 
     def _begin(self) -> None:
         if self._is_called_off():
             raise HelperError(f"{PROGRAM} is not called.", why="The helper that asked for it has ended.")
         fault_point("files.tool.locked")
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _take(lock: int, limit: float) -> bool:

@@ -276,7 +276,7 @@ def _names_our_link(text: str) -> bool:
 
 def _digest_of_backup(folder: int) -> str:
     """Of a symlink, too, there is one, so that it is known from a file; none where there is no backup."""
-    return digest_of(read(folder, BACKUP_NAME) or "") if is_present(folder, BACKUP_NAME) else ""
+    return digest_of(parse(read(folder, BACKUP_NAME) or "")) if is_present(folder, BACKUP_NAME) else ""
 
 
 def _is_older_text(folder: int, header: Header) -> bool:

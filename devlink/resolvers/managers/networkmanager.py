@@ -21,7 +21,9 @@ from devlink.resolvers.facts import Facts
 from devlink.resolvers.managers.bus import PAUSE, SystemBus, wait
 from devlink.resolvers.managers.link import OwnLink
 from devlink.resolvers.mode import BusQuery, Place, Tools, Watched
-from devlink.resolvers.reading import RESOLV_CONF, read_conf
+from devlink.resolvers.observe import owner_of
+from devlink.resolvers.reading import RESOLV_CONF, read_conf, read_text
+from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, OWN
 
 log = logging.getLogger(__name__)
 
@@ -273,12 +275,20 @@ class ToldMode:
         return ()
 
     def restore(self) -> None:
-        """Let the link go; NetworkManager then makes all as before. A dead helper's link is gone already."""
+        """Let the link go, and see that the file is written without us. A dead helper's link is gone already. Raises
+        HelperError."""
+        limit = SHOWN_LIMIT if self._link.is_held else 0.0
         self._link.close()
+        if not wait(lambda: not self._names_us(), limit):
+            raise HelperError(
+                f"{self._file} still names devlink's forwarder.",
+                why="NetworkManager wrote it so and does not write it again: does it run?",
+                next_step="Start it (as root: systemctl start NetworkManager), then try again.",
+            )
 
     def has_remains(self) -> bool:
-        """Whether the link is held."""
-        return self._link.is_held
+        """Whether the link is held, or the file was left as it was with it. Raises HelperError."""
+        return self._link.is_held or self._names_us()
 
     def watched(self) -> Watched:
         """NetworkManager's DNS, and the file."""
@@ -287,6 +297,13 @@ class ToldMode:
     def read_nameservers(self) -> tuple[IPAddress, ...]:
         """Those that libc is given now. Raises HelperError."""
         return read_conf(self._file).nameservers
+
+    def _names_us(self) -> bool:
+        """Whether NetworkManager's own file does: those of `direct` and of resolvconf are not its to write."""
+        # Of a plain file `direct` takes the link's addresses out; what a symlink leads to only its owner cleans.
+        ours = self._own if self._file.is_symlink() else self._own - OWN
+        is_named = bool(ours.intersection(self.read_nameservers()[:MAX_NAMESERVERS]))
+        return is_named and owner_of(read_text(self._file)) == "NetworkManager"
 
     def read_others(self) -> tuple[Entry, ...]:
         """What NetworkManager has in force without us. Raises HelperError."""

@@ -27,8 +27,7 @@ from devlink.resolvers.managers.networkmanager import (
     servers_of,
 )
 from devlink.resolvers.mode import Place, Row, Telling, Tools
-from devlink.resolvers.observe import owner_of
-from devlink.resolvers.reading import RESOLV_CONF, read_text
+from devlink.resolvers.reading import RESOLV_CONF
 from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, MORE
 
 log = logging.getLogger(__name__)
@@ -76,20 +75,6 @@ class NetworkManager(ToldMode):
             )
         log.info("NetworkManager writes %s first into resolv.conf", self._servers[0])
 
-    def restore(self) -> None:
-        """Let the link go, and see that the file is written without us. Raises HelperError."""
-        super().restore()
-        if not wait(lambda: not self._names_us(), SHOWN_LIMIT):
-            raise HelperError(
-                f"{self._file} still names devlink's forwarder first.",
-                why="NetworkManager wrote it so and does not write it again: does it run?",
-                next_step="Start it (as root: systemctl start NetworkManager), then try again.",
-            )
-
-    def has_remains(self) -> bool:
-        """Whether the link is held, or the file was left as it was with it. Raises HelperError."""
-        return super().has_remains() or self._names_us()
-
     def is_ours(self) -> bool:
         """Whether NetworkManager knows of us, and the file names us. Raises HelperError."""
         return self._link.is_told() and self._leads()
@@ -118,10 +103,6 @@ class NetworkManager(ToldMode):
     def _leads(self) -> bool:
         """Whether the nameservers that libc reads are ours. Raises HelperError."""
         return self.read_nameservers()[: len(self._servers)] == self._servers
-
-    def _names_us(self) -> bool:
-        """Whether NetworkManager's own file does: those of `direct` and of resolvconf are not its to write."""
-        return self._leads() and owner_of(read_text(self._file)) == "NetworkManager"
 
 
 MODE = NetworkManager

@@ -427,7 +427,7 @@ def test_a_file_that_networkmanager_does_not_write_again_is_no_success_and_remai
     mode.apply(TELLING)
     machine.runs = False
     for each in (mode, machine.alone()):  # one of the next helper too, whose link is gone already
-        with pytest.raises(HelperError, match="still names devlink's forwarder first"):
+        with pytest.raises(HelperError, match="still names devlink's forwarder"):
             each.restore()
         assert not machine.links[0].there
         assert each.has_remains()
@@ -435,6 +435,22 @@ def test_a_file_that_networkmanager_does_not_write_again_is_no_success_and_remai
     machine.write()
     mode.restore()
     assert not mode.has_remains()
+
+
+def test_what_networkmanager_left_of_our_link_behind_a_symlink_is_its_own_to_clean_and_remains(
+    machine: Machine, tmp_path: Path
+) -> None:
+    mode = machine.dnsmasq()
+    text = HEADER + "nameserver 169.254.53.53\nnameserver 192.0.2.1\n"
+    machine.file.write_text(text)
+    assert not mode.has_remains(), "`direct` takes it out of a plain file"
+    mode.restore()
+    machine.file.unlink()
+    (tmp_path / "by-networkmanager").write_text(text)
+    machine.file.symlink_to("by-networkmanager")
+    assert mode.has_remains()
+    with pytest.raises(HelperError, match="does it run"):
+        mode.restore()
 
 
 @pytest.mark.parametrize(

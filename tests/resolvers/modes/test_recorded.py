@@ -391,6 +391,26 @@ def test_nothing_that_another_user_can_open_is_what_a_process_waits_for(
     assert "waited" not in caplog.text
 
 
+def test_a_lock_that_a_daemon_of_a_killed_one_keeps_is_waited_for_once(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tools_module, "LOCK_LIMIT", 0.1)
+    daemon = os.open(laptop.root / tools_module.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(daemon, fcntl.LOCK_EX)
+    laptop.mode.apply(TELLING)
+    laptop.mode.restore()
+    os.close(daemon)
+    assert caplog.text.count("waited") == 1
+
+
+def test_where_no_lock_can_be_made_names_are_given_back_all_the_same(laptop: Laptop) -> None:
+    (laptop.root / tools_module.LOCK).mkdir()
+    before = laptop.file.read_text()
+    laptop.mode.apply(TELLING)
+    laptop.mode.restore()
+    assert laptop.file.read_text() == before
+
+
 def test_nothing_is_run_for_a_caller_that_has_died(tmp_path: Path) -> None:
     laptop = Laptop(tmp_path, DebianResolvconf)
     calls = laptop.calls()
