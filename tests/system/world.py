@@ -165,8 +165,9 @@ def plug(machine: Machine) -> None:
 
 
 def unplug(machine: Machine, name: str = "eth0") -> None:
-    """Pull its cable: the link is there, without a carrier."""
+    """Pull its cable: the link is there, without a carrier, and the kernel, which may take a second, has said so."""
     machine.run("ip", "-netns", "lan", "link", "set", name, "down")
+    machine.run("sh", "-c", f"until ip -br link show {name} | grep -q DOWN; do sleep .01; done")
 
 
 def plug_in(machine: Machine, name: str = "eth0") -> None:
