@@ -36,6 +36,8 @@ POINTS.update(
 )
 
 AGAIN = "When you want it: devlink up"
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before what could not be brought up again is tried another time: doubled each time, and at most."""
 Progress = Callable[[str, bool], Awaitable[None]]
 """Told of each step: its words, and whether it is done."""
 
@@ -392,7 +394,8 @@ class Supervisor:
                 elif session.state is State.DEGRADED:
                     await self._establish_again(session)
 
-    async def _establish_again(self, session: Session) -> None:
+    async def _establish_again(self, session: Session, tries: int = 0) -> None:
+        """Bring up what was up without anybody asking anew; what fails, now and in that many tries, is tried again."""
         session.enter(State.CONNECTING, time.monotonic())
         try:
             session.plan = await self._plan(session.wish)
@@ -403,7 +406,16 @@ class Supervisor:
             if session.applied:
                 await self._release_quietly(session.name)
             session.lose(time.monotonic(), not_installed(error))
+            spawn(self._try_later(session, tries + 1), name=f"try {session.name} later")
         self._tell()
+
+    async def _try_later(self, session: Session, tries: int) -> None:
+        """What went wrong may have been of that moment: resolved was restarting, the Wi-Fi was not there yet."""
+        await asyncio.sleep(min(FIRST_PAUSE * 2 ** min(tries - 1, 10), LONGEST_PAUSE))
+        async with self._lock:
+            is_ours = self._sessions.get(session.name) is session and not session.applied and not session.ending
+            if is_ours and self._link.is_connected:  # else it comes with the helper
+                await self._establish_again(session, tries)
 
     async def _release_quietly(self, name: str) -> None:
         try:

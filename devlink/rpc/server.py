@@ -215,6 +215,7 @@ class Server:
                 await calls.put((message, size if message is messages[-1] else 0))
             if messages or not before:
                 begun = loop.time()
+            await asyncio.sleep(0)  # sock_recv gives what is there without a turn for the others, nor for who is ended
 
     async def _work(self, session: Session, calls: "asyncio.Queue[Received]") -> None:
         while not session.finished:

@@ -675,6 +675,74 @@ def test_what_the_new_helper_refuses_is_shown_as_degraded_and_the_rest_comes_up(
     run(body)
 
 
+def test_what_cannot_be_brought_up_again_at_that_moment_is_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.0)
+
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        world.link.lost(AWAY)
+        world.link.held.clear()
+        world.link.calls.clear()
+        world.verification += [DEAD, DEAD]
+        world.link.failures["apply qa"] = HelperError("The link is down.")
+        await world.link.returned()
+        assert world.states == {"qa": "degraded", "prod": "degraded"}
+        await world.until(lambda: world.states == {"qa": "up", "prod": "up"})
+        assert world.link.held == {"qa": "up", "prod": "up"}
+        assert not world.verification
+
+    run(body)
+
+
+@pytest.mark.parametrize("what", ["was taken down", "is to end", "was brought up by its user", "has no helper"])
+def test_what_is_not_to_be_brought_up_again_is_not_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    pauses: list[asyncio.Future[None]] = []
+
+    async def body(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        sleep = asyncio.sleep
+
+        async def paused(seconds: float) -> None:
+            if seconds:
+                pauses.append(loop.create_future())
+                await pauses[-1]
+            else:
+                await sleep(0)
+
+        monkeypatch.setattr(asyncio, "sleep", paused)
+        await world.up(QA)
+        world.link.lost(AWAY)
+        world.link.held.clear()
+        world.verification.append(DEAD)
+        await world.link.returned()
+        await world.until(lambda: bool(pauses))
+        match what:
+            case "was taken down":
+                await world.supervisor.down("qa", everything=False)
+            case "is to end":
+                world.link.failures["ready"] = AWAY
+                with pytest.raises(HelperError):
+                    await world.supervisor.down("qa", everything=False)
+            case "was brought up by its user":
+                await world.up(QA)
+            case "has no helper":
+                world.link.is_connected = False
+        world.link.calls.clear()
+        pauses[0].set_result(None)
+        for _ in range(20):
+            await sleep(0)
+        assert world.link.calls == []
+        assert len(pauses) == 1
+
+    run(body)
+
+
 def test_an_agent_that_is_started_again_takes_over_what_its_lease_still_holds(run: Run) -> None:
     async def body(world: World) -> None:
         await world.up(QA)

@@ -297,6 +297,26 @@ def test_a_down_over_which_the_helper_dies_is_shown_until_a_helper_is_there_to_d
     link.wait_until(lambda: link.devlink("status").returncode == 3, "it is gone, and said so")
 
 
+def test_a_helper_that_returns_at_a_bad_moment_leaves_a_session_that_is_tried_again(link: Link) -> None:
+    """The network was away while it did: nobody has to ask anew."""
+    kept = link.run("ip", "route", "show", "default").strip()
+    before = link.world.snapshot()
+    link.up()
+    link.run("ip", "link", "set", "eth0", "down")
+    try:
+        link.restart_helper()
+        tried = "cannot be brought up again"
+        link.wait_until(lambda: tried in link.logs(), "it was tried, to no avail")
+        link.wait_until(lambda: link.states() == {"calico-rr": "degraded"}, "it says so")
+    finally:
+        link.run("ip", "link", "set", "eth0", "up")
+        link.run("ip", "route", "replace", *kept.split())
+    link.wait_until(lambda: link.devlink("status").returncode == 0, "it is up again")
+    link.run("getent", "hosts", link.world.spec.service_name("web"))
+    link.down()
+    link.assert_equal(before)
+
+
 def test_a_lost_agents_session_is_not_nothing(link: Link) -> None:
     link.set_grace(30)
     link.restart_helper()

@@ -488,6 +488,39 @@ def test_what_a_closed_connection_had_sent_is_not_kept(
         gc.enable()
 
 
+def test_who_sends_faster_than_it_is_read_leaves_the_others_their_turns(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that is to be closed wait, and keep its memory, until nobody sends any more."""
+    pieces, turns = 50, 0
+
+    async def body(running: Running) -> None:
+        loop = asyncio.get_running_loop()
+        plain, left = loop.sock_recv, pieces
+
+        async def recv(sock: socket.socket, size: int) -> bytes:
+            nonlocal left
+            if sock is fast.socket or not left:
+                return await plain(sock, size)
+            left -= 1
+            return b" " * size
+
+        def turn() -> None:
+            nonlocal turns
+            if left:
+                turns += 1
+                loop.call_soon(turn)
+
+        async with running.caller() as fast:
+            monkeypatch.setattr(loop, "sock_recv", recv)
+            await fast.raw(b" ")
+            loop.call_soon(turn)
+            await running.until(lambda: not left)
+
+    run(body)
+    assert turns >= pieces - 1
+
+
 def test_of_many_users_the_one_who_owes_most_makes_room_and_root_is_never_among_them(
     run: Run, monkeypatch: pytest.MonkeyPatch, become: Become
 ) -> None:
