@@ -54,6 +54,10 @@ class VerificationError(DevlinkError):
     exit_code = 4
 
 
+class IdentityError(VerificationError):
+    """Another cluster answers than the one that the profile means. The user decides whose network this is."""
+
+
 class ConflictError(DevlinkError):
     """Another program, user or session owns what is wanted. The user decides."""
 

@@ -13,7 +13,7 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Identity
-from devlink.errors import VerificationError
+from devlink.errors import IdentityError
 from devlink.kernel.observe import link_address, observe
 from devlink.private_files import write_private
 
@@ -31,7 +31,7 @@ MAX_GATEWAYS = 64
 async def check_identity(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
     """Nothing where the `kubernetes` ClusterIP shows the profile's CA; a finding where it does not answer.
 
-    Raises VerificationError where another one answers. Where nobody does, the link address of the gateway toward it
+    Raises IdentityError where another one answers. Where nobody does, the link address of the gateway toward it
     speaks for the network, if the cluster was seen through it before.
     """
     spec = profile.spec
@@ -64,9 +64,9 @@ async def _shake_hands(address: IPAddress, identity: Identity) -> None:
     writer.transport.abort()  # nothing was asked, so there is nothing to close in good order
 
 
-def _another(profile: BridgeProfile, address: IPAddress, error: ssl.SSLError) -> VerificationError:
+def _another(profile: BridgeProfile, address: IPAddress, error: ssl.SSLError) -> IdentityError:
     said = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else f"no TLS: {error.reason}"
-    return VerificationError(
+    return IdentityError(
         f"What answers here is not the cluster of profile {profile.metadata.name}.",
         why=f"{address}, where its API must be, does not show a certificate of the profile's CA for {NAME}: {said}. "
         "This network has the cluster's numbers, and is another one; or the cluster was built anew.",

@@ -18,7 +18,7 @@ from devlink.agent.trouble import differences, not_installed, still_there
 from devlink.agent.wishes import KeptWishes
 from devlink.core.findings import Finding
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
-from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError, reason
+from devlink.errors import ConflictError, DevlinkError, HelperError, IdentityError, NotUpError, reason
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe
 from devlink.rpc.tasks import spawn
@@ -38,6 +38,8 @@ POINTS.update(
 AGAIN = "When you want it: devlink up"
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before what could not be brought up again is tried another time: doubled each time, and at most."""
+MAX_TRIES = 9
+"""So often, which takes about four minutes; the tenth is its user's."""
 Progress = Callable[[str, bool], Awaitable[None]]
 """Told of each step: its words, and whether it is done."""
 
@@ -313,6 +315,7 @@ class Supervisor:
         fault_point("agent.verified")
         await self._link.confirm(desired.session)
         fault_point("agent.confirmed")
+        session.tries = 0
         session.enter(State.UP, time.monotonic())
         await progress("verified", True)
 
@@ -394,9 +397,11 @@ class Supervisor:
                 elif session.state is State.DEGRADED:
                     await self._establish_again(session)
 
-    async def _establish_again(self, session: Session, tries: int = 0) -> None:
-        """Bring up what was up without anybody asking anew; what fails, now and in that many tries, is tried again."""
-        session.enter(State.CONNECTING, time.monotonic())
+    async def _establish_again(self, session: Session) -> None:
+        """Bring up what was up without anybody asking anew. What fails is tried again later, but not in a network where
+        another cluster answers: nothing shall be led there unattended."""
+        session.tries += 1
+        session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
         try:
             session.plan = await self._plan(session.wish)
             await self._establish(session, progress=_no_progress)
@@ -406,16 +411,18 @@ class Supervisor:
             if session.applied:
                 await self._release_quietly(session.name)
             session.lose(time.monotonic(), not_installed(error))
-            spawn(self._try_later(session, tries + 1), name=f"try {session.name} later")
+            if session.tries <= MAX_TRIES and not isinstance(error, IdentityError):
+                spawn(self._try_later(session, session.tries), name=f"try {session.name} later")
         self._tell()
 
     async def _try_later(self, session: Session, tries: int) -> None:
         """What went wrong may have been of that moment: resolved was restarting, the Wi-Fi was not there yet."""
-        await asyncio.sleep(min(FIRST_PAUSE * 2 ** min(tries - 1, 10), LONGEST_PAUSE))
+        await asyncio.sleep(min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE))
         async with self._lock:
             is_ours = self._sessions.get(session.name) is session and not session.applied and not session.ending
-            if is_ours and self._link.is_connected:  # else it comes with the helper
-                await self._establish_again(session, tries)
+            # Else it comes with the helper, or has been tried meanwhile and has a time of its own.
+            if is_ours and self._link.is_connected and session.tries == tries:
+                await self._establish_again(session)
 
     async def _release_quietly(self, name: str) -> None:
         try:

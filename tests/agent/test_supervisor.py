@@ -26,6 +26,7 @@ from devlink.errors import (
     ConflictError,
     DevlinkError,
     HelperError,
+    IdentityError,
     NotTrustedError,
     NotUpError,
     VerificationError,
@@ -675,25 +676,122 @@ def test_what_the_new_helper_refuses_is_shown_as_degraded_and_the_rest_comes_up(
     run(body)
 
 
-def test_what_cannot_be_brought_up_again_at_that_moment_is_tried_again(
+class Pauses:
+    """What sleeps, and for how long; each goes on when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds: list[float] = []
+        self._waiting: list[asyncio.Event] = []
+        sleep = asyncio.sleep
+
+        async def paused(seconds: float) -> None:
+            if not seconds:
+                return await sleep(0)
+            self.seconds.append(seconds)
+            self._waiting.append(asyncio.Event())
+            await self._waiting[-1].wait()
+
+        monkeypatch.setattr(asyncio, "sleep", paused)
+
+    async def end(self) -> None:
+        """End all that have begun. Returns when what slept has come to its end too."""
+        waiting, self._waiting = self._waiting, []
+        tries = [task for task in asyncio.all_tasks() if task.get_name().startswith("try ")]
+        for event in waiting:
+            event.set()
+        await asyncio.gather(*tries)
+
+
+async def lose(world: World, *errors: DevlinkError) -> None:
+    """The helper goes and comes back, and so many verifications fail from then on."""
+    world.link.lost(AWAY)
+    world.link.held.clear()
+    world.verification += errors
+    await world.link.returned()
+
+
+def test_what_cannot_be_brought_up_again_at_that_moment_is_tried_again_after_longer_and_longer_pauses(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.0)
-
     async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await lose(world, DEAD, DEAD, DEAD)
+        for seconds in (1, 2, 4):
+            await world.until(lambda: bool(pauses.seconds))
+            assert pauses.seconds == [seconds]
+            assert world.states == {"qa": "degraded"}
+            assert world.supervisor.status()["sessions"][0]["findings"][0]["title"] == DEAD.what
+            pauses.seconds.clear()
+            await pauses.end()
+        assert world.states == {"qa": "up"}
+        assert world.link.held == {"qa": "up"}
+        await lose(world, DEAD)
+        await world.until(lambda: pauses.seconds == [1])
+
+    run(body)
+
+
+def test_each_is_tried_on_its_own_and_its_reason_is_shown_meanwhile(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
         await world.up(QA)
         await world.up(PROD)
-        world.link.lost(AWAY)
-        world.link.held.clear()
+        await lose(world, DEAD)
+        assert world.states == {"qa": "degraded", "prod": "up"}
+        slow = asyncio.Event()
+        world.verification.append(slow)
+        await world.until(lambda: bool(pauses.seconds))
+        ending = asyncio.get_running_loop().create_task(pauses.end())
+        await world.until(lambda: world.states["qa"] == "connecting")
+        assert world.supervisor.status()["sessions"][0]["findings"][0]["title"] == DEAD.what
+        slow.set()
+        await ending
+        assert world.states == {"qa": "up", "prod": "up"}
+
+    run(body)
+
+
+def test_a_helper_that_comes_and_goes_does_not_multiply_the_tries(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        for _ in range(4):
+            await lose(world, DEAD)
+        await world.until(lambda: len(pauses.seconds) == 4)
         world.link.calls.clear()
-        world.verification += [DEAD, DEAD]
-        world.link.failures["apply qa"] = HelperError("The link is down.")
-        await world.link.returned()
-        assert world.states == {"qa": "degraded", "prod": "degraded"}
-        await world.until(lambda: world.states == {"qa": "up", "prod": "up"})
-        assert world.link.held == {"qa": "up", "prod": "up"}
-        assert not world.verification
+        await pauses.end()
+        assert world.link.calls == ["apply qa", "confirm qa"]
+
+    run(body)
+
+
+def test_the_tenth_try_is_its_users(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await lose(world, *[DEAD] * 20)
+        for _ in range(12):
+            await world.until(lambda: not world.supervisor._lock.locked())
+            await asyncio.sleep(0)
+            await pauses.end()
+        assert pauses.seconds == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        world.verification.clear()
+        await world.up(QA)
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_where_another_cluster_answers_nothing_is_tried_unattended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await lose(world, IdentityError("Another cluster answers.", next_step="Whose network is this?"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert pauses.seconds == []
+        assert world.states == {"qa": "degraded"}
 
     run(body)
 
@@ -702,26 +800,11 @@ def test_what_cannot_be_brought_up_again_at_that_moment_is_tried_again(
 def test_what_is_not_to_be_brought_up_again_is_not_tried_again(
     run: Run, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    pauses: list[asyncio.Future[None]] = []
-
     async def body(world: World) -> None:
-        loop = asyncio.get_running_loop()
-        sleep = asyncio.sleep
-
-        async def paused(seconds: float) -> None:
-            if seconds:
-                pauses.append(loop.create_future())
-                await pauses[-1]
-            else:
-                await sleep(0)
-
-        monkeypatch.setattr(asyncio, "sleep", paused)
+        pauses = Pauses(monkeypatch)
         await world.up(QA)
-        world.link.lost(AWAY)
-        world.link.held.clear()
-        world.verification.append(DEAD)
-        await world.link.returned()
-        await world.until(lambda: bool(pauses))
+        await lose(world, DEAD)
+        await world.until(lambda: bool(pauses.seconds))
         match what:
             case "was taken down":
                 await world.supervisor.down("qa", everything=False)
@@ -734,11 +817,9 @@ def test_what_is_not_to_be_brought_up_again_is_not_tried_again(
             case "has no helper":
                 world.link.is_connected = False
         world.link.calls.clear()
-        pauses[0].set_result(None)
-        for _ in range(20):
-            await sleep(0)
+        await pauses.end()
         assert world.link.calls == []
-        assert len(pauses) == 1
+        assert len(pauses.seconds) == 1
 
     run(body)
 
