@@ -116,8 +116,8 @@ class ProtocolError(DevlinkError):
 BY_NAME: dict[str, type[DevlinkError]] = {
     cls.__name__.removesuffix("Error"): cls
     for cls in (
-        UnexpectedError, UsageError, NotUpError, VerificationError, ConflictError, HelperError, NotPermittedError,
-        NotTrustedError, ClusterError, ProfileError, ProtocolError,
+        UnexpectedError, UsageError, NotUpError, VerificationError, IdentityError, ConflictError, HelperError,
+        NotPermittedError, NotTrustedError, ClusterError, ProfileError, ProtocolError,
     )
 }  # fmt: skip
 """The errors by the name that crosses a socket: `Conflict` for `ConflictError`."""
