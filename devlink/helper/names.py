@@ -205,9 +205,11 @@ class Names:
         self._system.close()
 
     async def mend(self) -> None:
-        """After a change that failed, and could not be taken back: ordinary names must not wait for nobody."""
+        """After a change that failed, and could not be taken back: ordinary names must not wait for nobody, and what is
+        still wanted is tried again."""
         await self._resolver_off_if_nobody_serves()
-        self._serve_again_if_nobody_does()
+        if self._wanted.zones:
+            self._take_again_in(TAKE_AGAIN_PAUSE if self._feed.is_serving else 0)
 
     async def serve_ordinary_names(self) -> None:
         """After an `undo` that failed: ordinary names go on through the forwarder where the resolver still names it."""
@@ -318,10 +320,6 @@ class Names:
             log.info("another network: %d answers are forgotten", await self._feed.flush())
         except DevlinkError as error:
             log.warning("the forwarder is not there to forget anything: %s", error)  # a new one has nothing to forget
-
-    def _serve_again_if_nobody_does(self) -> None:
-        if self._wanted.zones and not self._feed.is_serving:  # nothing else would start it again
-            self._take_again_in(0)
 
     async def _give_resolver_back(self) -> None:
         """The forwarder did not come back: ordinary names must not wait for it."""

@@ -41,6 +41,8 @@ class FakeMode:
         self.is_left = False
         self.upstreams: tuple[Upstream, ...] = ()
         self.services: tuple[str, ...] = ()
+        self.unprepared: HelperError | None = None
+        """Of `prepare`."""
         self.refusal: DevlinkError | None = None
         """Of `apply`."""
         self.resistance: HelperError | None = None
@@ -56,6 +58,8 @@ class FakeMode:
 
     def prepare(self, telling: Telling) -> tuple[Place, ...]:
         self.log.append(f"prepare {self.name}")
+        if self.unprepared is not None:
+            raise self.unprepared
         return (self.loopback,)
 
     def apply(self, telling: Telling) -> None:

@@ -32,6 +32,7 @@ ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.1
 PIN = replace(ROUTE, destination=ip_network("10.20.9.9/32"))
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
 NAMES = Installed(zones=(ZONE,))
+MORE = Installed(zones=(ZONE, replace(ZONE, suffix=DomainName.parse("other.local"))))
 NOTHING = Installed()
 LOCAL_CACHE = NamedUpstream(address=ip_address("127.0.0.9"), port=5353)
 DEFAULTS = DnsPolicy()
@@ -201,6 +202,28 @@ def test_a_forwarder_that_does_not_take_the_new_servers_gives_the_resolver_back_
         assert world.resolver.did == ["apply", "restore", "apply"], "nobody waited for a forwarder that was not there"
         assert world.feed.is_serving
         assert world.asked == [HOME, OFFICE]
+
+    run(body)
+
+
+@pytest.mark.parametrize("what", ["the disk is full", "the bus is away, and back"])
+def test_what_is_still_wanted_after_a_rollback_that_failed_is_tried_again(run: Run, what: str) -> None:
+    """By the resolver: the forwarder serves, so nothing else would see that nobody asks it."""
+
+    async def body(world: World) -> None:
+        refusal = world.resolver.refusal = HelperError("Not now.")
+        if what != "the disk is full":
+            world.resolver.unprepared = world.resolver.resistance = refusal
+        with pytest.raises(HelperError):
+            await world.become(MORE, wanted=MORE)
+        world.resolver.refusal = world.resolver.unprepared = world.resolver.resistance = None
+        if what != "the disk is full":
+            world.resolver.forget()
+        await world.calm()
+        assert (await world.machine.names.resolver())[0] == "file"
+        assert world.resolver.told is not None
+        assert world.resolver.told.domains == (ZONE.suffix,)
+        assert world.watch.watched != Watched()
 
     run(body)
 

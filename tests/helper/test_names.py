@@ -27,6 +27,7 @@ NAMES = Installed(zones=(ZONE,))
 OTHER = replace(ZONE, suffix=DomainName.parse("other.local"))
 BOTH = Installed(zones=(ZONE, OTHER))
 LESS = Installed(zones=(OTHER,))
+OTHERS = (Upstream(address=ip_address("198.51.100.1")),)
 
 
 class World(Edges):
@@ -228,6 +229,31 @@ def test_what_a_session_that_went_took_along_is_not_told_again(run: Run) -> None
     run(body)
 
 
+def test_a_session_that_goes_while_the_forwarder_is_away_takes_its_zones_along(run: Run) -> None:
+    """It comes back with what it was told last."""
+
+    async def body(world: World) -> None:
+        await world.on(BOTH)
+        world.feed.is_serving = False
+        await world.less()
+        assert world.feed.told[-1][0].zones == (OTHER,)
+
+    run(body)
+
+
+def test_a_session_that_goes_takes_its_zones_along_also_where_the_resolver_was_not_taken(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on(BOTH)
+        world.link.unprepared = world.link.refusal = world.file.refusal = HelperError("Not now.")
+        with pytest.raises(HelperError):
+            await world.on(BOTH)
+        assert world.feed.is_serving
+        await world.less()
+        assert world.feed.told[-1][0].zones == (OTHER,)
+
+    run(body)
+
+
 def test_a_forwarder_that_does_not_take_what_is_left_is_started_again(run: Run) -> None:
     async def body(world: World) -> None:
         await world.on(BOTH)
@@ -328,6 +354,7 @@ def test_once_the_resolver_was_given_back_the_forwarder_is_left_to_who_takes_the
     async def body(world: World) -> None:
         await lose(world)
         if what == "the kernel speaks":
+            world.link.upstreams = world.file.upstreams = OTHERS
             await world.look()
         else:
             await world.less()
