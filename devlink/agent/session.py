@@ -1,5 +1,6 @@
 """One session of the agent: what was asked for, where it stands, and how that is shown."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ class Session:
     """What is to be said of the profile's source: an old copy is used, a newer one waits."""
     applied: bool = False
     """Whether the helper has it, as far as this agent knows."""
-    tries: int = 0
-    """How often it could not be brought up again without anybody asking anew, since it was up."""
+    trying: "asyncio.Task[None] | None" = None
+    """Tries again to bring it up; the last that did."""
     ending: bool = False
     """Its user has taken it down while the helper was away: that one's successor shall not get it again."""
 

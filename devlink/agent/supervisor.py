@@ -36,10 +36,8 @@ POINTS.update(
 )
 
 AGAIN = "When you want it: devlink up"
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds before what could not be brought up again is tried another time: doubled each time, and at most."""
-MAX_TRIES = 9
-"""So often, which takes about four minutes; the tenth is its user's."""
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)
+"""Seconds before each further try of what could not be brought up again, four minutes in all; then it is its user's."""
 Progress = Callable[[str, bool], Awaitable[None]]
 """Told of each step: its words, and whether it is done."""
 
@@ -218,7 +216,7 @@ class Supervisor:
                     continue
                 session = Session(wish=wish, plan=plan, since=time.monotonic())
                 self._sessions[name] = session
-                await self._establish_again(session)
+                await self._bring_back(session)
 
     def close(self) -> None:
         """Let go of the helper; leases then run out."""
@@ -315,7 +313,6 @@ class Supervisor:
         fault_point("agent.verified")
         await self._link.confirm(desired.session)
         fault_point("agent.confirmed")
-        session.tries = 0
         session.enter(State.UP, time.monotonic())
         await progress("verified", True)
 
@@ -395,34 +392,53 @@ class Supervisor:
                     await self._release_quietly(session.name)  # one that only hung may still have it
                     self._forget(session.name)
                 elif session.state is State.DEGRADED:
-                    await self._establish_again(session)
+                    await self._bring_back(session)
 
-    async def _establish_again(self, session: Session) -> None:
-        """Bring up what was up without anybody asking anew. What fails is tried again later, but not in a network where
-        another cluster answers: nothing shall be led there unattended."""
-        session.tries += 1
+    async def _bring_back(self, session: Session) -> None:
+        """Bring up what was up, without anybody asking anew; now, else later."""
+        if session.trying is not None:
+            session.trying.cancel()
+        session.trouble = ()  # the helper was away, and is no longer
+        error = await self._establish_again(session)
+        if error is not None:
+            session.trying = spawn(self._keep_trying(session, error), name=f"try {session.name} again")
+
+    async def _keep_trying(self, session: Session, error: DevlinkError) -> None:
+        """What went wrong may have been of that moment: resolved was restarting, the Wi-Fi was not there yet.
+
+        Where another cluster answers, nothing shall be led there unattended.
+        """
+        for pause in PAUSES:
+            if isinstance(error, IdentityError):
+                break
+            await asyncio.sleep(pause)
+            async with self._lock:
+                if self._sessions.get(session.name) is not session or session.ending or not self._link.is_connected:
+                    return  # with the helper it begins anew
+                failure = await self._establish_again(session)
+            if failure is None:
+                return
+            error = failure
+        log.error("%s is not tried again by itself", session.name)
+        session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
+        self._tell()
+
+    async def _establish_again(self, session: Session) -> DevlinkError | None:
+        """What kept it from coming up; then nothing of it is left."""
         session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
+        failure: DevlinkError | None = None
         try:
             session.plan = await self._plan(session.wish)
             await self._establish(session, progress=_no_progress)
             self._kept.keep(session.name, session.wish)
         except DevlinkError as error:
+            failure = error
             log.error("%s cannot be brought up again: %s", session.name, error)
             if session.applied:
                 await self._release_quietly(session.name)
-            session.lose(time.monotonic(), not_installed(error))
-            if session.tries <= MAX_TRIES and not isinstance(error, IdentityError):
-                spawn(self._try_later(session, session.tries), name=f"try {session.name} later")
+            session.lose(time.monotonic(), not_installed(error, "It is tried again by itself."))
         self._tell()
-
-    async def _try_later(self, session: Session, tries: int) -> None:
-        """What went wrong may have been of that moment: resolved was restarting, the Wi-Fi was not there yet."""
-        await asyncio.sleep(min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE))
-        async with self._lock:
-            is_ours = self._sessions.get(session.name) is session and not session.applied and not session.ending
-            # Else it comes with the helper, or has been tried meanwhile and has a time of its own.
-            if is_ours and self._link.is_connected and session.tries == tries:
-                await self._establish_again(session)
+        return failure
 
     async def _release_quietly(self, name: str) -> None:
         try:

@@ -8,10 +8,14 @@ from devlink.core.findings import Finding, Severity
 from devlink.errors import DevlinkError
 
 
-def not_installed(error: DevlinkError) -> Finding:
-    """What kept it from being installed, or from being known to be."""
+def not_installed(error: DevlinkError, besides: str = "") -> Finding:
+    """What kept it from being installed, or from being known to be; `besides` the fix, what is done by itself."""
     return Finding(
-        code="DL-NOT-INSTALLED", severity=Severity.ERROR, title=error.what, evidence=error.why, fix=error.next_step
+        code="DL-NOT-INSTALLED",
+        severity=Severity.ERROR,
+        title=error.what,
+        evidence=error.why,
+        fix=" ".join(part for part in (error.next_step, besides) if part),
     )
 
 

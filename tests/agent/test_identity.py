@@ -19,7 +19,7 @@ from devlink.core.plan import make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Identity
 from devlink.core.profile_document import decode_profile
-from devlink.errors import VerificationError
+from devlink.errors import IdentityError
 from tests.certificates import Authority, Issued
 from tests.core.profiles import SAMPLE
 
@@ -110,7 +110,7 @@ def test_anything_else_that_answers_is_another_cluster(
 ) -> None:
     async def body() -> None:
         async with answering(issued, tmp_path, monkeypatch):
-            with pytest.raises(VerificationError, match="not the cluster of profile qa") as caught:
+            with pytest.raises(IdentityError, match="not the cluster of profile qa") as caught:
                 await check()
             assert re.search(said, caught.value.why), caught.value.why
 

@@ -694,12 +694,15 @@ class Pauses:
         monkeypatch.setattr(asyncio, "sleep", paused)
 
     async def end(self) -> None:
-        """End all that have begun. Returns when what slept has come to its end too."""
+        """End all that have begun. Returns when each has come to the next one, or to its end."""
         waiting, self._waiting = self._waiting, []
-        tries = [task for task in asyncio.all_tasks() if task.get_name().startswith("try ")]
+        trying = {task for task in asyncio.all_tasks() if task.get_name().startswith("try ")}
         for event in waiting:
             event.set()
-        await asyncio.gather(*tries)
+        while trying := {task for task in trying if not task.done()}:
+            if len(self._waiting) >= len(trying):
+                return
+            await asyncio.wait(trying, timeout=0.001)
 
 
 async def lose(world: World, *errors: DevlinkError) -> None:
@@ -708,6 +711,12 @@ async def lose(world: World, *errors: DevlinkError) -> None:
     world.link.held.clear()
     world.verification += errors
     await world.link.returned()
+
+
+def finding(world: World) -> Mapping[str, Any]:
+    """The first that is shown."""
+    first: Mapping[str, Any] = world.supervisor.status()["sessions"][0]["findings"][0]
+    return first
 
 
 def test_what_cannot_be_brought_up_again_at_that_moment_is_tried_again_after_longer_and_longer_pauses(
@@ -721,13 +730,13 @@ def test_what_cannot_be_brought_up_again_at_that_moment_is_tried_again_after_lon
             await world.until(lambda: bool(pauses.seconds))
             assert pauses.seconds == [seconds]
             assert world.states == {"qa": "degraded"}
-            assert world.supervisor.status()["sessions"][0]["findings"][0]["title"] == DEAD.what
+            assert finding(world)["title"] == DEAD.what
+            assert "tried again" in finding(world)["fix"]
             pauses.seconds.clear()
             await pauses.end()
         assert world.states == {"qa": "up"}
         assert world.link.held == {"qa": "up"}
-        await lose(world, DEAD)
-        await world.until(lambda: pauses.seconds == [1])
+        assert pauses.seconds == []
 
     run(body)
 
@@ -744,7 +753,7 @@ def test_each_is_tried_on_its_own_and_its_reason_is_shown_meanwhile(run: Run, mo
         await world.until(lambda: bool(pauses.seconds))
         ending = asyncio.get_running_loop().create_task(pauses.end())
         await world.until(lambda: world.states["qa"] == "connecting")
-        assert world.supervisor.status()["sessions"][0]["findings"][0]["title"] == DEAD.what
+        assert finding(world)["title"] == DEAD.what
         slow.set()
         await ending
         assert world.states == {"qa": "up", "prod": "up"}
@@ -752,31 +761,54 @@ def test_each_is_tried_on_its_own_and_its_reason_is_shown_meanwhile(run: Run, mo
     run(body)
 
 
-def test_a_helper_that_comes_and_goes_does_not_multiply_the_tries(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_a_helper_that_is_back_is_told_again_its_absence_is_no_reason_any_more(run: Run) -> None:
     async def body(world: World) -> None:
-        pauses = Pauses(monkeypatch)
         await world.up(QA)
-        for _ in range(4):
-            await lose(world, DEAD)
-        await world.until(lambda: len(pauses.seconds) == 4)
-        world.link.calls.clear()
-        world.verification += [DEAD] * 4
-        await pauses.end()
-        assert world.link.calls == ["apply qa", "release qa"]
+        world.link.lost(AWAY)
+        assert finding(world)["title"] == AWAY.what
+        slow = asyncio.Event()
+        world.verification.append(slow)
+        returning = asyncio.get_running_loop().create_task(world.supervisor._helper_returned())
+        await world.until(lambda: world.states == {"qa": "connecting"})
+        assert finding(world)["code"] != "DL-NOT-INSTALLED"
+        slow.set()
+        await returning
 
     run(body)
 
 
-def test_the_tenth_try_is_its_users(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_return_of_the_helper_begins_anew_and_ends_the_tries_before(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        for _ in range(4):
+            pauses.seconds.clear()
+            await lose(world, DEAD)
+            await world.until(lambda: pauses.seconds == [1])
+        world.link.calls.clear()
+        world.verification += [DEAD] * 4
+        pauses.seconds.clear()
+        await pauses.end()
+        assert world.link.calls == ["apply qa", "release qa"]
+        assert pauses.seconds == [2]
+
+    run(body)
+
+
+def test_the_tenth_try_is_its_users_and_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(world: World) -> None:
         pauses = Pauses(monkeypatch)
         await world.up(QA)
         await lose(world, *[DEAD] * 20)
-        for _ in range(12):
-            await world.until(lambda: not world.supervisor._lock.locked())
-            await asyncio.sleep(0)
+        await world.until(lambda: bool(pauses.seconds))
+        for _ in range(9):
+            assert "devlink up" not in finding(world)["fix"]
             await pauses.end()
         assert pauses.seconds == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        assert finding(world)["title"] == DEAD.what
+        assert "devlink up qa" in finding(world)["fix"]
         world.verification.clear()
         await world.up(QA)
         assert world.states == {"qa": "up"}
@@ -784,15 +816,46 @@ def test_the_tenth_try_is_its_users(run: Run, monkeypatch: pytest.MonkeyPatch) -
     run(body)
 
 
-def test_where_another_cluster_answers_nothing_is_tried_unattended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tries", [0, 2])
+def test_where_another_cluster_answers_nothing_is_tried_unattended(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
     async def body(world: World) -> None:
         pauses = Pauses(monkeypatch)
         await world.up(QA)
-        await lose(world, IdentityError("Another cluster answers.", next_step="Whose network is this?"))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert pauses.seconds == []
+        other = IdentityError("Another cluster answers.", next_step="Whose network is this?")
+        await lose(world, *[DEAD] * tries, other)
+        for _ in range(tries):
+            await world.until(lambda: bool(pauses.seconds))
+            await pauses.end()
+        await world.until(lambda: "devlink up qa" in finding(world)["fix"])
+        assert len(pauses.seconds) == tries
+        assert finding(world)["title"] == other.what
         assert world.states == {"qa": "degraded"}
+
+    run(body)
+
+
+def test_a_try_waits_for_what_its_user_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await world.up(PROD)
+        await lose(world, DEAD)
+        await world.until(lambda: bool(pauses.seconds))
+        slow = asyncio.Event()
+        world.verification.append(slow)
+        renewing = asyncio.get_running_loop().create_task(world.up(PROD))
+        await world.until(lambda: world.states["prod"] == "connecting")
+        world.link.calls.clear()
+        ending = asyncio.get_running_loop().create_task(pauses.end())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert world.states == {"qa": "degraded", "prod": "connecting"}
+        slow.set()
+        await renewing
+        await ending
+        assert world.link.calls == ["confirm prod", "apply qa", "confirm qa"]
 
     run(body)
 
