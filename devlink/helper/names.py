@@ -54,6 +54,8 @@ class Fed:
     """Where it listens."""
     mode: ResolverMode
     """By which programs come to it; it knows whom they would ask else."""
+    ways_out: WaysOut
+    """When it was last looked whether this is another network."""
 
 
 class Names:
@@ -68,8 +70,6 @@ class Names:
         self._certificates = Certificates(policy.dns)
         self._network = NetworkWatch(self._follow)
         self._system = Watch(self._network.tell)
-        self._ways_out: WaysOut = frozenset()
-        """When it was last looked."""
         self._wanted = Installed()
         """Whose names are to be served."""
         self._fed: Fed | None = None
@@ -228,18 +228,19 @@ class Names:
     async def _feed_zones(
         self, target: Installed, proofs: tuple[ProofRecord, ...], mode: ResolverMode, places: tuple[Place, ...]
     ) -> None:
+        ways = ways_out(await asyncio.to_thread(observe))
         config = forwarder_config(
             self._policy,
             zones=target.zones,
             networks=target.networks,
-            upstreams=await self._whom_to_ask(self._ways_out, mode),
+            upstreams=await self._whom_to_ask(ways, mode),
             proofs=proofs,
             tls_ca=await asyncio.to_thread(self._certificates.read),
         )
-        if self._fed is None:
-            self._ways_out = ways_out(await asyncio.to_thread(observe))
+        if self._fed is not None:
+            ways = self._fed.ways_out  # another network's answers are still kept: the next look has them forgotten
         self._network.start()
-        await self._serve(Fed(config=config, places=places, mode=mode))
+        await self._serve(Fed(config=config, places=places, mode=mode, ways_out=ways))
 
     async def _serve(self, fed: Fed) -> None:
         await self._feed.serve(fed.config, fed.places)
@@ -288,7 +289,8 @@ class Names:
             except DevlinkError as error:
                 log.error("the network cannot be looked at: %s", error)
                 return True
-            before, self._ways_out = self._ways_out, after  # only now: a look that failed has seen no other network
+            before = self._fed.ways_out
+            self._fed = replace(self._fed, ways_out=after)  # only now: a look that failed has seen no other network
             config = replace(self._fed.config, upstreams=upstreams)
             if (config, places) != (self._fed.config, self._fed.places):
                 await self._ask_others(replace(self._fed, config=config, places=places))

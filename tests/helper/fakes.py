@@ -3,14 +3,14 @@ only where the forwarder answers it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.network import ObservedNetwork
+from devlink.core.network import ObservedNetwork, ObservedRoute
 from devlink.core.plan import ForwarderConfig, Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError, HelperError, VerificationError
@@ -241,3 +241,10 @@ def watch_the_kernel(patch: pytest.MonkeyPatch) -> list[FakeMonitor]:
     patch.setattr(netwatch, "Monitor", FakeMonitor)
     patch.setattr(netwatch, "LATE", 0.005)
     return FakeMonitor.opened
+
+
+def default_by(*gateways: str) -> ObservedNetwork:
+    """A network whose default routes go by these."""
+    to_all = ip_network("0.0.0.0/0")
+    routes = (ObservedRoute(destination=to_all, next_hop=ip_address(g), oif="wlan0", protocol=16) for g in gateways)
+    return ObservedNetwork(routes=tuple(routes))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.network import ObservedNetwork, ObservedRoute, Route
+from devlink.core.network import Route
 from devlink.core.plan import Upstream, Zone
 from devlink.errors import HelperError
 from devlink.helper import machine as machine_module
@@ -21,7 +21,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
 from devlink.helper.resolver import AT_REST
 from devlink.resolvers.mode import Watched
-from tests.helper.fakes import FILE_SERVERS, LIMIT, Edges, FakeWatch, FileMode
+from tests.helper.fakes import FILE_SERVERS, LIMIT, Edges, FakeWatch, FileMode, default_by
 
 HOME = FILE_SERVERS
 OFFICE = (Upstream(address=ip_address("198.51.100.1")),)
@@ -36,13 +36,6 @@ MORE = Installed(zones=(ZONE, replace(ZONE, suffix=DomainName.parse("other.local
 NOTHING = Installed()
 LOCAL_CACHE = NamedUpstream(address=ip_address("127.0.0.9"), port=5353)
 DEFAULTS = DnsPolicy()
-
-
-def default_by(*gateways: str) -> ObservedNetwork:
-    """A network whose default routes go by these."""
-    to_all = ip_network("0.0.0.0/0")
-    routes = (ObservedRoute(destination=to_all, next_hop=ip_address(g), oif="wlan0", protocol=16) for g in gateways)
-    return ObservedNetwork(routes=tuple(routes))
 
 
 class World(Edges):

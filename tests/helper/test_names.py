@@ -20,7 +20,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.helper.resolver import AT_REST, BURST
 from devlink.resolvers.mode import Telling, Watched
-from tests.helper.fakes import FILE_SERVERS, LIMIT, LINK_SERVERS, Edges, FakeWatch, FileMode, LinkMode
+from tests.helper.fakes import FILE_SERVERS, LIMIT, LINK_SERVERS, Edges, FakeWatch, FileMode, LinkMode, default_by
 
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
 NAMES = Installed(zones=(ZONE,))
@@ -484,6 +484,36 @@ def test_where_the_system_splits_and_names_nobody_the_forwarder_asks_nobody(run:
         world.link.upstreams = ()
         await world.on()
         assert world.feed.told[-1][0].upstreams == ()
+
+    run(body)
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_without_a_way_out_and_a_server_those_from_before_are_asked_whoever_asks_first(run: Run, looked: bool) -> None:
+    """The agent hears of it as the helper does: its Apply may come before the look."""
+
+    async def body(world: World) -> None:
+        world.observed = default_by("192.168.1.1")
+        world.unproved = 1
+        await world.on()
+        world.observed, world.file.upstreams = default_by(), ()
+        if looked:
+            await world.look()
+        await world.on()
+        await world.look()
+        assert world.names.upstreams == FILE_SERVERS
+
+    run(body)
+
+
+def test_what_another_network_said_is_forgotten_also_where_an_apply_came_before_the_look(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.observed = default_by("192.168.1.1")
+        await world.on()
+        world.observed = default_by("10.9.9.1")
+        await world.on()
+        await world.look()
+        assert world.feed.flushed == 1
 
     run(body)
 
