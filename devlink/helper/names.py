@@ -47,7 +47,7 @@ TAKE_AGAIN_PAUSE, MAX_TAKE_AGAIN_PAUSE = 5.0, 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fed:
-    """What the forwarder was last told."""
+    """What the forwarder took last; it may be away since."""
 
     config: ForwarderConfig
     places: tuple[Place, ...]
@@ -74,7 +74,6 @@ class Names:
         """Whose names are to be served."""
         self._fed: Fed | None = None
         """None while it is to be told nothing."""
-        self._loop_probe: ProofRecord | None = None
         self._taking: asyncio.Task[None] | None = None
         self._take_now = asyncio.Event()
 
@@ -119,7 +118,7 @@ class Names:
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
-        """Whom the forwarder asks for ordinary names; nobody while it serves nothing."""
+        """Whom the forwarder asks for ordinary names, or did when it was last there."""
         return self._fed.config.upstreams if self._fed is not None else ()
 
     async def protected_ways(self) -> tuple[IPAddress, ...]:
@@ -128,8 +127,8 @@ class Names:
 
     @property
     def loop_probe(self) -> ProofRecord | None:
-        """What an upstream answers only if it asks us back; None while the forwarder serves nothing."""
-        return self._loop_probe
+        """What an upstream answers only if it asks us back, where the forwarder was told of it."""
+        return self._fed.config.proofs[-1] if self._fed is not None and self._fed.config.proofs else None
 
     # On and off
 
@@ -157,7 +156,7 @@ class Names:
     async def _on_by(self, candidate: Candidate, target: Installed, by_itself: bool) -> None:
         telling, proof = _telling(target), _new_proof(target.zones[0].suffix, self._policy)
         places = await asyncio.to_thread(candidate.mode.prepare, telling)
-        await self._feed_zones(target, self._proofs(proof), candidate.mode, places)
+        await self._feed_zones(target, _proofs(proof), candidate.mode, places)
         fault_point("helper.forwarder-fed")
         wanted = InForce(candidate=candidate, telling=telling, proof=proof, places=places)
         await asyncio.to_thread(self._resolver.tell, wanted, by_itself=by_itself)
@@ -167,7 +166,7 @@ class Names:
         if (target.zones, target.networks) == (self._wanted.zones, self._wanted.networks):
             return
         self._wanted = target
-        if self._fed is None or not (self._feed.is_serving or self._resolver.is_in_force):
+        if self._fed is None or not (self._feed.is_serving or self._resolver.in_force):
             return  # who brings the forwarder back, and takes the resolver again, goes by what is wanted then
         proof = _new_proof(target.zones[0].suffix, self._policy)
         try:
@@ -176,7 +175,7 @@ class Names:
             log.error("the resolver does not take what is left, trying again: %s", error)
             self._take_again_in(TAKE_AGAIN_PAUSE)
         try:  # whatever the resolver says: these zones' routes are about to go
-            await self._feed_zones(target, self._proofs(proof), self._fed.mode, self._fed.places)
+            await self._feed_zones(target, _proofs(proof), self._fed.mode, self._fed.places)
         except DevlinkError as error:
             log.error("the forwarder does not take what is left: %s", error)
             await self.mend()
@@ -282,7 +281,8 @@ class Names:
             self._system.watch(self._resolver.watched())
             if is_to_be_tried_again:  # by another mode, perhaps: somebody may manage the names anew
                 self._take_again_in(TAKE_AGAIN_PAUSE)
-            places = self._resolver.places or self._fed.places
+            in_force = self._resolver.in_force
+            places = in_force.places if in_force is not None else self._fed.places
             try:
                 after = ways_out(await asyncio.to_thread(observe))
                 upstreams = await self._whom_to_ask(after, self._fed.mode)
@@ -332,7 +332,8 @@ class Names:
         self._take_again_in(0)
 
     async def _resolver_off_if_nobody_serves(self) -> None:
-        if self._feed.is_serving or self._resolver.can_split:  # ordinary names do not come to us
+        in_force = self._resolver.in_force  # without one, what an earlier helper left may send them to us
+        if self._feed.is_serving or (in_force is not None and in_force.mode.can_split):
             return
         try:
             await self._resolver_off()
@@ -368,11 +369,6 @@ class Names:
         self._system.close()
         await asyncio.to_thread(self._resolver.withdraw)
 
-    def _proofs(self, proof: ProofRecord) -> tuple[ProofRecord, ...]:
-        """What the forwarder answers itself: for libc's proof, and a new name for the loop's."""
-        self._loop_probe = ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)
-        return proof, self._loop_probe
-
 
 def _telling(target: Installed) -> Telling:
     versions = (
@@ -386,3 +382,8 @@ def _new_proof(suffix: DomainName, policy: Policy) -> ProofRecord:
     """A name below a claimed domain that nobody can have cached."""
     name = DomainName((f"proof-{secrets.token_hex(8)}".encode(), *suffix.labels))
     return ProofRecord(name=name, address=proof_address(policy.nameserver.version))
+
+
+def _proofs(proof: ProofRecord) -> tuple[ProofRecord, ...]:
+    """What the forwarder answers itself: for libc's proof, and a new name for the loop's."""
+    return proof, ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)

@@ -73,7 +73,8 @@ class Resolver:
         self._journal = journal
         self._kinds = tuple(all_modes())
         self._modes = {kind.name: kind(tools) for kind in self._kinds}
-        self._in_force: InForce | None = None
+        self.in_force: InForce | None = None
+        """None while no mode is."""
         self._written_over: deque[float] = deque(maxlen=BURST - 1)
         """When it was told again, or not even that could be done; by the monotonic clock."""
         self._has_given_up = False
@@ -82,19 +83,9 @@ class Resolver:
 
     # What is so
 
-    @property
-    def is_in_force(self) -> bool:
-        """Whether any mode is."""
-        return self._in_force is not None
-
-    @property
-    def can_split(self) -> bool:
-        """Whether ordinary names do without the forwarder, by the mode in force."""
-        return self._in_force is not None and self._in_force.mode.can_split
-
     def state(self) -> tuple[str, str]:
         """The mode in force and why it is that one; `overwritten` and why it stays so; empty where none is."""
-        in_force = self._in_force  # another thread may take it back meanwhile
+        in_force = self.in_force  # another thread may take it back meanwhile
         if in_force is None:
             return self._state_left()
         if self._is_ours(in_force.mode) is not False:
@@ -114,25 +105,20 @@ class Resolver:
             return mode.name, "it could not be taken back yet"
         return ("overwritten", "another program has taken its place") if self._journal.is_there else ("", "")
 
-    @property
-    def places(self) -> tuple[Place, ...] | None:
-        """Where the forwarder is to listen for the mode in force."""
-        return self._in_force.places if self._in_force is not None else None
-
     def has_remains(self) -> bool:
         """Whether a mode has left something. Raises HelperError."""
         return any(mode.has_remains() for mode in self._modes.values())
 
     def watched(self) -> Watched:
         """What may change under the mode in force; without one, where another program may put back what was ours."""
-        return self._in_force.mode.watched() if self._in_force is not None else AT_REST
+        return self.in_force.mode.watched() if self.in_force is not None else AT_REST
 
     def ways(self) -> tuple[IPAddress, ...]:
         """The servers on which ordinary names depend in the end. Raises HelperError."""
         try:
-            return (self._in_force or self.candidates()[0]).mode.read_ways()
+            return (self.in_force or self.candidates()[0]).mode.read_ways()
         except HelperError as error:
-            others = self.candidates()[1:] if self._in_force is not None else []
+            others = self.candidates()[1:] if self.in_force is not None else []
             if not others:
                 raise
             log.info("whoever was told is gone: %s", error)
@@ -149,9 +135,9 @@ class Resolver:
         """The modes to be tried, in order: the one in force, then what fits this machine."""
         choices = detect(observe(self._kinds), self._kinds)
         found = [Candidate(mode=self._modes[choice.mode.name], reason=choice.reason) for choice in choices]
-        if self._in_force is None:
+        if self.in_force is None:
             return found
-        first = self._in_force.candidate
+        first = self.in_force.candidate
         return [first, *(candidate for candidate in found if candidate.mode is not first.mode)]
 
     def tell(self, wanted: InForce, *, by_itself: bool = False) -> None:
@@ -159,7 +145,7 @@ class Resolver:
 
         Unless `by_itself`, somebody wants it: what was given up is tried anew. So is a mode that is not the one before.
         """
-        mode, before, proof = wanted.mode, self._in_force, wanted.proof
+        mode, before, proof = wanted.mode, self.in_force, wanted.proof
         holds = before is not None and before.is_told and before.telling == wanted.telling
         if not holds or self._is_ours(mode) is False:
             self._write_journal(mode)
@@ -167,7 +153,7 @@ class Resolver:
             mode.apply(wanted.telling)
             log.info("resolver %s: nameserver %s (%s)", mode.name, self._nameserver, wanted.candidate.reason)
             fault_point("helper.resolver-on")
-        self._in_force = wanted
+        self.in_force = wanted
         if not by_itself or mode is not self._counted:
             self._counted = mode
             self._has_given_up = False
@@ -178,22 +164,22 @@ class Resolver:
     def tell_less(self, telling: Telling, proof: ProofRecord) -> None:
         """Some of the domains are no longer ours, which only a mode that splits need know. Raises HelperError; what it
         is told from now on is the less all the same."""
-        before = self._in_force
+        before = self.in_force
         if before is None:
             return
         less = replace(before, telling=telling, proof=proof)
         if not less.mode.can_split or telling == before.telling:
-            self._in_force = less
+            self.in_force = less
             return
-        self._in_force = replace(less, is_told=False)
+        self.in_force = replace(less, is_told=False)
         if not self._has_given_up:
             less.mode.apply(telling)
-            self._in_force = replace(less, is_told=True)
+            self.in_force = replace(less, is_told=True)
 
     def keep(self) -> bool:
         """Tell the OS again where another program has written over it, or it forgot. Whether that is to be tried again
         in a while."""
-        in_force = self._in_force
+        in_force = self.in_force
         if in_force is None or self._has_given_up:
             return False
         mode, now = in_force.mode, time.monotonic()
@@ -209,12 +195,12 @@ class Resolver:
                 return False
             self._written_over.append(now)
             # Noted though `apply` should fail: the link may be another already, and the old one's sockets are dead.
-            self._in_force = in_force = replace(in_force, places=mode.prepare(in_force.telling))
+            self.in_force = in_force = replace(in_force, places=mode.prepare(in_force.telling))
             mode.apply(in_force.telling)
         except DevlinkError as error:
             log.error("resolver %s: another program has taken its place, trying again: %s", mode.name, error)
             return True
-        self._in_force = replace(in_force, is_told=True)
+        self.in_force = replace(in_force, is_told=True)
         log.warning("resolver %s: another program had taken its place; it is told again", mode.name)
         return False
 
@@ -233,7 +219,7 @@ class Resolver:
 
         The mode in force first: what another finds of ours in its files goes by that.
         """
-        in_force = self._in_force.mode if self._in_force is not None else None
+        in_force = self.in_force.mode if self.in_force is not None else None
         entry = self._journal.read()
         named = (in_force, self._modes.get(entry.resolver) if entry is not None else None)
         failed: HelperError | None = None
@@ -243,7 +229,7 @@ class Resolver:
                     mode.restore()
                     log.info("resolver %s: restored", mode.name)
                     if mode is in_force:
-                        self._in_force = None  # though another should resist: `keep` must not tell this one again
+                        self.in_force = None  # though another should resist: `keep` must not tell this one again
             except HelperError as error:
                 failed = failed or error
         if failed is not None:

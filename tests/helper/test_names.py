@@ -183,6 +183,28 @@ def test_without_a_forwarder_the_resolver_is_given_back_where_ordinary_names_com
     run(body)
 
 
+def test_without_a_forwarder_what_was_left_by_an_earlier_helper_is_given_back_as_well(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.file.is_left = True
+        await world.feed.lost()
+        assert not world.file.is_left
+
+    run(body)
+
+
+def test_what_shows_a_loop_is_the_forwarders_to_answer(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.on()
+        world.feed.refusals = 2  # one for each mode
+        with pytest.raises(HelperError):
+            await world.on(BOTH)
+        assert world.names.loop_probe in world.feed.told[-1][0].proofs
+        await world.off()
+        assert world.names.loop_probe is None
+
+    run(body)
+
+
 def test_a_session_that_goes_takes_its_zones_along(run: Run) -> None:
     async def body(world: World) -> None:
         await world.on()

@@ -402,10 +402,3 @@ def test_what_was_left_alone_is_not_told_of_a_session_that_goes(world: World) ->
     world.link.told = TELLING  # the other program has gone, and so has what it wrote
     world.tell(telling=LESS)
     assert world.link.told == LESS
-
-
-@pytest.mark.parametrize(("name", "splits"), [("link", True), ("file", False)])
-def test_whether_ordinary_names_do_without_us_is_the_modes_affair(world: World, name: str, splits: bool) -> None:
-    assert not world.resolver.can_split, "what is left of an earlier helper may send them to us"
-    world.tell(name)
-    assert world.resolver.can_split == splits
