@@ -173,7 +173,7 @@ class Names:
             await asyncio.to_thread(self._resolver.tell_less, _telling(target), proof)
         except DevlinkError as error:
             log.error("the resolver does not take what is left, trying again: %s", error)
-            self._take_again_in(TAKE_AGAIN_PAUSE)
+            self._take_again_in(0)  # the names of those that stay may be gone
         try:  # whatever the resolver says: these zones' routes are about to go
             await self._feed_zones(target, _proofs(proof), self._fed.mode, self._fed.places)
         except DevlinkError as error:

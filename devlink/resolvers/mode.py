@@ -106,7 +106,8 @@ class ResolverMode(Protocol):
         """Make what must be there before the forwarder listens. The first place is one that every program reaches."""
 
     def apply(self, telling: Telling) -> None:
-        """Have the OS ask the forwarder, and forget what it kept of these names. If it fails nothing has changed."""
+        """Have the OS ask the forwarder, and forget what it kept of these names. If it fails, the OS's own is as it
+        was, and what it was told by us before may be gone."""
 
     def nss_services(self) -> tuple[str, ...]:
         """nsswitch services by which the proof goes as well, beside the machine's own order: `dns` where programs that

@@ -119,6 +119,10 @@ class LinkMode(FakeMode):
         own = Place(address=ip_address("169.254.53.53"), device="devlink0", index=self.link)
         return (*super().prepare(telling), own)
 
+    def apply(self, telling: Telling) -> None:
+        self.told = None  # a refusal takes what it was told before along
+        super().apply(telling)
+
 
 class FileMode(FakeMode):
     """Sends all names to us; fits everywhere."""

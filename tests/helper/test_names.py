@@ -218,15 +218,19 @@ def test_a_session_that_goes_takes_its_zones_along(run: Run) -> None:
     run(body)
 
 
-def test_a_session_that_goes_takes_its_zones_along_though_the_resolver_refuses_and_is_told_later(run: Run) -> None:
-    """The zones' routes go next: their names must not be asked for over the default route."""
+def test_a_session_that_goes_takes_its_zones_along_though_the_resolver_refuses_and_is_told_again_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The zones' routes go next: their names must not be asked for over the default route. And those of the sessions
+    that stay may be gone by the refusal."""
 
     async def body(world: World) -> None:
+        monkeypatch.setattr(names, "TAKE_AGAIN_PAUSE", 2 * LIMIT)
         await world.on(BOTH)
         world.link.refusal = HelperError("The bus is away.")
         await world.less()
         assert world.feed.told[-1][0].zones == (OTHER,)
-        assert world.domains() == (ZONE.suffix, OTHER.suffix)
+        assert world.domains() == ()
         world.link.refusal = None
         await world.calm()
         assert world.domains() == (OTHER.suffix,)
@@ -241,10 +245,10 @@ def test_what_a_session_that_went_took_along_is_not_told_again(run: Run) -> None
     async def body(world: World) -> None:
         await world.on(BOTH)
         world.link.refusal = HelperError("The bus is away.")
-        await world.less()
-        world.link.refusal = None
-        world.link.forget()
-        assert "refused" in (await world.names.resolver())[1]
+        async with world.lock:
+            await world.names.less(LESS)
+            world.link.refusal = None
+            assert "refused" in (await world.names.resolver())[1]
         await world.look()
         assert world.domains() == (OTHER.suffix,)
 

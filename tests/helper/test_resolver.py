@@ -384,6 +384,16 @@ def test_what_was_refused_once_and_then_taken_is_not_told_a_third_time(world: Wo
     assert world.link.did == ["apply"] * 3
 
 
+def test_what_was_refused_is_told_again_without_the_session_that_went(world: World) -> None:
+    world.tell()
+    world.link.refusal = HelperError("The bus is away.")
+    with pytest.raises(HelperError, match="away"):
+        world.resolver.tell_less(LESS, PROOF)
+    world.link.refusal = None
+    world.resolver.keep()
+    assert world.link.told == LESS
+
+
 def test_where_all_names_come_to_us_a_domain_less_is_nothing_to_tell(world: World) -> None:
     world.tell("file")
     world.resolver.tell_less(LESS, PROOF)
