@@ -24,6 +24,8 @@ BOOT_LIMIT = 30.0
 """Seconds."""
 END_LIMIT = 10.0
 """Seconds for the kernel to take a machine apart whose first process was killed."""
+RESTART_LIMIT = 15.0
+"""Seconds for systemd to have a unit run again."""
 SHUTDOWN_LIMIT = 60.0
 """Seconds; longer than any of devlink's units may take to stop."""
 CGROUPS = tuple(
@@ -190,11 +192,18 @@ exec "$@"' sh "$@"
 
     def kill_and_wait(self, unit: str) -> None:
         """Send SIGKILL to a unit's main process as soon as it has one; another one runs when this returns."""
-        while not (killed := self.pid(unit)):
-            time.sleep(0.02)
+        killed = self._wait_for_process(unit)
         self.run("kill", "-9", str(killed))
-        while self.pid(unit) in (0, killed):
+        self._wait_for_process(unit, besides=killed)
+
+    def _wait_for_process(self, unit: str, besides: int = 0) -> int:
+        """A unit's main process, as soon as it has another one; TimeoutError with the unit's name."""
+        deadline = time.monotonic() + RESTART_LIMIT
+        while (pid := self.pid(unit)) in (0, besides):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"systemd does not start {unit} again")
             time.sleep(0.02)
+        return pid
 
     def state(self) -> str:
         """systemd's word on the whole: `starting`, `running`, `degraded`, ..."""

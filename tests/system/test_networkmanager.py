@@ -264,7 +264,7 @@ def test_without_networkmanager_down_says_that_it_must_be_started_and_names_go_o
         down = laptop.devlink("down", "qa", check=False)
         assert down.returncode != 0
         assert "does not write it again: does it run?" in down.stderr
-        wait_for_names(laptop)
+        assert address(laptop, lan.WIKI), "at once: nothing has to be mended first"
         laptop.run("systemctl", "start", "NetworkManager")
         laptop.run("nm-online", "-s", "-q")
         laptop.devlink("down", "qa")
