@@ -144,6 +144,7 @@ class Resolver:
         """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError.
 
         Unless `by_itself`, somebody wants it: what was given up is tried anew. So is a mode that is not the one before.
+        By itself, what was given up is told this once more, and no new count begins.
         """
         mode, before, proof = wanted.mode, self.in_force, wanted.proof
         holds = before is not None and before.is_told and before.telling == wanted.telling

@@ -2,10 +2,10 @@
 only where the forwarder answers it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,6 +19,7 @@ from devlink.helper.parts import Parts
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.mode import BusQuery, Place, ResolverMode, Row, Telling, Tools, Watched
 
+Happening = Callable[[], Coroutine[Any, Any, None]]
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
 LINK_SERVERS, FILE_SERVERS = ((Upstream(address=ip_address(text)),) for text in ("192.0.2.1", "192.0.2.2"))
@@ -141,7 +142,7 @@ class FakeFeed:
 
     log: ClassVar[list[str]]
 
-    def __init__(self, _: Parts, *, lost: Callable[[], Awaitable[None]], returned: Callable[[], Awaitable[None]]):
+    def __init__(self, _: Parts, *, lost: Happening, returned: Happening) -> None:
         self.lost, self.returned = lost, returned
         self.is_serving = False
         self.told: list[tuple[ForwarderConfig, tuple[Place, ...]]] = []

@@ -1,6 +1,7 @@
 """How forwarder and resolver are switched as one: in which order, by which mode, and what happens by itself."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -20,6 +21,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.helper.resolver import AT_REST, BURST
 from devlink.resolvers.mode import Telling, Watched
+from devlink.rpc.tasks import spawn
 from tests.helper.fakes import FILE_SERVERS, LIMIT, LINK_SERVERS, Edges, FakeWatch, FileMode, LinkMode, default_by
 
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))
@@ -412,6 +414,45 @@ def test_a_forwarder_that_is_back_has_the_resolver_taken_at_once_though_a_later_
     run(body)
 
 
+def test_the_tries_to_take_the_resolver_again_come_ever_later_though_one_came_before_its_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        pause = 0.005
+        monkeypatch.setattr(names, "TAKE_AGAIN_PAUSE", pause)
+        await lose(world)
+        world.feed.refusals = 2 * 5  # five tries, one for each mode
+        await world.names.mend()
+        await world.feed.returned()
+        began = time.monotonic()
+        await world.calm()
+        assert time.monotonic() - began >= pause * (1 + 2 + 4 + 8 + 16)
+
+    run(body)
+
+
+@pytest.mark.parametrize("what", ["the kernel speaks", "the forwarder is lost", "the forwarder is back"])
+def test_what_happens_by_itself_waits_for_a_change_that_is_being_made(run: Run, what: str) -> None:
+    async def body(world: World) -> None:
+        world.unproved = 1
+        await world.on()
+        world.file.forget()
+        world.feed.is_serving = what != "the forwarder is lost"
+        async with world.lock:
+            world.log.clear()
+            if what == "the kernel speaks":
+                world.watch.changed()
+            else:
+                happens = world.feed.lost if what == "the forwarder is lost" else world.feed.returned
+                spawn(happens(), name=what)
+            await asyncio.sleep(0.05)  # enough for all of it
+            assert world.log == []
+        await world.calm()
+        assert world.log
+
+    run(body)
+
+
 def test_after_an_undo_that_failed_the_servers_are_those_of_the_mode_that_still_sends_names(run: Run) -> None:
     async def body(world: World) -> None:
         world.file.apply(Telling(domains=(ZONE.suffix,), families=frozenset()))  # by an earlier helper
@@ -488,7 +529,7 @@ def test_what_is_left_is_nobodys_only_where_no_names_are_wanted(run: Run) -> Non
     run(body)
 
 
-def test_what_was_given_up_is_not_begun_anew_by_a_forwarder_that_returns(run: Run) -> None:
+def test_what_was_given_up_is_told_once_more_by_a_forwarder_that_returns_and_no_new_count_begins(run: Run) -> None:
     async def body(world: World) -> None:
         await world.on()
         for _ in range(BURST):
@@ -496,6 +537,7 @@ def test_what_was_given_up_is_not_begun_anew_by_a_forwarder_that_returns(run: Ru
             await world.look()
         await world.feed.returned()
         await world.calm()
+        assert world.log.count("apply link") == 1
         world.link.forget()
         await world.look()
         assert "apply link" not in world.log

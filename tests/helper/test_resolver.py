@@ -365,6 +365,16 @@ def test_what_could_not_be_told_again_is_tried_again(world: World) -> None:
     assert world.link.told == TELLING
 
 
+def test_where_the_forwarder_is_to_listen_is_known_though_the_telling_fails(world: World) -> None:
+    """The link was made anew, and sockets on the old one are dead."""
+    world.tell()
+    world.link.forget()
+    world.link.link, world.link.refusal = 2, HelperError("It does not answer.")
+    assert world.resolver.keep() is True
+    assert world.resolver.in_force is not None
+    assert world.resolver.in_force.places[1].index == 2
+
+
 def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
     world.tell()
     world.resolver.tell_less(LESS, PROOF)
