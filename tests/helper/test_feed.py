@@ -16,6 +16,7 @@ from devlink.helper import feed as module
 from devlink.helper.feed import Feed
 from devlink.resolvers.mode import Place
 from devlink.rpc import varlink
+from devlink.rpc.connection import Connection
 from devlink.rpc.framing import FrameReader, pack
 
 LIMIT = 10.0
@@ -32,14 +33,21 @@ class FakeParts:
         self.calls: list[tuple[str, Any]] = []
         self.starts = 0
         self.may_start = True
+        self.tries = 0
+        """In vain, to start one that may not."""
         self.dies_over = ""
         """The method that ends it."""
+        self.sockets: list[socket.socket] = []
+        """All that the feed has opened, one for each place."""
+        self.told: list[str] = []
+        """That it was `lost`, or has `returned`."""
         self._lines: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
     def connect(self, part: str) -> socket.socket:
         assert part == "forwarder"
         if not self.may_start:
+            self.tries += 1
             raise HelperError("It does not start.")
         self.starts += 1
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -87,19 +95,24 @@ class FakeParts:
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[FakeParts, Feed], Coroutine[Any, Any, None]]], None]:
     """Runs a test's body with a feed whose forwarder is not fed yet."""
 
-    async def no_sockets(_: object) -> list[socket.socket]:
-        return []
-
-    monkeypatch.setattr(module, "_bind", no_sockets)
     monkeypatch.setattr(module, "ANSWER_LIMIT", 0.2)
-
-    async def nothing() -> None:
-        pass
 
     def runner(body: Callable[[FakeParts, Feed], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
             parts = FakeParts()
-            feed = Feed(parts, lost=nothing, returned=nothing)  # type: ignore[arg-type]  # the fake has what is used
+
+            async def bind(_: Place) -> list[socket.socket]:
+                parts.sockets.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+                return parts.sockets[-1:]
+
+            async def lost() -> None:
+                parts.told.append("lost")
+
+            async def returned() -> None:
+                parts.told.append("returned")
+
+            monkeypatch.setattr(module, "_bind", bind)
+            feed = Feed(parts, lost=lost, returned=returned)  # type: ignore[arg-type]  # the fake has what is used
             try:
                 async with asyncio.timeout(LIMIT):
                     await body(parts, feed)
@@ -113,6 +126,20 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[FakeParts, Feed]
 
 
 Run = Callable[[Callable[[FakeParts, Feed], Coroutine[Any, Any, None]]], None]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Within the test's limit."""
+    while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.001)
+
+
+def is_being_revived() -> bool:
+    return "revive the forwarder" in {task.get_name() for task in asyncio.all_tasks()}
+
+
+def are_open(sockets: list[socket.socket]) -> list[bool]:
+    return [sock.fileno() >= 0 for sock in sockets]
 
 
 def test_what_is_asked_is_what_the_interface_has(run: Run) -> None:
@@ -202,26 +229,83 @@ def test_rules_that_the_forwarder_does_not_take_are_the_helpers_error_and_nothin
         with pytest.raises(HelperError, match="does not take its rules"):
             await feed.serve(CONFIG, PLACES)
         assert not feed.is_serving
+        assert are_open(parts.sockets) == [False]
+        with pytest.raises(NotUpError):
+            await feed.stats()
 
     run(body)
 
 
-def test_at_other_places_than_before_it_listens_by_new_sockets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are bound to a link that was made anew are dead."""
-    opened: list[socket.socket] = []
-
-    async def bind(_: Place) -> list[socket.socket]:
-        opened.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-        return opened[-1:]
+def test_away_for_longer_its_sockets_are_closed_and_that_is_said_once_as_is_its_return(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks is refused at once, and does not hang."""
 
     async def body(parts: FakeParts, feed: Feed) -> None:
-        monkeypatch.setattr(module, "_bind", bind)
+        monkeypatch.setattr(module, "REVIVE_LIMIT", 0.05)
+        await feed.serve(CONFIG, PLACES)
+        parts.may_start = False
+        parts.kill()
+        await until(lambda: parts.told != [])
+        assert are_open(parts.sockets) == [False]
+        parts.may_start = True
+        await until(lambda: not is_being_revived())
+        assert parts.told == ["lost", "returned"]
+        assert feed.is_serving
+        assert are_open(parts.sockets) == [False, True]
+
+    run(body)
+
+
+def test_new_rules_start_the_one_that_is_away_and_nobody_else_does(run: Run) -> None:
+    """Two would share the sockets."""
+
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        await feed.serve(CONFIG, PLACES)
+        parts.may_start = False
+        parts.kill()
+        await until(lambda: parts.tries > 0)
+        assert is_being_revived()
+        parts.may_start = True
+        await feed.serve(CONFIG, PLACES)
+        assert not is_being_revived()
+        assert feed.is_serving
+
+    run(body)
+
+
+def test_one_that_ends_as_soon_as_it_has_taken_new_rules_is_started_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(parts: FakeParts, feed: Feed) -> None:
+        call = Connection.call
+
+        async def call_and_kill(connection: Connection, *arguments: Any, **options: Any) -> dict[str, Any]:
+            monkeypatch.setattr(Connection, "call", call)
+            said = await call(connection, *arguments, **options)
+            parts.kill()
+            await connection.closed
+            return said
+
+        await feed.serve(CONFIG, PLACES)
+        monkeypatch.setattr(Connection, "call", call_and_kill)
+        await feed.serve(CONFIG, PLACES)
+        assert parts.starts == 2
+        assert feed.is_serving
+
+    run(body)
+
+
+def test_at_other_places_than_before_it_listens_by_new_sockets(run: Run) -> None:
+    """Those that are bound to a link that was made anew are dead."""
+
+    async def body(parts: FakeParts, feed: Feed) -> None:
         link = Place(address=ip_address("169.254.53.53"), device="devlink0", index=1)
         await feed.serve(CONFIG, (*PLACES, link))
         await feed.serve(CONFIG, (*PLACES, link))
-        assert (len(opened), parts.starts) == (2, 1)
+        assert (len(parts.sockets), parts.starts) == (2, 1)
         await feed.serve(CONFIG, (*PLACES, replace(link, index=2)))
-        assert [sock.fileno() >= 0 for sock in opened] == [False, False, True, True]
+        assert are_open(parts.sockets) == [False, False, True, True]
         assert parts.starts == 2
 
     run(body)
