@@ -117,6 +117,20 @@ def test_while_the_clusters_dns_is_silent_its_names_fail_and_go_nowhere_else(sea
     assert getent(searching, name) == str(searching.world.spec.service("api", "qa").address)
 
 
+def test_the_programs_of_bind_ask_nobody_else_while_the_clusters_dns_is_silent(searching: Link) -> None:
+    """Their parser of resolv.conf is not libc's, and they ask every server that it finds within these few seconds."""
+    link, domain = searching, "default.svc.cluster.local"
+    programs = (["host", "-W", "1"], ["nslookup", "-timeout=1", "-retry=1"], ["dig", "+timeout=1", "+tries=1"])
+    with silenced(link.world, "coredns"), watched(link.world) as (ordinary, _):
+        running = [link.world.popen(lab.LAPTOP, [*argv, f"{argv[0]}.{domain}."]) for argv in programs]
+        for each in running:
+            _, said = link.await_end(each)
+            assert "NXDOMAIN" not in said, "another's answer"
+        dig(link, "bind.example.org")
+    assert "bind.example.org" in ordinary.names
+    assert not {each for each in ordinary.names if speaks_of_the_cluster(each)}
+
+
 def test_while_the_ordinary_upstream_is_silent_cluster_names_go_on(searching: Link) -> None:
     name = searching.world.spec.service_name("web")
     with silenced(searching.world, lab.UPSTREAM), watched(searching.world) as (_, cluster):

@@ -1,6 +1,7 @@
 """resolv.conf's text: read as glibc does, and ours in its place."""
 
 import ipaddress
+import re
 
 import pytest
 from hypothesis import given
@@ -71,16 +72,50 @@ def test_what_comes_after_a_thousand_lines_is_not_looked_at() -> None:
     assert parse("# nothing\n" * (MAX_LINES - 1) + "nameserver 192.0.2.1\n").nameservers == addresses("192.0.2.1")
 
 
-def test_docker_finds_a_server_from_before_among_the_first_three_and_libc_does_not() -> None:
-    """moby takes a line apart at any blanks (strings.Fields), libc's keyword stands at its very beginning."""
+def nameservers_to(space: str, text: str) -> list[str]:
+    """What a parser finds that takes lines apart at these characters, and heeds the first two words of each."""
+    lines = [re.sub(f"^{space}+|{space}+$", "", line) for line in text.split("\n")]
+    words = [re.split(f"{space}+", line) for line in lines]
+    return [line[1] for line in words if line[0] == "nameserver" and len(line) > 1]
+
+
+ISSPACE, UNICODE = r"[\t\v\f\r ]", r"[\t\v\f\r \x85\xa0]"
+
+
+def nameservers_to_regexp(text: str) -> list[str]:
+    """What Docker up to 24 finds: Go's `\\s` has no vertical tab, and it need not stand before the address."""
+    matches = [
+        re.fullmatch(r"[\t\f\r ]*nameserver[\t\f\r ]*([0-9a-f.:]+)[\t\f\r ]*", line) for line in text.split("\n")
+    ]
+    return [match[1] for match in matches if match is not None]
+
+
+@pytest.mark.parametrize("server", ["192.0.2.1", "2001:db8::1"])
+def test_docker_finds_a_server_from_before_among_the_first_three_and_the_hosts_programs_do_not(server: str) -> None:
+    """moby: strings.Fields since release 25, before that a regular expression; BIND takes lines apart by isspace()."""
     (address,) = addresses("127.0.0.231")
-    text = render(address, parse("nameserver 192.0.2.1\nnameserver 192.0.2.2\n"), had_file=True)
-    fields = [line.split() for line in text.split("\n") if not line.startswith("#")]
-    taken = [words[1] for words in fields if words and words[0] == "nameserver"]
-    assert taken[:3] == ["127.0.0.231", "192.0.2.1", "127.0.0.231"]
-    assert [str(server) for server in parse(text).nameservers] == ["127.0.0.231"] * 3 + ["192.0.2.1", "192.0.2.2"]
-    rotating = render(address, parse("nameserver 192.0.2.1\noptions rotate\n"), had_file=True)
-    assert "\nnameserver 192.0.2.1" not in rotating.replace("\f", "\n"), "who asks all in turn would ask it"
+    ours = str(address)
+    text = render(address, parse(f"nameserver {server}\nnameserver 192.0.2.2\n"), had_file=True)
+    assert nameservers_to(UNICODE, text)[:3] == [ours, server, ours]
+    assert nameservers_to_regexp(text) == [ours, server, "192.0.2.2"]
+    for space in (ISSPACE, r"[\t\r ]", "[\t ]"):
+        assert nameservers_to(space, text) == [ours] * 3 + [server, "192.0.2.2"]
+    assert [str(each) for each in parse(text).nameservers] == [ours] * 3 + [server, "192.0.2.2"]
+    keywords = {line.split()[0] for line in text.split("\n") if line and not line.startswith("#")}
+    assert keywords == {"nameserver"}, "some parsers refuse the whole file for another one"
+    rotating = render(address, parse(f"nameserver {server}\noptions rotate\n"), had_file=True)
+    assert set(nameservers_to(UNICODE, rotating)) == {ours}, "who asks all in turn would ask it"
+
+
+def test_our_text_with_form_feeds_as_older_ones_have_it_is_ours_and_written_anew_as_now() -> None:
+    before = parse("search corp.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n")
+    digest = digest_of(before)
+    now = render(OURS, before, had_file=True, digest=digest)
+    older = now.replace(" \v", "").replace("\u00a0", "\f")
+    assert older.count("\f") == 2
+    assert parse(older) == parse(now)
+    assert parse(older).is_ours
+    assert render(OURS, parse(older), had_file=True, digest=digest) == now
 
 
 @given(st.text(max_size=300) | TEXTS)
