@@ -154,12 +154,12 @@ class Names:
         raise none_proved(failures)
 
     async def _on_by(self, candidate: Candidate, target: Installed, by_itself: bool) -> None:
-        telling, proof = _telling(target), _new_proof(target.zones[0].suffix, self._policy)
+        telling, proofs = _telling(target), _new_proofs(target.zones[0].suffix, self._policy)
         places = await asyncio.to_thread(candidate.mode.prepare, telling)
-        await self._feed_zones(target, _proofs(proof), candidate.mode, places)
+        await self._feed_zones(target, proofs, candidate.mode, places)
         fault_point("helper.forwarder-fed")
-        wanted = InForce(candidate=candidate, telling=telling, proof=proof, places=places)
-        await asyncio.to_thread(self._resolver.tell, wanted, by_itself=by_itself)
+        wanted = InForce(candidate=candidate, telling=telling, places=places)
+        await asyncio.to_thread(self._resolver.tell, wanted, proofs[0], by_itself=by_itself)
 
     async def less(self, target: Installed) -> None:
         """The zones without those of a session that goes: no trouble with them may keep it from going."""
@@ -168,14 +168,14 @@ class Names:
         self._wanted = target
         if self._fed is None or not (self._feed.is_serving or self._resolver.in_force):
             return  # who brings the forwarder back, and takes the resolver again, goes by what is wanted then
-        proof = _new_proof(target.zones[0].suffix, self._policy)
         try:
-            await asyncio.to_thread(self._resolver.tell_less, _telling(target), proof)
+            await asyncio.to_thread(self._resolver.tell_less, _telling(target))
         except DevlinkError as error:
             log.error("the resolver does not take what is left, trying again: %s", error)
             self._take_again_in(0)  # the names of those that stay may be gone
         try:  # whatever the resolver says: these zones' routes are about to go
-            await self._feed_zones(target, _proofs(proof), self._fed.mode, self._fed.places)
+            proofs = _new_proofs(target.zones[0].suffix, self._policy)
+            await self._feed_zones(target, proofs, self._fed.mode, self._fed.places)
         except DevlinkError as error:
             log.error("the forwarder does not take what is left: %s", error)
             await self.mend()
@@ -277,7 +277,9 @@ class Names:
             if not self._feed.is_serving:  # who brings it back looks at all of this
                 return True
             # Not after an `undo` that failed: nobody wants then what another program wrote over.
-            is_to_be_tried_again = bool(self._wanted.zones) and await asyncio.to_thread(self._resolver.keep)
+            is_to_be_tried_again = bool(self._wanted.zones) and await asyncio.to_thread(
+                self._resolver.keep, self._fed.config.proofs[0]
+            )
             self._system.watch(self._resolver.watched())
             if is_to_be_tried_again:  # by another mode, perhaps: somebody may manage the names anew
                 self._take_again_in(TAKE_AGAIN_PAUSE)
@@ -378,12 +380,9 @@ def _telling(target: Installed) -> Telling:
     return Telling(domains=tuple(zone.suffix for zone in target.zones), families=frozenset(versions))
 
 
-def _new_proof(suffix: DomainName, policy: Policy) -> ProofRecord:
-    """A name below a claimed domain that nobody can have cached."""
-    name = DomainName((f"proof-{secrets.token_hex(8)}".encode(), *suffix.labels))
-    return ProofRecord(name=name, address=proof_address(policy.nameserver.version))
-
-
-def _proofs(proof: ProofRecord) -> tuple[ProofRecord, ...]:
-    """What the forwarder answers itself: for libc's proof, and a new name for the loop's."""
-    return proof, ProofRecord(name=LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}"), address=proof.address)
+def _new_proofs(suffix: DomainName, policy: Policy) -> tuple[ProofRecord, ProofRecord]:
+    """Names that nobody can have cached, which the forwarder answers itself: one below a claimed domain, for libc's
+    proof, and one for the loop's."""
+    address = proof_address(policy.nameserver.version)
+    ours, nobodys = suffix.child(f"proof-{secrets.token_hex(8)}"), LOOP_PARENT.child(f"devlink-{secrets.token_hex(8)}")
+    return ProofRecord(name=ours, address=address), ProofRecord(name=nobodys, address=address)

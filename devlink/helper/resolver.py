@@ -53,8 +53,6 @@ class InForce:
 
     candidate: Candidate
     telling: Telling
-    proof: ProofRecord
-    """What the forwarder answers, and libc finds by this mode."""
     places: tuple[Place, ...]
     """Where the forwarder is to listen."""
     is_told: bool = True
@@ -140,13 +138,13 @@ class Resolver:
         first = self.in_force.candidate
         return [first, *(candidate for candidate in found if candidate.mode is not first.mode)]
 
-    def tell(self, wanted: InForce, *, by_itself: bool = False) -> None:
-        """Have the OS ask the forwarder, which listens already, and prove it. Raises DevlinkError.
+    def tell(self, wanted: InForce, proof: ProofRecord, *, by_itself: bool = False) -> None:
+        """Have the OS ask the forwarder, which listens and answers `proof` already, and prove it. Raises DevlinkError.
 
         Unless `by_itself`, somebody wants it: what was given up is tried anew. So is a mode that is not the one before.
         By itself, what was given up is told this once more, and no new count begins.
         """
-        mode, before, proof = wanted.mode, self.in_force, wanted.proof
+        mode, before = wanted.mode, self.in_force
         holds = before is not None and before.is_told and before.telling == wanted.telling
         if not holds or self._is_ours(mode) is False:
             self._write_journal(mode)
@@ -162,13 +160,13 @@ class Resolver:
         for service in ("", *mode.nss_services()):
             prove(proof.name, proof.address, PROOF_LIMIT, service=service)
 
-    def tell_less(self, telling: Telling, proof: ProofRecord) -> None:
+    def tell_less(self, telling: Telling) -> None:
         """Some of the domains are no longer ours, which only a mode that splits need know. Raises HelperError; what it
         is told from now on is the less all the same."""
         before = self.in_force
         if before is None:
             return
-        less = replace(before, telling=telling, proof=proof)
+        less = replace(before, telling=telling)
         if not less.mode.can_split or telling == before.telling:
             self.in_force = less
             return
@@ -177,15 +175,15 @@ class Resolver:
             less.mode.apply(telling)
             self.in_force = replace(less, is_told=True)
 
-    def keep(self) -> bool:
-        """Tell the OS again where another program has written over it, or it forgot. Whether that is to be tried again
-        in a while."""
+    def keep(self, proof: ProofRecord) -> bool:
+        """Tell the OS again where another program has written over it, or it forgot; `proof` is what the forwarder
+        answers. Whether that is to be tried again in a while."""
         in_force = self.in_force
         if in_force is None or self._has_given_up:
             return False
         mode, now = in_force.mode, time.monotonic()
         ours = self._is_ours(mode)
-        if ours or (ours is None and self._is_proved(in_force.proof)):
+        if ours or (ours is None and self._is_proved(proof)):
             return False
         if ours is None:  # whoever it was told is gone for good, perhaps
             return True

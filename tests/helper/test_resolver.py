@@ -50,13 +50,13 @@ class World(Edges):
 
     def tell(self, name: str = "link", telling: Telling = TELLING) -> Candidate:
         candidate = next(each for each in self.resolver.candidates() if each.mode.name == name)
-        self.resolver.tell(self.by(candidate, telling))
+        self.resolver.tell(self.by(candidate, telling), PROOF)
         return candidate
 
     @staticmethod
     def by(candidate: Candidate, telling: Telling = TELLING) -> InForce:
         places = candidate.mode.prepare(telling)
-        return InForce(candidate=candidate, telling=telling, proof=PROOF, places=places)
+        return InForce(candidate=candidate, telling=telling, places=places)
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_what_was_taken_back_is_not_told_again_though_another_mode_resisted(worl
     world.file.is_left, world.file.resistance = True, HelperError("The disk is read-only.")
     with pytest.raises(HelperError, match="read-only"):
         world.resolver.withdraw()
-    assert world.resolver.keep() is False
+    assert world.resolver.keep(PROOF) is False
     assert world.link.did == ["apply", "restore"]
 
 
@@ -269,12 +269,12 @@ def test_a_mode_that_splits_is_not_one_that_sends_every_name_to_us(world: World)
 
 
 def test_what_another_program_wrote_over_is_told_again(world: World) -> None:
-    assert world.resolver.keep() is False, "nothing is in force"
+    assert world.resolver.keep(PROOF) is False, "nothing is in force"
     world.tell()
-    assert world.resolver.keep() is False
+    assert world.resolver.keep(PROOF) is False
     assert world.link.did == ["apply"]
     world.link.forget()
-    assert world.resolver.keep() is False
+    assert world.resolver.keep(PROOF) is False
     assert world.link.told == TELLING
 
 
@@ -282,7 +282,7 @@ def test_at_the_tenth_time_in_a_burst_it_is_left_alone_until_somebody_brings_it_
     world.tell()
     for _ in range(BURST + 5):
         world.link.forget()
-        world.resolver.keep()
+        world.resolver.keep(PROOF)
         world.now += BURST_TIME / BURST / 2
     assert world.link.did.count("apply") == 1 + BURST - 1
     state, reason = world.resolver.state()
@@ -291,7 +291,7 @@ def test_at_the_tenth_time_in_a_burst_it_is_left_alone_until_somebody_brings_it_
     world.tell()
     assert world.resolver.state() == ("link", "libc asks it")
     world.link.forget()
-    world.resolver.keep()
+    world.resolver.keep(PROOF)
     assert world.link.told == TELLING, "the count begins anew"
 
 
@@ -299,10 +299,10 @@ def test_what_is_told_again_by_itself_begins_no_new_count(world: World) -> None:
     candidate = world.tell()
     for _ in range(BURST - 1):
         world.link.forget()
-        world.resolver.keep()
-    world.resolver.tell(world.by(candidate), by_itself=True)
+        world.resolver.keep(PROOF)
+    world.resolver.tell(world.by(candidate), PROOF, by_itself=True)
     world.link.forget()
-    world.resolver.keep()
+    world.resolver.keep(PROOF)
     assert world.resolver.state()[0] == "overwritten"
 
 
@@ -310,12 +310,12 @@ def test_another_mode_than_the_one_that_was_given_up_is_kept(world: World) -> No
     world.tell("link")
     for _ in range(BURST):
         world.link.forget()
-        world.resolver.keep()
+        world.resolver.keep(PROOF)
     world.resolver.withdraw()
     candidate = next(each for each in world.resolver.candidates() if each.mode is world.file)
-    world.resolver.tell(world.by(candidate), by_itself=True)
+    world.resolver.tell(world.by(candidate), PROOF, by_itself=True)
     world.file.forget()
-    world.resolver.keep()
+    world.resolver.keep(PROOF)
     assert world.file.told == TELLING
 
 
@@ -323,7 +323,7 @@ def test_who_writes_at_once_each_time_is_left_alone_as_well(world: World) -> Non
     world.tell()
     world.link.forget()
     world.link.refusal = HelperError("Another program wrote it again at once.")
-    tries = [world.resolver.keep() for _ in range(BURST)]
+    tries = [world.resolver.keep(PROOF) for _ in range(BURST)]
     assert tries == [True] * (BURST - 1) + [False]
     assert f"{BURST} times" in world.resolver.state()[1]
 
@@ -332,7 +332,7 @@ def test_who_writes_now_and_then_is_written_over_for_ever(world: World) -> None:
     world.tell()
     for _ in range(3 * BURST):
         world.link.forget()
-        world.resolver.keep()
+        world.resolver.keep(PROOF)
         assert world.link.told == TELLING
         world.now += BURST_TIME / (BURST - 1) + 1
 
@@ -347,7 +347,7 @@ def test_what_cannot_be_looked_at_is_neither_told_again_nor_called_another_progr
 
     world.tell()
     monkeypatch.setattr(LinkMode, "is_ours", is_ours)
-    assert world.resolver.keep() is False
+    assert world.resolver.keep(PROOF) is False
     assert world.resolver.state() == ("link", "libc asks it")
     world.proved.clear()
     world.tell()
@@ -359,9 +359,9 @@ def test_what_could_not_be_told_again_is_tried_again(world: World) -> None:
     world.tell()
     world.link.forget()
     world.link.refusal = HelperError("It does not answer.")
-    assert world.resolver.keep() is True
+    assert world.resolver.keep(PROOF) is True
     world.link.refusal = None
-    assert world.resolver.keep() is False
+    assert world.resolver.keep(PROOF) is False
     assert world.link.told == TELLING
 
 
@@ -370,16 +370,16 @@ def test_where_the_forwarder_is_to_listen_is_known_though_the_telling_fails(worl
     world.tell()
     world.link.forget()
     world.link.link, world.link.refusal = 2, HelperError("It does not answer.")
-    assert world.resolver.keep() is True
+    assert world.resolver.keep(PROOF) is True
     assert world.resolver.in_force is not None
     assert world.resolver.in_force.places[1].index == 2
 
 
 def test_a_session_that_goes_takes_its_domains_along(world: World) -> None:
     world.tell()
-    world.resolver.tell_less(LESS, PROOF)
+    world.resolver.tell_less(LESS)
     assert world.link.told == LESS
-    world.resolver.tell_less(LESS, PROOF)
+    world.resolver.tell_less(LESS)
     assert world.link.did == ["apply", "apply"]
 
 
@@ -387,9 +387,9 @@ def test_what_was_refused_once_and_then_taken_is_not_told_a_third_time(world: Wo
     world.tell(telling=replace(TELLING, domains=(*TELLING.domains, DomainName.parse("other.local"))))
     world.link.refusal = HelperError("The bus is away.")
     with pytest.raises(HelperError, match="away"):
-        world.resolver.tell_less(TELLING, PROOF)
+        world.resolver.tell_less(TELLING)
     world.link.refusal = None
-    world.resolver.tell_less(LESS, PROOF)
+    world.resolver.tell_less(LESS)
     world.tell(telling=LESS)
     assert world.link.did == ["apply"] * 3
 
@@ -398,15 +398,15 @@ def test_what_was_refused_is_told_again_without_the_session_that_went(world: Wor
     world.tell()
     world.link.refusal = HelperError("The bus is away.")
     with pytest.raises(HelperError, match="away"):
-        world.resolver.tell_less(LESS, PROOF)
+        world.resolver.tell_less(LESS)
     world.link.refusal = None
-    world.resolver.keep()
+    world.resolver.keep(PROOF)
     assert world.link.told == LESS
 
 
 def test_where_all_names_come_to_us_a_domain_less_is_nothing_to_tell(world: World) -> None:
     world.tell("file")
-    world.resolver.tell_less(LESS, PROOF)
+    world.resolver.tell_less(LESS)
     assert world.file.did == ["apply"]
 
 
@@ -414,9 +414,9 @@ def test_what_was_left_alone_is_not_told_of_a_session_that_goes(world: World) ->
     world.tell()
     for _ in range(BURST):
         world.link.forget()
-        world.resolver.keep()
+        world.resolver.keep(PROOF)
     did = list(world.link.did)
-    world.resolver.tell_less(LESS, PROOF)
+    world.resolver.tell_less(LESS)
     assert world.link.did == did
     assert "left alone" in world.resolver.state()[1]
     world.link.told = TELLING  # the other program has gone, and so has what it wrote
