@@ -7,9 +7,6 @@ from typing import Any
 from devlink.core.prefixes import IPAddress
 from devlink.resolvers.resolv_conf import ResolvConf
 
-PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
-"""The system's own, in which a program is looked for, in this order; never a user's PATH."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvConfFile:
@@ -27,7 +24,6 @@ class Program:
     """A program that was looked for and found."""
 
     path: str
-    real_path: str
     """Where its symlinks end."""
     exit_code: int | None = None
     """Of `--version`; None where it could not be run to its end."""

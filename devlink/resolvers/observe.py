@@ -12,7 +12,7 @@ from devlink.errors import HelperError
 from devlink.resolvers.facts import Facts, Program, ResolvConfFile
 from devlink.resolvers.managers.bus import SystemBus
 from devlink.resolvers.mode import BusQuery, ResolverMode
-from devlink.resolvers.programs import find_program
+from devlink.resolvers.programs import ENVIRONMENT, find_program
 from devlink.resolvers.reading import read_text
 from devlink.resolvers.resolv_conf import BACKUP_NAME, NAME, parse
 
@@ -114,9 +114,15 @@ def _program(name: str, root: Path) -> Program | None:
     code, output = None, ""
     try:
         run = subprocess.run(
-            [str(path), "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=PROGRAM_LIMIT, check=False
+            [path, "--version"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+            env=ENVIRONMENT,
+            timeout=PROGRAM_LIMIT,
+            check=False,
         )
         code, output = run.returncode, (run.stdout + run.stderr)[:MAX_OUTPUT].decode(errors="replace")
     except (OSError, subprocess.TimeoutExpired) as error:
         log.info("%s --version: %s", path, error)
-    return Program(path=str(path), real_path=os.path.realpath(path), exit_code=code, output=output)
+    return Program(path=str(path), exit_code=code, output=output)

@@ -5,9 +5,12 @@ import os
 import stat
 from pathlib import Path
 
-from devlink.resolvers.facts import PROGRAM_FOLDERS
-
 log = logging.getLogger(__name__)
+
+PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+"""The system's own, in which a program is looked for, in this order; never a user's PATH."""
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+"""What a program is run with, and no more."""
 
 DISGUISED = ("resolvectl", "systemd-resolve")
 """What a symlink named resolvconf may lead to: the same options, for systemd-resolved, and no records."""
@@ -15,25 +18,35 @@ DISGUISED = ("resolvectl", "systemd-resolve")
 
 def find_program(name: str, root: str | Path = "/") -> Path | None:
     """The first of this name in the system's own folders that root alone may change, and that is none of systemd's in
-    disguise; None where there is none."""
+    disguise: where its symlinks end, so that what is run is what was looked at. None where there is none."""
     for folder in PROGRAM_FOLDERS:
         path = Path(root, folder.lstrip("/"), name)
-        real = os.path.realpath(path)
-        if not os.access(real, os.X_OK) or not os.path.isfile(real) or os.path.basename(real) in DISGUISED:
+        if not os.access(path, os.X_OK) or not path.is_file():
             continue
-        if is_safe(real):
-            return path
-        log.warning("%s is passed by: others than root may change it", real)
+        try:
+            found = resolve(path)
+        except OSError:  # removed at this moment
+            continue
+        if found is None:
+            log.warning("%s is passed by: others than root may change it, or where it leads", path)
+        elif found.name not in DISGUISED:
+            return found
     return None
 
 
-def is_safe(path: str) -> bool:
-    """Whether root alone may change the program, and every folder above it."""
-    try:
-        folders = [is_roots_alone(os.stat(folder), is_above=True) for folder in Path(path).parents]
-        return is_roots_alone(os.stat(path), is_above=False) and all(folders)
-    except FileNotFoundError:  # removed at this moment
-        return False
+def resolve(path: Path) -> Path | None:
+    """Where the symlinks of an absolute path end; None where others than root (or who we are) may change what is there,
+    or any folder or symlink on the way. Raises OSError."""
+    if path == path.parent:
+        return path if is_roots_alone(os.stat(path), is_above=True) else None
+    folder = resolve(path.parent)
+    if folder is None or path.name == "..":
+        return folder and folder.parent
+    found = folder / path.name
+    status = os.lstat(found)
+    if stat.S_ISLNK(status.st_mode):  # it has no mode of its own
+        return resolve(folder / os.readlink(found)) if status.st_uid in (0, os.geteuid()) else None
+    return found if is_roots_alone(status, is_above=stat.S_ISDIR(status.st_mode)) else None
 
 
 def is_roots_alone(status: os.stat_result, *, is_above: bool) -> bool:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from devlink.core.prefixes import IPAddress
 from devlink.core.text import printable
 from devlink.errors import HelperError
-from devlink.resolvers.programs import find_program
+from devlink.resolvers.programs import ENVIRONMENT, find_program
 from devlink.resolvers.reading import read_conf
 from devlink.resolvers.resolv_conf import (
     MAX_NAMESERVERS,
@@ -44,7 +44,6 @@ LIMIT = 8.0
 """Seconds for one run: it may restart the local resolvers that it feeds."""
 END_LIMIT = 0.5
 """Seconds for it to give its lock back when it is told to end."""
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 MAX_OUTPUT = 1 << 16
 
 
@@ -90,7 +89,7 @@ def program_path(root: str | Path) -> str:
     """Where its symlinks end. Raises HelperError where it is not there."""
     found = find_program(PROGRAM, root)
     if found is not None:
-        return os.path.realpath(found)
+        return str(found)
     raise HelperError(
         f"The program {PROGRAM} is not there any more.",
         why="devlink looked for it in the system's own folders, where only root may write.",

@@ -220,9 +220,18 @@ def test_a_program_is_seen_by_its_path_and_by_what_it_says(look: Look, tmp_path:
     script = "#!/bin/sh\necho it is the real one; echo says so >&2; exit 99\n"
     facts = look({"usr/sbin/resolvconf": script}, programs=("resolvconf", "missing"))
     program = facts.programs["resolvconf"]
-    assert program.path == program.real_path == str(tmp_path / "usr/sbin/resolvconf")
+    assert program.path == str(tmp_path / "usr/sbin/resolvconf")
     assert (program.exit_code, program.output) == (99, "it is the real one\nsays so\n")
     assert "missing" not in facts.programs
+
+
+@pytest.mark.slow
+def test_a_program_hears_nothing_of_who_runs_it(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("resolv_conf", "/elsewhere")
+    said = look({"usr/sbin/resolvconf": "#!/bin/sh\npwd; export -p\n"}, programs=("resolvconf",)).programs["resolvconf"]
+    assert said.output.startswith("/\n")
+    assert "LC_ALL" in said.output
+    assert "elsewhere" not in said.output
 
 
 @pytest.mark.slow

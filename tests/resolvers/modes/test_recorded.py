@@ -26,6 +26,7 @@ from devlink.resolvers.mode import Telling, Tools
 from devlink.resolvers.modes.debian_resolvconf import DebianResolvconf
 from devlink.resolvers.modes.direct import Direct
 from devlink.resolvers.modes.openresolv import Openresolv
+from devlink.resolvers.programs import find_program
 from devlink.resolvers.resolv_conf import parse
 from devlink.resolvers.resolvconf import RECORDS, own_addresses
 from tests.resolvers.modes.resolvconf_programs import install
@@ -336,6 +337,32 @@ def test_where_the_program_was_removed_meanwhile_it_is_missed_only_while_somethi
     assert laptop.file.read_text() == NEWER
 
 
+def test_the_program_hears_nothing_of_who_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    laptop = Laptop(tmp_path, DebianResolvconf)
+    monkeypatch.setenv("resolv_conf", "/elsewhere")
+    (tmp_path / "usr/sbin/resolvconf").write_text("#!/bin/sh\npwd; export -p\n")
+    output = resolvconf.run(resolvconf.program_path(laptop.root), ["--version"])
+    assert output.startswith("/\n")
+    assert "LC_ALL" in output
+    assert "elsewhere" not in output
+
+
+def test_the_program_that_is_run_is_the_one_that_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    laptop = Laptop(tmp_path, DebianResolvconf)
+    link, program = tmp_path / "usr/sbin/resolvconf", tmp_path / "usr/sbin/real"
+    link.rename(program)
+    link.symlink_to(program)
+
+    def find(name: str, root: Path) -> Path | None:
+        found = find_program(name, root)
+        link.unlink()
+        link.symlink_to("/bin/false")
+        return found
+
+    monkeypatch.setattr(resolvconf, "find_program", find)
+    assert resolvconf.program_path(laptop.root) == str(program)
+
+
 def test_systemds_program_in_disguise_is_not_run(tmp_path: Path) -> None:
     laptop = Laptop(tmp_path, DebianResolvconf)
     (tmp_path / "usr/sbin/resolvconf").rename(tmp_path / "usr/sbin/resolvectl")
@@ -429,9 +456,7 @@ def test_nothing_is_run_for_a_caller_that_has_died(tmp_path: Path) -> None:
 
 def found(output: str, *, code: int | None = 0) -> dict[str, Program]:
     return {
-        "resolvconf": Program(
-            path="/usr/sbin/resolvconf", real_path="/usr/sbin/resolvconf", exit_code=code, output=output
-        )
+        "resolvconf": Program(path="/usr/sbin/resolvconf", exit_code=code, output=output),
     }
 
 

@@ -32,7 +32,6 @@ print(
             "programs": {
                 name: {
                     "path": each.path,
-                    "real_path": each.real_path,
                     "exit_code": each.exit_code,
                     "output": each.output[:200],
                 }
