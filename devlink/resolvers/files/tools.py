@@ -75,21 +75,20 @@ class ResolvconfProgram:
     def restore(self, address: IPAddress | None = None) -> None:
         """Have our record forgotten, and a file made anew that names `address` still. Raises HelperError.
 
-        After a power cut openresolv's records are gone, and its file, a plain one, has outlived them.
+        After a power cut openresolv's records are gone, and its file, a plain one, has outlived them. Of either program
+        a run that was ended may have left the file as it was with the record.
         """
         with opened(os.path.join(self._root, "etc")) as folder, self._locked():
             self._begin()
             program = program_path(self._root)
             record = RECORDS[self._kind]
+            words, is_its_own = ["-d", record], True
             if self._kind == OPENRESOLV:
-                is_its_own = (read(folder, NAME) or "").startswith(OPENRESOLV_MARK)
-                # It would write over another program's newer file, unless told to leave its subscribers alone.
-                self._have(program, ["-f", "-d", record], settings={} if is_its_own else {"resolvconf": "NO"})
-                left = parse(read(folder, NAME) or "").nameservers
-                if is_its_own and address is not None and address in left:
-                    self._have(program, ["-u"])
-            else:
-                self._have(program, ["-d", record])
+                words, is_its_own = ["-f", *words], (read(folder, NAME) or "").startswith(OPENRESOLV_MARK)
+            # openresolv would write over another program's newer file, unless told to leave its subscribers alone.
+            self._have(program, words, settings={} if is_its_own else {"resolvconf": "NO"})
+            if is_its_own and address in parse(read(folder, NAME, follow=True) or "").nameservers:
+                self._have(program, ["-u"])
             fault_point("files.tool.called")
         log.info("%s has forgotten devlink", program)
 

@@ -54,7 +54,8 @@ class RecordedMode(ABC):
         return ()
 
     def apply(self, telling: Telling) -> None:
-        """Have a record made, and see that it alone is what libc asks. Raises HelperError; the record is gone then."""
+        """Have a record made, and see that it alone is what libc asks. Raises HelperError; the record is gone then,
+        unless the program was ended over it."""
         if not self.is_programs_file():
             raise HelperError(
                 f"{self._file} is not written by {self.name}.",

@@ -1,5 +1,6 @@
 """Mode `debian-resolvconf`: a record that comes before all others names the forwarder, by Debian's resolvconf(8)."""
 
+import os
 from typing import ClassVar
 
 from devlink.resolvers.facts import Facts
@@ -34,7 +35,7 @@ class DebianResolvconf(RecordedMode):
 
     def is_programs_file(self) -> bool:
         """By where it leads: a plain file in its place is not touched by the program."""
-        return self._file.is_symlink() and self._file.resolve() == (self._root / MADE).resolve()
+        return self._file.is_symlink() and os.path.realpath(self._file) == os.path.realpath(self._root / MADE)
 
     def wanted_record(self) -> str:
         """The forwarder alone: the other records keep their say in everything else."""

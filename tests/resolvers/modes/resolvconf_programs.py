@@ -33,7 +33,7 @@ echo "$*" >>$ROOT/calls
 case "$1" in
 -i) echo $(ls $I | LC_ALL=C sort -r) ;;
 -u) update ;;
--a) cat >$I/$2; update ;;
+-a) cat >$D/given; cmp -s $D/given $I/$2 && exit 0; mv $D/given $I/$2; update ;;
 -d) [ -f $I/$2 ] || exit 0; rm $I/$2; update ;;
 *) exit 99 ;;
 esac

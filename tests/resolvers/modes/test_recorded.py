@@ -281,6 +281,33 @@ def kill_at(point: str, call: Callable[[IPAddress], None]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, f"{point} was not reached"
 
 
+@pytest.mark.parametrize("verb", ["write", "restore"])
+def test_killed_with_the_program_between_record_and_file_the_next_one_has_the_file_made(
+    laptop: Laptop, verb: str
+) -> None:
+    before = laptop.file.read_text()
+    if verb == "restore":
+        laptop.mode.apply(TELLING)
+    program = laptop.root / "usr/sbin/resolvconf"
+    whole = program.read_text()
+    program.write_text(whole.replace("update() {", "update() { kill -9 $PPID $$;"))
+    kill_at("", getattr(ResolvconfProgram(laptop.mode.name, root=str(laptop.root)), verb))
+    program.write_text(whole)
+    assert laptop.mode.has_remains()
+    if verb == "write":
+        laptop.mode.apply(TELLING)
+        assert laptop.mode.is_ours()
+    laptop.mode.restore()
+    assert laptop.file.read_text() == before
+    assert not laptop.mode.has_remains()
+
+
+def test_a_resolv_conf_that_leads_in_a_circle_is_not_the_programs(laptop: Laptop) -> None:
+    laptop.file.unlink()
+    laptop.file.symlink_to("resolv.conf")
+    assert not laptop.mode.has_remains()
+
+
 def test_what_changes_with_the_records_is_watched(laptop: Laptop) -> None:
     watched = laptop.mode.watched().files
     assert laptop.file in watched
