@@ -13,8 +13,6 @@ from devlink.resolvers.resolv_conf import NAME
 
 log = logging.getLogger(__name__)
 
-LOCK_LIMIT = 3.0
-"""Seconds to wait for another process at the same work."""
 _OWN_ATTRIBUTES = ("security.ima", "security.evm", "security.capability", "trusted.")
 """What says something of one file's content or place, and would be wrong on another."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,15 +61,6 @@ def _check(folder: int, path: str, *, is_last: bool) -> None:
             why=f"Others than root may write in {path}, or own it.",
             next_step=f"Make {path} root's, with mode 0755.",
         )
-
-
-def busy() -> HelperError:
-    """Another process of ours does not end."""
-    return HelperError(
-        f"{NAME} could not be changed.",
-        why="Another process of devlink is at work on it and does not end.",
-        next_step="Look for processes `devlink files`, and end the older one.",
-    )
 
 
 def is_present(folder: int, name: str) -> bool:

@@ -25,7 +25,6 @@ from contextlib import contextmanager
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files import folder as folders
 from devlink.resolvers.files.folder import (
     create,
     dress,
@@ -57,6 +56,8 @@ from devlink.resolvers.resolv_conf import (
 log = logging.getLogger(__name__)
 
 RETRIES = 3
+LOCK_LIMIT = 3.0
+"""Seconds to wait for another process at the same work."""
 
 POINTS.update(
     {
@@ -90,17 +91,7 @@ class Worker:
         """Make `address` the only nameserver and keep the file from before. Raises HelperError, nothing changed."""
         fault_point("files.write.asked")
         with opened(self._folder) as folder:
-            for _ in range(RETRIES):
-                try:
-                    self._write(folder, address)
-                    return
-                except _ChangedMeanwhileError:
-                    continue
-        raise HelperError(
-            f"{self._path} could not be written.",
-            why="Another program replaces it again and again.",
-            next_step=f"Find out which one writes {self._path}, and stop it.",
-        )
+            self._repeat(lambda: self._write(folder, address))
 
     def restore(self, address: IPAddress | None = None) -> None:
         """Put the file from before back where the present one is ours (and names `address`, if that is given).
@@ -113,17 +104,25 @@ class Worker:
                 present = _read_ours(folder)
                 if present is None and not _names_our_link(read(folder, NAME) or ""):
                     return  # nothing to do, and a folder that is read-only need not know
-            with self._stage(folder) as stage:
-                fault_point("files.restore.locked")
-                if is_mounted(folder, NAME):
-                    restore_mounted(folder, address)
-                    return
-                self._restore(folder, stage, address)
-            os.fsync(folder)
+            self._repeat(lambda: self._restore(folder, address))
 
     @property
     def _path(self) -> str:
         return os.path.join(self._folder, NAME)
+
+    def _repeat(self, step: Callable[[], None]) -> None:
+        """Until nobody has come between. Raises HelperError where somebody does each time."""
+        for _ in range(RETRIES):
+            try:
+                step()
+                return
+            except _ChangedMeanwhileError:
+                continue
+        raise HelperError(
+            f"{self._path} could not be written.",
+            why="Another program replaces it again and again.",
+            next_step=f"Find out which one writes {self._path}, and stop it.",
+        )
 
     def _write(self, folder: int, address: IPAddress) -> None:
         with self._stage(folder) as stage:
@@ -141,7 +140,7 @@ class Worker:
                     os.rename(STAGE_NAME, BACKUP_NAME, src_dir_fd=folder, dst_dir_fd=folder)
                     os.fsync(folder)
                     log.info("%s: an older text of ours is back, and with it the servers from then", self._path)
-                    return
+                    raise _ChangedMeanwhileError  # it may name another forwarder than this one
                 # What the file from before says may have changed meanwhile: it may be a symlink.
                 is_kept = present.header.had_file and is_present(folder, BACKUP_NAME)
                 before = parse(read(folder, BACKUP_NAME, follow=True) or "") if is_kept else present
@@ -186,15 +185,34 @@ class Worker:
         dress(folder, stage)
         os.fsync(stage)
 
-    def _restore(self, folder: int, stage: int, address: IPAddress | None) -> None:
-        present = _read_ours(folder)
+    def _replace(self, folder: int, stage: int, text: str, seen: tuple[int, int, int] | None) -> None:
+        """Put a text there, less the addresses of our link, if resolv.conf still is the one that was `seen`."""
+        self._fill(folder, stage, without(text, OWN))
+        if identity(folder) != seen:
+            raise _ChangedMeanwhileError
+        os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def _restore(self, folder: int, address: IPAddress | None) -> None:
+        with self._stage(folder) as stage:
+            fault_point("files.restore.locked")
+            if is_mounted(folder, NAME):
+                restore_mounted(folder, address)
+            else:
+                self._put_back(folder, stage, address)
+        os.fsync(folder)
+
+    def _put_back(self, folder: int, stage: int, address: IPAddress | None) -> None:
+        seen, present = identity(folder), _read_ours(folder)
         has_backup = is_present(folder, BACKUP_NAME)
         if present is not None and present.header is not None:
             if address is not None and present.header.address != address:
                 return  # written for another forwarder: its backup is not ours to judge
             if present.header.had_file and has_backup and not _is_older_text(folder, present.header):
                 have_forgotten(folder, self._folder, present.header.address)
-                present = _read_ours(folder)  # it may take a second, in which another program may have written
+                seen, present = (
+                    identity(folder),
+                    _read_ours(folder),
+                )  # it may take a second, in which another program may have written
         if present is not None and present.header is not None:
             if not present.header.had_file:
                 remove(folder, NAME)
@@ -202,16 +220,15 @@ class Worker:
                 os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             else:
                 log.warning("%s: the file from before is gone or another's, and is written again", self._path)
-                self._fill(folder, stage, without(render_before(present), OWN))
-                os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+                self._replace(folder, stage, render_before(present), seen)
             log.info("restored %s", self._path)
         elif has_backup and not is_present(folder, NAME):
             os.rename(BACKUP_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
             log.info("restored %s, which another program had removed", self._path)
         # What NetworkManager leaves when it ends; what a symlink leads to it makes anew itself.
+        seen = identity(folder)
         if _names_our_link(text := read(folder, NAME) or ""):
-            self._fill(folder, stage, without(text, OWN))
-            os.rename(STAGE_NAME, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+            self._replace(folder, stage, text, seen)
             log.info("%s: the address of our link is taken out", self._path)
         os.fsync(folder)
         fault_point("files.restore.renamed")
@@ -233,7 +250,7 @@ class Worker:
             os.close(stage)
 
     def _take_stage(self, folder: int) -> int:
-        deadline = time.monotonic() + folders.LOCK_LIMIT
+        deadline = time.monotonic() + LOCK_LIMIT
         while True:
             try:
                 stage = create(folder, STAGE_NAME)
@@ -244,7 +261,11 @@ class Worker:
             except BlockingIOError:  # taken for remains and locked between our two calls
                 os.close(stage)
             if time.monotonic() > deadline:
-                raise folders.busy()
+                raise HelperError(
+                    f"{self._path} could not be changed.",
+                    why="Another process of devlink is at work on it and does not end.",
+                    next_step="Look for processes `devlink files`, and end the older one.",
+                )
             time.sleep(0.01)
 
     @staticmethod

@@ -15,7 +15,6 @@ import pytest
 
 from devlink.errors import HelperError
 from devlink.faults import POINTS, VARIABLE
-from devlink.resolvers.files import folder as folder_module
 from devlink.resolvers.files import worker as worker_module
 from devlink.resolvers.files.worker import Worker
 from devlink.resolvers.resolv_conf import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, parse
@@ -205,6 +204,21 @@ def test_a_vpn_that_comes_and_goes_gives_the_servers_from_before_it_back(folder:
     worker.restore()
     assert parse(present(folder)).nameservers == servers
     assert not (folder / "resolv.conf.before-devlink").exists()
+
+
+def test_the_forwarder_of_now_is_named_where_a_vpn_puts_back_a_file_that_names_another(folder: Path) -> None:
+    plain(folder)
+    worker = Worker(str(folder))
+    worker.write(OURS)
+    its_backup = present(folder)
+    (folder / "resolv.conf").write_text(VPN)
+    worker.write(OURS)
+    time.sleep(0.01)  # the kernel's clock for a change is coarse
+    (folder / "resolv.conf").write_text(its_backup)
+    worker.write(OTHER)
+    assert set(parse(present(folder)).nameservers[:MAX_NAMESERVERS]) == {OTHER}
+    worker.restore()
+    assert parse(present(folder)).nameservers == parse(TEXT).nameservers
 
 
 def test_a_vpn_that_moves_our_file_away_and_back_gives_them_back_too(folder: Path) -> None:
@@ -508,12 +522,62 @@ def test_a_program_that_writes_between_our_steps_is_not_overwritten_unseen(
     assert not os.path.lexists(folder / BACKUP_NAME)
 
 
+def ours_without_backup(folder: Path) -> None:
+    ours_already(folder)
+    (folder / BACKUP_NAME).unlink()
+
+
+def left_by_our_link(folder: Path) -> None:
+    (folder / "left").write_text(LEFT)
+    (folder / "left").rename(folder / "resolv.conf")
+
+
+def left_by_our_link_before_ours(folder: Path) -> None:
+    left_by_our_link(folder)
+    Worker(str(folder)).write(OURS)
+
+
+def at_each_sync(folder: Path, monkeypatch: pytest.MonkeyPatch, actions: list[Beginning]) -> None:
+    real, left = os.fsync, list(actions)
+
+    def sync(file: int) -> None:
+        if left:
+            left.pop(0)(folder)
+        real(file)
+
+    monkeypatch.setattr(worker_module.os, "fsync", sync)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("begin", [ours_without_backup, left_by_our_link, left_by_our_link_before_ours])
+@pytest.mark.parametrize("others", [[foreign_by_rename], [left_by_our_link, foreign_by_rename]])
+def test_a_file_that_another_program_writes_while_restore_writes_one_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, begin: Beginning, others: list[Beginning]
+) -> None:
+    begin(folder)
+    at_each_sync(folder, monkeypatch, others)
+    Worker(str(folder)).restore()
+    assert present(folder) == "nameserver 192.0.2.99\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["resolv.conf"]
+
+
+def test_a_file_that_is_written_again_and_again_while_restore_writes_one_is_left_and_told_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_by_our_link(folder)
+    at_each_sync(folder, monkeypatch, [left_by_our_link] * worker_module.RETRIES)
+    with pytest.raises(HelperError, match="could not be written"):
+        Worker(str(folder)).restore()
+    assert present(folder) == LEFT
+    Worker(str(folder)).restore()
+    assert present(folder) == CLEANED
+
+
 def test_a_second_process_waits_and_then_says_that_the_first_does_not_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain(folder)
     before = snapshot(folder)
-    monkeypatch.setattr(folder_module, "LOCK_LIMIT", 0.1)
+    monkeypatch.setattr(worker_module, "LOCK_LIMIT", 0.1)
     held, done = threading.Event(), threading.Event()
 
     def hold(name: str) -> None:
