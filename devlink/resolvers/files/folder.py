@@ -134,8 +134,8 @@ def dress(folder: int, file: int) -> None:
                 log.warning("%s of %s could not be kept: %s", name, NAME, error.strerror)
 
 
-def remove(folder: int, name: str) -> None:
-    """Remove a name, if it is there."""
+def remove(folder: int | None, name: str) -> None:
+    """Remove a name, if it is there. `folder` is open, None for the working one; so in `is_named`."""
     try:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
@@ -154,7 +154,7 @@ def identity(folder: int) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def is_named(folder: int, name: str, file: int) -> bool:
+def is_named(folder: int | None, name: str, file: int) -> bool:
     """Whether the open file still has this name."""
     try:
         return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(file))

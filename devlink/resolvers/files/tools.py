@@ -1,5 +1,6 @@
 """Has one of the two programs named resolvconf told of us, as root must."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -11,7 +12,7 @@ from types import MappingProxyType
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.faults import POINTS, fault_point
-from devlink.resolvers.files.folder import opened
+from devlink.resolvers.files.folder import is_named, opened, remove
 from devlink.resolvers.reading import read
 from devlink.resolvers.resolv_conf import NAME, OPENRESOLV_MARK, parse, render_record
 from devlink.resolvers.resolvconf import (
@@ -31,6 +32,8 @@ LOCK = "run/devlink-files.lock"
 """Root's alone: what others can open, they can lock. Below /run, since /etc may be read-only."""
 LOCK_LIMIT = 4.0
 """Seconds to wait for another process at the same work, and for what one that was killed had started."""
+LOCK_TRIES = 2
+"""The second one behind a process that waited for the same one as we did."""
 CALL_LIMIT = 15.0
 """Seconds for all the runs of one call and the wait before them."""
 NAME_ALL = {"resolv_conf_local_only": "NO"}
@@ -107,18 +110,12 @@ class ResolvconfProgram:
         self._end = time.monotonic() + CALL_LIMIT
         path = os.path.join(self._root, LOCK)
         try:
-            self._lock = _open(path)
+            self._lock = _take(path)
         except OSError as error:  # whatever keeps it from being made keeps nobody's names from being given back
             log.warning("%s cannot be locked: %s", path, error)
             yield
             return
         try:
-            if not _take(self._lock, LOCK_LIMIT):
-                log.warning("waited %g s for another process that calls %s, and goes on", LOCK_LIMIT, PROGRAM)
-                os.close(self._lock)
-                os.unlink(path)
-                self._lock = _open(path)  # so that nobody waits for that one again
-                _take(self._lock, 0)
             yield
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)  # also where a daemon has it now, which only closing would not free
@@ -131,16 +128,28 @@ class ResolvconfProgram:
         fault_point("files.tool.locked")
 
 
-def _open(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _take(path: str) -> int:
+    """Open and lock the file; one that another holds for too long gives way to a new one. Raises OSError."""
+    for _ in range(LOCK_TRIES):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        is_locked = _lock(file, LOCK_LIMIT)
+        is_current = is_named(None, path, file)  # else another process has waited too long for it, and made a new one
+        if is_locked and is_current:
+            return file
+        os.close(file)
+        if not is_locked:
+            log.warning("waited %g s for another process that calls %s", LOCK_LIMIT, PROGRAM)
+            if is_current:
+                remove(None, path)  # so that nobody waits for that one again
+    raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
 
-def _take(lock: int, limit: float) -> bool:
+def _lock(file: int, limit: float) -> bool:
     """Lock the open file; False where another holds it for longer than `limit`, in seconds."""
     end = time.monotonic() + limit
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() > end:

@@ -209,10 +209,8 @@ class Worker:
                 return  # written for another forwarder: its backup is not ours to judge
             if present.header.had_file and has_backup and not _is_older_text(folder, present.header):
                 have_forgotten(folder, self._folder, present.header.address)
-                seen, present = (
-                    identity(folder),
-                    _read_ours(folder),
-                )  # it may take a second, in which another program may have written
+                # It may take a second, in which another program may have written.
+                seen, present = identity(folder), _read_ours(folder)
         if present is not None and present.header is not None:
             if not present.header.had_file:
                 remove(folder, NAME)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -461,6 +462,59 @@ def test_a_lock_that_a_daemon_of_a_killed_one_keeps_is_waited_for_once(
     laptop.mode.restore()
     os.close(daemon)
     assert caplog.text.count("waited") == 1
+
+
+def test_of_two_that_wait_for_a_lock_that_is_kept_the_second_waits_for_the_first(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = laptop.root / tools_module.LOCK, tools_module._lock
+    kept = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    current = path.stat()
+    has_opened, is_inside, has_opened_again = threading.Event(), threading.Event(), threading.Event()
+    found: list[bool] = []
+
+    def lock(file: int, limit: float) -> bool:
+        is_kept = os.path.samestat(os.fstat(file), os.fstat(kept))
+        if threading.current_thread() is not second:
+            has_opened.wait(30)
+        elif is_kept:
+            has_opened.set()
+            is_inside.wait(30)
+        else:
+            found.append(os.path.samestat(os.fstat(file), current))
+            has_opened_again.set()
+        return not is_kept and real(file, 30)
+
+    def fault_point(name: str) -> None:
+        if name == "files.tool.locked" and threading.current_thread() is not second:
+            nonlocal current
+            current = path.stat()
+            is_inside.set()
+            has_opened_again.wait(30)
+
+    monkeypatch.setattr(tools_module, "_lock", lock)
+    monkeypatch.setattr(tools_module, "fault_point", fault_point)
+    second = threading.Thread(target=laptop.mode.restore)
+    second.start()
+    laptop.mode.restore()
+    second.join(30)
+    os.close(kept)
+    assert found == [True]
+
+
+def test_a_daemon_that_the_program_has_started_keeps_nobody_waiting(
+    laptop: Laptop, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = laptop.root / "usr/sbin/resolvconf"
+    whole = program.read_text()
+    program.write_text(whole.replace("update() {", f"update() {{ sleep 60 & echo $! >{laptop.root}/pid;"))
+    laptop.mode.apply(TELLING)
+    program.write_text(whole)
+    laptop.mode.restore()
+    pid = (laptop.root / "pid").read_text().strip()
+    assert not has_ended(pid)
+    os.kill(int(pid), signal.SIGKILL)
+    assert "waited" not in caplog.text
 
 
 def test_where_no_lock_can_be_made_names_are_given_back_all_the_same(laptop: Laptop) -> None:
