@@ -7,6 +7,7 @@ below stand in for the atomic rename:
     ours, or as a crash left it      write the copy back
     the copy, with or without ours   write the copy back, or nothing: it is the same
     anything else                    drop the copy: another program wrote
+    with the address of our link     take that out
 
 One write(2) puts a whole text there, with line ends behind it where the former text was longer; only then the length is
 cut. So a killed process leaves a whole text, and a power cut the beginning of one.
@@ -25,10 +26,12 @@ from devlink.resolvers.resolv_conf import (
     FIRST_WORDS,
     MAX_SIZE,
     NAME,
+    OWN,
     ResolvConf,
     parse,
     render,
     render_before,
+    without,
 )
 
 log = logging.getLogger(__name__)
@@ -93,6 +96,9 @@ def restore_mounted(folder: int, address: IPAddress | None) -> None:
         elif copy is None and present.is_ours:
             log.warning("%s: the copy from before is gone, and is written again", NAME)
             _put(file, render_before(present).encode(errors="surrogateescape"))
+        if OWN.intersection(_parse(left := _read(file)).nameservers):
+            _put(file, without(left.decode(errors="surrogateescape"), OWN).encode(errors="surrogateescape"))
+            log.info("%s: the address of our link is taken out", NAME)
         fault_point("files.restore.renamed")
         remove(folder, BACKUP_NAME)
         os.fsync(folder)

@@ -93,6 +93,18 @@ def test_a_pipe_that_is_mounted_is_an_error_and_not_waited_for(tmp_path: Path) -
     in_private_network(body)
 
 
+@pytest.mark.parametrize("writes_before", [True, False])
+def test_the_address_of_our_link_is_taken_out_of_anothers_text(tmp_path: Path, writes_before: bool) -> None:
+    def body(worker: Worker) -> None:
+        if writes_before:
+            worker.write(OURS)
+        worker.restore()
+        assert FILE.read_text() == f"# mine\n{SHORT}"
+        assert not (ETC / BACKUP_NAME).exists()
+
+    in_mounted(tmp_path, f"# mine\nnameserver 169.254.53.53\n{SHORT}", body)
+
+
 def test_what_another_program_wrote_into_it_stays_and_becomes_what_is_given_back(tmp_path: Path) -> None:
     def body(worker: Worker) -> None:
         newer = "nameserver 192.0.2.99\n"
