@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from devlink.core.names import DomainName
+from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.kernel.tun import Tun
 from devlink.resolvers.detect import detect
@@ -417,6 +418,24 @@ def test_without_a_bus_there_is_nothing_left_to_restore(machine: Machine) -> Non
     for mode in (machine.alone(), machine.dnsmasq()):
         assert not mode.has_remains()
         mode.restore()
+
+
+def test_a_file_that_networkmanager_writes_a_moment_after_the_link_has_gone_is_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode, real = machine.alone(), NetworkManager.read_nameservers
+    mode.apply(TELLING)
+    machine.writes = False
+
+    def look(mode: NetworkManager) -> tuple[IPAddress, ...]:
+        found = real(mode)
+        machine.writes = True
+        machine.write()
+        return found
+
+    monkeypatch.setattr(NetworkManager, "read_nameservers", look)
+    mode.restore()
+    assert not mode.has_remains()
 
 
 def test_a_file_that_networkmanager_does_not_write_again_is_no_success_and_remains(
