@@ -517,6 +517,13 @@ def test_a_daemon_that_the_program_has_started_keeps_nobody_waiting(
     assert "waited" not in caplog.text
 
 
+def test_a_symlink_in_the_place_of_the_lock_is_not_followed(laptop: Laptop) -> None:
+    (laptop.root / tools_module.LOCK).symlink_to(laptop.root / "elsewhere")
+    laptop.mode.apply(TELLING)
+    laptop.mode.restore()
+    assert not (laptop.root / "elsewhere").exists()
+
+
 def test_where_no_lock_can_be_made_names_are_given_back_all_the_same(laptop: Laptop) -> None:
     (laptop.root / tools_module.LOCK).mkdir()
     before = laptop.file.read_text()
