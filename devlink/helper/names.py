@@ -172,7 +172,7 @@ class Names:
             await asyncio.to_thread(self._resolver.tell_less, _telling(target))
         except DevlinkError as error:
             log.error("the resolver does not take what is left, trying again: %s", error)
-            self._take_again_in(0)  # the names of those that stay may be gone
+            self._take_again_in(TAKE_AGAIN_PAUSE)  # at once it would be the next mode's, which then stays
         try:  # whatever the resolver says: these zones' routes are about to go
             proofs = _new_proofs(target.zones[0].suffix, self._policy)
             await self._feed_zones(target, proofs, self._fed.mode, self._fed.places)

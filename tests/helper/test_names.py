@@ -220,14 +220,10 @@ def test_a_session_that_goes_takes_its_zones_along(run: Run) -> None:
     run(body)
 
 
-def test_a_session_that_goes_takes_its_zones_along_though_the_resolver_refuses_and_is_told_again_at_once(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The zones' routes go next: their names must not be asked for over the default route. And those of the sessions
-    that stay may be gone by the refusal."""
+def test_a_session_that_goes_takes_its_zones_along_though_the_resolver_refuses_and_is_told_later(run: Run) -> None:
+    """The zones' routes go next: their names must not be asked for over the default route."""
 
     async def body(world: World) -> None:
-        monkeypatch.setattr(names, "TAKE_AGAIN_PAUSE", 2 * LIMIT)
         await world.on(BOTH)
         world.link.refusal = HelperError("The bus is away.")
         await world.less()
