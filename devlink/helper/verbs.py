@@ -95,7 +95,12 @@ class Helper:
                 holder=caller,
                 confirmed=old is not None and old.confirmed and old.desired == desired,
             )
-            await self._machine.converge(together([*others, lease]), wanted=lease.installed)
+            try:
+                await self._machine.converge(together([*others, lease]), wanted=lease.installed)
+            except Exception:
+                if await self._rollback_left_something():  # it would be nobody's
+                    self._undo_later()
+                raise
             for name in released:
                 self._leases.forget(name)
             self._leases.put(lease)
@@ -181,8 +186,7 @@ class Helper:
             try:
                 await self._undo()
             except DevlinkError:
-                if self._undoing is None or self._undoing.done():
-                    self._undoing = spawn(self._undo_until_done(), name="undo what was left")
+                self._undo_later()
                 raise
 
     async def _undo(self) -> None:
@@ -191,6 +195,16 @@ class Helper:
         except DevlinkError:
             await self._machine.names.serve_ordinary_names()
             raise
+
+    async def _rollback_left_something(self) -> bool:
+        try:
+            return await self._machine.has_remains()
+        except DevlinkError:  # nobody knows
+            return True
+
+    def _undo_later(self) -> None:
+        if self._undoing is None or self._undoing.done():
+            self._undoing = spawn(self._undo_until_done(), name="undo what was left")
 
     async def _undo_until_done(self) -> None:
         while True:

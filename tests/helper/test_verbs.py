@@ -112,6 +112,8 @@ class FakeMachine:
         self.targets: list[Installed] = []
         self.undone = 0
         self.failure: HelperError | None = None
+        self.rolls_back = False
+        """Whether a failure leaves nothing."""
         self.slow: asyncio.Event | None = None
         self.wanted = Installed()
 
@@ -135,7 +137,7 @@ class FakeMachine:
         self.undone += 1
 
     async def has_remains(self) -> bool:
-        return self.failure is not None
+        return self.failure is not None and not self.rolls_back
 
     @property
     def destinations(self) -> set[str]:
@@ -504,6 +506,33 @@ def test_a_failure_to_install_leaves_the_sessions_as_they_were(run: Run) -> None
             with pytest.raises(HelperError):
                 await alice.call("Release", session="qa")
             assert await alice.sessions() == {"qa": "up"}, "what could not be taken back is not forgotten"
+
+    run(body)
+
+
+def test_what_a_failed_installation_left_is_taken_back_unless_somebody_has_a_session_by_then(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has a lease on it, so nobody else would ask for that."""
+    monkeypatch.setattr(verbs, "RETRY_PAUSE", 0.02)
+
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            for is_up in (False, True):
+                world.machine.undone = 0
+                world.machine.failure = HelperError("The kernel said no. Taking it back failed too.")
+                with pytest.raises(HelperError, match="failed too"):
+                    await alice.apply(QA)
+                world.machine.failure = None
+                if is_up:
+                    await alice.up(QA)
+                await world.until(lambda: world.helper._undoing is not None and world.helper._undoing.done())
+                assert world.machine.undone == (0 if is_up else 1)
+                world.helper._undoing = None
+            world.machine.failure, world.machine.rolls_back = HelperError("The kernel said no."), True
+            with pytest.raises(HelperError, match="said no"):
+                await alice.apply(PROD)
+            assert world.helper._undoing is None
 
     run(body)
 

@@ -187,6 +187,8 @@ class Worker:
 
     def _replace(self, folder: int, stage: int, text: str, seen: tuple[int, int, int] | None) -> None:
         """Put a text there, less the addresses of our link, if resolv.conf still is the one that was `seen`."""
+        if not is_named(folder, STAGE_NAME, stage):  # it is resolv.conf already, and another program has written since
+            raise _ChangedMeanwhileError
         self._fill(folder, stage, without(text, OWN))
         if identity(folder) != seen:
             raise _ChangedMeanwhileError

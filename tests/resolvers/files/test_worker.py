@@ -560,6 +560,22 @@ def test_a_file_that_another_program_writes_while_restore_writes_one_is_kept(
     assert sorted(path.name for path in folder.iterdir()) == ["resolv.conf"]
 
 
+def test_what_another_program_leaves_just_behind_what_restore_has_written_is_mended_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours_without_backup(folder)
+    real, left = os.rename, [left_by_our_link]
+
+    def rename(source: str, target: str, **folders: int) -> None:
+        real(source, target, **folders)
+        if left and target == "resolv.conf":
+            left.pop()(folder)
+
+    monkeypatch.setattr(worker_module.os, "rename", rename)  # type: ignore[attr-defined]
+    Worker(str(folder)).restore()
+    assert present(folder) == CLEANED
+
+
 def test_a_file_that_is_written_again_and_again_while_restore_writes_one_is_left_and_told_of(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
