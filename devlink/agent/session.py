@@ -24,6 +24,9 @@ class State(StrEnum):
     """Verified."""
     DEGRADED = "degraded"
     """It was up, and now something of it is not there. `Session.trouble` says what."""
+    SUSPENDED = "suspended"
+    """It was up, and cannot be where the laptop is now: nothing of it is installed, and each change of the network is
+    a reason to look whether it can be again. `Session.trouble` says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,19 +8,25 @@ from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable
 PROTOCOL = 231
 """`RTA_PROTOCOL` of every route of ours: what says in the kernel that it is ours (unused in iproute2's rt_protos)."""
 MAIN_TABLE = 254
+OVERRIDE_TABLE = 5230
+"""The table of those routes of ours that shall win over other tables and over more specific routes."""
+OVERRIDE_PREFERENCE = 5200
+"""Of the rule that has `OVERRIDE_TABLE` asked: before Tailscale's (5210 and up), wg-quick's and the main table's."""
 METRIC = 50
 """`RTA_PRIORITY` of our routes: before NetworkManager's (100 and up), behind nothing that matters."""
+FIRST_NEXTHOP_ID = 231_000_001
+"""`NHA_ID` of our first nexthop object; the next ones follow, and skip what others have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One unicast route out of one interface, as we want it or as we installed it."""
+    """One route of ours, as we want it or as we installed it: unicast out of one interface, or a `throw`."""
 
     destination: IPNetwork
     next_hop: IPAddress | None = None
     """`RTA_GATEWAY`; None where the destination is on the link itself."""
     oif: str
-    """The interface's name: what a person reads; the kernel edge turns it into an index."""
+    """The interface's name: what a person reads; the kernel edge turns it into an index. Empty for a `throw`."""
     metric: int = METRIC
     """`RTA_PRIORITY`, from 1; lower wins. Never 0: the kernel reads an IPv6 0 back as 1024, so a plan never settles."""
     table: int = MAIN_TABLE
@@ -29,6 +35,11 @@ class Route:
     """`RTAX_MTU` in octets; None leaves it to the link."""
     source: IPAddress | None = None
     """`RTA_PREFSRC`: the laptop's own address to use; None leaves it to the kernel."""
+    kind: str = "unicast"
+    """`throw`, only in `OVERRIDE_TABLE`, leaves a destination to the other tables."""
+    nexthop_id: int = 0
+    """`RTA_NH_ID`: the nexthop object that says where packets go meanwhile, shared by all routes of one session that
+    prefer the same next hop; 0 for a route with a next hop of its own. A plan never names one: the helper does."""
 
     @property
     def key(self) -> "RouteKey":
@@ -37,10 +48,10 @@ class Route:
 
     def __str__(self) -> str:
         """As `ip route` writes it."""
-        parts = [str(self.destination)]
+        parts = [str(self.destination)] if self.kind == "unicast" else [self.kind, str(self.destination)]
         if self.next_hop is not None:
             parts.append(f"via {self.next_hop}")
-        parts.append(f"dev {self.oif} proto {PROTOCOL}")
+        parts.append(f"dev {self.oif} proto {PROTOCOL}" if self.oif else f"proto {PROTOCOL}")
         if self.source is not None:
             parts.append(f"src {self.source}")
         parts.append(f"metric {self.metric}")
@@ -52,6 +63,52 @@ class Route:
 
 
 RouteKey = tuple[IPNetwork, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nexthop:
+    """One nexthop object of the kernel that is no group: where packets go, for all routes that name it."""
+
+    id: int
+    """`NHA_ID`."""
+    next_hop: IPAddress | None
+    """`NHA_GATEWAY`."""
+    oif: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One policy rule (`ip rule`), anyone's; a selector that is None selects nothing, so all packets pass it."""
+
+    version: int
+    """4 or 6."""
+    priority: int
+    """`FRA_PRIORITY`: the lowest is asked first."""
+    action: str = "lookup"
+    """`lookup`, `goto`, `nop`, `blackhole`, `unreachable` or `prohibit` (linux/fib_rules.h)."""
+    table: int = 0
+    """`FRA_TABLE`, where the action is `lookup`; the rule's target where it is `goto`."""
+    inverted: bool = False
+    """`not`: it is for the packets that its selectors do not select (FIB_RULE_INVERT)."""
+    source: IPNetwork | None = None
+    destination: IPNetwork | None = None
+    iif: str | None = None
+    oif: str | None = None
+    mark: int | None = None
+    mask: int = 0xFFFFFFFF
+    """Which bits of a packet's mark are compared."""
+    uids: tuple[int, int] | None = None
+    """First and last uid of the sender."""
+    other_selectors: bool = False
+    """It selects by something else besides: TOS, ports, the transport's protocol, a tunnel."""
+    suppress_prefix_length: int | None = None
+    """Routes of the table that are this short or shorter count as not found (wg-quick's 0 for the main table)."""
+    protocol: int = 0
+    """`FRA_PROTOCOL`: 231 for ours."""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.protocol == PROTOCOL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +127,19 @@ class ObservedRoute:
     """`rtm_type` by name: unicast, local, broadcast, blackhole, unreachable, prohibit, throw, multicast, anycast."""
     mtu: int | None = None
     source: IPAddress | None = None
+    nexthop_id: int = 0
+    """`RTA_NH_ID`; `next_hop` and `oif` are then those of the object."""
 
     @property
     def is_ours(self) -> bool:
         return self.protocol == PROTOCOL
 
     def as_route(self) -> Route:
-        """This route as one of ours. Only for unicast routes with a device."""
-        assert self.oif is not None
+        """This route as one of ours. Only for unicast routes with a device, and for `throw`."""
+        assert self.oif is not None or self.kind == "throw"
         return Route(
-            destination=self.destination, next_hop=self.next_hop, oif=self.oif, metric=self.metric, table=self.table,
-            mtu=self.mtu, source=self.source,
+            destination=self.destination, next_hop=self.next_hop, oif=self.oif or "", metric=self.metric,
+            table=self.table, mtu=self.mtu, source=self.source, kind=self.kind, nexthop_id=self.nexthop_id,
         )  # fmt: skip
 
 
@@ -125,11 +184,21 @@ class ObservedNetwork:
     """Of all tables and both families."""
     paths: Mapping[IPAddress, Path] = field(default_factory=dict)
     """The way to each address that was asked for, with every policy rule taken into account."""
+    nexthops: tuple[Nexthop, ...] = ()
+    """Our nexthop objects (NHA protocol 231), single ones."""
+    nexthop_ids: frozenset[int] = frozenset()
+    """The numbers of all nexthop objects, anyone's."""
+    rules: tuple[Rule, ...] = ()
+    """The policy rules of both families, anyone's, in the order in which the kernel asks them."""
 
     @property
     def ours(self) -> tuple[Route, ...]:
-        """The unicast routes that carry our protocol number."""
-        return tuple(r.as_route() for r in self.routes if r.is_ours and r.kind == "unicast" and r.oif is not None)
+        """The routes that carry our protocol number, of the kinds that we make."""
+        return tuple(
+            r.as_route()
+            for r in self.routes
+            if r.is_ours and ((r.kind == "unicast" and r.oif is not None) or r.kind == "throw")
+        )
 
     @property
     def foreign(self) -> tuple[ObservedRoute, ...]:
@@ -155,7 +224,7 @@ class RouteDiff:
 
     add: tuple[Route, ...] = ()
     replace: tuple[Route, ...] = ()
-    """Same key, another next hop, link, MTU or source."""
+    """Same key, another next hop, link, MTU, source, kind or nexthop object."""
     delete: tuple[Route, ...] = ()
 
     def __bool__(self) -> bool:
@@ -168,6 +237,14 @@ def diff_routes(desired: tuple[Route, ...], observed: tuple[Route, ...]) -> Rout
     want = {route.key: route for route in desired}
     return RouteDiff(
         add=tuple(r for key, r in want.items() if key not in have),
-        replace=tuple(r for key, r in want.items() if key in have and have[key] != r),
+        replace=tuple(r for key, r in want.items() if key in have and not _same(have[key], r)),
         delete=tuple(r for key, r in have.items() if key not in want),
     )
+
+
+def _same(a: Route, b: Route) -> bool:
+    """Whether the kernel holds one for the other. Where a nexthop object says the way, the object is compared, not the
+    next hop and the link that it has at this moment."""
+    if a.nexthop_id and a.nexthop_id == b.nexthop_id:
+        return (a.mtu, a.source, a.kind) == (b.mtu, b.source, b.kind)
+    return a == b

@@ -66,12 +66,27 @@ class ForwarderConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Detour:
+    """By whom the packets go meanwhile that a session's routes would send to `next_hop`."""
+
+    next_hop: IPAddress
+    """The preferred one, which the routes name."""
+    via: IPAddress
+    """The one that takes its place: on-link, of the same family, and covered by the trust record like any next hop."""
+    oif: str
+    """The link that `via` is on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """What one session wants installed: what the agent asks of the helper, and what the helper checks."""
 
     session: str
     """The profile's `metadata.name`."""
     routes: tuple[Route, ...] = ()
+    """Each with the next hop that it prefers."""
+    detours: tuple[Detour, ...] = ()
+    """At most one for each next hop: it was silent, or its user chose another."""
     zones: tuple[Zone, ...] = ()
     pins: tuple[IPAddress, ...] = ()
     """Addresses that must keep the way they have, besides those that the helper knows itself."""
