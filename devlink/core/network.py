@@ -110,6 +110,24 @@ class Rule:
     def is_ours(self) -> bool:
         return self.protocol == PROTOCOL
 
+    def __str__(self) -> str:
+        """As `ip rule` writes it in a command, `-6` left out."""
+        parts = [f"pref {self.priority}"]
+        if self.inverted:
+            parts.append("not")
+        parts += [f"from {self.source or 'all'}", *([f"to {self.destination}"] if self.destination is not None else [])]
+        if self.mark is not None:
+            parts.append(f"fwmark {self.mark:#x}" + ("" if self.mask == 0xFFFFFFFF else f"/{self.mask:#x}"))
+        parts += [f"{word} {name}" for word, name in (("iif", self.iif), ("oif", self.oif)) if name is not None]
+        if self.uids is not None:
+            parts.append("uidrange {}-{}".format(*self.uids))
+        parts.append(f"{self.action} {self.table}" if self.action in ("lookup", "goto") else self.action)
+        if self.suppress_prefix_length is not None:
+            parts.append(f"suppress_prefixlength {self.suppress_prefix_length}")
+        if self.protocol:
+            parts.append(f"protocol {self.protocol}")
+        return " ".join(parts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedRoute:

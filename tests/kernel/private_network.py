@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import struct
 import subprocess
 import time
 import traceback
@@ -81,3 +82,10 @@ def make_links() -> None:
     while {"v0", "v1"} - {each["dev"] for each in ip_json("-6", "route", "show", "table", "local", "ff00::/8")}:
         assert time.monotonic() < deadline, "the links are up"
         time.sleep(0.005)
+
+
+def drop_capabilities() -> None:
+    """Have this thread lose all of them."""
+    header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    data = bytes(24)
+    assert ctypes.CDLL(None).syscall(126, header, data) == 0

@@ -1,9 +1,7 @@
 """Routes changed in a real kernel: ours only, all of them, and each refusal explained."""
 
-import ctypes
 import ipaddress
 import logging
-import struct
 
 import pytest
 
@@ -12,7 +10,7 @@ from devlink.errors import ConflictError, HelperError
 from devlink.kernel.netlink import NetlinkSocket, Refusal, Request
 from devlink.kernel.observe import observe
 from devlink.kernel.routes import apply
-from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
+from tests.kernel.private_network import drop_capabilities, in_private_network, ip, ip_json, make_links
 
 pytestmark = pytest.mark.lab
 
@@ -224,9 +222,3 @@ def test_without_the_capability_the_error_names_it() -> None:
         assert observe().links
 
     in_private_network(body)
-
-
-def drop_capabilities() -> None:
-    header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
-    data = bytes(24)
-    assert ctypes.CDLL(None).syscall(126, header, data) == 0
