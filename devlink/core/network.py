@@ -49,6 +49,8 @@ class Route:
     def __str__(self) -> str:
         """As `ip route` writes it."""
         parts = [str(self.destination)] if self.kind == "unicast" else [self.kind, str(self.destination)]
+        if self.nexthop_id:
+            parts.append(f"nhid {self.nexthop_id}")
         if self.next_hop is not None:
             parts.append(f"via {self.next_hop}")
         parts.append(f"dev {self.oif} proto {PROTOCOL}" if self.oif else f"proto {PROTOCOL}")
@@ -63,6 +65,8 @@ class Route:
 
 
 RouteKey = tuple[IPNetwork, int, int]
+Hop = tuple[IPAddress | None, str]
+"""A next hop, or None for a destination on the link itself, and the link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,11 @@ class Nexthop:
     next_hop: IPAddress | None
     """`NHA_GATEWAY`."""
     oif: str
+
+    def __str__(self) -> str:
+        """As `ip nexthop` writes it."""
+        via = f"via {self.next_hop} " if self.next_hop is not None else ""
+        return f"id {self.id} {via}dev {self.oif} proto {PROTOCOL}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,3 +275,51 @@ def _same(a: Route, b: Route) -> bool:
     if a.nexthop_id and a.nexthop_id == b.nexthop_id:
         return (a.mtu, a.source, a.kind) == (b.mtu, b.source, b.kind)
     return a == b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What is ours in the kernel, or shall be."""
+
+    routes: tuple[Route, ...] = ()
+    nexthops: tuple[Nexthop, ...] = ()
+    """Of those that the routes name, each once."""
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def hops(self) -> frozenset[Hop]:
+        """Where all of it leads."""
+        plain = {(route.next_hop, route.oif) for route in self.routes if not route.nexthop_id and route.oif}
+        return frozenset(plain | {(nexthop.next_hop, nexthop.oif) for nexthop in self.nexthops})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What must be done for the kernel to hold what it shall, in the order in which nothing is missing meanwhile."""
+
+    nexthops: tuple[Nexthop, ...] = ()
+    """To be made, or made anew with another hop."""
+    routes: RouteDiff = RouteDiff()
+    """Without deletions of those routes that go with their nexthop object."""
+    rules: tuple[Rule, ...] = ()
+    """To be added."""
+    unwanted_rules: tuple[Rule, ...] = ()
+    unwanted_nexthops: tuple[int, ...] = ()
+    """By their `NHA_ID`. Routes that use one go with it."""
+
+    def __bool__(self) -> bool:
+        return bool(self.nexthops or self.routes or self.rules or self.unwanted_rules or self.unwanted_nexthops)
+
+    @property
+    def gains(self) -> "Change":
+        """The part that takes nothing away."""
+        routes = RouteDiff(add=self.routes.add, replace=self.routes.replace)
+        return Change(nexthops=self.nexthops, routes=routes, rules=self.rules)
+
+    @property
+    def losses(self) -> "Change":
+        """The part that only takes away."""
+        return Change(
+            routes=RouteDiff(delete=self.routes.delete), unwanted_rules=self.unwanted_rules,
+            unwanted_nexthops=self.unwanted_nexthops,
+        )  # fmt: skip

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from devlink.core.network import Route
+from devlink.core.network import Route, RouteKey
 from devlink.core.plan import Desired
 from devlink.errors import ConflictError, NotPermittedError
 from devlink.helper.access import user_name
-from devlink.helper.installed import Installed
+from devlink.helper.installed import Installed, SessionRoutes
 from devlink.rpc.server import Session
 
 
@@ -105,12 +105,24 @@ class Leases:
 
 def together(leases: list[Lease]) -> Installed:
     """What several sessions want of the machine. Where a pin and a route meet, the route wins."""
-    routes = {route.key: route for lease in leases for route in lease.desired.routes}
+    taken: dict[RouteKey, str] = {route.key: lease.name for lease in leases for route in lease.desired.routes}
+    pins: dict[RouteKey, Route] = {}
     for lease in leases:
         for pin in lease.pinned:
-            routes.setdefault(pin.key, pin)
+            if pin.key not in taken:
+                pins.setdefault(pin.key, pin)
     return Installed(
-        routes=tuple(routes.values()),
+        pins=tuple(pins.values()),
+        sessions=tuple(
+            SessionRoutes(
+                session=lease.name,
+                routes=tuple(route for route in lease.desired.routes if taken[route.key] == lease.name),
+                detours=lease.desired.detours,
+            )
+            for lease in leases
+        ),
         zones=tuple(zone for lease in leases for zone in lease.desired.zones),
-        networks=tuple(route.destination for lease in leases for route in lease.desired.routes),
+        networks=tuple(
+            route.destination for lease in leases for route in lease.desired.routes if route.kind == "unicast"
+        ),
     )

@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
-from dataclasses import replace
+from contextlib import suppress
 
-from devlink.core.network import Route, RouteDiff, diff_routes
-from devlink.errors import DevlinkError, HelperError
+from devlink.core.network import Holding, Route
+from devlink.core.plan import Detour
+from devlink.core.prefixes import IPAddress
+from devlink.errors import DevlinkError, HelperError, NotUpError
 from devlink.faults import POINTS, fault_point
 from devlink.helper.installed import Installed
 from devlink.helper.journal import Journal
 from devlink.helper.names import Names
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
-from devlink.kernel.observe import observe
-from devlink.kernel.routes import apply
+from devlink.helper.repair import Numbers, mending, missing
+from devlink.kernel.observe import observe_ways
+from devlink.kernel.ours import observe_ours
+from devlink.kernel.routes import apply, switch
 
 log = logging.getLogger(__name__)
 
@@ -27,25 +31,25 @@ POINTS.update(
 
 
 class Machine:
-    """Changes one thing at a time: whoever calls `converge` or `undo` holds `lock`."""
+    """Changes one thing at a time: whoever calls `converge`, `switch`, `reassert` or `undo` holds `lock`."""
 
     def __init__(self, *, policy: Policy, journal: Journal, parts: Parts) -> None:
         self.lock = asyncio.Lock()
         self.names = Names(policy=policy, journal=journal, parts=parts, lock=self.lock)
         self._installed = Installed()
+        self._numbers = Numbers(wanted=policy.routes.nexthop_objects)
 
     async def has_remains(self) -> bool:
         """Whether something of ours is there that nobody here has installed. Not to be asked during a change."""
         if await self.names.has_remains():
             return True
-        observed = await asyncio.to_thread(observe)
-        return bool(diff_routes(self._installed.routes, observed.ours).delete)
+        ours = await asyncio.to_thread(observe_ours)
+        return bool(ours.change_to(self._installed.holding(self._numbers.known)).losses)
 
     async def missing_routes(self) -> tuple[Route, ...]:
-        """What is installed by our account, and not there by the kernel's. Raises DevlinkError."""
-        observed = await asyncio.to_thread(observe)
-        left = diff_routes(self._installed.routes, observed.ours)
-        return left.add + left.replace
+        """What is installed by our account, and not there by the kernel's: routes that are gone or changed, or whose
+        nexthop object or policy rule is. Raises DevlinkError."""
+        return missing(self._installed, self._numbers.known, await asyncio.to_thread(observe_ours))
 
     async def undo(self) -> None:
         """Take back whatever an earlier helper left, by the journal and the kernel's marks. Raises DevlinkError."""
@@ -53,7 +57,8 @@ class Machine:
             await self.names.undo()
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
             self._installed = Installed()
-            await self._delete_routes_but(())
+            self._numbers.forget()
+            await asyncio.to_thread(lambda: apply(observe_ours().change_to(Holding(), thorough=True)))
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
         """Make it so. On failure everything is as it was, and the error says why.
@@ -63,14 +68,13 @@ class Machine:
         affair. Nothing is wanted by who only takes something down.
         """
         previous = self._installed
-        present = set((await asyncio.to_thread(observe)).ours)
+        lost = {route.key for route in await self.missing_routes()}
         try:
             await self._install(target, wanted)
         except Exception as error:
             log.warning("rolling back: %s", error)
-            before = replace(previous, routes=tuple(route for route in previous.routes if route in present))
             try:
-                await self._install(previous, before)
+                await self._install(previous, previous.only(lambda route: route.key not in lost))
             except DevlinkError as second:
                 log.error("the rollback failed too: %s", second)
                 await self.names.mend()
@@ -82,46 +86,92 @@ class Machine:
                 ) from error
             raise
 
+    async def switch(self, session: str, next_hop: IPAddress, to: Detour | None) -> None:
+        """Have the packets that routes of `session` would send to `next_hop` go by `to` from now on, or by `next_hop`
+        again where that is None: by one message for all of them, where they share a nexthop object.
+
+        Raises NotUpError where it has no such routes, HelperError where the kernel refuses; then all is as it was.
+        """
+        before, after = self._installed.of(session), self._installed.detoured(session, next_hop, to)
+        roles = [role for role in before.roles if role[1] == next_hop]
+        if not roles:
+            raise NotUpError(f"Session {session} has no routes by {next_hop}.")
+        known = {role: number for role, number in self._numbers.known.items() if role in roles}
+        objects = after.of(session).nexthops(known)
+        is_done = len(objects) == len(roles) and await asyncio.to_thread(lambda: all(map(switch, objects)))
+        if not is_done:
+            try:
+                await self._add(after.of(session))
+            except DevlinkError:
+                with suppress(DevlinkError):  # the first one says why; what is missing is put back by `reassert`
+                    await self._add(before)
+                raise
+        self._installed = after
+
+    async def reassert(self) -> tuple[Route, ...]:
+        """Put back what is missing of what is installed, and tell which routes that were. Raises DevlinkError.
+
+        What has no link with a carrier just now waits for it. What leads to a next hop that is not on the link any more
+        is taken away: the kernel keeps routes by a nexthop object when the address goes through which it was on-link.
+        """
+        if not self._installed.routes:
+            return ()
+        return await asyncio.to_thread(self._reassert)
+
+    def _reassert(self) -> tuple[Route, ...]:
+        ours = observe_ours()
+        numbers = self._numbers.of(self._installed, ours)
+        desired = self._installed.holding(numbers)
+        ways = observe_ways(hop for hop, _ in desired.hops if hop is not None)
+        change, gone = mending(desired, ours, ways)
+        lost = missing(self._installed.only(lambda route: route.key not in gone), numbers, ours)
+        apply(change)
+        return lost
+
     async def _install(self, target: Installed, wanted: Installed) -> None:
         """Going up, the names come last; going down, first."""
         if not target.zones:
             await self.names.off()
-        if await self._add_routes(wanted.routes):
+        if await self._add(wanted):
             fault_point("helper.routes-added")
         if wanted.zones:
             await self.names.on(target)
         elif target.zones:
             await self.names.less(target)
-        if await self._delete_routes_but(target.routes):
+        if await self._delete_all_but(target):
             fault_point("helper.routes-deleted")
         self._installed = target
+        self._numbers.keep(target.roles)
         fault_point("helper.installed")
 
-    async def _add_routes(self, wanted: tuple[Route, ...]) -> bool:
+    async def _add(self, wanted: Installed) -> bool:
         """Have these routes in the kernel; whether something was to do. Raises DevlinkError."""
 
         def change() -> bool:
-            diff = diff_routes(wanted, observe().ours)
-            if not diff.add and not diff.replace:
+            ours = observe_ours()
+            desired = wanted.holding(self._numbers.of(wanted, ours))
+            gains = ours.change_to(desired).gains
+            if not gains:
                 return False
-            apply(RouteDiff(add=diff.add, replace=diff.replace))
-            left = diff_routes(wanted, observe().ours)
-            if left.add or left.replace:
+            apply(gains)
+            left = observe_ours().change_to(desired).gains
+            if left:
+                different = [*left.routes.add, *left.routes.replace, *left.nexthops, *left.rules]
                 raise HelperError(
                     "The kernel's routes are not what was just written.",
-                    why="Differing: " + "; ".join(str(route) for route in (left.add + left.replace)[:4]) + ".",
+                    why="Differing: " + "; ".join(str(each) for each in different[:4]) + ".",
                     next_step="Another program may be changing routes at this moment: try again.",
                 )
             return True
 
         return await asyncio.to_thread(change)
 
-    async def _delete_routes_but(self, kept: tuple[Route, ...]) -> bool:
-        """Delete every other route of our protocol number; whether there was one. Raises DevlinkError."""
+    async def _delete_all_but(self, kept: Installed) -> bool:
+        """Delete everything else of ours; whether there was something. Raises DevlinkError."""
 
         def change() -> bool:
-            diff = diff_routes(kept, observe().ours)
-            apply(RouteDiff(delete=diff.delete))
-            return bool(diff.delete)
+            losses = observe_ours().change_to(kept.holding(self._numbers.known)).losses
+            apply(losses)
+            return bool(losses)
 
         return await asyncio.to_thread(change)

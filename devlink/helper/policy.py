@@ -134,6 +134,15 @@ class DnsPolicy:
             raise ValueError(f"cache_bytes is a number of octets from 0 to {MAX_CACHE}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutesPolicy:
+    """The table `[routes]`: how routes are held in this machine's kernel."""
+
+    nexthop_objects: bool = True
+    """Whether routes that share a next hop share a nexthop object (`ip nexthop`), so that one message turns them all.
+    Kernels before 5.3 have none, and plain routes are used as with false."""
+
+
 def _can_be_certified(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -157,6 +166,7 @@ class Policy:
     nameserver: IPAddress = field(default_factory=lambda: ipaddress.ip_address("127.0.0.231"))
     """Where the forwarder listens (port 53) in resolver modes that cannot split: loopback, and nobody else's habit."""
     dns: DnsPolicy = DnsPolicy()
+    routes: RoutesPolicy = RoutesPolicy()
 
     def __post_init__(self) -> None:
         if not 0 <= self.lease_grace <= 3600:

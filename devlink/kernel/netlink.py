@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.errors import HelperError
+
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
 NLM_F_DUMP = 0x300
@@ -35,6 +38,9 @@ TIMEOUT = 5.0
 """Seconds. The kernel answers while it takes the request; only a held lock can make it late."""
 
 
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
 class Message(NamedTuple):
     """One netlink message, its body without the header."""
 
@@ -60,6 +66,11 @@ class Refusal(NamedTuple):
     """Positive; 0 stands for an acknowledgement."""
     text: str
     """The kernel's own words (extended acknowledgement), else those of the error number."""
+
+
+def family_of(value: IPAddress | IPNetwork) -> int:
+    """AF_INET or AF_INET6."""
+    return _FAMILIES[value.version]
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -125,6 +136,15 @@ def parse_error(message: Message) -> Refusal:
     return Refusal(code, text or (os.strerror(code) if code else ""))
 
 
+def unreachable_kernel(error: OSError) -> HelperError:
+    """The error for a person where the kernel does not tell what is there."""
+    return HelperError(
+        "The machine's network could not be read.",
+        why=f"The kernel's routing socket said: {error.strerror or error}.",
+        next_step="Try again; if it stays, `ip route` shows whether the kernel answers others.",
+    )
+
+
 class NetlinkSocket:
     """A socket for requests to rtnetlink: no groups, so that nothing but answers arrives. Use it in a `with`.
 
@@ -154,7 +174,7 @@ class NetlinkSocket:
 
     def get(self, kind: int, body: bytes) -> Message:
         """Ask for one object."""
-        sequence = self._send((Request(kind, NLM_F_REQUEST, body),))
+        sequence = self._send((Request(kind, 0, body),))
         while True:
             for message in self._receive():
                 if message.sequence != sequence:
@@ -163,12 +183,15 @@ class NetlinkSocket:
                     raise OSError(*parse_error(message))
                 return message
 
-    def dump(self, kind: int, body: bytes) -> list[Message]:
-        """Ask for all objects of a kind; asks again while the table changed under the dump."""
+    def dump(self, kind: int, body: bytes, answer: int) -> list[bytes]:
+        """Ask for all objects of a kind; the bodies of the messages of type `answer`.
+
+        Asks again while the table changed under the dump.
+        """
         for _ in range(DUMP_ATTEMPTS):
-            messages, consistent = self._dump_once(kind, body)
+            bodies, consistent = self._dump_once(kind, body, answer)
             if consistent:
-                return messages
+                return bodies
         raise OSError(errno.EAGAIN, f"the kernel's table changed during each of {DUMP_ATTEMPTS} dumps")
 
     def batch(self, requests: Sequence[Request]) -> dict[int, Refusal]:
@@ -178,10 +201,7 @@ class NetlinkSocket:
         """
         assert 0 < len(requests) <= CHUNK
         final = len(requests) - 1
-        numbered = [
-            Request(r.type, r.flags | NLM_F_REQUEST | (NLM_F_ACK if place == final else 0), r.body)
-            for place, r in enumerate(requests)
-        ]
+        numbered = [*requests[:-1], requests[-1]._replace(flags=requests[-1].flags | NLM_F_ACK)]
         last = self._send(numbered)
         first = last - final
         refusals = {}
@@ -195,42 +215,58 @@ class NetlinkSocket:
                 if message.sequence == last:
                     return refusals
 
-    def _dump_once(self, kind: int, body: bytes) -> tuple[list[Message], bool]:
-        sequence = self._send((Request(kind, NLM_F_REQUEST | NLM_F_DUMP, body),))
-        messages: list[Message] = []
+    def _dump_once(self, kind: int, body: bytes, answer: int) -> tuple[list[bytes], bool]:
+        sequence = self._send((Request(kind, NLM_F_DUMP, body),))
+        bodies: list[bytes] = []
         consistent = True
         while True:
             try:
-                received = self._receive()
+                data = self._read()
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 # Another dump on this socket before the end of this one is EBUSY: read on, then ask again.
                 consistent = False
                 continue
-            for message in received:
-                if message.sequence != sequence:
-                    continue
-                consistent = consistent and not message.flags & NLM_F_DUMP_INTR
-                if message.type in (NLMSG_ERROR, NLMSG_DONE):
-                    verdict = parse_error(message)
-                    if verdict.errno:
-                        raise OSError(*verdict)
-                    return messages, consistent
-                messages.append(message)
+            # As `parse_messages` does it, in place: a table may have ten thousand routes.
+            offset, end = 0, len(data)
+            while offset + _HEADER.size <= end:
+                length, found, flags, number, port = _HEADER.unpack_from(data, offset)
+                if length < _HEADER.size or offset + length > end:
+                    break
+                if number == sequence and port == self._port:
+                    if flags & NLM_F_DUMP_INTR:
+                        consistent = False
+                    if found == answer:
+                        bodies.append(data[offset + _HEADER.size : offset + length])
+                    elif found in (NLMSG_ERROR, NLMSG_DONE):
+                        verdict = parse_error(next(parse_messages(data[offset:])))
+                        if verdict.errno:
+                            raise OSError(*verdict)
+                        return bodies, consistent
+                offset += (length + 3) & ~3
 
     def _send(self, requests: Sequence[Request]) -> int:
         """Send them in one datagram; the sequence number of the last."""
-        start = self._sequence + 1
+        number = self._sequence
         self._sequence += len(requests)
-        self._socket.send(b"".join(pack_message(r, start + place) for place, r in enumerate(requests)))
+        parts = []
+        for kind, flags, body in requests:
+            number += 1
+            parts.append(_HEADER.pack(_HEADER.size + len(body), kind, flags | NLM_F_REQUEST, number, 0))
+            parts.append(body if len(body) % 4 == 0 else body + b"\0" * (-len(body) % 4))
+        self._socket.send(b"".join(parts))
         return self._sequence
 
     def _receive(self) -> list[Message]:
         """The messages of one datagram that are the kernel's answers to this socket."""
+        return [message for message in parse_messages(self._read()) if message.port == self._port]
+
+    def _read(self) -> bytes:
+        """One datagram of the kernel; nothing for somebody else's."""
         size, _, flags, sender = self._socket.recvmsg_into([self._buffer])
         if flags & socket.MSG_TRUNC:
             raise OSError(errno.EMSGSIZE, f"the kernel sent a message of more than {READ_SIZE} octets")
         if sender[0] != 0:  # any process may send to a netlink socket; only port 0 is the kernel
-            return []
-        return [m for m in parse_messages(bytes(self._buffer[:size])) if m.port == self._port]
+            return b""
+        return bytes(memoryview(self._buffer)[:size])

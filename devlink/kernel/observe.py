@@ -6,17 +6,52 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
-from devlink.core.network import Link, ObservedNetwork, ObservedRoute, Path
+from devlink.core.network import PROTOCOL, Link, ObservedNetwork, ObservedRoute, Path
 from devlink.core.prefixes import IPAddress
-from devlink.errors import HelperError
-from devlink.kernel import rtnetlink
-from devlink.kernel.netlink import NetlinkSocket
-from devlink.kernel.rtnetlink import NexthopMessage, RouteMessage
+from devlink.kernel.links import (
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    decode_address,
+    decode_link,
+    decode_neighbour,
+    encode_address_dump,
+    encode_link_dump,
+    encode_link_lookup,
+    encode_neighbour_lookup,
+)
+from devlink.kernel.netlink import NetlinkSocket, unreachable_kernel
+from devlink.kernel.nexthops import (
+    RTM_GETNEXTHOP,
+    RTM_NEWNEXTHOP,
+    NexthopMessage,
+    decode_nexthop,
+    encode_nexthop_dump,
+    to_nexthop,
+)
+from devlink.kernel.rtnetlink import (
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    RouteMessage,
+    decode_route,
+    encode_lookup,
+    encode_route_dump,
+    read_routes,
+    resolve_hop,
+    to_observed,
+    to_path,
+    with_destination,
+)
+from devlink.kernel.rules import dump_rules
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
 """How the kernel says that no route, or an unreachable, prohibit or blackhole one, leads to an address (fib_props)."""
 _FAMILY_MISSING = {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
+_NO_NEXTHOPS = {errno.EOPNOTSUPP, errno.EINVAL}
+"""How a kernel without nexthop objects answers who asks for them."""
 
 
 def observe(addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
@@ -28,44 +63,76 @@ def observe(addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
     try:
         with NetlinkSocket() as netlink:
             # Links last: a route whose link is missing then has gone with it, and is no riddle.
-            messages = [route for family in FAMILIES for route in dump_routes(netlink, family)]
-            nexthops = _dump_nexthops(netlink) if any(m.nexthop_id is not None for m in messages) else {}
+            bodies = [body for family in FAMILIES for body in dump_routes(netlink, family)]
+            nexthops = dump_nexthops(netlink) or {}
             ways = {address: _look_up(netlink, address) for address in dict.fromkeys(addresses)}
+            rules = dump_rules(netlink)
             links = _dump_links(netlink)
     except OSError as error:
-        raise HelperError(
-            "The machine's network could not be read.",
-            why=f"The kernel's routing socket said: {error.strerror or error}.",
-            next_step="Try again; if it stays, `ip route` shows whether the kernel answers others.",
-        ) from error
+        raise unreachable_kernel(error) from error
     names = {link.index: link.name for link in links}
-    routes = (_observed(message, nexthops, names) for message in messages)
+    routes = read_routes(bodies, lambda message: _observed(message, nexthops, names))
+    single = (each for each in nexthops.values() if each.protocol == PROTOCOL and not each.members)
     return ObservedNetwork(
         links=links,
-        routes=tuple(route for route in routes if route is not None),
-        paths={a: rtnetlink.to_path(way, names) if way is not None else Path() for a, way in ways.items()},
+        routes=tuple(with_destination(route, key) for key, route in routes),
+        paths=_paths(ways, names),
+        nexthops=tuple(to_nexthop(each, names.get(each.hop.oif or 0, "")) for each in single),
+        nexthop_ids=frozenset(nexthops),
+        rules=rules,
     )
 
 
-def dump_routes(netlink: NetlinkSocket, family: int) -> list[RouteMessage]:
-    """All routes of a family, in every table; none where the kernel lacks the family. Raises OSError."""
+def observe_ways(addresses: Iterable[IPAddress]) -> ObservedNetwork:
+    """The links, and the way to each of `addresses`; no routes, so that it costs the same beside any number of them.
+
+    Raises HelperError if the kernel does not answer.
+    """
     try:
-        messages = netlink.dump(rtnetlink.RTM_GETROUTE, rtnetlink.encode_route_dump(family))
+        with NetlinkSocket() as netlink:
+            ways = {address: _look_up(netlink, address) for address in dict.fromkeys(addresses)}
+            links = _dump_links(netlink)
+    except OSError as error:
+        raise unreachable_kernel(error) from error
+    return ObservedNetwork(links=links, paths=_paths(ways, {link.index: link.name for link in links}))
+
+
+def _paths(ways: dict[IPAddress, RouteMessage | None], names: dict[int, str]) -> dict[IPAddress, Path]:
+    return {a: to_path(way, names) if way is not None else Path() for a, way in ways.items()}
+
+
+def dump_routes(netlink: NetlinkSocket, family: int, protocol: int = 0) -> list[bytes]:
+    """The routes of a family, in every table; of one protocol alone, if that is given. Raises OSError.
+
+    None where the kernel lacks the family; those of every protocol where it cannot tell them apart (before 4.20).
+    """
+    try:
+        bodies = netlink.dump(RTM_GETROUTE, encode_route_dump(family, protocol), RTM_NEWROUTE)
     except OSError as error:
         if error.errno in _FAMILY_MISSING:
             return []
         raise
-    routes = [rtnetlink.decode_route(m.body) for m in messages if m.type == rtnetlink.RTM_NEWROUTE]
     # A kernel without IPv6 answers a dump of it with what every family has.
-    return [route for route in routes if route.family == family]
+    return [body for body in bodies if body[0] == family]
+
+
+def dump_nexthops(netlink: NetlinkSocket) -> dict[int, NexthopMessage] | None:
+    """All nexthop objects, by number; None where the kernel has no such thing (before 5.3). Raises OSError."""
+    try:
+        bodies = netlink.dump(RTM_GETNEXTHOP, encode_nexthop_dump(), RTM_NEWNEXTHOP)
+    except OSError as error:
+        if error.errno in _NO_NEXTHOPS:
+            return None
+        raise
+    return {found.id: found for found in map(decode_nexthop, bodies)}
 
 
 def link_address(address: IPAddress, oif: str) -> str:
     """The link address (MAC) of a neighbour on link `oif`, as hex; empty where the kernel does not know it."""
     try:
         with NetlinkSocket() as netlink:
-            body = rtnetlink.encode_neighbour_lookup(address, socket.if_nametoindex(oif))
-            return rtnetlink.decode_neighbour(netlink.get(rtnetlink.RTM_GETNEIGH, body).body).hex(":")
+            body = encode_neighbour_lookup(address, socket.if_nametoindex(oif))
+            return decode_neighbour(netlink.get(RTM_GETNEIGH, body).body).hex(":")
     except OSError:  # ENOENT: nobody has asked for it yet
         return ""
 
@@ -74,7 +141,7 @@ def link_kind(name: str) -> str:
     """The kind of a link: `bridge`, `wireguard`, `tun`; nothing where it has none or is not there."""
     try:
         with NetlinkSocket() as netlink:
-            return rtnetlink.decode_link(netlink.get(rtnetlink.RTM_GETLINK, rtnetlink.encode_link_lookup(name)).body)[1]
+            return decode_link(netlink.get(RTM_GETLINK, encode_link_lookup(name)).body)[1]
     except OSError:
         return ""
 
@@ -82,26 +149,21 @@ def link_kind(name: str) -> str:
 def _observed(
     message: RouteMessage, nexthops: dict[int, NexthopMessage], names: dict[int, str]
 ) -> ObservedRoute | None:
-    hop = rtnetlink.resolve_hop(message, nexthops)
+    hop = resolve_hop(message, nexthops)
     if hop.oif is not None and hop.oif not in names:
         return None
-    return rtnetlink.to_observed(message, hop, names)
-
-
-def _dump_nexthops(netlink: NetlinkSocket) -> dict[int, NexthopMessage]:
-    messages = netlink.dump(rtnetlink.RTM_GETNEXTHOP, rtnetlink.encode_nexthop_dump())
-    return {found.id: found for found in (rtnetlink.decode_nexthop(m.body) for m in messages)}
+    return to_observed(message, hop, names)
 
 
 def _dump_links(netlink: NetlinkSocket) -> tuple[Link, ...]:
     addresses: dict[int, list[tuple[IPAddress, int]]] = {}
-    for message in netlink.dump(rtnetlink.RTM_GETADDR, rtnetlink.encode_address_dump()):
-        found = rtnetlink.decode_address(message.body)
+    for body in netlink.dump(RTM_GETADDR, encode_address_dump(), RTM_NEWADDR):
+        found = decode_address(body)
         if found is not None:
             index, address, length = found
             addresses.setdefault(index, []).append((address, length))
-    messages = netlink.dump(rtnetlink.RTM_GETLINK, rtnetlink.encode_link_dump())
-    links = (rtnetlink.decode_link(message.body)[0] for message in messages)
+    bodies = netlink.dump(RTM_GETLINK, encode_link_dump(), RTM_NEWLINK)
+    links = (decode_link(body)[0] for body in bodies)
     return tuple(dataclasses.replace(link, addresses=tuple(addresses.get(link.index, ()))) for link in links)
 
 
@@ -112,9 +174,9 @@ def _look_up(netlink: NetlinkSocket, address: IPAddress) -> RouteMessage | None:
     except OSError:
         return None
     try:
-        message = netlink.get(rtnetlink.RTM_GETROUTE, rtnetlink.encode_lookup(address, oif))
+        message = netlink.get(RTM_GETROUTE, encode_lookup(address, oif))
     except OSError as error:
         if error.errno in _NO_WAY or error.errno in _FAMILY_MISSING:
             return None
         raise
-    return rtnetlink.decode_route(message.body)
+    return decode_route(message.body)

@@ -1,67 +1,41 @@
-"""rtnetlink's messages for links, addresses, neighbours, routes and nexthop objects, as octets and back; no I/O.
-
-Numbers and layouts are those of linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h and nexthop.h.
-"""
+"""rtnetlink's messages for routes, as octets and back; no I/O. Numbers and layouts are those of linux/rtnetlink.h."""
 
 import ipaddress
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from devlink.core.network import PROTOCOL, Link, ObservedRoute, Path, Route
+from devlink.core.network import PROTOCOL, ObservedRoute, Path, Route
 from devlink.core.prefixes import IPAddress, IPNetwork
-from devlink.kernel.netlink import attribute, attribute_u32, parse_attributes, u32
+from devlink.kernel.netlink import attribute, attribute_u32, family_of, parse_attributes, u32
+from devlink.kernel.nexthops import NO_HOP, Hop, NexthopMessage
 
-RTM_NEWLINK, RTM_GETLINK = 16, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_GETNEIGH = 30
-RTM_GETNEXTHOP = 106
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 1, 4, 5, 6, 7, 8, 9
 RTA_TABLE, RTA_VIA, RTA_NH_ID = 15, 18, 30
 RTAX_MTU = 2
-IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
-IFLA_TXQLEN, IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 13, 26, 8
-IN6_ADDR_GEN_MODE_NONE = 1
-IFA_ADDRESS, IFA_LOCAL = 1, 2
-IFA_F_NODAD = 0x2
-NDA_DST, NDA_LLADDR = 1, 2
-NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
-IFF_UP, IFF_MULTICAST, IFF_LOWER_UP = 0x1, 0x1000, 0x10000
 RT_TABLE_COMPAT = 252
 """What the header says for a table that does not fit its octet; RTA_TABLE has the number."""
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
-RTN_UNICAST = 1
 
 KINDS = {
     1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable",
     8: "prohibit", 9: "throw", 10: "nat", 11: "xresolve",
 }  # fmt: skip
 """`rtm_type` by number."""
+TYPES = {kind: number for number, kind in KINDS.items()}
 
 _RTMSG = struct.Struct("=8BI")
-_IFINFOMSG = struct.Struct("=BxHiII")
-_IFADDRMSG = struct.Struct("=4BI")
-_NDMSG = struct.Struct("=B3xiHBB")
-_NHMSG = struct.Struct("=4BI")
 _RTNEXTHOP = struct.Struct("=HBBi")
-_NEXTHOP_GROUP_ENTRY = struct.Struct("=IBBH")
 _FAMILY = struct.Struct("=H")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hop:
-    """Where packets go next: one of several in a route or a nexthop object."""
-
-    oif: int | None = None
-    """Interface index."""
-    gateway: bytes | None = None
-    """4 or 16 octets; IPv4 routes may have an IPv6 gateway (RTA_VIA)."""
-
-
-NO_HOP = Hop()
+OCTET = tuple(bytes([number]) for number in range(256))
+DST_HEADER = {4: struct.pack("=HH", 8, RTA_DST), 6: struct.pack("=HH", 20, RTA_DST)}
+"""Before the octets of a destination, by IP version."""
+DST_ENDS = {DST_HEADER[4]: 28, DST_HEADER[6]: 40}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,47 +58,55 @@ class RouteMessage:
     mtu: int | None
     source: bytes | None
 
-    @property
-    def place(self) -> tuple[bytes, int, int, int, int]:
-        """What the kernel takes for the same route when it is told EXCL or REPLACE."""
-        return (self.destination, self.prefix_length, self.tos, self.metric, self.table)
+
+Shape = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NexthopMessage:
-    """One nexthop object."""
-
-    id: int
-    hop: Hop
-    members: tuple[int, ...]
-    """The objects of a group, in order; empty for a single one."""
+def shape_of(route: Route) -> Shape:
+    """All of a route but its destination's octets and length: what thousands of one session share."""
+    return (
+        route.next_hop, route.oif, route.metric, route.table, route.mtu, route.source, route.kind, route.nexthop_id,
+        route.destination.version,
+    )  # fmt: skip
 
 
-def family_of(value: IPAddress | IPNetwork) -> int:
-    """AF_INET or AF_INET6."""
-    return socket.AF_INET if value.version == 4 else socket.AF_INET6
+Frame = tuple[bytes, bytes, bytes]
+"""The octets of a body before its destination's length, those from there to the destination, and those after it."""
 
 
-def place_of(route: Route) -> tuple[bytes, int, int, int, int]:
-    """`RouteMessage.place` of a route of ours."""
+def addition_frame(route: Route, oif: int) -> Frame:
+    """The frame of what adds or replaces routes of the shape of `route`, out of the interface with index `oif`."""
+    # IPv4 wants the narrower scope for a destination on the link itself, else it looks for a gateway.
+    on_link = route.next_hop is None and route.kind == "unicast" and not route.nexthop_id
+    after = _where(route, oif)
+    if route.source is not None:
+        after += attribute(RTA_PREFSRC, route.source.packed)
+    if route.mtu is not None:
+        after += attribute(RTA_METRICS, attribute_u32(RTAX_MTU, route.mtu))
+    return _frame(route, RT_SCOPE_LINK if on_link else RT_SCOPE_UNIVERSE, after)
+
+
+def deletion_frame(route: Route, oif: int) -> Frame:
+    """The frame of what deletes a route and no other: the kernel compares protocol, metric, table, gateway and link,
+    or the nexthop object."""
+    return _frame(route, RT_SCOPE_NOWHERE, _where(route, oif))
+
+
+def fill(frame: Frame, route: Route) -> bytes:
+    """The body: a frame with the destination of `route`."""
+    before, between, after = frame
     destination = route.destination
-    return (destination.network_address.packed, destination.prefixlen, 0, route.metric, route.table)
+    return b"".join((before, OCTET[destination.prefixlen], between, destination.network_address.packed, after))
 
 
 def encode_route(route: Route, oif: int) -> bytes:
     """The body that adds or replaces `route` out of the interface with index `oif`."""
-    # IPv4 wants the narrower scope for a destination on the link itself, else it looks for a gateway.
-    body = _header(route, RT_SCOPE_UNIVERSE if route.next_hop is not None else RT_SCOPE_LINK) + _where(route, oif)
-    if route.source is not None:
-        body += attribute(RTA_PREFSRC, route.source.packed)
-    if route.mtu is not None:
-        body += attribute(RTA_METRICS, attribute_u32(RTAX_MTU, route.mtu))
-    return body
+    return fill(addition_frame(route, oif), route)
 
 
 def encode_deletion(route: Route, oif: int) -> bytes:
-    """The body that deletes `route` and no other: the kernel compares protocol, metric, table, gateway and link."""
-    return _header(route, RT_SCOPE_NOWHERE) + _where(route, oif)
+    """The body that deletes `route` and no other."""
+    return fill(deletion_frame(route, oif), route)
 
 
 def encode_lookup(address: IPAddress, oif: int | None = None) -> bytes:
@@ -134,84 +116,30 @@ def encode_lookup(address: IPAddress, oif: int | None = None) -> bytes:
     return body if oif is None else body + attribute_u32(RTA_OIF, oif)
 
 
-def encode_route_dump(family: int) -> bytes:
-    """The body that asks for all routes of a family, in every table."""
-    return _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+def encode_route_dump(family: int, protocol: int = 0) -> bytes:
+    """The body that asks for all routes of a family, in every table; of one protocol alone, if that is given."""
+    return _RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
 
 
-def encode_link_dump() -> bytes:
-    """The body that asks for all links."""
-    return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-
-
-def encode_link_lookup(name: str) -> bytes:
-    """The body that asks for the link of that name."""
-    return encode_link_dump() + attribute(IFLA_IFNAME, name.encode() + b"\0")
-
-
-def encode_link_flags(index: int, flags: int, mask: int) -> bytes:
-    """The body that gives the link those of its IFF_ flags that are in `mask`."""
-    return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, flags, mask)
-
-
-def encode_queue_length(index: int, packets: int) -> bytes:
-    """The body that sets how many packets may wait to be sent."""
-    return encode_link_flags(index, 0, 0) + attribute_u32(IFLA_TXQLEN, packets)
-
-
-def encode_no_link_local(index: int) -> bytes:
-    """The body by which the kernel makes no IPv6 address for the link by itself (addrgenmode none)."""
-    mode = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
-    return encode_link_flags(index, 0, 0) + attribute(IFLA_AF_SPEC, attribute(socket.AF_INET6, mode))
-
-
-def encode_address(address: IPAddress, index: int) -> bytes:
-    """The body that adds or deletes `address`, alone in its prefix, of global scope, on the link with that index."""
-    flags = IFA_F_NODAD if address.version == 6 else 0
-    header = _IFADDRMSG.pack(family_of(address), address.max_prefixlen, flags, RT_SCOPE_UNIVERSE, index)
-    return header + attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, address.packed)
-
-
-def encode_address_dump() -> bytes:
-    """The body that asks for all addresses of both families."""
-    return _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-
-
-def encode_neighbour_lookup(address: IPAddress, oif: int) -> bytes:
-    """The body that asks for the link address of a neighbour out of the interface with index `oif`."""
-    return _NDMSG.pack(family_of(address), oif, 0, 0, 0) + attribute(NDA_DST, address.packed)
-
-
-def decode_neighbour(body: bytes) -> bytes:
-    """The link address of an RTM_NEWNEIGH; empty where the kernel has not learnt it."""
-    return parse_attributes(body, _NDMSG.size).get(NDA_LLADDR, b"")
-
-
-def encode_nexthop_dump() -> bytes:
-    """The body that asks for all nexthop objects."""
-    return _NHMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-
-
-def _header(route: Route, scope: int) -> bytes:
+def _frame(route: Route, scope: int, after: bytes) -> Frame:
     table = route.table if route.table < 256 else RT_TABLE_COMPAT
-    destination = route.destination
-    family = family_of(destination)
-    return _RTMSG.pack(family, destination.prefixlen, 0, 0, table, PROTOCOL, scope, RTN_UNICAST, 0)
+    header = _RTMSG.pack(family_of(route.destination), 0, 0, 0, table, PROTOCOL, scope, TYPES[route.kind], 0)
+    return header[:1], header[2:] + DST_HEADER[route.destination.version], after
 
 
 def _where(route: Route, oif: int) -> bytes:
-    body = attribute(RTA_DST, route.destination.network_address.packed)
+    numbers = attribute_u32(RTA_PRIORITY, route.metric) + attribute_u32(RTA_TABLE, route.table)
+    if route.nexthop_id:
+        return attribute_u32(RTA_NH_ID, route.nexthop_id) + numbers
+    if route.kind != "unicast":
+        return numbers
+    hop = b""
     if route.next_hop is not None:
         if route.next_hop.version == route.destination.version:
-            body += attribute(RTA_GATEWAY, route.next_hop.packed)
+            hop = attribute(RTA_GATEWAY, route.next_hop.packed)
         else:
-            body += attribute(RTA_VIA, _FAMILY.pack(family_of(route.next_hop)) + route.next_hop.packed)
-    return (
-        body
-        + attribute_u32(RTA_OIF, oif)
-        + attribute_u32(RTA_PRIORITY, route.metric)
-        + attribute_u32(RTA_TABLE, route.table)
-    )
+            hop = attribute(RTA_VIA, _FAMILY.pack(family_of(route.next_hop)) + route.next_hop.packed)
+    return hop + attribute_u32(RTA_OIF, oif) + numbers
 
 
 def decode_route(body: bytes) -> RouteMessage:
@@ -239,6 +167,30 @@ def decode_route(body: bytes) -> RouteMessage:
     )
 
 
+def read_routes(bodies: Iterable[bytes], of: Callable[[RouteMessage], T | None]) -> Iterator[tuple[bytes, T]]:
+    """The destination of each RTM_NEWROUTE of one dump, its length's octet before its own, and what `of` makes of it.
+
+    `of` is asked once for all routes that differ in nothing but the destination, and may leave them out by None. The
+    kernel writes a route's table first and its destination next (fib_dump_info, rt6_fill_node).
+    """
+    known: dict[bytes, T | None] = {}
+    for body in bodies:
+        end = DST_ENDS.get(body[20:24], 0)
+        if not end:  # the default route has no destination
+            message = decode_route(body)
+            made = of(message)
+            key = OCTET[message.prefix_length] + message.destination
+        else:
+            rest = body[:1] + body[2:20] + body[end:]
+            if rest in known:
+                made = known[rest]
+            else:
+                made = known[rest] = of(decode_route(body))
+            key = body[1:2] + body[24:end]
+        if made is not None:
+            yield key, made
+
+
 def _hop(found: Mapping[int, bytes]) -> Hop:
     gateway = found.get(RTA_GATEWAY)
     if gateway is None and RTA_VIA in found:
@@ -256,17 +208,6 @@ def _first_of_multipath(data: bytes) -> Hop:
     return Hop(oif=oif, gateway=gateway)
 
 
-def decode_nexthop(body: bytes) -> NexthopMessage:
-    """The object of an RTM_NEWNEXTHOP."""
-    found = parse_attributes(body, _NHMSG.size)
-    group = found.get(NHA_GROUP, b"")
-    return NexthopMessage(
-        id=u32(found[NHA_ID]),
-        hop=Hop(oif=u32(found[NHA_OIF]) if NHA_OIF in found else None, gateway=found.get(NHA_GATEWAY)),
-        members=tuple(entry[0] for entry in _NEXTHOP_GROUP_ENTRY.iter_unpack(group)),
-    )
-
-
 def resolve_hop(route: RouteMessage, nexthops: Mapping[int, NexthopMessage]) -> Hop:
     """The route's first hop, from the nexthop object where it uses one; an empty hop if the object is gone."""
     if route.nexthop_id is None or route.hop.oif is not None:
@@ -279,18 +220,39 @@ def resolve_hop(route: RouteMessage, nexthops: Mapping[int, NexthopMessage]) -> 
 
 def to_observed(route: RouteMessage, hop: Hop, names: Mapping[int, str]) -> ObservedRoute:
     """The route with addresses and link names as people know them."""
-    network = ipaddress.IPv4Network if route.family == socket.AF_INET else ipaddress.IPv6Network
     return ObservedRoute(
-        destination=network((route.destination, route.prefix_length)),
+        destination=to_network(OCTET[route.prefix_length] + route.destination),
         next_hop=ipaddress.ip_address(hop.gateway) if hop.gateway is not None else None,
-        oif=names.get(hop.oif) if hop.oif is not None else None,
+        # An IPv6 route that throws is told with `lo`.
+        oif=names.get(hop.oif) if hop.oif is not None and route.type != TYPES["throw"] else None,
         metric=route.metric,
         table=route.table,
         protocol=route.protocol,
         kind=KINDS.get(route.type, f"type {route.type}"),
         mtu=route.mtu,
         source=ipaddress.ip_address(route.source) if route.source is not None else None,
+        nexthop_id=route.nexthop_id or 0,
     )
+
+
+def with_destination(route: ObservedRoute, key: bytes) -> ObservedRoute:
+    """The same with another destination, as `read_routes` tells it. By `dataclasses.replace` it costs three times as
+    much, and there may be ten thousand."""
+    return ObservedRoute(
+        destination=to_network(key), next_hop=route.next_hop, oif=route.oif, metric=route.metric, table=route.table,
+        protocol=route.protocol, kind=route.kind, mtu=route.mtu, source=route.source, nexthop_id=route.nexthop_id,
+    )  # fmt: skip
+
+
+def to_network(key: bytes) -> IPNetwork:
+    """The destination that `read_routes` tells."""
+    network = ipaddress.IPv4Network if len(key) == 5 else ipaddress.IPv6Network
+    return network((key[1:], key[0]))
+
+
+def key_of(network: IPNetwork) -> bytes:
+    """`to_network` back."""
+    return OCTET[network.prefixlen] + network.network_address.packed
 
 
 def to_path(route: RouteMessage, names: Mapping[int, str]) -> Path:
@@ -305,25 +267,3 @@ def to_path(route: RouteMessage, names: Mapping[int, str]) -> Path:
         source=ipaddress.ip_address(route.source) if route.source is not None else None,
         kind=kind,
     )
-
-
-def decode_link(body: bytes) -> tuple[Link, str]:
-    """The link of an RTM_NEWLINK, without addresses, and its kind (`bridge`, `wireguard`, `tun`, ...; or nothing)."""
-    _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
-    found = parse_attributes(body, _IFINFOMSG.size)
-    name = found[IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
-    information = parse_attributes(found.get(IFLA_LINKINFO, b""))
-    kind = information.get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="surrogateescape")
-    up = bool(flags & IFF_UP and flags & IFF_LOWER_UP)
-    return Link(index=index, name=name, mtu=u32(found[IFLA_MTU]), up=up), kind
-
-
-def decode_address(body: bytes) -> tuple[int, IPAddress, int] | None:
-    """Link index, address and prefix length of an RTM_NEWADDR; None for other families."""
-    family, length, _, _, index = _IFADDRMSG.unpack_from(body)
-    if family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    found = parse_attributes(body, _IFADDRMSG.size)
-    # On a point-to-point link IFA_ADDRESS is the peer's and IFA_LOCAL is ours.
-    octets = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
-    return (index, ipaddress.ip_address(octets), length) if octets else None

@@ -23,6 +23,7 @@ from devlink.kernel.netlink import (
     parse_attributes,
     u32,
 )
+from devlink.kernel.rtnetlink import RT_TABLE_COMPAT
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ FIB_RULE_INVERT = 0x2
 FR_ACT_TO_TBL = 1
 NO_PREFIX_LENGTH = 0xFFFFFFFF
 """What the kernel tells as FRA_SUPPRESS_PREFIXLEN of a rule that suppresses nothing."""
-RT_TABLE_COMPAT = 252
 ALL_BITS = 0xFFFFFFFF
 """The mask of a rule that compares all of a packet's mark."""
 
@@ -91,13 +91,13 @@ def dump_rules(netlink: NetlinkSocket) -> tuple[Rule, ...]:
     found: list[Rule] = []
     for family in _FAMILIES.values():
         try:
-            messages = netlink.dump(RTM_GETRULE, encode_rule_dump(family))
+            bodies = netlink.dump(RTM_GETRULE, encode_rule_dump(family), RTM_NEWRULE)
         except OSError as error:
             if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):  # this kernel lacks the family, or all rules
                 continue
             raise
         # A kernel without IPv6 answers a dump of it with what every family has.
-        found += [decode_rule(m.body) for m in messages if m.type == RTM_NEWRULE and m.body[0] == family]
+        found += [decode_rule(body) for body in bodies if body[0] == family]
     return tuple(sorted(found, key=lambda rule: rule.priority))
 
 

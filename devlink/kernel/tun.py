@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
-from devlink.kernel import rtnetlink
+from devlink.kernel import links
 from devlink.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Refusal, Request
 
 log = logging.getLogger(__name__)
@@ -45,11 +45,11 @@ class Tun:
             self.index: int = socket.if_nametoindex(name)
             """Of this link; one made later has another."""
             self._change(
-                Request(rtnetlink.RTM_NEWLINK, 0, rtnetlink.encode_queue_length(self.index, QUEUE_LENGTH)),
-                Request(rtnetlink.RTM_NEWLINK, 0, rtnetlink.encode_link_flags(self.index, 0, rtnetlink.IFF_MULTICAST)),
+                Request(links.RTM_NEWLINK, 0, links.encode_queue_length(self.index, QUEUE_LENGTH)),
+                Request(links.RTM_NEWLINK, 0, links.encode_link_flags(self.index, 0, links.IFF_MULTICAST)),
             )
             # Before it is up: that is when the kernel makes a link-local address. Refused where it has no IPv6 at all.
-            no_link_local = Request(rtnetlink.RTM_NEWLINK, 0, rtnetlink.encode_no_link_local(self.index))
+            no_link_local = Request(links.RTM_NEWLINK, 0, links.encode_no_link_local(self.index))
             self._change(no_link_local, allowed=(errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
         except OSError as error:
             os.close(self._fd)
@@ -69,19 +69,17 @@ class Tun:
         """Have these and no others, each alone in its prefix and of global scope, and be up. May be repeated."""
         wanted = set(addresses)
         present = self._addresses()
-        drop = [
-            _address(rtnetlink.RTM_DELADDR, 0, address, self.index) for address in sorted(present - wanted, key=str)
-        ]
+        drop = [_address(links.RTM_DELADDR, 0, address, self.index) for address in sorted(present - wanted, key=str)]
         add = [
-            _address(rtnetlink.RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, address, self.index)
+            _address(links.RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, address, self.index)
             for address in sorted(wanted - present, key=str)
         ]
         if drop:
             self._change(*drop, allowed=(errno.EADDRNOTAVAIL,))
         if add:
             self._change(*add, allowed=(errno.EEXIST,))
-        up = rtnetlink.encode_link_flags(self.index, rtnetlink.IFF_UP, rtnetlink.IFF_UP)
-        self._change(Request(rtnetlink.RTM_NEWLINK, 0, up))
+        up = links.encode_link_flags(self.index, links.IFF_UP, links.IFF_UP)
+        self._change(Request(links.RTM_NEWLINK, 0, up))
         for address in sorted(wanted - present, key=str):
             log.info("ip address add %s dev %s", address, self.name)
 
@@ -94,10 +92,10 @@ class Tun:
     def _addresses(self) -> set[IPAddress]:
         try:
             with NetlinkSocket() as netlink:
-                messages = netlink.dump(rtnetlink.RTM_GETADDR, rtnetlink.encode_address_dump())
+                bodies = netlink.dump(links.RTM_GETADDR, links.encode_address_dump(), links.RTM_NEWADDR)
         except OSError as error:
             raise _failure(self.name, reason(error)) from error
-        decoded = (rtnetlink.decode_address(m.body) for m in messages if m.type == rtnetlink.RTM_NEWADDR)
+        decoded = (links.decode_address(body) for body in bodies)
         return {each[1] for each in decoded if each is not None and each[0] == self.index}
 
     def _change(self, *requests: Request, allowed: tuple[int, ...] = ()) -> None:
@@ -112,7 +110,7 @@ class Tun:
 
 
 def _address(kind: int, flags: int, address: IPAddress, index: int) -> Request:
-    return Request(kind, flags, rtnetlink.encode_address(address, index))
+    return Request(kind, flags, links.encode_address(address, index))
 
 
 def _open(name: str) -> int:

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 from devlink.core.names import DomainName
 from devlink.core.network import Route
 from devlink.core.plan import Desired, Upstream, Zone
-from devlink.helper.installed import Installed
+from devlink.helper.installed import Installed, SessionRoutes
 from devlink.helper.lease import Lease, together
 
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.16.0.13"), oif="eth0")
@@ -24,7 +24,10 @@ def lease(name: str, *routes: Route, zones: tuple[Zone, ...] = (), pinned: tuple
 def test_the_networks_are_where_the_sessions_own_routes_lead_and_no_pins() -> None:
     wanted = together([lease("qa", ROUTE, zones=(ZONE,), pinned=(PIN,)), lease("prod", OTHER)])
     assert wanted == Installed(
-        routes=(ROUTE, OTHER, PIN), zones=(ZONE,), networks=(ROUTE.destination, OTHER.destination)
+        pins=(PIN,),
+        sessions=(SessionRoutes(session="qa", routes=(ROUTE,)), SessionRoutes(session="prod", routes=(OTHER,))),
+        zones=(ZONE,),
+        networks=(ROUTE.destination, OTHER.destination),
     )
     assert lease("prod", OTHER, pinned=(PIN,)).installed.networks == (OTHER.destination,)
 

@@ -14,12 +14,13 @@ from devlink.core.network import Route
 from devlink.core.plan import Upstream, Zone
 from devlink.errors import HelperError
 from devlink.helper import machine as machine_module
-from devlink.helper.installed import Installed
+from devlink.helper.installed import Installed, SessionRoutes
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import DnsPolicy, NamedUpstream, Policy
 from devlink.helper.resolver import AT_REST
+from devlink.kernel.ours import Ours
 from devlink.resolvers.mode import Watched
 from tests.helper.fakes import FILE_SERVERS, LIMIT, Edges, FakeWatch, FileMode, default_by
 
@@ -44,7 +45,7 @@ class World(Edges):
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, dns: DnsPolicy) -> None:
         super().__init__(patch, FileMode)
         self.observed = default_by("192.168.1.1")
-        patch.setattr(machine_module, "observe", lambda: self.observed)
+        patch.setattr(machine_module, "observe_ours", Ours)
         patch.setattr(machine_module, "apply", lambda _: None)
         self.machine = Machine(
             policy=Policy(dns=dns), journal=Journal(folder / "journal.json"), parts=Parts(folder, private=True)
@@ -236,7 +237,7 @@ def test_once_nothing_is_served_the_kernel_is_not_listened_to(run: Run) -> None:
 
 def test_a_session_without_names_that_goes_takes_its_networks_out_of_the_protected_ones(run: Run) -> None:
     async def body(world: World) -> None:
-        both = replace(NAMES, routes=(ROUTE,), networks=(ROUTE.destination,))
+        both = replace(NAMES, sessions=(SessionRoutes(session="qa", routes=(ROUTE,)),), networks=(ROUTE.destination,))
         await world.become(both, wanted=NAMES)
         await world.become(NAMES)
         assert [config.private for config, _ in world.feed.told[-2:]] == [(ROUTE.destination,), ()]
@@ -246,7 +247,7 @@ def test_a_session_without_names_that_goes_takes_its_networks_out_of_the_protect
 
 def test_a_pin_that_goes_is_nothing_to_tell_the_forwarder(run: Run) -> None:
     async def body(world: World) -> None:
-        pinned = replace(NAMES, routes=(PIN,))
+        pinned = replace(NAMES, pins=(PIN,))
         await world.become(pinned, wanted=NAMES)
         before = len(world.feed.told)
         await world.become(NAMES)

@@ -81,5 +81,5 @@ def test_a_malformed_request_raises_the_kernels_error_and_the_socket_stays_usabl
         with pytest.raises(OSError, match="No such device"):
             netlink.get(18, struct.pack("=BxHiII", 0, 0, 1 << 30, 0, 0))
         with pytest.raises(OSError, match="header"):
-            netlink.dump(18, struct.pack("=BxHiII", 0, 0, 0, 1, 0))  # flags, which strict checking refuses
-        assert netlink.dump(18, struct.pack("=BxHiII", 0, 0, 0, 0, 0))
+            netlink.dump(18, struct.pack("=BxHiII", 0, 0, 0, 1, 0), 16)  # flags, which strict checking refuses
+        assert netlink.dump(18, struct.pack("=BxHiII", 0, 0, 0, 0, 0), 16)

@@ -2,14 +2,15 @@
 
 import ipaddress
 import logging
+from dataclasses import replace
 
 import pytest
 
-from devlink.core.network import Route, RouteDiff, diff_routes
+from devlink.core.network import Change, Route, RouteDiff, diff_routes
 from devlink.errors import ConflictError, HelperError
+from devlink.kernel import routes
 from devlink.kernel.netlink import NetlinkSocket, Refusal, Request
 from devlink.kernel.observe import observe
-from devlink.kernel.routes import apply
 from tests.kernel.private_network import drop_capabilities, in_private_network, ip, ip_json, make_links
 
 pytestmark = pytest.mark.lab
@@ -27,12 +28,19 @@ def route(
     )  # fmt: skip
 
 
+def apply(diff: RouteDiff) -> None:
+    routes.apply(Change(routes=diff))
+
+
 EVERY_SHAPE = (
     route("10.1.0.0/16", "192.0.2.9"),
     route("10.2.0.0/16", "192.0.2.9", mtu=1400, source="192.0.2.1", table=5230, metric=70),
     route("10.3.0.0/16"),
     route("10.4.0.0/16", "2001:db8::9"),
     route("10.5.0.1/32", "192.0.2.9"),
+    route("0.0.0.0/0", "192.0.2.9", table=5230),
+    replace(route("10.6.0.0/16", oif="", table=5230), kind="throw"),
+    replace(route("2001:db8:6::/48", oif="", table=5230), kind="throw"),
     route("2001:db8:1::/48", "2001:db8::9", mtu=1400, source="2001:db8::1"),
     route("2001:db8:2::/48", metric=1, table=300),
 )

@@ -10,9 +10,9 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from devlink.core.network import ObservedRoute, Route
 from devlink.core.prefixes import IPAddress, IPNetwork
-from devlink.kernel import rtnetlink
+from devlink.kernel import nexthops, rtnetlink
 from devlink.kernel.netlink import Request, attribute, attribute_u32, pack_message
-from devlink.kernel.rtnetlink import Hop, NexthopMessage
+from devlink.kernel.nexthops import Hop, NexthopMessage
 
 ADDRESSES: st.SearchStrategy[IPAddress] = st.ip_addresses()
 
@@ -46,7 +46,6 @@ def test_a_route_comes_back_as_it_was_encoded(route: Route) -> None:
     assert observed.is_ours
     assert observed.kind == "unicast"
     assert observed.as_route() == route
-    assert message.place == rtnetlink.place_of(route)
 
 
 def parsed(text: str | None) -> IPAddress | None:
@@ -106,21 +105,21 @@ def test_of_a_multipath_route_the_first_hop_is_told() -> None:
 def test_a_nexthop_object_is_read_with_its_hop() -> None:
     body = (
         struct.pack("=4BI", socket.AF_INET, 0, 231, 0, 0)
-        + attribute_u32(rtnetlink.NHA_ID, 9)
-        + attribute_u32(rtnetlink.NHA_OIF, 3)
-        + attribute(rtnetlink.NHA_GATEWAY, socket.inet_aton("192.0.2.2"))
+        + attribute_u32(nexthops.NHA_ID, 9)
+        + attribute_u32(nexthops.NHA_OIF, 3)
+        + attribute(nexthops.NHA_GATEWAY, socket.inet_aton("192.0.2.2"))
     )
     hop = Hop(oif=3, gateway=socket.inet_aton("192.0.2.2"))
-    assert rtnetlink.decode_nexthop(body) == NexthopMessage(id=9, hop=hop, members=())
+    assert nexthops.decode_nexthop(body) == NexthopMessage(id=9, hop=hop, members=(), protocol=231)
 
 
 def test_a_route_by_a_nexthop_group_takes_the_groups_first_member() -> None:
     body = struct.pack("=8BI", socket.AF_INET, 16, 0, 0, 254, 12, 0, 1, 0) + attribute_u32(rtnetlink.RTA_NH_ID, 100)
     message = rtnetlink.decode_route(body)
     hop = Hop(oif=3, gateway=socket.inet_aton("192.0.2.2"))
-    group = struct.pack("=4BI", 0, 0, 0, 0, 0) + attribute_u32(rtnetlink.NHA_ID, 100)
-    group += attribute(rtnetlink.NHA_GROUP, struct.pack("=IBBH", 9, 0, 0, 0) + struct.pack("=IBBH", 8, 0, 0, 0))
-    objects = {100: rtnetlink.decode_nexthop(group), 9: NexthopMessage(id=9, hop=hop, members=())}
+    group = struct.pack("=4BI", 0, 0, 0, 0, 0) + attribute_u32(nexthops.NHA_ID, 100)
+    group += attribute(nexthops.NHA_GROUP, struct.pack("=IBBH", 9, 0, 0, 0) + struct.pack("=IBBH", 8, 0, 0, 0))
+    objects = {100: nexthops.decode_nexthop(group), 9: NexthopMessage(id=9, hop=hop, members=())}
     assert rtnetlink.resolve_hop(message, objects) == hop
     assert rtnetlink.resolve_hop(message, {}) == Hop()
 

@@ -1,0 +1,111 @@
+"""What is missing of what is installed, what can be put back now, and which numbers our nexthop objects have. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import count
+
+from devlink.core.network import (
+    FIRST_NEXTHOP_ID,
+    OVERRIDE_TABLE,
+    Change,
+    Holding,
+    Hop,
+    ObservedNetwork,
+    Route,
+    RouteDiff,
+    RouteKey,
+)
+from devlink.helper.installed import Installed, Role
+from devlink.kernel.ours import Ours
+
+
+class Numbers:
+    """Which nexthop object each role has."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        """`wanted`: whether there shall be nexthop objects at all, where the kernel has them."""
+        self._wanted = wanted
+        self.known: dict[Role, int] = {}
+
+    def of(self, installed: Installed, ours: Ours) -> dict[Role, int]:
+        """The numbers of the roles in `installed`, new ones for those that have none yet.
+
+        A number that somebody else has is never taken. One of ours that somebody has put an object of their own under
+        stays ours as long as our routes use it; else it is theirs.
+        """
+        if not self._wanted or not ours.has_nexthops:
+            self.known.clear()
+            return {}
+        theirs = ours.nexthop_ids - {nexthop.id for nexthop in ours.nexthops} - ours.used_ids
+        self.known = {role: number for role, number in self.known.items() if number not in theirs}
+        taken = ours.nexthop_ids | set(self.known.values())
+        free = (number for number in count(FIRST_NEXTHOP_ID) if number not in taken)
+        for role in installed.roles:
+            if role not in self.known:
+                self.known[role] = next(free)
+        return self.known
+
+    def keep(self, roles: Iterable[Role]) -> None:
+        """Forget the numbers of all others."""
+        kept = set(roles)
+        self.known = {role: number for role, number in self.known.items() if role in kept}
+
+    def forget(self) -> None:
+        """Nothing is installed any more."""
+        self.known = {}
+
+
+def missing(installed: Installed, numbers: Mapping[Role, int], ours: Ours) -> tuple[Route, ...]:
+    """The routes of `installed` that are gone or changed in the kernel, or whose nexthop object or rule is."""
+    desired = installed.holding(numbers)
+    lost = ours.change_to(desired).gains
+    if not lost:
+        return ()
+    keys = {route.key for route in lost.routes.add + lost.routes.replace}
+    objects = {nexthop.id for nexthop in lost.nexthops}
+    versions = {rule.version for rule in lost.rules}
+    for route in desired.routes:
+        if route.nexthop_id in objects or (route.table == OVERRIDE_TABLE and route.destination.version in versions):
+            keys.add(route.key)
+    return tuple(route for route in installed.routes if route.key in keys)
+
+
+def mending(desired: Holding, ours: Ours, ways: ObservedNetwork) -> tuple[Change, frozenset[RouteKey]]:
+    """What puts back that part of `desired` which can be there now, and the keys of the routes that cannot.
+
+    Not of what waits for its link or for its own address, nor of what is stale: its next hop is not on its link. What
+    is stale is deleted.
+    """
+    addresses = {address for link in ways.links for address, _ in link.addresses}
+    up = {link.name for link in ways.links if link.up}
+    waiting = {hop for hop in desired.hops if hop[1] not in up}
+    stale = {hop for hop in desired.hops - waiting if not _is_on_link(hop, ways)}
+    objects = {nexthop.id: (nexthop.next_hop, nexthop.oif) for nexthop in desired.nexthops}
+    hop_of = {route.key: objects.get(route.nexthop_id, (route.next_hop, route.oif)) for route in desired.routes}
+    out = waiting | stale
+    left_out = frozenset(
+        route.key
+        for route in desired.routes
+        if hop_of[route.key] in out or (route.source is not None and route.source not in addresses)
+    )
+    standing = replace(
+        desired,
+        routes=tuple(route for route in desired.routes if route.key not in left_out),
+        nexthops=tuple(nexthop for nexthop in desired.nexthops if objects[nexthop.id] not in out),
+    )
+    change = ours.change_to(standing)
+    gone = tuple(r for r in change.routes.delete if hop_of.get(r.key) in stale)
+    mended = replace(
+        change.gains,
+        routes=RouteDiff(add=change.routes.add, replace=change.routes.replace, delete=gone),
+        unwanted_nexthops=tuple(n for n in change.unwanted_nexthops if objects.get(n) in stale),
+    )
+    return mended, left_out
+
+
+def _is_on_link(hop: Hop, ways: ObservedNetwork) -> bool:
+    next_hop, oif = hop
+    if next_hop is None:
+        return True
+    path = ways.paths.get(next_hop)
+    return path is not None and path.is_on_link and path.oif == oif
