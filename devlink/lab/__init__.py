@@ -11,10 +11,21 @@ from devlink.lab.spec import (
     ClusterDnsProgram,
     Parts,
     ProxyMode,
+    Routes,
     WorldSpec,
 )
 from devlink.lab.world import World
-from devlink.lab.worlds import ORDINARY_NAME, LaptopPlace, network_a, network_c
+from devlink.lab.worlds import (
+    ORDINARY_NAME,
+    Attachment,
+    LaptopPlace,
+    Peering,
+    network_a,
+    network_b,
+    network_c,
+    network_d,
+    network_e,
+)
 
 __all__ = (
     "CONTROL_PLANE",
@@ -22,16 +33,22 @@ __all__ = (
     "ORDINARY_NAME",
     "ROUTER",
     "UPSTREAM",
+    "Attachment",
     "Capture",
     "ClusterDnsProgram",
     "LaptopPlace",
     "Parts",
+    "Peering",
     "ProxyMode",
     "Question",
+    "Routes",
     "Snapshot",
     "World",
     "WorldSpec",
     "available",
     "network_a",
+    "network_b",
     "network_c",
+    "network_d",
+    "network_e",
 )

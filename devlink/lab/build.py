@@ -16,7 +16,7 @@ from pyroute2 import IPRoute
 from devlink.core.prefixes import IPAddress, host_prefix
 from devlink.lab import kubeproxy, linux, processes, rootfs
 from devlink.lab.order import Order
-from devlink.lab.spec import Host, HostRoute, Pod, WorldSpec
+from devlink.lab.spec import Host, HostRoute, Pod, Tunnel, Underlay, WorldSpec
 
 STAGE = "/sys"
 """Where each host's root is put together: a folder that every machine has and that holds nothing a root needs."""
@@ -39,6 +39,9 @@ QUIET = {
     "ipv6.conf.default.accept_ra": "0",
     "ipv6.conf.default.router_solicitations": "0",
 }
+TUNNEL_ID = 4096
+TUNNEL_PORT = 4789
+"""Calico's and the IANA's."""
 NODAD = 0x02
 """IFA_F_NODAD (linux/if_addr.h): an IPv6 address that can be bound from its first moment, however busy the machine."""
 CARRIER_PATIENCE = 3.0
@@ -151,11 +154,36 @@ def _plug(pids: Mapping[str, int], spec: WorldSpec) -> None:
                 peer = {"ifname": f"eth{number}", "net_ns_pid": pids[host.name]}
                 ip.link("add", ifname=plug, kind="veth", peer=peer)
                 ip.link("set", index=_index(ip, plug), master=_index(ip, interface.network), state="up")
+        underlay = spec.cluster.underlay
         for pod in spec.cluster.pod_objects:
-            ip.link(
-                "add", ifname=_node_end(pod), kind="veth", mtu=spec.cluster.pod_mtu, net_ns_pid=pids[pod.node],
-                peer={"ifname": "eth0", "mtu": spec.cluster.pod_mtu, "net_ns_pid": pids[pod.name]},
-            )  # fmt: skip
+            if underlay is not None:
+                _plug_into_lan(pids[pod.node], pids[pod.name])
+            if underlay is None or underlay.has_veth:
+                peer = {"ifname": _pod_end(spec), "mtu": spec.cluster.pod_mtu, "net_ns_pid": pids[pod.name]}
+                ip.link(
+                    "add", ifname=_node_end(pod), kind="veth", mtu=spec.cluster.pod_mtu, net_ns_pid=pids[pod.node],
+                    peer=peer,
+                )  # fmt: skip
+
+
+def _plug_into_lan(node: int, pod: int) -> None:
+    """The pod's eth0 beside its node's, by macvlan: made where the node's is, and handed over."""
+    for command in (
+        ["set", "eth0", "up"],
+        ["add", "link", "eth0", "name", "pod", "netns", str(pod), "type", "macvlan", "mode", "bridge"],
+    ):
+        _command(["nsenter", f"--net=/proc/{node}/ns/net", "ip", "link", *command])
+    _command(["nsenter", f"--net=/proc/{pod}/ns/net", "ip", "link", "set", "pod", "name", "eth0"])
+
+
+def _command(argv: list[str]) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
+def _pod_end(spec: WorldSpec) -> str:
+    return "eth0" if spec.cluster.underlay is None else "veth0"
 
 
 def _index(ip: IPRoute, name: str) -> int:
@@ -176,13 +204,13 @@ def _configure(name: str, order: Order) -> None:
         ip.link("set", index=_index(ip, "lo"), state="up")
         pod = next((pod for pod in spec.cluster.pod_objects if pod.name == name), None)
         if pod is not None:
-            _configure_pod(ip, pod)
+            _configure_pod(ip, pod, spec)
             addresses, running = pod.addresses, pod.processes
         else:
             host = spec.host(name)
             _configure_host(ip, host)
             for hosted in spec.cluster.pod_objects:
-                if hosted.node == name:
+                if hosted.node == name and (spec.cluster.underlay is None or spec.cluster.underlay.has_veth):
                     _configure_node_end(ip, hosted)
             addresses, running = host.addresses, host.processes
             _load_rules(host, spec)
@@ -197,9 +225,29 @@ def _configure_host(ip: IPRoute, host: Host) -> None:
         ip.link("set", index=index, state="up")
         for address in interface.addresses:
             ip.addr("add", index=index, address=str(address.address), prefixlen=address.length, flags=NODAD)
+    if host.tunnel is not None:
+        _configure_tunnel(ip, host, host.tunnel)
     for route in host.routes:
         _add_route(ip, route)
     write_sysctls(host.sysctls)
+
+
+def _configure_tunnel(ip: IPRoute, host: Host, tunnel: Tunnel) -> None:
+    ip.link(
+        "add", ifname=tunnel.name, kind="vxlan", vxlan_id=TUNNEL_ID, vxlan_port=TUNNEL_PORT, vxlan_learning=1,
+        vxlan_local=str(host.address), mtu=tunnel.mtu,
+    )  # fmt: skip
+    index = _index(ip, tunnel.name)
+    for remote in tunnel.remotes:
+        ip.fdb("append", ifindex=index, lladdr="00:00:00:00:00:00", dst=str(remote))
+    ip.link("set", index=index, state="up")
+    ip.addr("add", index=index, address=str(tunnel.address), prefixlen=tunnel.address.max_prefixlen)
+    write_sysctls(_answers_for_others(tunnel.name))
+
+
+def _answers_for_others(interface: str) -> dict[str, str]:
+    """The settings of proxy ARP, without the pause that the kernel makes before such an answer."""
+    return {f"ipv4.conf.{interface}.proxy_arp": "1", f"ipv4.neigh.{interface}.proxy_delay": "0"}
 
 
 def _add_route(ip: IPRoute, route: HostRoute) -> None:
@@ -219,19 +267,37 @@ def _configure_node_end(ip: IPRoute, pod: Pod) -> None:
     name = _node_end(pod)
     index = _index(ip, name)
     ip.link("set", index=index, state="up")
-    write_sysctls({f"ipv4.conf.{name}.proxy_arp": "1", f"ipv4.neigh.{name}.proxy_delay": "0"})
+    write_sysctls(_answers_for_others(name))
     if any(address.version == 6 for address in pod.addresses):
         ip.addr("add", index=index, address=POD_GATEWAY_6, prefixlen=64, flags=NODAD)
     for address in pod.addresses:
         _add_route(ip, HostRoute(destination=host_prefix(address), dev=name))
 
 
-def _configure_pod(ip: IPRoute, pod: Pod) -> None:
+def _configure_pod(ip: IPRoute, pod: Pod, spec: WorldSpec) -> None:
     index = _index(ip, "eth0")
     ip.link("set", index=index, state="up")
+    if spec.cluster.underlay is not None:
+        _configure_underlay(ip, pod, spec, spec.cluster.underlay)
+        return
     for address in pod.addresses:
         ip.addr("add", index=index, address=str(address), prefixlen=address.max_prefixlen, flags=NODAD)
         _add_pod_default(ip, index, address)
+
+
+def _configure_underlay(ip: IPRoute, pod: Pod, spec: WorldSpec, underlay: Underlay) -> None:
+    """A place on the LAN; and by the second interface the own node, and the services, which are the node's work."""
+    index = _index(ip, "eth0")
+    for address in pod.addresses:
+        ip.addr("add", index=index, address=str(address), prefixlen=underlay.length, flags=NODAD)
+    ip.route("add", dst="0.0.0.0/0", gateway=str(underlay.gateway), oif=index)
+    if not underlay.has_veth:
+        return
+    second, node = _index(ip, "veth0"), str(spec.host(pod.node).address)
+    ip.link("set", index=second, state="up")
+    ip.route("add", dst=f"{node}/32", oif=second, scope="link", prefsrc=str(pod.address))
+    for prefix in spec.cluster.services:
+        ip.route("add", dst=str(prefix), gateway=node, oif=second, prefsrc=str(pod.address))
 
 
 def _add_pod_default(ip: IPRoute, index: int, address: IPAddress) -> None:

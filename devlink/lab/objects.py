@@ -7,15 +7,13 @@ from typing import Any
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.lab.credentials import DEVELOPER, kubeconfig
 from devlink.lab.rights import rights
-from devlink.lab.spec import NodeBlocks, Service, WorldSpec
+from devlink.lab.spec import Calico, NodeBlocks, Service, WorldSpec
 
 Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
 CALICO = "crd.projectcalico.org"
 CALICO_KINDS = ("IPPool", "BlockAffinity", "BGPConfiguration", "BGPPeer", "FelixConfiguration")
 RR_LABEL = "route-reflector"
-RR_CLUSTER_ID = "172.16.20.1"
-AS_NUMBER = 63400
 SYSTEM = "kube-system"
 PUBLIC = "kube-public"
 
@@ -199,13 +197,16 @@ def _calico_kind(kind: str) -> Object:
 
 
 def _calico(spec: WorldSpec) -> Iterator[Object]:
-    cluster = spec.cluster
+    cluster, calico = spec.cluster, spec.cluster.calico
+    if calico is None:
+        return
     for prefix in cluster.pods:
         four = prefix.version == 4
         yield _calico_object(
             "IPPool", f"default-ipv{prefix.version}-ippool",
-            cidr=str(prefix), blockSize=26 if four else 122, ipipMode="CrossSubnet" if four else "Never",
-            vxlanMode="Never", natOutgoing=True, nodeSelector="all()", allowedUses=["Workload", "Tunnel"],
+            cidr=str(prefix), blockSize=calico.block_length if four else 122, ipipMode=calico.ipip if four else "Never",
+            vxlanMode="Never", natOutgoing=calico.nat_outgoing, nodeSelector="all()",
+            allowedUses=["Workload", "Tunnel"],
         )  # fmt: skip
     for node in cluster.nodes:
         for block in node.pods:
@@ -213,12 +214,28 @@ def _calico(spec: WorldSpec) -> Iterator[Object]:
             yield _calico_object(
                 "BlockAffinity", name, cidr=str(block), node=node.host, state="confirmed", deleted="false"
             )
-    yield _calico_object("BGPConfiguration", "default", nodeToNodeMeshEnabled=False, asNumber=AS_NUMBER)
+    advertised = (
+        {"serviceClusterIPs": [{"cidr": str(prefix)} for prefix in cluster.services]}
+        if calico.advertises_services
+        else {}
+    )
     yield _calico_object(
-        "BGPPeer", "peer-to-rrs", nodeSelector=f"!has({RR_LABEL})", peerSelector=f"has({RR_LABEL})"
-    )  # fmt: skip
-    yield _calico_object("BGPPeer", "rr-mesh", nodeSelector=f"has({RR_LABEL})", peerSelector=f"has({RR_LABEL})")
-    yield _calico_object("FelixConfiguration", "default", bpfEnabled=False, ipipEnabled=True)
+        "BGPConfiguration", "default", nodeToNodeMeshEnabled=calico.has_mesh, asNumber=calico.as_number, **advertised
+    )
+    yield from _calico_peers(calico)
+    yield _calico_object("FelixConfiguration", "default", bpfEnabled=False, ipipEnabled=calico.ipip != "Never")
+
+
+def _calico_peers(calico: Calico) -> Iterator[Object]:
+    reflector = f"has({RR_LABEL})"
+    if calico.reflectors:
+        yield _calico_object("BGPPeer", "peer-to-rrs", nodeSelector=f"!{reflector}", peerSelector=reflector)
+        yield _calico_object("BGPPeer", "rr-mesh", nodeSelector=reflector, peerSelector=reflector)
+    if calico.router is not None:
+        address, as_number = calico.router
+        yield _calico_object(
+            "BGPPeer", "router", nodeSelector=reflector, peerIP=str(address), asNumber=as_number
+        )  # fmt: skip
 
 
 def _calico_object(kind: str, name: str, **spec: object) -> Object:
@@ -226,15 +243,18 @@ def _calico_object(kind: str, name: str, **spec: object) -> Object:
 
 
 def _node(spec: WorldSpec, number: int, node: NodeBlocks) -> Object:
-    host = spec.host(node.host)
-    reflects = node.host in spec.cluster.gateways
-    annotations = {
-        f"projectcalico.org/IPv{a.address.version}Address": str(a)
-        for interface in host.interfaces
-        for a in interface.addresses
-    }
-    if reflects:
-        annotations["projectcalico.org/RouteReflectorClusterID"] = RR_CLUSTER_ID
+    host, calico = spec.host(node.host), spec.cluster.calico
+    annotations: dict[str, str] = {}
+    labels = {"kubernetes.io/hostname": node.host, "kubernetes.io/os": "linux"}
+    if calico is not None:
+        annotations |= {
+            f"projectcalico.org/IPv{a.address.version}Address": str(a)
+            for interface in host.interfaces
+            for a in interface.addresses
+        }
+        if node.host in calico.reflectors:
+            annotations["projectcalico.org/RouteReflectorClusterID"] = str(calico.cluster_id)
+            labels[RR_LABEL] = "true"
     # kubeadm's and the controller manager's idea; Calico's IPAM gives out other blocks.
     cidr = f"10.244.{number}.0/24"
     return {
@@ -242,10 +262,7 @@ def _node(spec: WorldSpec, number: int, node: NodeBlocks) -> Object:
         "kind": "Node",
         "metadata": {
             "name": node.host,
-            "labels": {
-                "kubernetes.io/hostname": node.host, "kubernetes.io/os": "linux",
-                **({RR_LABEL: "true"} if reflects else {}),
-            },
+            "labels": labels,
             "annotations": annotations,
         },
         "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},

@@ -30,6 +30,8 @@ class Order:
     """Paths that must stay reachable in every host's root."""
     coredns: str | None = None
     """The program for the cluster's DNS; None for the stand-in."""
+    bird: str | None = None
+    """The program, where a host speaks BGP."""
     kit: str = ""
     """The folder of the kit's programs, where the parts are real."""
     secrets: Secrets | None = None

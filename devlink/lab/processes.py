@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from devlink.core.prefixes import IPAddress
-from devlink.lab import control_plane, coredns, standin_dns
+from devlink.lab import bird, control_plane, coredns, standin_dns
 from devlink.lab.daemons import LOGS, fork
 from devlink.lab.order import Order
 from devlink.lab.spec import Process, WorldSpec
@@ -33,6 +33,8 @@ def start(process: Process, name: str, addresses: Iterable[IPAddress], order: Or
             control_plane.start_control_plane(order)
         case Process.KUBE_PROXY:
             control_plane.start_kube_proxy(order, name)
+        case Process.BIRD:
+            bird.start(name, order)
         case Process.CLUSTER_DNS if spec.cluster.is_real:
             coredns.start_with_api(order, addresses)
         case Process.CLUSTER_DNS if order.coredns is not None:

@@ -1,5 +1,6 @@
 """The bridge profile that fits a world, as its cluster would publish it."""
 
+from devlink.core.prefixes import IPAddress
 from devlink.lab.spec import WorldSpec
 
 
@@ -13,26 +14,19 @@ def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
         "kind": "BridgeProfile",
         "metadata": {"name": spec.name, "revision": "2026-11-20T09:00:00Z"},
         "spec": {
-            "pods": [str(prefix) for prefix in cluster.pods],
+            **({"pods": [str(prefix) for prefix in cluster.pods]} if cluster.underlay is None else {}),
             "services": [str(prefix) for prefix in cluster.services],
             "routing": "auto",
             "gateways": [
                 {"address": str(address), "role": cluster.gateway_role, "priority": 10 * number}
                 for number, name in enumerate(cluster.gateways, 1)
-                for address in spec.host(name).addresses
+                for address in _on_first_link(spec, name)
             ],
-            "nodes": [
-                {
-                    "address": str(address),
-                    "pods": [str(prefix) for prefix in node.pods if prefix.version == address.version],
-                }
-                for node in cluster.nodes
-                for address in spec.host(node.host).addresses
-            ],
+            **({"nodes": _nodes(spec)} if cluster.names_nodes else {}),
             **({"mtu": cluster.pod_mtu} if cluster.pod_mtu < 1500 else {}),
             "dns": {
                 "domain": str(cluster.domain),
-                "servers": [{"address": str(address), "transport": "auto"} for address in spec.cluster_dns.cluster_ips],
+                "servers": [{"address": str(address), "transport": "auto"} for address in spec.dns_servers],
                 "reverse": True,
             },
             **({"identity": {"ca": ca}} if ca else {}),
@@ -41,3 +35,16 @@ def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
     }
     text: str = yaml.safe_dump(tree, sort_keys=False)
     return text
+
+
+def _nodes(spec: WorldSpec) -> list[dict[str, object]]:
+    return [
+        {"address": str(address), "pods": [str(prefix) for prefix in node.pods if prefix.version == address.version]}
+        for node in spec.cluster.nodes
+        for address in _on_first_link(spec, node.host)
+    ]
+
+
+def _on_first_link(spec: WorldSpec, host: str) -> tuple[IPAddress, ...]:
+    """The addresses of a gateway or a node that its cluster knows: a switch has others on its other links."""
+    return tuple(a.address for a in spec.host(host).interfaces[0].addresses)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.lab.bgp import Speaker
 
 LAPTOP = "laptop"
 ROUTER = "router"
@@ -26,6 +27,8 @@ class Process(StrEnum):
     """etcd, kube-apiserver and kube-controller-manager, and in them all that the world's cluster has."""
     KUBE_PROXY = "kube-proxy"
     """The real one, on a node."""
+    BIRD = "bird"
+    """The real one: says and learns what `Host.bgp` says."""
     UPSTREAM_DNS = "upstream-dns"
     """`WorldSpec.upstream_records` on port 53; every other name does not exist."""
 
@@ -46,6 +49,14 @@ class Parts(StrEnum):
     """Packet filters that do what kube-proxy would, and zone files. Stands in a quarter of a second."""
     REAL = "real"
     """The kit's programs: a control plane, kube-proxy on each node, CoreDNS that asks the API."""
+
+
+class Routes(StrEnum):
+    """Where the hosts of a world have their routes to pods and services from."""
+
+    BY_HAND = "by-hand"
+    """Static ones, the same that BGP would bring."""
+    BIRD = "bird"
 
 
 class ProxyMode(StrEnum):
@@ -87,6 +98,22 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """A device that carries packets between nodes inside others: VXLAN, which every kernel has, in place of IPIP.
+
+    As IPIP's it takes routes without a next hop: the nodes answer in it for what they own.
+    """
+
+    name: str
+    address: IPAddress
+    """This end's, out of the node's first block."""
+    remotes: tuple[IPAddress, ...]
+    """Where the other ends are."""
+    mtu: int = 1450
+    """Octets: what VXLAN leaves of 1500 (IPIP leaves 1480)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
     """What /etc/resolv.conf says on a host before anyone touches it."""
 
@@ -104,6 +131,9 @@ class Host:
     forwards: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """By dotted name below `net`, beyond what every host of the lab gets."""
+    tunnel: Tunnel | None = None
+    bgp: Speaker | None = None
+    """For `Process.BIRD`."""
     nftables: str = ""
     """A ruleset that this host loads, in nft's own language; a node's comes from `Cluster`."""
     resolver: Resolver | None = None
@@ -121,7 +151,8 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """A pod: a namespace behind its node, with host addresses only, as Calico plugs them."""
+    """A pod: a namespace behind its node, with host addresses only, as Calico plugs them, or with a place on the LAN
+    (`Cluster.underlay`)."""
 
     name: str
     node: str
@@ -161,13 +192,47 @@ class Service:
     """None for a headless service and for an external name."""
     ports: tuple[Port, ...] = ()
     endpoints: tuple[str, ...] = ()
-    """Names of pods, or of hosts for endpoints on the host's network."""
+    """Names of pods, or of hosts for endpoints on the host's network. Real kube-proxy draws lots among them; by hand
+    the first takes all."""
     external_name: DomainName | None = None
 
     @property
     def address(self) -> IPAddress:
         """Its first ClusterIP."""
         return self.cluster_ips[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underlay:
+    """Pods that are on the nodes' LAN themselves: macvlan on the node's eth0."""
+
+    length: int
+    """Prefix length of the LAN."""
+    gateway: IPAddress
+    """The LAN's."""
+    has_veth: bool = True
+    """Whether a second interface joins each pod with its own node, which macvlan keeps apart (chained CNI plugins)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calico:
+    """What Calico's objects say in the API."""
+
+    block_length: int = 26
+    ipip: str = "Never"
+    """`ipipMode` of the IPv4 pool: Always, CrossSubnet or Never."""
+    nat_outgoing: bool = True
+    has_mesh: bool = False
+    """`nodeToNodeMeshEnabled`."""
+    as_number: int = 64512
+    reflectors: tuple[str, ...] = ()
+    """Nodes with the label that the peerings select."""
+    cluster_id: IPAddress | None = None
+    """The reflectors'."""
+    router: tuple[IPAddress, int] | None = None
+    """Whom the reflectors speak with outside the cluster, and its AS."""
+    advertises_services: bool = False
+    """`serviceClusterIPs`."""
 
 
 class Masquerade(StrEnum):
@@ -190,9 +255,15 @@ class Cluster:
     gateway_role: str
     """What the profile calls them."""
     nodes: tuple[NodeBlocks, ...]
+    names_nodes: bool = True
+    """Whether the profile says which node owns which block."""
     pod_objects: tuple[Pod, ...]
     service_objects: tuple[Service, ...]
     pod_mtu: int = 1500
+    underlay: Underlay | None = None
+    """Then pods need no route, and the profile names none."""
+    calico: Calico | None = None
+    """Its objects in the API, where the parts are real."""
     drop_invalid: bool = False
     """The `ctstate INVALID` drop of kube-proxy's iptables mode (facts: R2)."""
     snat_services: bool = True
@@ -282,6 +353,12 @@ class WorldSpec:
     @property
     def cluster_dns(self) -> Service:
         return self.service("kube-dns", "kube-system")
+
+    @property
+    def dns_servers(self) -> tuple[IPAddress, ...]:
+        """Where the profile says that the cluster's DNS is: the service, or the node whose network its pod shares."""
+        on_host = [host for host in self.hosts if host.name in self.cluster_dns.endpoints]
+        return tuple(a for host in on_host for a in host.addresses) or self.cluster_dns.cluster_ips
 
     @property
     def dns_pod(self) -> Pod:

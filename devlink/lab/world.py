@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 
 from devlink.core.codec import encode
 from devlink.errors import DevlinkError, HelperError, UnexpectedError
-from devlink.lab import credentials, kit
+from devlink.lab import bird, credentials, kit
 from devlink.lab.availability import available, namespaces
 from devlink.lab.capture import Capture
 from devlink.lab.control_plane import API_SERVER, API_SERVER_SCRIPT, FOLDER
@@ -288,7 +288,7 @@ def _import_path() -> dict[str, str]:
 def _needed_paths() -> tuple[str, ...]:
     """What must be reachable inside: the interpreter, everything that it imports from, the kit."""
     paths = [sys.prefix, sys.base_prefix, sys.exec_prefix, _package_root(), os.path.dirname(sys.executable), *sys.path]
-    paths.append(str(kit.folder()))
+    paths += [str(kit.folder()), str(bird.peers_folder())]
     absolute = [os.path.abspath(path) for path in paths if path]
     resolved = [os.path.realpath(path) for path in absolute]
     return tuple(dict.fromkeys(p for p in (*absolute, *resolved) if os.path.isdir(p)))
@@ -305,12 +305,13 @@ def _cluster_dns(spec: WorldSpec) -> str | None:
 
 
 def _order(spec: WorldSpec) -> Order:
+    router = bird.for_world(spec)
     if not spec.cluster.is_real:
-        return Order(spec=spec, keep=_needed_paths(), coredns=_cluster_dns(spec))
+        return Order(spec=spec, keep=_needed_paths(), coredns=_cluster_dns(spec), bird=router)
     reason = kit.missing(iptables=spec.cluster.proxy_mode is ProxyMode.IPTABLES)
     if reason is not None:
         raise HelperError("This world wants the real parts of a cluster.", why=f"{reason}.")
-    return Order(spec=spec, keep=_needed_paths(), kit=str(kit.folder()), secrets=credentials.make(spec))
+    return Order(spec=spec, keep=_needed_paths(), bird=router, kit=str(kit.folder()), secrets=credentials.make(spec))
 
 
 def _launch(order: Order) -> "subprocess.Popen[bytes]":

@@ -1,10 +1,10 @@
-"""Where the other name servers and clients are, when they have been fetched (tests/kit/peers.sh)."""
+"""Where the programs of others are that devlink is tested with, when they have been fetched (tests/kit/peers.sh)."""
 
 import functools
 import os
 from pathlib import Path
 
-from devlink.lab import kit
+from devlink.lab import bird
 
 PROGRAMS = {
     "dnsmasq": "usr/sbin/dnsmasq",
@@ -14,13 +14,19 @@ PROGRAMS = {
     "ldns-keygen": "usr/bin/ldns-keygen",
     "ldns-signzone": "usr/bin/ldns-signzone",
     "systemd-resolved": "lib/systemd/systemd-resolved",
+    "bird": "usr/sbin/bird",
+    "iperf3": "usr/bin/iperf3",
+    "sshuttle": "usr/bin/sshuttle",
+    "sshd": "usr/sbin/sshd",
+    "ssh": "usr/bin/ssh",
+    "ssh-keygen": "usr/bin/ssh-keygen",
 }
 """All of them, and where they are below the folder."""
 
 
 def folder() -> Path:
     """The folder in the user's cache, beside the kit's; it need not exist."""
-    return kit.folder().with_name("peers")
+    return bird.peers_folder()
 
 
 def missing() -> str | None:
@@ -28,7 +34,7 @@ def missing() -> str | None:
     # The stamp is written last.
     if (folder() / ".packages").exists() and all(os.access(program(name), os.X_OK) for name in PROGRAMS):
         return None
-    return "the other name servers are not there: run 'tests/kit/peers.sh' in devlink's sources"
+    return "the programs of others are not there: run 'tests/kit/peers.sh' in devlink's sources"
 
 
 def program(name: str) -> str:

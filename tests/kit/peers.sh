@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
-# Fetches the name servers and clients that the forwarder is tested against and measured beside, into the user's cache:
-# dnsmasq, unbound, NSD, systemd-resolved, kdig and ldns-signzone. They are unpacked, never installed: Debian's
-# maintainer scripts would start daemons on port 53 of this machine. tests/kit/peers.py says how to run one.
+# Fetches the programs that devlink is tested against and measured beside, into the user's cache: the name servers and
+# clients dnsmasq, unbound, NSD, systemd-resolved, kdig and ldns-signzone; BIRD for the lab's routers; iperf3, sshuttle
+# and OpenSSH for the throughput. They are unpacked, never installed: Debian's maintainer scripts would start daemons on
+# this machine. tests/kit/peers.py says how to run one.
 # Needs apt-get, and no root unless the lists of packages are missing or old. A second run does nothing.
 set -euo pipefail
 
-PACKAGES=(dnsmasq-base unbound nsd knot-dnsutils ldnsutils systemd systemd-resolved)
-PROGRAMS=(usr/sbin/dnsmasq usr/sbin/unbound usr/sbin/nsd usr/bin/kdig usr/bin/ldns-signzone lib/systemd/systemd-resolved)
+PACKAGES=(
+    dnsmasq-base unbound nsd knot-dnsutils ldnsutils systemd systemd-resolved
+    bird2 iperf3 sshuttle openssh-server openssh-client
+)
+PROGRAMS=(
+    usr/sbin/dnsmasq usr/sbin/unbound usr/sbin/nsd usr/bin/kdig usr/bin/ldns-signzone lib/systemd/systemd-resolved
+    usr/sbin/bird usr/bin/iperf3 usr/bin/sshuttle usr/sbin/sshd usr/bin/ssh usr/bin/ssh-keygen
+)
 
 peers=${XDG_CACHE_HOME:-$HOME/.cache}/devlink/peers
 
@@ -24,7 +31,7 @@ if complete "$peers"; then
     exit 0
 fi
 command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
-    die "apt-get is missing: the other name servers are fetched as Debian packages, so here their tests are left out"
+    die "apt-get is missing: the other programs are fetched as Debian packages, so here the tests with them are left out"
 
 mkdir -p "$peers"
 scratch=$(mktemp -d "$peers.XXXXXX")

@@ -45,7 +45,7 @@ def test_a_second_run_fetches_nothing_and_nothing_is_installed(tmp_path: Path) -
     assert [call for call in calls if "install" in call and "--simulate" not in call] == []
     downloads = [call for call in calls if "download" in call]
     assert len(downloads) == 1
-    assert {"nsd", "unbound", "knot-dnsutils", "libone"} <= set(downloads[0].split())
+    assert {"nsd", "unbound", "knot-dnsutils", "bird2", "sshuttle", "libone"} <= set(downloads[0].split())
     assert os.listdir(tmp_path / "devlink") == ["peers"]
 
 
@@ -61,6 +61,7 @@ def test_what_cannot_be_fetched_is_said_and_leaves_no_stamp(tmp_path: Path, lack
 
 
 def test_the_finder_knows_the_programs_that_the_script_looks_for() -> None:
-    line = next(line for line in SCRIPT.read_text().splitlines() if line.startswith("PROGRAMS="))
-    named = line.removeprefix("PROGRAMS=(").removesuffix(")").split()
+    _, _, rest = SCRIPT.read_text().partition("\nPROGRAMS=(")
+    named = rest.partition(")")[0].split()
+    assert "usr/sbin/bird" in named
     assert set(named) <= set(peers.PROGRAMS.values())

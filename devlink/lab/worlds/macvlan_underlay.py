@@ -1,0 +1,49 @@
+"""Network D: pods with addresses of the LAN itself."""
+
+from devlink.lab.spec import ROUTER, Cluster, ClusterDnsProgram, Host, NodeBlocks, Pod, Process, Underlay, WorldSpec
+from devlink.lab.worlds.common import CLUSTER_LOCAL, interface, ips, laptop_host, nets, route, services, upstream
+
+
+def network_d(*, has_veth: bool = True, dns_program: ClusterDnsProgram = ClusterDnsProgram.AUTO) -> WorldSpec:
+    """Network D: macvlan, pods 10.10.20.50 and up out of the LAN, CoreDNS on its node's network.
+
+    `has_veth`: a chained plugin joins each pod with its own node. Without it a node does not reach its own pods, and so
+    neither does who comes by a ClusterIP.
+    """
+    router = Host(
+        name=ROUTER, interfaces=(interface("lan", "10.10.20.254/24"), interface("internet", "192.0.2.1/24")),
+        forwards=True,
+    )  # fmt: skip
+    node1 = Host(
+        name="node1", interfaces=(interface("lan", "10.10.20.152/24"),), routes=(route("0.0.0.0/0", "10.10.20.254"),),
+        forwards=True, processes=(Process.CLUSTER_DNS,),
+    )  # fmt: skip
+    node2 = Host(
+        name="node2", interfaces=(interface("lan", "10.10.20.153/24"),), routes=(route("0.0.0.0/0", "10.10.20.254"),),
+        forwards=True,
+    )  # fmt: skip
+    machine = laptop_host("lan", "10.10.20.100/24", routes=(route("0.0.0.0/0", "10.10.20.254"),))
+    out_there, records = upstream()
+    cluster = Cluster(
+        domain=CLUSTER_LOCAL,
+        pods=nets("10.10.20.48/28"),
+        services=nets("10.96.0.0/12"),
+        gateways=("node1",),
+        gateway_role="gateway",
+        nodes=(NodeBlocks(host="node1", pods=()), NodeBlocks(host="node2", pods=())),
+        names_nodes=False,
+        pod_objects=(
+            Pod(name="web-0", node="node1", addresses=ips("10.10.20.50")),
+            Pod(name="api-0", node="node2", addresses=ips("10.10.20.51")),
+        ),
+        service_objects=services(
+            kubernetes="10.96.0.1", dns="10.96.0.10", web="10.96.0.20", api="10.96.0.21", api_server="node2",
+            dns_at=("node1",),
+        ),
+        underlay=Underlay(length=24, gateway=ips("10.10.20.254")[0], has_veth=has_veth),
+        dns_program=dns_program,
+    )  # fmt: skip
+    return WorldSpec(
+        name="macvlan-underlay", networks=("lan", "internet"), hosts=(router, node1, node2, machine, out_there),
+        cluster=cluster, upstream_records=records,
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""The real BIRD brings the worlds their routes: reflectors, a mesh through a tunnel, eBGP with a switch."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devlink import lab
+from devlink.errors import HelperError
+from devlink.lab import Routes, World, bird
+from devlink.lab.bgp import bird_config
+from devlink.lab.worlds.calico_ebgp import REFLECTORS, node_speaker
+from tests.lab.by_hand import curl, via
+
+pytestmark = [pytest.mark.lab, pytest.mark.peers]
+BLOCK3 = "172.27.209.0/26"
+LIMIT = 20.0
+"""Seconds for BGP to have told everybody; a failure, not a figure."""
+
+
+def learned(world: World, host: str) -> dict[str, tuple[str | None, str]]:
+    """The next hop and the device of each route that a host has by BIRD."""
+    found: list[dict[str, Any]] = json.loads(
+        world.run(host, ["ip", "-j", "-4", "route", "show", "proto", str(bird.PROTOCOL)], check=True).stdout
+    )
+    return {route["dst"]: (route.get("gateway"), route["dev"]) for route in found}
+
+
+def await_true(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < deadline, f"it did not come true that {what}"
+        time.sleep(0.05)
+
+
+def kill_bird(world: World, host: str) -> None:
+    world.run(host, ["sh", "-c", f"kill -KILL $({SPEAKER})"], check=True)
+
+
+SPEAKER = (
+    'for p in /proc/[0-9]*; do test "$(readlink $p/ns/net)" = "$(readlink /proc/self/ns/net)" || continue; '
+    'test "$(cat $p/comm)" = bird && basename $p; done'
+)
+"""Prints the PID of a host's own BIRD: the hosts of a world see each other's processes."""
+
+
+def test_two_reflectors_tell_the_router_the_owners_and_one_is_enough() -> None:
+    spec = lab.network_a(routes=Routes.BIRD, reflectors=2, laptop=lab.LaptopPlace.BEHIND_ROUTER)
+    by_hand = lab.network_a(reflectors=2, laptop=lab.LaptopPlace.BEHIND_ROUTER)
+    with World.start(spec) as world:
+        owners = {str(route.destination): (str(route.next_hop), "eth0") for route in by_hand.router.routes}
+        assert learned(world, lab.ROUTER) == owners
+        assert curl(world, f"http://{spec.pod('api-0').address}:8080/") == "api-0"
+        assert curl(world, f"http://{spec.service('api', 'qa').address}/") == "api-0"
+        kill_bird(world, "node1")
+        # What the dead one announced of its own is gone, with the services by it; the rest comes by the other.
+        gone, services = str(spec.cluster.nodes[0].pods[0]), str(spec.cluster.services[0])
+        left = {**owners, services: (str(spec.host("node3").address), "eth0")}
+        del left[gone]
+        await_true(lambda: learned(world, lab.ROUTER) == left, "the second reflector tells the rest")
+        assert curl(world, f"http://{spec.pod('api-0').address}:8080/") == "api-0"
+
+
+def test_a_full_mesh_leads_into_the_tunnel() -> None:
+    spec = lab.network_b(routes=Routes.BIRD)
+    with World.start(spec) as world:
+        others = {str(node.pods[0]): (None, "tunl0") for node in spec.cluster.nodes if node.host != "node1"}
+        assert learned(world, "node1") == others
+        for prefix in (*spec.cluster.pods, *spec.cluster.services):
+            via(world, prefix, spec.gateway.address)
+        for pod in ("web-0", "api-0"):
+            assert curl(world, f"http://{spec.pod(pod).address}:8080/") == pod
+
+
+def test_by_a_multihop_session_the_switch_sends_to_the_reflector_until_next_hops_are_kept() -> None:
+    """R2 as network E has it, and its cure by `nextHopMode: Keep`, while all goes on."""
+    spec = lab.network_e(routes=Routes.BIRD, peering=lab.Peering.MULTIHOP, drop_invalid=True)
+    remote = f"http://{spec.pod('api-0').address}:8080/"
+    reflectors = [str(spec.host(name).address) for name in REFLECTORS]
+    with World.start(spec) as world:
+        assert learned(world, lab.ROUTER)[BLOCK3][0] in reflectors
+        assert curl(world, remote, "--max-time", "1").startswith("curl: (28)")
+        assert curl(world, f"http://{spec.pod('web-0').address}:8080/") == "web-0"
+        for name in REFLECTORS:
+            keep_next_hops(world, name)
+        owner = str(spec.host("node3").address)
+        await_true(lambda: learned(world, lab.ROUTER)[BLOCK3][0] == owner, "the switch knows the owner")
+        assert curl(world, remote) == "api-0"
+
+
+def keep_next_hops(world: World, name: str) -> None:
+    """Set `nextHopMode: Keep` on a reflector."""
+    world.write_file(name, bird.CONFIG, bird_config(node_speaker(name, lab.Peering.MULTIHOP_KEEP)))
+    world.run(name, ["sh", "-c", f"kill -HUP $({SPEAKER})"], check=True)
+
+
+def test_by_a_single_hop_session_the_switch_sends_to_the_owner() -> None:
+    spec = lab.network_e(routes=Routes.BIRD, drop_invalid=True)
+    with World.start(spec) as world:
+        assert learned(world, lab.ROUTER)[BLOCK3][0] == str(spec.host("node3").address)
+        assert curl(world, f"http://{spec.pod('api-0').address}:8080/") == "api-0"
+
+
+def test_without_bird_a_world_that_wants_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(bird, "SYSTEM_FOLDERS", "/nonexistent")
+    with pytest.raises(HelperError, match="BIRD") as refused:
+        World.start(lab.network_b(routes=Routes.BIRD))
+    assert "peers.sh" in refused.value.next_step
