@@ -1,50 +1,17 @@
 """The real BIRD brings the worlds their routes: reflectors, a mesh through a tunnel, eBGP with a switch."""
 
-import json
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from devlink import lab
 from devlink.errors import HelperError
 from devlink.lab import Routes, World, bird
-from devlink.lab.bgp import bird_config
-from devlink.lab.worlds.calico_ebgp import REFLECTORS, node_speaker
+from devlink.lab.worlds.calico_ebgp import REFLECTORS
 from tests.lab.by_hand import curl, via
+from tests.lab.routers import await_true, kill_bird, learned, next_hop, set_peering
 
 pytestmark = [pytest.mark.lab, pytest.mark.peers]
-BLOCK3 = "172.27.209.0/26"
-LIMIT = 20.0
-"""Seconds for BGP to have told everybody; a failure, not a figure."""
-
-
-def learned(world: World, host: str) -> dict[str, tuple[str | None, str]]:
-    """The next hop and the device of each route that a host has by BIRD."""
-    found: list[dict[str, Any]] = json.loads(
-        world.run(host, ["ip", "-j", "-4", "route", "show", "proto", str(bird.PROTOCOL)], check=True).stdout
-    )
-    return {route["dst"]: (route.get("gateway"), route["dev"]) for route in found}
-
-
-def await_true(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < deadline, f"it did not come true that {what}"
-        time.sleep(0.05)
-
-
-def kill_bird(world: World, host: str) -> None:
-    world.run(host, ["sh", "-c", f"kill -KILL $({SPEAKER})"], check=True)
-
-
-SPEAKER = (
-    'for p in /proc/[0-9]*; do test "$(readlink $p/ns/net)" = "$(readlink /proc/self/ns/net)" || continue; '
-    'test "$(cat $p/comm)" = bird && basename $p; done'
-)
-"""Prints the PID of a host's own BIRD: the hosts of a world see each other's processes."""
 
 
 def test_two_reflectors_tell_the_router_the_owners_and_one_is_enough() -> None:
@@ -81,26 +48,19 @@ def test_by_a_multihop_session_the_switch_sends_to_the_reflector_until_next_hops
     remote = f"http://{spec.pod('api-0').address}:8080/"
     reflectors = [str(spec.host(name).address) for name in REFLECTORS]
     with World.start(spec) as world:
-        assert learned(world, lab.ROUTER)[BLOCK3][0] in reflectors
+        assert next_hop(world, lab.ROUTER, "api-0") in reflectors
         assert curl(world, remote, "--max-time", "1").startswith("curl: (28)")
         assert curl(world, f"http://{spec.pod('web-0').address}:8080/") == "web-0"
-        for name in REFLECTORS:
-            keep_next_hops(world, name)
+        set_peering(world, lab.Peering.MULTIHOP_KEEP)
         owner = str(spec.host("node3").address)
-        await_true(lambda: learned(world, lab.ROUTER)[BLOCK3][0] == owner, "the switch knows the owner")
+        await_true(lambda: next_hop(world, lab.ROUTER, "api-0") == owner, "the switch knows the owner")
         assert curl(world, remote) == "api-0"
-
-
-def keep_next_hops(world: World, name: str) -> None:
-    """Set `nextHopMode: Keep` on a reflector."""
-    world.write_file(name, bird.CONFIG, bird_config(node_speaker(name, lab.Peering.MULTIHOP_KEEP)))
-    world.run(name, ["sh", "-c", f"kill -HUP $({SPEAKER})"], check=True)
 
 
 def test_by_a_single_hop_session_the_switch_sends_to_the_owner() -> None:
     spec = lab.network_e(routes=Routes.BIRD, drop_invalid=True)
     with World.start(spec) as world:
-        assert learned(world, lab.ROUTER)[BLOCK3][0] == str(spec.host("node3").address)
+        assert next_hop(world, lab.ROUTER, "api-0") == str(spec.host("node3").address)
         assert curl(world, f"http://{spec.pod('api-0').address}:8080/") == "api-0"
 
 
