@@ -80,6 +80,7 @@ bench: setup ## the figures that README and CHANGELOG claim, each beside a peer 
 	@$(BIN)/python tests/benchmarks/start.py
 	@$(BIN)/python tests/benchmarks/discover.py
 	@tests/kit/peers.sh || true
+	@$(BIN)/python -m tests.benchmarks.throughput
 	@$(BIN)/python -m tests.benchmarks.forwarder
 
 .PHONY: kit

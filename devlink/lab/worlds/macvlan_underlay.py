@@ -1,22 +1,35 @@
 """Network D: pods with addresses of the LAN itself."""
 
 from devlink.lab.spec import ROUTER, Cluster, ClusterDnsProgram, Host, NodeBlocks, Pod, Process, Underlay, WorldSpec
-from devlink.lab.worlds.common import CLUSTER_LOCAL, interface, ips, laptop_host, nets, route, services, upstream
+from devlink.lab.worlds.common import (
+    CLUSTER_LOCAL,
+    dns_pods,
+    interface,
+    ips,
+    laptop_host,
+    nets,
+    route,
+    services,
+    upstream,
+)
 
 
-def network_d(*, has_veth: bool = True, dns_program: ClusterDnsProgram = ClusterDnsProgram.AUTO) -> WorldSpec:
+def network_d(
+    *, has_veth: bool = True, dns_on_host: bool = True, dns_program: ClusterDnsProgram = ClusterDnsProgram.AUTO
+) -> WorldSpec:
     """Network D: macvlan, pods 10.10.20.50 and up out of the LAN, CoreDNS on its node's network.
 
     `has_veth`: a chained plugin joins each pod with its own node. Without it a node does not reach its own pods, and so
-    neither does who comes by a ClusterIP.
+    neither does who comes by a ClusterIP; that is why CoreDNS is on the host's network, unless `dns_on_host` is false.
     """
+    dns = () if dns_on_host else dns_pods(["node1"], {"node1": ips("10.10.20.52")})
     router = Host(
         name=ROUTER, interfaces=(interface("lan", "10.10.20.254/24"), interface("internet", "192.0.2.1/24")),
         forwards=True,
     )  # fmt: skip
     node1 = Host(
         name="node1", interfaces=(interface("lan", "10.10.20.152/24"),), routes=(route("0.0.0.0/0", "10.10.20.254"),),
-        forwards=True, processes=(Process.CLUSTER_DNS,),
+        forwards=True, processes=(Process.CLUSTER_DNS,) if dns_on_host else (),
     )  # fmt: skip
     node2 = Host(
         name="node2", interfaces=(interface("lan", "10.10.20.153/24"),), routes=(route("0.0.0.0/0", "10.10.20.254"),),
@@ -33,12 +46,13 @@ def network_d(*, has_veth: bool = True, dns_program: ClusterDnsProgram = Cluster
         nodes=(NodeBlocks(host="node1", pods=()), NodeBlocks(host="node2", pods=())),
         names_nodes=False,
         pod_objects=(
+            *dns,
             Pod(name="web-0", node="node1", addresses=ips("10.10.20.50")),
             Pod(name="api-0", node="node2", addresses=ips("10.10.20.51")),
         ),
         service_objects=services(
             kubernetes="10.96.0.1", dns="10.96.0.10", web="10.96.0.20", api="10.96.0.21", api_server="node2",
-            dns_at=("node1",),
+            dns_at=("node1",) if dns_on_host else ("coredns",),
         ),
         underlay=Underlay(length=24, gateway=ips("10.10.20.254")[0], has_veth=has_veth),
         dns_program=dns_program,
