@@ -1,7 +1,20 @@
 """The bridge profile that fits a world, as its cluster would publish it."""
 
-from devlink.core.prefixes import IPAddress
 from devlink.lab.spec import WorldSpec
+
+
+def _on_first_link(spec: WorldSpec, host: str) -> list[str]:
+    """The addresses of a gateway or a node that its cluster knows: a switch has others on its other links."""
+    return [str(a.address) for a in spec.host(host).interfaces[0].addresses]
+
+
+def _nodes(spec: WorldSpec) -> list[dict[str, object]]:
+    """Each node's address with its blocks, one entry for each family."""
+    return [
+        {"address": address, "pods": [str(prefix) for prefix in node.pods if (":" in address) == (prefix.version == 6)]}
+        for node in spec.cluster.nodes
+        for address in _on_first_link(spec, node.host)
+    ]
 
 
 def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
@@ -18,7 +31,7 @@ def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
             "services": [str(prefix) for prefix in cluster.services],
             "routing": "auto",
             "gateways": [
-                {"address": str(address), "role": cluster.gateway_role, "priority": 10 * number}
+                {"address": address, "role": cluster.gateway_role, "priority": 10 * number}
                 for number, name in enumerate(cluster.gateways, 1)
                 for address in _on_first_link(spec, name)
             ],
@@ -35,16 +48,3 @@ def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
     }
     text: str = yaml.safe_dump(tree, sort_keys=False)
     return text
-
-
-def _nodes(spec: WorldSpec) -> list[dict[str, object]]:
-    return [
-        {"address": str(address), "pods": [str(prefix) for prefix in node.pods if prefix.version == address.version]}
-        for node in spec.cluster.nodes
-        for address in _on_first_link(spec, node.host)
-    ]
-
-
-def _on_first_link(spec: WorldSpec, host: str) -> tuple[IPAddress, ...]:
-    """The addresses of a gateway or a node that its cluster knows: a switch has others on its other links."""
-    return tuple(a.address for a in spec.host(host).interfaces[0].addresses)
