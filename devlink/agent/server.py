@@ -15,8 +15,9 @@ from devlink.agent.notes import held
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
 from devlink.agent.session import Wish
+from devlink.agent.sessions import AGAIN, Progress
 from devlink.agent.sources import Obtained, obtain
-from devlink.agent.supervisor import AGAIN, Progress, Supervisor
+from devlink.agent.supervisor import Supervisor
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, UsageError
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private

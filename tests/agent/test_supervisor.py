@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devlink.agent import supervisor as module
+from devlink.agent import sessions as module
 from devlink.agent.cache import Origin
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
@@ -120,7 +120,7 @@ class World:
     def again(self) -> Supervisor:
         """Another agent, as it is after a restart."""
         self.supervisor = Supervisor(self.folder)
-        link = self.supervisor._link
+        link = self.supervisor._sessions.link
         assert isinstance(link, FakeLink)
         self.link = link
         return self.supervisor
@@ -768,7 +768,7 @@ def test_while_a_helper_that_is_back_is_told_again_its_absence_is_no_reason_any_
         assert finding(world)["title"] == AWAY.what
         slow = asyncio.Event()
         world.verification.append(slow)
-        returning = asyncio.get_running_loop().create_task(world.supervisor._helper_returned())
+        returning = asyncio.get_running_loop().create_task(world.supervisor._keeper._helper_returned())
         await world.until(lambda: world.states == {"qa": "connecting"})
         assert finding(world)["code"] != "DL-NOT-INSTALLED"
         slow.set()

@@ -1,0 +1,156 @@
+"""The sessions that there are: their table, the line to the helper, and the steps that every change is made of."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+from devlink.agent import verify
+from devlink.agent.helper_link import HelperLink
+from devlink.agent.loop import check_loops
+from devlink.agent.ordinary import check_ordinary
+from devlink.agent.session import Session, State, Wish
+from devlink.agent.trouble import not_installed
+from devlink.agent.wishes import KeptWishes
+from devlink.core.plan import Plan, addresses_of_interest, make_plan
+from devlink.errors import DevlinkError, HelperError, NotUpError
+from devlink.faults import POINTS, fault_point
+from devlink.kernel.observe import observe
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+POINTS.update(
+    {
+        "agent.planned": "the plan is made, the helper knows nothing of it",
+        "agent.applied": "the helper has installed it; not verified",
+        "agent.verified": "verified; the helper has not been told",
+        "agent.confirmed": "the helper knows that it is up; the caller does not",
+    }
+)
+
+AGAIN = "When you want it: devlink up"
+Progress = Callable[[str, bool], Awaitable[None]]
+"""Told of each step: its words, and whether it is done."""
+
+
+class Sessions:
+    """All of them by name. Whoever changes one holds `lock`: one change at a time."""
+
+    def __init__(
+        self, folder: Path, *, lost: Callable[[HelperError], None], returned: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`folder` keeps what is up, for an agent that is started again; `lost` and `returned` as of a HelperLink."""
+        self.lock = asyncio.Lock()
+        self.kept = KeptWishes(folder)
+        self.link = HelperLink(lost=lost, returned=returned)
+        self._sessions: dict[str, Session] = {}
+        self._changed = asyncio.Event()
+
+    # Which there are
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, name: str) -> Session | None:
+        return self._sessions.get(name)
+
+    def put(self, session: Session) -> None:
+        """Add it, or have it in the place of the one of its name."""
+        self._sessions[session.name] = session
+
+    def drop(self, name: str) -> None:
+        """Strike it out. What is kept of it on disk stays."""
+        self._sessions.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """Strike it out for good: its user does not want it any more."""
+        self.drop(name)
+        self.kept.keep(name, None)
+        self.tell()
+
+    async def changed(self) -> None:
+        """Wait until something was told."""
+        await self._changed.wait()
+
+    def tell(self) -> None:
+        """Something that `status` shows has changed."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # The steps
+
+    async def plan(self, wish: Wish) -> Plan:
+        observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
+        return make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins)
+
+    async def establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
+        desired = session.plan.desired
+        fault_point("agent.planned")
+        await progress("install routes, split DNS, and prove it through libc", False)
+        session.applied = True  # from here on it may be
+        try:
+            applied = await self.link.apply(desired, replace)
+        except DevlinkError as error:
+            session.applied = isinstance(error, HelperError)  # else it was refused, and there is nothing to take back
+            raise
+        fault_point("agent.applied")
+        session.installed = tuple(applied["routes"])
+        session.note_resolver(applied)
+        await progress(
+            f"{len(session.installed)} routes, {len(desired.zones)} zones, resolver {session.resolver or '-'}", True
+        )
+        await progress("verify: the kernel's way, cluster DNS, libc", False)
+        await check_loops(applied)
+        ordinary = spawn(check_ordinary(applied), name="check ordinary names")
+        try:
+            remarks = await verify.verify(session.wish.profile, session.plan)
+            session.remarks = (*await ordinary, *remarks)
+        finally:
+            ordinary.cancel()
+        fault_point("agent.verified")
+        await self.link.confirm(desired.session)
+        fault_point("agent.confirmed")
+        session.enter(State.UP, time.monotonic())
+        await progress("verified", True)
+
+    async def stay_with(self, session: Session, error: DevlinkError) -> None:
+        """After a renewal that failed: what was up before it is up again."""
+        if not session.applied and not isinstance(error, HelperError):
+            session.applied = True  # the newer one was refused, and nothing was touched
+            return
+        try:
+            session.installed = tuple((await self.link.apply(session.plan.desired))["routes"])
+            await self.link.confirm(session.name)
+        except DevlinkError as failure:
+            log.error("%s cannot be brought back: %s", session.name, failure)
+            session.enter(State.DEGRADED, time.monotonic(), not_installed(failure))
+            self.tell()
+
+    async def confirmed(self) -> set[str]:
+        """The sessions that the helper has for us, and of which it was told that they are verified."""
+        try:
+            state = await self.link.state()
+        except DevlinkError:
+            return set()  # it is gone or hangs; what it has ends with this line or is asked for again
+        return {each["name"] for each in state["sessions"] if each["held"] and each["state"] == "up"}
+
+    async def release(self, name: str) -> None:
+        try:
+            await self.link.release(name)
+        except NotUpError:
+            pass  # the helper has nothing of it: it never got there, or its lease ran out
+
+    async def release_quietly(self, name: str) -> None:
+        try:
+            await self.release(name)
+        except DevlinkError as error:
+            log.error("%s cannot be released: %s", name, error)
+
+
+async def no_progress(_: str, __: bool) -> None:
+    """Nobody waits to be told."""
