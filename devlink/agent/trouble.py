@@ -5,7 +5,7 @@ from typing import Any
 
 from devlink.agent.session import Session
 from devlink.core.findings import Finding, Severity
-from devlink.errors import DevlinkError
+from devlink.errors import DevlinkError, IdentityError
 
 
 def not_installed(error: DevlinkError, besides: str = "") -> Finding:
@@ -16,6 +16,32 @@ def not_installed(error: DevlinkError, besides: str = "") -> Finding:
         title=error.what,
         evidence=error.why,
         fix=" ".join(part for part in (error.next_step, besides) if part),
+    )
+
+
+def suspended(name: str, error: DevlinkError) -> Finding:
+    """Why it cannot be up where the laptop is now, and what would bring it back."""
+    if isinstance(error, IdentityError):  # nothing shall be led there unattended
+        fix = f"In another network it comes back by itself, in this one only by: devlink up {name}. {error.next_step}"
+    else:
+        fix = f"It comes back by itself where its cluster is reached. To try it now: devlink up {name}"
+    return Finding(
+        code="DL-SUSPENDED",
+        severity=Severity.WARNING,
+        title=f"{error.what} Nothing of it is installed meanwhile.",
+        evidence=error.why,
+        fix=fix,
+    )
+
+
+def doubtful(error: DevlinkError) -> Finding:
+    """It is installed, and could not be verified when the network had changed."""
+    return Finding(
+        code="DL-UNVERIFIED",
+        severity=Severity.ERROR,
+        title=f"The network has changed, and since then: {error.what}",
+        evidence=error.why,
+        fix=f"{error.next_step} It is looked at again by itself.".strip(),
     )
 
 
@@ -37,7 +63,11 @@ def differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str,
     # The helper misses what the kernel has dropped; we miss also what the helper no longer wants.
     if missing := [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]:
         shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
+        if given_up := state["given_up"]:
+            title = "Another program takes routes of this session away again and again."
+            found.append(("DL-ROUTES-FOUGHT", title, f"{shown}: {given_up}"))
+        else:
+            found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
     if session.plan.desired.zones and state["resolver"] in ("", "overwritten"):
         shown = f"the resolver mode was {session.resolver}, and is {state['resolver'] or 'none'}"
         if state["resolver_reason"]:

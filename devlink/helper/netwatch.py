@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from devlink.core.network import ObservedNetwork
 from devlink.core.prefixes import IPAddress
-from devlink.kernel.monitor import Monitor
+from devlink.kernel.monitor import SETTLE, Monitor
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -26,9 +26,10 @@ def ways_out(observed: ObservedNetwork) -> WaysOut:
 class NetworkWatch:
     """Has it looked whether something has changed: whenever the kernel says so, while started, or somebody else."""
 
-    def __init__(self, look: Callable[[], Awaitable[bool]]) -> None:
-        """`look` says whether to look once more, LATE seconds later."""
+    def __init__(self, look: Callable[[], Awaitable[bool]], *, settle: float = SETTLE) -> None:
+        """`look` says whether to look once more, LATE seconds later; `settle` as of a Monitor."""
         self._look = look
+        self._settle = settle
         self._monitor: Monitor | None = None
         self._looking: asyncio.Task[None] | None = None
         self._told = asyncio.Event()
@@ -38,7 +39,7 @@ class NetworkWatch:
         if self._monitor is not None:
             return
         try:
-            self._monitor = Monitor(self.tell)
+            self._monitor = Monitor(self.tell, settle=self._settle)
         except OSError as error:
             log.error("changes of the network are not seen: %s", error)
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import deque
 from dataclasses import dataclass, replace
 
 from devlink.core.plan import ProofRecord
@@ -10,6 +9,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError, HelperError
 from devlink.faults import POINTS, fault_point
 from devlink.helper.journal import Entry, Journal
+from devlink.helper.restraint import BURST, BURST_TIME, Restraint
 from devlink.resolvers.detect import detect
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools, Watched
 from devlink.resolvers.modes import all_modes
@@ -30,8 +30,6 @@ POINTS.update(
 AT_REST = Watched(files=(RESOLV_CONF,))
 PROOF_LIMIT = 3.0
 """Seconds for libc to find the proof name."""
-BURST, BURST_TIME = 10, 60.0
-"""At the so-manieth time within so many seconds, what another program wrote is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +71,8 @@ class Resolver:
         self._modes = {kind.name: kind(tools) for kind in self._kinds}
         self.in_force: InForce | None = None
         """None while no mode is."""
-        self._written_over: deque[float] = deque(maxlen=BURST - 1)
-        """When it was told again, or not even that could be done; by the monotonic clock."""
-        self._has_given_up = False
+        self._restraint = Restraint()
+        """Of telling it again, or trying to."""
         self._counted: ResolverMode | None = None
         """Of which mode that is so."""
 
@@ -89,7 +86,7 @@ class Resolver:
         if self._is_ours(in_force.mode) is not False:
             return in_force.mode.name, in_force.candidate.reason
         reason = "another program has taken its place"
-        if self._has_given_up:
+        if self._restraint.has_given_up:
             reason += f", {BURST} times within {BURST_TIME:g} s; it is left alone"
         elif not in_force.is_told:
             reason = "it refused what it was last told"
@@ -155,8 +152,7 @@ class Resolver:
         self.in_force = wanted
         if not by_itself or mode is not self._counted:
             self._counted = mode
-            self._has_given_up = False
-            self._written_over.clear()
+            self._restraint.begin_anew()
         for service in ("", *mode.nss_services()):
             prove(proof.name, proof.address, PROOF_LIMIT, service=service)
 
@@ -171,7 +167,7 @@ class Resolver:
             self.in_force = less
             return
         self.in_force = replace(less, is_told=False)
-        if not self._has_given_up:
+        if not self._restraint.has_given_up:
             less.mode.apply(telling)
             self.in_force = replace(less, is_told=True)
 
@@ -179,7 +175,7 @@ class Resolver:
         """Tell the OS again where another program has written over it, or it forgot; `proof` is what the forwarder
         answers. Whether that is to be tried again in a while."""
         in_force = self.in_force
-        if in_force is None or self._has_given_up:
+        if in_force is None or self._restraint.has_given_up:
             return False
         mode, now = in_force.mode, time.monotonic()
         ours = self._is_ours(mode)
@@ -188,11 +184,10 @@ class Resolver:
         if ours is None:  # whoever it was told is gone for good, perhaps
             return True
         try:
-            if len(self._written_over) == BURST - 1 and now - self._written_over[0] < BURST_TIME:
-                self._has_given_up = True
+            if not self._restraint.permits(now):
                 log.error("resolver %s: %s; `devlink up` tries again", mode.name, self.state()[1])
                 return False
-            self._written_over.append(now)
+            self._restraint.note(now)
             # Noted though `apply` should fail: the link may be another already, and the old one's sockets are dead.
             self.in_force = in_force = replace(in_force, places=mode.prepare(in_force.telling))
             mode.apply(in_force.telling)

@@ -22,6 +22,7 @@ from devlink.helper.lease import Lease, Leases, together
 from devlink.helper.machine import Machine
 from devlink.helper.policy import Policy
 from devlink.helper.querylog import QueryLog, check_may_follow, is_shown, shown_zones, stats_for
+from devlink.helper.reasserting import Reasserter
 from devlink.helper.truststore import TrustStore
 from devlink.kernel.observe import observe
 from devlink.rpc.server import Server, Session
@@ -44,6 +45,7 @@ class Helper:
         self._trust = trust
         self._leases = Leases()
         self._undoing: asyncio.Task[None] | None = None
+        self._reasserter = Reasserter(machine)
         self._query_log = QueryLog(machine.names.take_log, lambda: machine.names.forwarder_starts)
         self.server = Server(
             INTERFACE,
@@ -104,6 +106,7 @@ class Helper:
             for name in released:
                 self._leases.forget(name)
             self._leases.put(lease)
+            self._reasserter.start()
             if caller.finished:  # its end was noted before there was anything to end
                 self._closed(caller)
             probe = self._machine.names.loop_probe
@@ -141,7 +144,7 @@ class Helper:
             if self._leases.get(lease.name) is not lease:
                 return  # released or taken over while we waited
             await self._machine.converge(together(self._leases.others({lease.name})), wanted=Installed())
-            self._leases.forget(lease.name)
+            self._forget(lease.name)
 
     async def _list(self, caller: Session, _: Call) -> Mapping[str, Any]:
         missing = set(await self._machine.missing_routes())
@@ -164,6 +167,7 @@ class Helper:
             "resolver_reason": reason,
             "forwarder": await self._machine.names.forwarder(),
             "left": await self._has_remains(),
+            "given_up": self._reasserter.given_up,
         }
 
     async def _has_remains(self) -> bool:
@@ -230,7 +234,12 @@ class Helper:
 
     def _forget_all(self) -> None:
         for lease in self._leases:
-            self._leases.forget(lease.name)
+            self._forget(lease.name)
+
+    def _forget(self, name: str) -> None:
+        self._leases.forget(name)
+        if not any(True for _ in self._leases):
+            self._reasserter.stop()
 
     async def _trust_profile(self, caller: Session, call: Call) -> Mapping[str, Any]:
         _only_root(caller, "Trusting a profile")

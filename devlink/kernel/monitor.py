@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Callable
 
+from devlink.core.network import PROTOCOL
 from devlink.kernel.netlink import parse_messages
 from devlink.kernel.rtnetlink import RTM_DELROUTE, RTM_NEWROUTE
 
@@ -104,9 +105,10 @@ def _open() -> socket.socket:
 
 
 def _matters(data: bytes) -> bool:
-    """Whether a datagram says more than that a route changed which is no default route."""
+    """Whether a datagram says more than that a route changed which is neither a default route nor ours."""
     return any(
-        message.type not in (RTM_NEWROUTE, RTM_DELROUTE) or message.body[1] == 0  # rtm_dst_len (struct rtmsg)
+        # rtm_dst_len, rtm_protocol (struct rtmsg)
+        message.type not in (RTM_NEWROUTE, RTM_DELROUTE) or message.body[1] == 0 or message.body[5] == PROTOCOL
         for message in parse_messages(data)
-        if len(message.body) > 1
+        if len(message.body) > 5
     )

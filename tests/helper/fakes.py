@@ -172,10 +172,10 @@ class FakeMonitor:
     opened: "list[FakeMonitor]" = []  # noqa: RUF012 - anew for each test
     failure: OSError | None = None
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], *, settle: float = 0.0) -> None:
         if FakeMonitor.failure is not None:
             raise FakeMonitor.failure
-        self.changed = changed
+        self.changed, self.settle = changed, settle
         self.is_closed = False
         FakeMonitor.opened.append(self)
 

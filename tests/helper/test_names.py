@@ -19,7 +19,8 @@ from devlink.helper.journal import Journal
 from devlink.helper.names import Names
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
-from devlink.helper.resolver import AT_REST, BURST
+from devlink.helper.resolver import AT_REST
+from devlink.helper.restraint import BURST
 from devlink.resolvers.mode import Telling, Watched
 from devlink.rpc.tasks import spawn
 from tests.helper.fakes import FILE_SERVERS, LIMIT, LINK_SERVERS, Edges, FakeWatch, FileMode, LinkMode, default_by

@@ -12,7 +12,8 @@ from devlink.core.plan import ProofRecord
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, VerificationError
 from devlink.helper.journal import Journal
-from devlink.helper.resolver import AT_REST, BURST, BURST_TIME, Candidate, InForce, Resolver, none_proved
+from devlink.helper.resolver import AT_REST, Candidate, InForce, Resolver, none_proved
+from devlink.helper.restraint import BURST, BURST_TIME
 from devlink.resolvers.facts import Facts
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Telling, Tools

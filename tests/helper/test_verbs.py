@@ -39,6 +39,7 @@ from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.peer import Peer
 from tests.cli.test_session import assert_shape
 from tests.core.profiles import SAMPLE
+from tests.helper.fakes import watch_the_kernel
 
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
@@ -247,6 +248,7 @@ def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
     monkeypatch.setattr(verbs, "observe", observe)
     monkeypatch.setattr(verbs, "refusal", lambda *_: None)
+    watch_the_kernel(monkeypatch)
 
     def runner(
         body: Callable[[World], Coroutine[Any, Any, None]],

@@ -1,0 +1,147 @@
+"""Routes that others take away: put back at the kernel's word, until it is a fight; the machine only notes it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import Any, cast
+
+import pytest
+
+from devlink.core.network import ObservedNetwork, ObservedRoute, Route
+from devlink.errors import DevlinkError, HelperError
+from devlink.helper import reasserting
+from devlink.helper.machine import Machine
+from devlink.helper.reasserting import SETTLE, Reasserter
+from devlink.helper.restraint import BURST
+from tests.helper.fakes import LIMIT, FakeMonitor, watch_the_kernel
+
+ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.16.0.13"), oif="eth0")
+VPN = ObservedRoute(destination=ROUTE.destination, oif="tun0", protocol=3)
+
+
+class World:
+    """A machine with two routes, a link, and a kernel that speaks when the test does."""
+
+    def __init__(self, monitors: list[FakeMonitor]) -> None:
+        self.lock = asyncio.Lock()
+        self.wanted = (ROUTE, replace(ROUTE, destination=ip_network("10.254.0.0/16")))
+        self.missing: tuple[Route, ...] = ()
+        self.link_is_there = True
+        self.failure: DevlinkError | None = None
+        self.put_back = self.looks = 0
+        self._monitors = monitors
+        self.reasserter = Reasserter(cast(Machine, self))
+        self.reasserter.start()
+
+    async def missing_routes(self) -> tuple[Route, ...]:
+        assert self.lock.locked()
+        return self.missing
+
+    async def reassert(self) -> tuple[Route, ...]:
+        assert self.lock.locked()
+        self.looks += 1
+        if self.failure is not None:
+            raise self.failure
+        if not self.link_is_there:
+            return ()
+        back, self.missing = self.missing, ()
+        self.put_back += bool(back)
+        return back
+
+    async def told(self, *missing: Route) -> None:
+        """The kernel says that something has changed; all comes of it that does."""
+        self.missing = missing
+        self._monitors[-1].changed()
+        task = self.reasserter._watch._looking
+        assert task is not None
+        async with asyncio.timeout(LIMIT):
+            await asyncio.sleep(0.01)
+            while self.lock.locked():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.001)
+
+
+Run = Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    monitors = watch_the_kernel(monkeypatch)
+    monkeypatch.setattr(reasserting, "observe", lambda: ObservedNetwork(routes=(VPN,)))
+
+    def runner(body: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            world = World(monitors)
+            assert monitors[-1].settle == SETTLE
+            await body(world)
+            world.reasserter.stop()
+            assert monitors[-1].is_closed
+
+        asyncio.run(main())
+
+    return runner
+
+
+def test_what_is_gone_is_put_back_at_the_kernels_word_and_nothing_is_done_where_nothing_is(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.told()
+        assert world.put_back == 0
+        await world.told(ROUTE)
+        assert (world.put_back, world.missing) == (1, ())
+
+    run(body)
+
+
+def test_at_the_tenth_time_it_is_left_alone_and_said_loudly_who_is_there_instead(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(world: World) -> None:
+        for _ in range(BURST + 5):
+            await world.told(ROUTE)
+        assert world.put_back == BURST - 1
+        assert "10 times" in world.reasserter.given_up
+        assert "dev tun0 proto boot" in world.reasserter.given_up
+        world.reasserter.start()
+        assert world.reasserter.given_up == ""
+        await world.told(ROUTE)
+        assert world.put_back == BURST, "what is applied anew is kept anew"
+
+    run(body)
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+def test_a_link_that_flaps_is_no_fight(run: Run) -> None:
+    async def body(world: World) -> None:
+        for _ in range(3 * BURST):
+            world.link_is_there = False
+            await world.told(*world.wanted)
+            world.link_is_there = True
+            await world.told(*world.wanted)
+        assert world.put_back == 3 * BURST
+        assert world.reasserter.given_up == ""
+
+    run(body)
+
+
+def test_what_cannot_be_put_back_yet_is_said_once_and_tried_at_each_word(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(world: World) -> None:
+        world.failure = HelperError("The link eth0 is down.")
+        for _ in range(5):
+            await world.told(ROUTE)
+        assert world.looks >= 5
+        world.failure = None
+        await world.told(ROUTE)
+        assert world.put_back == 1
+
+    run(body)
+    assert caplog.text.count("eth0 is down") == 1
+
+
+def test_a_rule_that_is_gone_is_put_back_though_no_route_is(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.told()
+        assert world.looks == 1, "what is no route is the machine's to find"
+
+    run(body)
