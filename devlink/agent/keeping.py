@@ -3,18 +3,32 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from devlink.agent.session import Session, State
+from devlink.agent import verify
+from devlink.agent.session import Session, State, Wish
 from devlink.agent.sessions import AGAIN, Sessions, no_progress
-from devlink.agent.trouble import differences, not_installed
-from devlink.errors import DevlinkError, IdentityError
+from devlink.agent.surroundings import Surroundings, look_around
+from devlink.agent.trouble import differences, doubtful, not_installed, suspended
+from devlink.core.plan import Desired, Plan
+from devlink.core.profile import RoutingMode
+from devlink.errors import DevlinkError, HelperError, IdentityError, VerificationError
+from devlink.helper.netwatch import LATE, NetworkWatch
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)
-"""Seconds before each further try of what could not be brought up again, four minutes in all; then it is its user's."""
+"""Seconds before each further try of what could not be brought up again, four minutes in all; then it waits for another
+network, or for its user."""
+OFFLINE = VerificationError(
+    "The laptop has no network in which its cluster could be.",
+    why="None of the profile's next hops has a way to it: its link is down, or has no address.",
+)
+
+NOWHERE = Surroundings(hops=(), ways=(), addresses=(), is_offline=True)
+"""Where nobody ever is: what could not be seen there is another place at the next look."""
 
 
 class Keeper:
@@ -22,8 +36,31 @@ class Keeper:
 
     def __init__(self, folder: Path) -> None:
         """`folder` as of `Sessions`."""
-        self.sessions = Sessions(folder, lost=self._helper_lost, returned=self._helper_returned)
+        self.sessions = Sessions(folder, told=self._told, lost=self._helper_lost, returned=self._helper_returned)
         self._looking: asyncio.Task[None] | None = None
+        self._watch = NetworkWatch(self._network_changed)
+        self._has_slept = False
+
+    def close(self) -> None:
+        """See nothing any more, and let go of the helper; leases then run out."""
+        self._watch.stop()
+        self.sessions.link.close()
+
+    def wake(self) -> None:
+        """The laptop slept, or its clock was set: whatever is known of its network may be old."""
+        self._has_slept = True
+        if len(self.sessions):
+            self._watch.tell()
+
+    def _told(self) -> None:
+        if not len(self.sessions):
+            self._watch.stop()
+            return
+        self._watch.start()
+        if any(session.applied and session.around is None for session in self.sessions):
+            self._watch.tell()  # it has just come up: where that was is to be noted
+
+    # Holding the sessions against what there is
 
     async def look(self) -> None:
         """Hold the sessions against what is there: a helper restored by root, a flushed table, an overwritten file."""
@@ -55,7 +92,7 @@ class Keeper:
                     log.warning("%s was taken down by another hand", session.name)
                     self.sessions.forget(session.name)
                 elif session.applied:
-                    trouble = differences(session, theirs[session.name], state)
+                    trouble = (*session.doubts, *differences(session, theirs[session.name], state))
                     session.note_resolver(state)  # the helper may have gone over to another mode
                     session.enter(State.DEGRADED if trouble else State.UP, time.monotonic(), *trouble)
 
@@ -66,8 +103,116 @@ class Keeper:
                 session.enter(State.DEGRADED, time.monotonic(), not_installed(error))
         self.sessions.tell()
 
+    # The network changes
+
+    async def _network_changed(self) -> bool:
+        """Whether to look once more in a while: a link that has gone may be back by then."""
+        has_slept, self._has_slept = self._has_slept, False
+        again = False
+        for session in self.sessions:
+            if session.ending or session.state is State.CONNECTING or not self.sessions.link.is_connected:
+                continue
+            try:
+                again |= await (self._follow if session.applied else self._try_elsewhere)(session, has_slept)
+            except HelperError as error:  # the network cannot be looked at, in the middle of its change
+                log.warning("%s: %s", session.name, error)
+                again = True
+        return again
+
+    async def _follow(self, session: Session, has_slept: bool) -> bool:
+        """Have a session that is installed go with the network. Whether to look once more in a while."""
+        wish = session.wish
+        observed, around = await asyncio.to_thread(look_around, wish.profile)
+        now = time.monotonic()
+        if around.is_offline:
+            if not session.offline_since:  # a moment without a network is no reason to give names back
+                session.offline_since, session.doubts = now, (doubtful(OFFLINE),)
+                session.enter(State.DEGRADED, now, *session.doubts)
+                self.sessions.tell()
+            if now - session.offline_since < LATE:
+                return True
+            return await self._act(session, wish, lambda: self._suspend(session, OFFLINE))
+        try:
+            plan = await self.sessions.plan(wish, observed)
+        except DevlinkError as error:
+            away = error
+            return await self._act(session, wish, lambda: self._suspend(session, away))
+        if not _is_same(plan, session.plan):
+            log.info("%s: another network, routing is %s in it: %s", session.name, plan.mode.value, plan.reason)
+            return await self._act(session, wish, lambda: self._bring_back(session))
+        is_elsewhere = session.around is not None and (around != session.around or not around.is_known)
+        if is_elsewhere or session.doubts or has_slept:
+            return await self._act(session, wish, lambda: self._stay(session))
+        session.around = around
+        return False
+
+    async def _try_elsewhere(self, session: Session, has_slept: bool) -> bool:
+        """Bring up what is not installed, if the laptop is not where that failed."""
+        wish = session.wish
+        _, around = await asyncio.to_thread(look_around, wish.profile)
+        if session.around is None:  # the helper was lost before it was noted where it came up
+            session.around = around
+        if has_slept or around != session.around:
+            return await self._act(session, wish, lambda: self._bring_back(session))
+        return False
+
+    async def _act(self, session: Session, wish: Wish, deed: Callable[[], Awaitable[None]]) -> bool:
+        """What was seen without the lock is acted upon with it. Whether to look once more: its user was faster."""
+        async with self.sessions.lock:
+            if self.sessions.get(session.name) is not session or session.wish is not wish or session.ending:
+                return True
+            await deed()
+        return False
+
+    async def _stay(self, session: Session) -> None:
+        failure = await self._verify_again(session)
+        if failure is not None and not session.is_suspended:
+            self._try_later(session, failure)
+
+    async def _verify_again(self, session: Session) -> DevlinkError | None:
+        """Whether what is installed still holds where the laptop is now; what speaks against it.
+
+        Another cluster, or none where nothing of ours leads to it, is no network for this session.
+        """
+        failure: DevlinkError | None = None
+        try:
+            session.remarks = await verify.verify(session.wish.profile, session.plan)
+            _, session.around = await asyncio.to_thread(look_around, session.wish.profile)
+            session.doubts, session.offline_since = (), 0.0
+            session.enter(State.UP, time.monotonic())
+        except DevlinkError as error:
+            failure = error
+            log.warning("%s cannot be verified in this network: %s", session.name, error)
+            if isinstance(error, IdentityError) or session.plan.mode is RoutingMode.ROUTER:
+                await self._suspend(session, error)
+            else:
+                session.doubts = (doubtful(error),)
+                session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
+        self.sessions.tell()
+        return failure
+
+    async def _suspend(self, session: Session, error: DevlinkError) -> None:
+        """Nothing of it shall be here until the laptop is elsewhere; or, in some cases, the cluster answers."""
+        if session.applied:
+            await self.sessions.release_quietly(session.name)
+        session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
+        log.warning("%s is suspended: %s", session.name, error)
+        await self._set_aside(session)
+        self._try_later(session, error)
+
+    async def _set_aside(self, session: Session) -> None:
+        """Nothing of it is installed: note that, and where it was."""
+        self.sessions.kept.keep(session.name, session.wish, is_set_aside=True)
+        try:
+            _, session.around = await asyncio.to_thread(look_around, session.wish.profile)
+        except DevlinkError:
+            session.around = NOWHERE
+        self.sessions.tell()
+
+    # Bringing back
+
     async def resume(self) -> None:
-        """Take over what an agent before this one had up, as far as the helper still has it."""
+        """Take over what an agent before this one had up, as far as the helper still has it, or had suspended."""
         kept = self.sessions.kept.read()
         if not kept:
             return
@@ -78,23 +223,17 @@ class Keeper:
             log.warning("cannot take over what was up: %s", error)
             alive = set()
         for name, wish in kept.items():
-            if name not in alive:
+            if name not in alive and not self.sessions.kept.is_set_aside(name):
                 self.sessions.kept.keep(name, None)
                 continue
             async with self.sessions.lock:
-                try:
-                    plan = await self.sessions.plan(wish)
-                except DevlinkError as error:  # the laptop has moved meanwhile: the lease then runs out
-                    log.error("%s cannot be taken over: %s", name, error)
-                    self.sessions.kept.keep(name, None)
-                    continue
-                session = Session(wish=wish, plan=plan, since=time.monotonic())
+                session = Session(wish=wish, plan=_no_plan(wish), since=time.monotonic(), applied=name in alive)
                 self.sessions.put(session)
                 await self._bring_back(session)
 
     def _helper_lost(self, error: DevlinkError) -> None:
         for session in self.sessions:
-            if session.state is not State.CONNECTING and not session.ending:
+            if session.state not in (State.CONNECTING, State.SUSPENDED) and not session.ending:
                 session.applied = False
                 session.enter(State.DEGRADED, time.monotonic(), not_installed(error))
         self.sessions.tell()
@@ -105,25 +244,35 @@ class Keeper:
                 if session.ending:
                     await self.sessions.release_quietly(session.name)  # one that only hung may still have it
                     self.sessions.forget(session.name)
-                elif session.state is State.DEGRADED:
+                elif session.state in (State.DEGRADED, State.SUSPENDED):
                     await self._bring_back(session)
 
     async def _bring_back(self, session: Session) -> None:
         """Bring up what was up, without anybody asking anew; now, else later."""
         if session.trying is not None:
             session.trying.cancel()
-        session.trouble = ()  # the helper was away, and is no longer
+        if not session.is_suspended:
+            session.trouble = ()  # the helper was away, and is no longer
         error = await self._establish_again(session)
         if error is not None:
-            session.trying = spawn(self._keep_trying(session, error), name=f"try {session.name} again")
+            self._try_later(session, error)
+
+    def _try_later(self, session: Session, error: DevlinkError) -> None:
+        if session.trying is asyncio.current_task():
+            return  # it goes on by itself
+        if session.trying is not None:
+            session.trying.cancel()
+        session.trying = spawn(self._keep_trying(session, error), name=f"try {session.name} again")
 
     async def _keep_trying(self, session: Session, error: DevlinkError) -> None:
         """What went wrong may have been of that moment: resolved was restarting, the Wi-Fi was not there yet.
 
-        Where another cluster answers, nothing shall be led there unattended.
+        Where another cluster answers, nothing shall be led there unattended; and next hops come with another network.
         """
         for pause in PAUSES:
-            if isinstance(error, IdentityError):
+            if isinstance(error, IdentityError) or (
+                session.is_suspended and session.plan.mode is not RoutingMode.ROUTER
+            ):
                 break
             await asyncio.sleep(pause)
             async with self.sessions.lock:
@@ -133,27 +282,58 @@ class Keeper:
                     or not self.sessions.link.is_connected
                 ):
                     return  # with the helper it begins anew
-                failure = await self._establish_again(session)
+                again = self._verify_again if session.applied else self._establish_again
+                failure = await again(session)
             if failure is None:
                 return
             error = failure
-        log.error("%s is not tried again by itself", session.name)
-        session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
-        self.sessions.tell()
+        log.error("%s is tried again in another network only", session.name)
+        if session.state is State.DEGRADED and not session.applied:
+            session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
+            self.sessions.tell()
 
     async def _establish_again(self, session: Session) -> DevlinkError | None:
         """What kept it from coming up; then nothing of it is left."""
-        session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
+        was_applied, was_suspended = session.applied, session.is_suspended
+        if not was_suspended:
+            session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
         failure: DevlinkError | None = None
+        is_place = True
+        """Whether what fails speaks against the network that the laptop is in."""
         try:
             session.plan = await self.sessions.plan(session.wish)
+            if session.plan.mode is RoutingMode.ROUTER:  # before anybody's names are sent there
+                await verify.verify(session.wish.profile, _untouched(session.plan))
+            is_place = False
+            session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
             await self.sessions.establish(session, progress=no_progress)
             self.sessions.kept.keep(session.name, session.wish)
         except DevlinkError as error:
             failure = error
             log.error("%s cannot be brought up again: %s", session.name, error)
-            if session.applied:
+            if session.applied or was_applied:
                 await self.sessions.release_quietly(session.name)
-            session.lose(time.monotonic(), not_installed(error, "It is tried again by itself."))
+            if isinstance(error, IdentityError) or (is_place and isinstance(error, VerificationError)):
+                session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
+            else:
+                session.lose(time.monotonic(), not_installed(error, "It is tried again by itself."))
+            await self._set_aside(session)
         self.sessions.tell()
         return failure
+
+
+def _is_same(plan: Plan, before: Plan) -> bool:
+    """Whether the network asks for nothing else than is installed. Whoever takes a silent next hop's place is not its
+    affair."""
+    ours, theirs = plan.desired, before.desired
+    return (plan.mode, ours.routes, ours.zones, ours.pins) == (before.mode, theirs.routes, theirs.zones, theirs.pins)
+
+
+def _untouched(plan: Plan) -> Plan:
+    """The plan without names: with it, it is verified what the network itself carries."""
+    return Plan(desired=Desired(session=plan.desired.session, ca=plan.desired.ca), mode=plan.mode, reason=plan.reason)
+
+
+def _no_plan(wish: Wish) -> Plan:
+    name = wish.profile.metadata.name
+    return Plan(desired=Desired(session=name), mode=RoutingMode.ROUTER, reason="it has not been looked at yet")

@@ -3,14 +3,15 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from devlink.agent.cache import Origin
+from devlink.agent.surroundings import Surroundings
 from devlink.core.codec import encode
 from devlink.core.findings import Finding
-from devlink.core.plan import Plan
+from devlink.core.plan import Desired, Plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
 
@@ -64,6 +65,12 @@ class Session:
     """Our routes as `ip route` writes them, pins included."""
     trouble: tuple[Finding, ...] = ()
     """What keeps it from being up."""
+    doubts: tuple[Finding, ...] = ()
+    """What is installed, and could not be verified again when the network changed: it keeps it from being up, too."""
+    around: Surroundings | None = None
+    """Where the laptop was when it was last verified, or last could not be brought up; None until that is looked at."""
+    offline_since: float = 0.0
+    """Monotonic seconds when the laptop was first seen without a way to any next hop; 0 while it has one."""
     remarks: tuple[Finding, ...] = ()
     """What verification noticed, and what does not keep it from being up."""
     notes: tuple[Finding, ...] = ()
@@ -79,6 +86,10 @@ class Session:
     def name(self) -> str:
         return self.wish.profile.metadata.name
 
+    @property
+    def is_suspended(self) -> bool:
+        return self.state is State.SUSPENDED
+
     def enter(self, state: State, now: float, *trouble: Finding) -> None:
         """Change the state at monotonic time `now`."""
         if state is not self.state:
@@ -90,28 +101,29 @@ class Session:
         if told["resolver"] not in ("", "overwritten"):
             self.resolver, self.resolver_reason = str(told["resolver"]), str(told["resolver_reason"])
 
-    def lose(self, now: float, trouble: Finding) -> None:
+    def lose(self, now: float, trouble: Finding, state: State = State.DEGRADED) -> None:
         """Nothing of it is installed any more, and that was not its user's wish."""
         self.applied, self.installed, self.resolver, self.resolver_reason = False, (), "", ""
-        self.enter(State.DEGRADED, now, trouble)
+        self.doubts, self.remarks, self.offline_since = (), (), 0.0
+        self.enter(state, now, trouble)
 
     def shown(self, now: float) -> Mapping[str, Any]:
         """As `io.devlink.Agent.Status` gives it."""
+        # What is not there has no names, and what its plan found is not so here.
+        plan = replace(self.plan, desired=Desired(session=self.name), findings=()) if self.is_suspended else self.plan
         return {
             "name": self.name,
             "state": self.state.value,
             "since": round(max(0.0, now - self.since), 1),
-            "mode": self.plan.mode.value,
-            "reason": self.plan.reason,
+            "mode": plan.mode.value,
+            "reason": plan.reason,
             "revision": self.wish.profile.metadata.revision,
             "context": self.wish.origin.context if self.wish.origin else "",
             "age": round(max(0.0, time.time() - self.wish.fetched)) if self.wish.origin else 0,
             "routes": list(self.installed),
-            "zones": [str(zone.suffix) for zone in self.plan.desired.zones],
-            "search": [namespace for zone in self.plan.desired.zones for namespace in zone.search],
+            "zones": [str(zone.suffix) for zone in plan.desired.zones],
+            "search": [namespace for zone in plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,
             "resolver_reason": self.resolver_reason,
-            "findings": [
-                encode(finding) for finding in (*self.trouble, *self.notes, *self.remarks, *self.plan.findings)
-            ],
+            "findings": [encode(finding) for finding in (*self.trouble, *self.notes, *self.remarks, *plan.findings)],
         }

@@ -13,6 +13,7 @@ from devlink.agent.ordinary import check_ordinary
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes
+from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.errors import DevlinkError, HelperError, NotUpError
 from devlink.faults import POINTS, fault_point
@@ -39,9 +40,16 @@ class Sessions:
     """All of them by name. Whoever changes one holds `lock`: one change at a time."""
 
     def __init__(
-        self, folder: Path, *, lost: Callable[[HelperError], None], returned: Callable[[], Awaitable[None]]
+        self,
+        folder: Path,
+        *,
+        told: Callable[[], None],
+        lost: Callable[[HelperError], None],
+        returned: Callable[[], Awaitable[None]],
     ) -> None:
-        """`folder` keeps what is up, for an agent that is started again; `lost` and `returned` as of a HelperLink."""
+        """`folder` keeps what is up, for an agent that is started again; `told` hears of each change that `status`
+        shows; `lost` and `returned` as of a HelperLink."""
+        self._told = told
         self.lock = asyncio.Lock()
         self.kept = KeptWishes(folder)
         self.link = HelperLink(lost=lost, returned=returned)
@@ -81,11 +89,14 @@ class Sessions:
         """Something that `status` shows has changed."""
         self._changed.set()
         self._changed = asyncio.Event()
+        self._told()
 
     # The steps
 
-    async def plan(self, wish: Wish) -> Plan:
-        observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
+    async def plan(self, wish: Wish, observed: ObservedNetwork | None = None) -> Plan:
+        """In the network as it is `observed`, or now. Raises VerificationError where the profile cannot work in it."""
+        if observed is None:
+            observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
         return make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins)
 
     async def establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
@@ -115,6 +126,7 @@ class Sessions:
         fault_point("agent.verified")
         await self.link.confirm(desired.session)
         fault_point("agent.confirmed")
+        session.doubts, session.offline_since, session.around = (), 0.0, None
         session.enter(State.UP, time.monotonic())
         await progress("verified", True)
 

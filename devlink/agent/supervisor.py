@@ -137,7 +137,7 @@ class Supervisor:
 
     def close(self) -> None:
         """Let go of the helper; leases then run out."""
-        self._sessions.link.close()
+        self._keeper.close()
 
     def wish(self, name: str) -> Wish | None:
         """What is wanted of the session of that name; None where there is none, or where it is about to end."""

@@ -10,28 +10,46 @@ from devlink.private_files import write_private
 
 log = logging.getLogger(__name__)
 
+SET_ASIDE = "set-aside"
+
 
 class KeptWishes:
-    """The wishes of the sessions that are up, one file for each, in a folder of their user's alone."""
+    """The wishes of the sessions that are up, one file for each, in a folder of their user's alone; those of which
+    nothing is installed at this moment in a folder in it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._aside = folder / SET_ASIDE
 
-    def keep(self, name: str, wish: Wish | None) -> None:
-        """Note what is wanted of a session; None: nothing any more."""
-        path = self._folder / f"{name}.json"
+    def keep(self, name: str, wish: Wish | None, *, is_set_aside: bool = False) -> None:
+        """Note what is wanted of a session; None: nothing any more. `is_set_aside`: the helper has nothing of it."""
+        path, other = self._folder / f"{name}.json", self._aside / f"{name}.json"
+        if is_set_aside:
+            path, other = other, path
         try:
             if wish is None:
                 path.unlink(missing_ok=True)
-                return
-            write_private(path, json.dumps(encode(wish)))
+            else:
+                write_private(path, json.dumps(encode(wish)))
+            if other.exists():  # only now: a crash in between must not lose it
+                other.unlink()
+            if self._aside.is_dir() and not any(self._aside.iterdir()):
+                self._aside.rmdir()
         except OSError as error:  # no reason to take a working session down
             log.error("an agent that is started again will not know of %s: %s", name, error)
 
     def read(self) -> dict[str, Wish]:
         """All that is noted, by name. What cannot be read is dropped."""
+        return {**self._read(self._aside), **self._read(self._folder)}
+
+    def is_set_aside(self, name: str) -> bool:
+        """Whether the helper had nothing of it when it was noted."""
+        return not (self._folder / f"{name}.json").exists() and (self._aside / f"{name}.json").exists()
+
+    @staticmethod
+    def _read(folder: Path) -> dict[str, Wish]:
         kept = {}
-        for path in sorted(self._folder.glob("*.json")):
+        for path in sorted(folder.glob("*.json")):
             try:
                 kept[path.stem] = decode(Wish, json.loads(path.read_text("utf-8")))
             except (OSError, ValueError) as error:

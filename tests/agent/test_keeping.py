@@ -1,0 +1,418 @@
+"""Sessions kept up while helpers, networks and agents come and go."""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from devlink.core.profile import RoutingMode
+from devlink.errors import (
+    DevlinkError,
+    HelperError,
+    IdentityError,
+    NotTrustedError,
+)
+from tests.agent.fakes import AWAY, DEAD, PROD, QA, Run, World
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"missing": ["10.20.0.0/16 via 172.16.0.13 dev eth0"]}, "DL-ROUTES-GONE"),
+        ({"missing": ["10.20.0.0/16 via 172.16.0.13 dev eth0"], "given_up": "10 times"}, "DL-ROUTES-FOUGHT"),
+        ({"resolver": "overwritten"}, "DL-RESOLVER-GONE"),
+        ({"forwarder": "restarting"}, "DL-FORWARDER-AWAY"),
+        ({"routes": {"qa": []}}, "DL-ROUTES-GONE"),
+    ],
+)
+def test_a_look_shows_what_is_no_longer_there_and_up_mends_it(run: Run, change: dict[str, Any], code: str) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.supervisor.look()
+        assert world.states == {"qa": "up"}
+        for key, value in change.items():
+            setattr(world.link, key, value)
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        assert code in {f["code"] for f in world.supervisor.status()["sessions"][0]["findings"]}
+        world.link.missing, world.link.resolver, world.link.forwarder, world.link.given_up = [], "direct", "serving", ""
+        await world.up(QA)
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_the_mode_to_which_the_helper_goes_over_is_shown_and_stays_so_while_another_program_has_its_place(
+    run: Run,
+) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        for told, shown in (("file", "file"), ("overwritten", "file"), ("", "file"), ("link", "link")):
+            world.link.resolver = told
+            await world.supervisor.look()
+            assert world.supervisor.status()["sessions"][0]["resolver"] == shown
+
+    run(body)
+
+
+def test_a_helper_that_is_slow_to_say_what_it_has_is_asked_again_by_the_next_look(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.failures["list"] = HelperError("It does not answer within 5 s.")
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        await world.supervisor.look()
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_all_who_ask_at_once_are_told_of_the_same_look(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.slow = asyncio.Event()
+        world.link.missing = ["10.20.0.0/16 via 172.16.0.13 dev eth0"]
+        looks = [asyncio.get_running_loop().create_task(world.supervisor.look()) for _ in range(2)]
+        await world.until(lambda: "list" in world.link.calls)
+        await asyncio.sleep(0.01)
+        assert not any(look.done() for look in looks), "nobody is told what is not known yet"
+        world.link.slow.set()
+        await asyncio.gather(*looks)
+        assert world.states == {"qa": "degraded"}
+        assert world.link.calls.count("list") == 1
+
+    run(body)
+
+
+def test_while_something_changes_a_look_says_only_whether_the_helper_is_well(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.slow = asyncio.Event()
+        coming = asyncio.get_running_loop().create_task(world.up(PROD))
+        await world.until(lambda: "prod" in world.states)
+        await world.supervisor.look()
+        assert world.states == {"qa": "up", "prod": "connecting"}
+        world.link.failures["ready"] = HelperError("It hangs.")
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded", "prod": "connecting"}
+        world.link.slow.set()
+        await coming
+        await world.supervisor.look()
+        assert world.states == {"qa": "up", "prod": "up"}
+
+    run(body)
+
+
+def test_a_helper_that_goes_and_comes_back_gets_everything_again(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        changed = asyncio.get_running_loop().create_task(world.supervisor.changed())
+        await asyncio.sleep(0)
+        world.link.lost(AWAY)
+        await changed  # whoever watches is told
+        assert world.states == {"qa": "degraded", "prod": "degraded"}
+        world.link.held.clear()
+        world.link.calls.clear()
+        await world.link.returned()
+        assert world.link.calls == ["apply qa", "confirm qa", "apply prod", "confirm prod"]
+        assert world.states == {"qa": "up", "prod": "up"}
+
+    run(body)
+
+
+def test_what_the_new_helper_refuses_is_shown_as_degraded_and_the_rest_comes_up(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        world.link.lost(AWAY)
+        world.link.held.clear()
+        world.link.failures["apply qa"] = NotTrustedError("It is not trusted.")
+        await world.link.returned()
+        assert world.states == {"qa": "degraded", "prod": "up"}
+        assert world.supervisor.status()["sessions"][0]["findings"][0]["title"] == "It is not trusted."
+        await world.up(QA)
+        assert world.states["qa"] == "up", "up mends it"
+
+    run(body)
+
+
+class Pauses:
+    """What sleeps, and for how long; each goes on when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds: list[float] = []
+        self._waiting: list[asyncio.Event] = []
+        sleep = asyncio.sleep
+
+        async def paused(seconds: float) -> None:
+            if not seconds:
+                return await sleep(0)
+            self.seconds.append(seconds)
+            self._waiting.append(asyncio.Event())
+            await self._waiting[-1].wait()
+
+        monkeypatch.setattr(asyncio, "sleep", paused)
+
+    async def end(self) -> None:
+        """End all that have begun. Returns when each has come to the next one, or to its end."""
+        waiting, self._waiting = self._waiting, []
+        trying = {task for task in asyncio.all_tasks() if task.get_name().startswith("try ")}
+        for event in waiting:
+            event.set()
+        while trying := {task for task in trying if not task.done()}:
+            if len(self._waiting) >= len(trying):
+                return
+            await asyncio.wait(trying, timeout=0.001)
+
+
+async def lose(world: World, *errors: DevlinkError) -> None:
+    """The helper goes and comes back, and so many verifications fail from then on."""
+    world.link.lost(AWAY)
+    world.link.held.clear()
+    world.verification += errors
+    await world.link.returned()
+
+
+def finding(world: World) -> Mapping[str, Any]:
+    """The first that is shown."""
+    first: Mapping[str, Any] = world.supervisor.status()["sessions"][0]["findings"][0]
+    return first
+
+
+def test_what_cannot_be_brought_up_again_at_that_moment_is_tried_again_after_longer_and_longer_pauses(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await lose(world, DEAD, DEAD, DEAD)
+        for seconds in (1, 2, 4):
+            await world.until(lambda: bool(pauses.seconds))
+            assert pauses.seconds == [seconds]
+            assert world.states == {"qa": "degraded"}
+            assert finding(world)["title"] == DEAD.what
+            assert "tried again" in finding(world)["fix"]
+            pauses.seconds.clear()
+            await pauses.end()
+        assert world.states == {"qa": "up"}
+        assert world.link.held == {"qa": "up"}
+        assert pauses.seconds == []
+
+    run(body)
+
+
+def test_each_is_tried_on_its_own_and_its_reason_is_shown_meanwhile(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await world.up(PROD)
+        await lose(world, DEAD)
+        assert world.states == {"qa": "degraded", "prod": "up"}
+        slow = asyncio.Event()
+        world.verification.append(slow)
+        await world.until(lambda: bool(pauses.seconds))
+        ending = asyncio.get_running_loop().create_task(pauses.end())
+        await world.until(lambda: world.states["qa"] == "connecting")
+        assert finding(world)["title"] == DEAD.what
+        slow.set()
+        await ending
+        assert world.states == {"qa": "up", "prod": "up"}
+
+    run(body)
+
+
+def test_while_a_helper_that_is_back_is_told_again_its_absence_is_no_reason_any_more(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.link.lost(AWAY)
+        assert finding(world)["title"] == AWAY.what
+        slow = asyncio.Event()
+        world.verification.append(slow)
+        returning = asyncio.get_running_loop().create_task(world.supervisor._keeper._helper_returned())
+        await world.until(lambda: world.states == {"qa": "connecting"})
+        assert finding(world)["code"] != "DL-NOT-INSTALLED"
+        slow.set()
+        await returning
+
+    run(body)
+
+
+def test_each_return_of_the_helper_begins_anew_and_ends_the_tries_before(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        for _ in range(4):
+            pauses.seconds.clear()
+            await lose(world, DEAD)
+            await world.until(lambda: pauses.seconds == [1])
+        world.link.calls.clear()
+        world.verification += [DEAD] * 4
+        pauses.seconds.clear()
+        await pauses.end()
+        assert world.link.calls == ["apply qa", "release qa"]
+        assert pauses.seconds == [2]
+
+    run(body)
+
+
+def test_the_tenth_try_is_its_users_and_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await lose(world, *[DEAD] * 20)
+        await world.until(lambda: bool(pauses.seconds))
+        for _ in range(9):
+            assert "devlink up" not in finding(world)["fix"]
+            await pauses.end()
+        assert pauses.seconds == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        assert finding(world)["title"] == DEAD.what
+        assert "devlink up qa" in finding(world)["fix"]
+        world.verification.clear()
+        await world.up(QA)
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+@pytest.mark.parametrize("tries", [0, 2])
+def test_where_another_cluster_answers_nothing_is_tried_unattended(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        other = IdentityError("Another cluster answers.", next_step="Whose network is this?")
+        await lose(world, *[DEAD] * tries, other)
+        for _ in range(tries):
+            await world.until(lambda: bool(pauses.seconds))
+            await pauses.end()
+        await world.until(lambda: "devlink up qa" in finding(world)["fix"])
+        assert len(pauses.seconds) == tries
+        assert finding(world)["title"].startswith(other.what)
+        assert world.states == {"qa": "suspended"}
+
+    run(body)
+
+
+def test_a_try_waits_for_what_its_user_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await world.up(PROD)
+        await lose(world, DEAD)
+        await world.until(lambda: bool(pauses.seconds))
+        slow = asyncio.Event()
+        world.verification.append(slow)
+        renewing = asyncio.get_running_loop().create_task(world.up(PROD))
+        await world.until(lambda: world.states["prod"] == "connecting")
+        world.link.calls.clear()
+        ending = asyncio.get_running_loop().create_task(pauses.end())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert world.states == {"qa": "degraded", "prod": "connecting"}
+        slow.set()
+        await renewing
+        await ending
+        assert world.link.calls == ["confirm prod", "apply qa", "confirm qa"]
+
+    run(body)
+
+
+@pytest.mark.parametrize("what", ["was taken down", "is to end", "was brought up by its user", "has no helper"])
+def test_what_is_not_to_be_brought_up_again_is_not_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(QA)
+        await lose(world, DEAD)
+        await world.until(lambda: bool(pauses.seconds))
+        match what:
+            case "was taken down":
+                await world.supervisor.down("qa", everything=False)
+            case "is to end":
+                world.link.failures["ready"] = AWAY
+                with pytest.raises(HelperError):
+                    await world.supervisor.down("qa", everything=False)
+            case "was brought up by its user":
+                await world.up(QA)
+            case "has no helper":
+                world.link.is_connected = False
+        world.link.calls.clear()
+        await pauses.end()
+        assert world.link.calls == []
+        assert len(pauses.seconds) == 1
+
+    run(body)
+
+
+def test_an_agent_that_is_started_again_takes_over_what_its_lease_still_holds(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD, dns=False)
+        held = {"qa": "orphaned"}  # prod's lease has run out
+        world.again()
+        world.link.held = held
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({"qa": "up"}, ["qa.json"])
+        assert world.link.calls == ["list", "apply qa", "confirm qa"]
+
+    run(body)
+
+
+def test_what_another_agent_holds_is_not_taken_over(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.again()
+        world.link.held = {"qa": "up"}
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({}, [])
+
+    run(body)
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"profile": 1}', "\udcff"])
+def test_what_was_kept_and_cannot_be_read_keeps_no_agent_from_starting(run: Run, garbage: str) -> None:
+    async def body(world: World) -> None:
+        await world.up(PROD)
+        (world.folder / "qa.json").write_bytes(garbage.encode("utf-8", "surrogateescape"))
+        world.again()
+        world.link.held = {"prod": "orphaned"}
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({"prod": "up"}, ["prod.json"])
+
+    run(body)
+
+
+def test_a_helper_that_is_away_at_the_start_keeps_no_agent_from_starting(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        world.again()
+        world.link.failures["list"] = HelperError("It is away.")
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({}, [])
+        world.again()
+        await world.supervisor.resume()
+        assert world.link.calls == [], "with nothing kept nobody is asked"
+
+    run(body)
+
+
+def test_a_laptop_that_moved_where_the_profile_cannot_work_keeps_no_agent_from_starting(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, routing=RoutingMode.GATEWAY)))
+        await world.up(PROD)
+        world.again()
+        world.link.held = {"qa": "orphaned", "prod": "orphaned"}
+        world.on_link = False
+        await world.supervisor.resume()
+        assert world.states == {"prod": "up", "qa": "suspended"}
+        assert world.kept == ["prod.json", "set-aside"]
+        assert world.link.held == {"prod": "up"}, "its lease has not to run out first"
+
+    run(body)

@@ -1,0 +1,293 @@
+"""Sessions go with the laptop: kept, verified again, set aside where their cluster is not, and brought back."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from devlink.agent import keeping
+from devlink.agent.wishes import KeptWishes
+from devlink.core.profile import RoutingMode
+from devlink.errors import HelperError, IdentityError, NotUpError, VerificationError
+from tests.agent.fakes import DEAD, PROD, QA, Run, World
+
+STRANGER = IdentityError("What answers here is not the cluster.", why="another CA", next_step="Whose network is this?")
+
+
+async def up_and_noted(world: World) -> None:
+    await world.up(QA)
+    await world.looked()
+    world.link.calls.clear()
+    world.verified.clear()
+
+
+async def move_away(world: World) -> None:
+    """To a network that carries nothing of the cluster."""
+    world.on_link, world.gateway = False, "cafe"
+    world.verification = [DEAD]
+    await world.told()
+
+
+def finding(world: World) -> str:
+    (session,) = world.supervisor.status()["sessions"]
+    return str(session["findings"][0])
+
+
+def test_a_change_that_changes_nothing_for_a_session_is_none(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        for _ in range(3):
+            await world.told()
+        assert (world.link.calls, world.verified, world.states) == ([], [], {"qa": "up"})
+
+    run(body)
+
+
+def test_where_next_hops_are_behind_a_router_that_carries_nothing_all_is_released_and_the_reason_told(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        await move_away(world)
+        assert (world.states, world.link.held) == ({"qa": "suspended"}, {})
+        assert world.link.calls == ["release qa"], "nobody's names are sent to a network that is not the cluster's"
+        assert "DL-SUSPENDED" in finding(world)
+        assert "devlink up qa" in finding(world)
+        (session,) = world.supervisor.status()["sessions"]
+        assert (session["routes"], session["zones"], session["resolver"]) == ([], [], "")
+        assert "is behind 192.168.1.1" in session["reason"]
+
+    run(body)
+
+
+def test_a_network_whose_router_carries_the_cluster_is_gone_over_to(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.on_link, world.gateway = False, "office"
+        await world.told()
+        assert world.states == {"qa": "up"}
+        assert world.verified == [RoutingMode.ROUTER, RoutingMode.ROUTER], "before and after it is installed"
+        assert world.supervisor.status()["sessions"][0]["mode"] == "router"
+
+    run(body)
+
+
+def test_what_was_suspended_comes_back_by_itself_and_is_verified(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        await move_away(world)
+        world.verified.clear()
+        await world.told()
+        assert world.verified == [], "the same place is not tried at each word"
+        world.on_link, world.gateway = True, "aa"
+        await world.told()
+        assert (world.states, world.link.held) == ({"qa": "up"}, {"qa": "up"})
+        assert world.verified == [RoutingMode.PER_NODE]
+        assert world.kept == ["qa.json"]
+
+    run(body)
+
+
+def test_a_network_that_numbers_itself_like_the_office_gets_nothing_until_the_laptop_is_elsewhere(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.gateway = "hostile"
+        world.verification = [STRANGER]
+        await world.told()
+        assert (world.states, world.link.held) == ({"qa": "suspended"}, {})
+        assert STRANGER.what in finding(world)
+        for _ in range(3):
+            await world.told()
+        assert world.verified == [RoutingMode.PER_NODE]
+        world.gateway, world.verification = "other", [STRANGER]
+        await world.told()
+        assert (world.states, world.link.held) == ({"qa": "suspended"}, {}), "never silently"
+        world.gateway = "aa"
+        await world.told()
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_what_cannot_be_verified_after_a_change_stays_and_is_told_and_looked_at_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "PAUSES", (0.01, 0.01))
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.gateway, world.verification = "bb", [VerificationError("The cluster's DNS does not answer.")] * 2
+        await world.told()
+        assert (world.states, world.link.held, world.link.calls) == ({"qa": "degraded"}, {"qa": "up"}, [])
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}, "that its routes are there does not make it up"
+        assert "DL-UNVERIFIED" in finding(world)
+        await world.until(lambda: world.states == {"qa": "up"})
+        await world.supervisor.look()
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_a_neighbour_that_does_not_say_who_it_is_has_it_verified_each_time(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.gateway = ""
+        await up_and_noted(world)
+        await world.told()
+        assert world.verified == [RoutingMode.PER_NODE]
+        assert world.link.calls == []
+
+    run(body)
+
+
+def test_a_moment_without_a_network_gives_nothing_back_and_a_longer_one_does(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.is_offline = True
+        world.monitors[-1].changed()
+        await world.until(lambda: world.states == {"qa": "degraded"})
+        assert world.link.calls == []
+        world.is_offline = False
+        await world.told()
+        assert (world.states, world.verified) == ({"qa": "up"}, [RoutingMode.PER_NODE])
+        world.is_offline = True
+        await world.told()
+        assert (world.states, world.link.held) == ({"qa": "suspended"}, {})
+        world.is_offline = False
+        world.gateway = "bb"
+        await world.told()
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_after_a_sleep_everything_is_looked_at_though_nothing_seems_to_have_changed(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.supervisor._keeper.wake()
+        await world.looked()
+        assert (world.states, world.verified) == ({"qa": "up"}, [RoutingMode.PER_NODE])
+        await move_away(world)
+        world.verified.clear()
+        world.verification = [DEAD]
+        world.supervisor._keeper.wake()
+        await world.looked()
+        assert (world.states, world.verified) == ({"qa": "suspended"}, [RoutingMode.ROUTER])
+
+    run(body)
+
+
+def test_a_suspended_session_can_be_taken_down_and_tried_by_its_user(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        await move_away(world)
+        world.verification = [DEAD]
+        with pytest.raises(VerificationError):
+            await world.up(QA)
+        assert world.states == {"qa": "suspended"}
+        assert await world.supervisor.down(None, everything=False) == ("qa",)
+        assert (world.states, world.kept, world.link.held) == ({}, [], {})
+        with pytest.raises(NotUpError):
+            await world.supervisor.down("qa", everything=False)
+        world.on_link, world.gateway = True, "aa"
+        await world.told_nobody()
+        assert world.states == {}, "what its user took down does not come back"
+
+    run(body)
+
+
+def test_a_suspended_session_outlives_its_agent_and_is_tried_by_the_next(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        await move_away(world)
+        assert world.kept == ["set-aside"]
+        world.supervisor.close()
+        world.again()
+        world.verification = [DEAD]
+        await world.supervisor.resume()
+        assert world.states == {"qa": "suspended"}
+        world.supervisor.close()
+        world.again()
+        world.on_link, world.gateway = True, "aa"
+        await world.supervisor.resume()
+        assert (world.states, world.kept) == ({"qa": "up"}, ["qa.json"])
+
+    run(body)
+
+
+def test_what_could_not_be_brought_up_again_is_tried_in_another_network_though_its_tries_are_over(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "PAUSES", ())
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.link.lost(HelperError("It is away."))
+        world.link.held.clear()
+        world.verification = [DEAD]
+        await world.link.returned()
+        await world.until(lambda: "devlink up qa" in finding(world))
+        assert world.states == {"qa": "degraded"}
+        await world.told()
+        assert world.states == {"qa": "degraded"}
+        world.gateway = "bb"
+        await world.told()
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_in_a_network_of_routers_a_silent_cluster_is_asked_again_after_a_while(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "PAUSES", (0.01,) * 5)
+
+    async def body(world: World) -> None:
+        world.on_link = False
+        await up_and_noted(world)
+        world.gateway, world.verification = "cafe", [DEAD, DEAD]
+        await world.told()
+        await world.until(lambda: world.states == {"qa": "suspended"})
+        await world.until(lambda: world.states == {"qa": "up"})
+
+    run(body)
+
+
+def test_each_session_goes_its_own_way(run: Run) -> None:
+    async def body(world: World) -> None:
+        gateway_only = dataclasses.replace(PROD, spec=dataclasses.replace(PROD.spec, routing=RoutingMode.GATEWAY))
+        await up_and_noted(world)
+        await world.up(gateway_only)
+        await world.looked()
+        world.on_link, world.gateway = False, "office"
+        await world.told()
+        assert world.states == {"qa": "up", "prod": "suspended"}
+        assert world.link.held == {"qa": "up"}
+
+    run(body)
+
+
+def test_while_its_user_changes_it_a_session_is_left_to_them_and_looked_at_after_that(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.link.slow = asyncio.Event()
+        coming = asyncio.get_running_loop().create_task(world.up(QA))
+        await world.until(lambda: world.states == {"qa": "connecting"})
+        world.on_link, world.gateway = False, "office"
+        world.monitors[-1].changed()
+        await asyncio.sleep(0.01)
+        world.link.slow.set()
+        await coming
+        await world.until(lambda: world.supervisor.status()["sessions"][0]["mode"] == "router")
+
+    run(body)
+
+
+def test_what_is_set_aside_and_what_is_up_are_kept_apart_and_never_both(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        kept = KeptWishes(world.folder)
+        assert not kept.is_set_aside("qa")
+        await move_away(world)
+        assert kept.is_set_aside("qa")
+        assert list(kept.read()) == ["qa"]
+
+    run(body)
