@@ -112,7 +112,10 @@ def _kind(source: str) -> frozenset[str]:
 
 
 def _facts(profile: BridgeProfile) -> Mapping[str, Any]:
-    """What the API said, by the keys of `provenance`; None where it is left out."""
+    """What the API said, by the keys of `provenance`; None where it is left out.
+
+    Not the pods of the DNS, which are others after each restart: they shall hold nothing up.
+    """
     spec = profile.spec
     return {
         "pods": spec.pods,

@@ -101,6 +101,7 @@ class ClusterDns:
     RULES: ClassVar = (
         Rule(("domain",), checks.domain_can_be_split),
         Rule(("servers",), checks.servers_are_distinct),
+        Rule(("endpoints",), checks.endpoints_are_usable),
         Rule(("namespaces",), checks.namespaces_are_distinct),
         Rule(("search", "namespaces"), checks.search_is_possible),
     )
@@ -120,9 +121,17 @@ class ClusterDns:
     hides that domain's names of two labels."""
     reverse: bool = True
     """Whether PTR questions for pods and services go to the cluster too."""
+    endpoints: tuple[IPAddress, ...] | None = field(
+        default=None, metadata=_limited({"minItems": 1, "maxItems": 16}, NONE_HINT)
+    )
+    """Pods behind these servers, for verification only: with them it tells whether pods on other nodes answer. They
+    claim nothing, and one that has gone meanwhile harms nothing. Kept in order."""
 
     def __post_init__(self) -> None:
         check(self)
+        if self.endpoints is not None:
+            in_order = sorted(self.endpoints, key=lambda address: (address.version, int(address)))
+            object.__setattr__(self, "endpoints", tuple(in_order))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,6 +167,14 @@ def servers_are_distinct(servers: Sequence[Addressed]) -> Iterator[Fault]:
     yield from _twice("servers[{}].address", (s.address for s in servers), "leave one of them out")
 
 
+def endpoints_are_usable(endpoints: tuple[IPAddress, ...] | None) -> Iterator[Fault]:
+    """No pod twice, and each has an ordinary unicast address."""
+    yield from _twice("endpoints[{}]", endpoints or (), "leave one of them out")
+    for index, address in enumerate(endpoints or ()):
+        if objection := objection_to_address(address):
+            yield Fault(f"endpoints[{index}]", f"{address} {objection}", "take the addresses of the cluster DNS's pods")
+
+
 def namespaces_are_distinct(namespaces: tuple[str, ...] | None) -> Iterator[Fault]:
     """No namespace twice."""
     yield from _twice("namespaces[{}]", namespaces or (), "leave one of them out")

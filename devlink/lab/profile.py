@@ -1,5 +1,6 @@
 """The bridge profile that fits a world, as its cluster would publish it."""
 
+from devlink.core.prefixes import Cover
 from devlink.lab.spec import WorldSpec
 
 
@@ -41,6 +42,7 @@ def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
                 "domain": str(cluster.domain),
                 "servers": [{"address": str(address), "transport": "auto"} for address in spec.dns_servers],
                 "reverse": True,
+                **({"endpoints": pods} if (pods := _dns_pods(spec)) else {}),
             },
             **({"identity": {"ca": ca}} if ca else {}),
         },
@@ -48,3 +50,9 @@ def profile_text(spec: WorldSpec, ca: str | None = None) -> str:
     }
     text: str = yaml.safe_dump(tree, sort_keys=False)
     return text
+
+
+def _dns_pods(spec: WorldSpec) -> list[str]:
+    """The pods that answer for the cluster's names, as far as they are in its pod network."""
+    pods = Cover(spec.cluster.pods)
+    return [str(a) for a in spec.endpoint_addresses(spec.cluster_dns) if pods.find_address(a) is not None]

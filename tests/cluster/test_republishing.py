@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devlink.cluster import publication
 from devlink.cluster.discovery import Discovery, Unread, Wishes, discover
 from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.republishing import Given, check_not_worse, label, wishes_of
@@ -276,3 +277,11 @@ def test_what_a_person_gives_comes_from_no_source_that_could_be_unread(status: i
 def test_a_profile_of_another_name_is_another_matter() -> None:
     other = dataclasses.replace(QA, metadata=dataclasses.replace(QA.metadata, name="other"))
     check_not_worse(found(cluster(), unread("bgppeers", 500)), other)
+
+
+def test_pods_of_the_dns_that_come_and_go_never_keep_anything_from_being_published() -> None:
+    before = decode_profile(SAMPLE.replace("reverse: true", "endpoints: [10.20.0.9]"))
+    for after in (SAMPLE, SAMPLE.replace("reverse: true", "endpoints: [10.20.0.10]")):
+        found = decode_profile(after)
+        assert not publication.is_same(found, before), "it is published all the same"
+        check_not_worse(Discovery(profile=found, findings=(), unread=(unread("endpointslices", 500),)), before)

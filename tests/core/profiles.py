@@ -94,6 +94,7 @@ def profiles(draw: Any) -> BridgeProfile:
             namespaces=st.just(namespaces),
             search=searched.map(lambda chosen: tuple(chosen) or None),
             reverse=st.booleans(),
+            endpoints=st.none() | addresses.map(tuple),
         )
     )
     return BridgeProfile(

@@ -271,6 +271,18 @@ def test_no_valid_profile_claims_what_is_forbidden(profile: BridgeProfile) -> No
     assert forbidden(claim_of_profile(profile)) == ()
 
 
+def test_the_pods_behind_the_dns_claim_nothing_and_route_nothing() -> None:
+    without = decode_profile(SAMPLE)
+    assert without.spec.dns is not None
+    pods = tuple(map(ip_address, ("10.20.0.9", "203.0.113.9")))
+    dns = replace(without.spec.dns, endpoints=pods)
+    profile = replace(without, spec=replace(without.spec, dns=dns))
+    assert claim_of_profile(profile) == claim_of_profile(without)
+    observed = ObservedNetwork(paths={hop: Path(oif="eth0") for hop in addresses_of_interest(without)})
+    assert make_plan(profile, observed) == make_plan(without, observed)
+    assert make_plan(profile, observed).desired.routes
+
+
 def test_public_space_foreign_domains_and_a_missing_ca_are_remarked_on() -> None:
     claim = Claim(
         name="qa", prefixes=(ip_network("34.118.224.0/20"), ip_network("10.0.0.0/8")), domains=(name("corp.example"),)

@@ -6,7 +6,7 @@ from typing import Any
 from devlink.cluster.discovery.admission import admit
 from devlink.cluster.discovery.cluster import read_cluster
 from devlink.cluster.discovery.diagnosis import Subject, diagnose
-from devlink.cluster.discovery.dns import find_domain, find_servers
+from devlink.cluster.discovery.dns import find_domain, find_endpoints, find_servers
 from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.discovery.gateways import find_gateways, find_switches
 from devlink.cluster.discovery.identity import find_ca
@@ -50,6 +50,7 @@ def discover(
         "mtu": find_mtu(cluster) if prefixes else None,
         "dns.domain": domain if servers else None,
         "dns.servers": servers,
+        "dns.endpoints": find_endpoints(cluster, servers),
         "identity.ca": find_ca(cluster, ca),
     }
     facts = {key: fact for key, fact in everything.items() if fact is not None}
@@ -98,6 +99,8 @@ def _document(facts: Mapping[str, Fact[Any]], wishes: Wishes) -> dict[str, Any]:
     if "dns.servers" in trees:
         servers = [{"address": address, "transport": wishes.transport.value} for address in trees["dns.servers"]]
         spec["dns"] = {"domain": trees["dns.domain"], "servers": servers}
+        if "dns.endpoints" in trees:
+            spec["dns"]["endpoints"] = trees["dns.endpoints"]
         if wishes.namespaces is not None:
             spec["dns"]["namespaces"] = list(wishes.namespaces)
         if wishes.search is not None:

@@ -1,6 +1,6 @@
 """The cluster's domain, and who answers for it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.facts import Fact, by_version
@@ -14,6 +14,8 @@ DEFAULT_DOMAIN = DomainName.parse("cluster.local")
 """kubelet's and kubeadm's."""
 MAX_SERVERS = 8
 """CoreDNS on each node's own network may have thousands; a laptop asks one, and the next when that is silent."""
+MAX_ENDPOINTS = 4
+"""Pods of the cluster's DNS: on two nodes one is not on the gateway, and some may be gone."""
 
 Servers = Fact[tuple[IPAddress, ...]]
 
@@ -56,14 +58,55 @@ def find_servers(cluster: Cluster) -> Servers | None:
     return next((fact for source in SERVERS if (fact := source(cluster)) is not None), None)
 
 
+def find_endpoints(cluster: Cluster, servers: Servers | None) -> Servers | None:
+    """Pods behind the servers, on as many nodes as may be; none where the servers themselves are on the nodes' network.
+
+    Those that are ready, by the Service's EndpointSlices; else the pods that run.
+    """
+    on_nodes = _addresses_of_nodes(cluster)
+    if servers is None or any(address in on_nodes for address in servers.value):
+        return None
+    of_dns = [pod for pod in cluster.pods if pod.is_dns]
+    service = cluster.dns_service
+    found = service.endpoints if service is not None else ()
+    source = service.endpoints_source if service is not None else ""
+    if not found:
+        found = tuple(address for pod in of_dns for address in pod.addresses)
+        source = ", ".join(pod.source for pod in of_dns[:2])
+    hosts = {address: pod.hosts[:1] for pod in of_dns for address in pod.addresses}
+    usable = [a for a in by_version(found) if a not in on_nodes and not objection_to_address(a)]
+    versions = {address.version for address in usable}
+    chosen = [
+        address
+        for version in sorted(versions)
+        for address in _spread([a for a in usable if a.version == version], hosts)[: MAX_ENDPOINTS // len(versions)]
+    ]
+    return Fact(value=by_version(chosen), source=source) if chosen else None
+
+
+def _spread(addresses: list[IPAddress], hosts: Mapping[IPAddress, tuple[IPAddress, ...]]) -> list[IPAddress]:
+    """One of each node first; of those whose node is not known, each counts as on a node of its own."""
+    turns: dict[object, int] = {}
+    ranked: list[tuple[int, int, IPAddress]] = []
+    for address in addresses:
+        host = hosts.get(address) or address
+        ranked.append((turns.setdefault(host, 0), len(ranked), address))
+        turns[host] += 1
+    return [address for _, _, address in sorted(ranked, key=lambda each: each[:2])]
+
+
+def _addresses_of_nodes(cluster: Cluster) -> set[IPAddress]:
+    """Those of nodes, and of the DNS pods on their network."""
+    of_nodes = {address for node in cluster.nodes for address in (*node.reported, *node.addresses.values())}
+    return of_nodes | {a for pod in cluster.pods if pod.is_dns and pod.on_host_network for a in pod.addresses}
+
+
 def _on_nodes(cluster: Cluster) -> Servers | None:
     """CoreDNS on the nodes' own network: then a node's address is nearer than a ClusterIP, and needs no SNAT."""
     service = cluster.dns_service
     if service is None or not service.endpoints:
         return None
-    of_nodes = {address for node in cluster.nodes for address in (*node.reported, *node.addresses.values())}
-    of_pods = {address for pod in cluster.pods if pod.is_dns and pod.on_host_network for address in pod.addresses}
-    if not all(address in of_nodes or address in of_pods for address in service.endpoints):
+    if not _addresses_of_nodes(cluster).issuperset(service.endpoints):
         return None
     return _servers(service.endpoints, f"{service.endpoints_source} (on the nodes' network)")
 

@@ -42,6 +42,12 @@ def servers(objects: list[Object]) -> list[str]:
     return [str(server.address) for server in dns.servers] if dns else []
 
 
+def dns_pods(objects: list[Object]) -> list[str]:
+    """The endpoints of the cluster's DNS."""
+    dns = profile(objects).spec.dns
+    return [str(address) for address in dns.endpoints or ()] if dns else []
+
+
 def source(objects: list[Object], fact: str) -> str:
     return profile(objects).provenance[fact]
 

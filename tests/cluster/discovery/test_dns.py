@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cluster.discovery import networks
-from tests.cluster.discovery.finds import finding, profile, servers, source
+from tests.cluster.discovery.finds import dns_pods, finding, profile, servers, source
 from tests.cluster.discovery.networks import Object, coredns, endpoints, kube_dns, kubeadm, kubelet, node, pod, service
 
 BASE = [networks.service_cidr("10.96.0.0/12"), node("n1", "192.0.2.1")]
@@ -132,3 +132,45 @@ def test_of_kubelets_configurations_of_several_versions_the_newest_is_read() -> 
     objects = [*BASE, kube_dns("10.96.0.10"), old("1.9", "oldest.example"), old("1.23", "new.example")]
     assert domain([*objects, old("1.19", "old.example")]) == "new.example"
     assert domain([*objects, kubelet("newest.example", "10.96.0.10")]) == "newest.example"
+
+
+def test_the_pods_behind_the_service_are_told_with_their_source() -> None:
+    objects = [*BASE, kube_dns("10.96.0.10"), endpoints("10.20.1.7", "10.20.0.3")]
+    assert dns_pods(objects) == ["10.20.0.3", "10.20.1.7"]
+    assert source(objects, "dns.endpoints") == "endpointslices.discovery.k8s.io/kube-system/kube-dns-x7f2k"
+    assert dns_pods([*BASE, kube_dns("10.96.0.10"), endpoints("10.20.0.3", ready=False)]) == []
+    assert dns_pods([*BASE, kube_dns("10.96.0.10")]) == []
+
+
+def test_without_endpoint_slices_the_pods_that_run_are_told() -> None:
+    objects = [*BASE, kube_dns("10.96.0.10"), dns_pod(3, "192.0.2.1"), pod("web", "10.20.0.9", host="192.0.2.1")]
+    assert dns_pods(objects) == ["10.20.0.3"]
+    assert source(objects, "dns.endpoints") == "pods/kube-system/coredns-3"
+
+
+def test_dns_on_the_nodes_network_has_no_pods_of_its_own() -> None:
+    on_nodes = [*BASE, node("n2", "192.0.2.2"), kube_dns("10.96.0.10"), endpoints("192.0.2.2", "192.0.2.1")]
+    assert dns_pods(on_nodes) == []
+    mixed = [*BASE, kube_dns("10.96.0.10"), endpoints("192.0.2.1", "10.20.0.3")]
+    assert dns_pods(mixed) == ["10.20.0.3"]
+
+
+def test_of_many_pods_a_few_are_told_on_as_many_nodes_as_may_be() -> None:
+    crowd = [dns_pod(n, "192.0.2.1") for n in range(10, 20)] + [dns_pod(90, "192.0.2.2"), dns_pod(91, "192.0.2.3")]
+    addresses = [f"10.20.0.{n}" for n in (*range(19, 9, -1), 90, 91)]
+    objects = [*BASE, kube_dns("10.96.0.10"), endpoints(*addresses), *crowd]
+    assert dns_pods(objects) == ["10.20.0.10", "10.20.0.11", "10.20.0.90", "10.20.0.91"]
+    assert dns_pods(list(reversed(objects))) == dns_pods(objects)
+
+
+def test_of_two_ip_versions_both_are_told() -> None:
+    both = [
+        *BASE,
+        kube_dns("10.96.0.10"),
+        endpoints(*(f"10.20.0.{n}" for n in range(1, 9)), "fd00:20::9", "fd00:20::8"),
+    ]
+    assert dns_pods(both) == ["10.20.0.1", "10.20.0.2", "fd00:20::8", "fd00:20::9"]
+
+
+def dns_pod(number: int, host: str) -> Object:
+    return pod(f"coredns-{number}", f"10.20.0.{number}", host=host, labels={"k8s-app": "kube-dns"})
