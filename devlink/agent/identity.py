@@ -4,18 +4,23 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import Plan
+from devlink.core.plan import Plan, listed
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Identity
-from devlink.errors import IdentityError
+from devlink.core.ways import Ways
+from devlink.errors import DevlinkError, IdentityError
 from devlink.kernel.observe import link_address, observe
 from devlink.private_files import write_private
+from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
 
@@ -28,54 +33,137 @@ MAX_GATEWAYS = 64
 """Link addresses that are remembered for one cluster: the offices and homes from which it was seen."""
 
 
-async def check_identity(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
-    """Nothing where the `kubernetes` ClusterIP shows the profile's CA; a finding where it does not answer.
+Connect = Callable[[IPAddress, IPAddress], Awaitable[socket.socket]]
+"""Gateway and address: a TCP socket, not connected yet, whose packets to the address go by the gateway whatever the
+routes say. May raise DevlinkError and OSError."""
 
-    Raises IdentityError where another one answers. Where nobody does, the link address of the gateway toward it
-    speaks for the network, if the cluster was seen through it before.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What is known of whose network this is."""
+
+    findings: tuple[Finding, ...] = ()
+    answered: bool | None = None
+    """Whether the API answered, and is the profile's; None where the profile does not say how to ask."""
+    strangers: tuple[IPAddress, ...] = ()
+    """Gateways behind which another cluster answers: nothing shall ever go by them."""
+
+
+async def check_identity(
+    profile: BridgeProfile, plan: Plan, *, gateways: Iterable[IPAddress] = (), connect: Connect | None = None
+) -> tuple[Finding, ...]:
+    """The findings of `prove`. Raises IdentityError as it does."""
+    return (await prove(profile, plan, gateways=gateways, connect=connect)).findings
+
+
+async def prove(
+    profile: BridgeProfile, plan: Plan, *, gateways: Iterable[IPAddress] = (), connect: Connect | None = None
+) -> Proof:
+    """Shake hands with the `kubernetes` ClusterIP by the way that packets go, and by each other gateway.
+
+    Raises IdentityError where another cluster answers by the way that packets go. Where nobody does, the link address
+    of the gateway toward it speaks for the network, if the cluster was seen through it before; else it is a finding.
+    `gateways` may take over, and are asked by `connect`: one that leads to another cluster is a finding and a
+    stranger, one that is silent while the first answers is a finding.
     """
     spec = profile.spec
     if spec.identity is None or not spec.services:
-        return ()  # the plan says so
+        return Proof()  # the plan says so
     address = spec.services[0].network_address + 1
+    path = Ways(plan.desired).to(address)
+    used = path.next_hop if path is not None else None
+    others = [each for each in dict.fromkeys(gateways) if each != used and each.version == address.version]
+    tries = spawn(_try_others(others, connect, address, spec.identity), name="shake hands by other gateways")
     try:
-        await _shake_hands(address, spec.identity)
+        answered, findings = await _prove_by_routes(profile, plan, address, spec.identity)
+        outcomes = await tries
+    finally:
+        tries.cancel()
+    strangers = tuple(gateway for gateway, error in outcomes.items() if isinstance(error, ssl.SSLError))
+    silent = {g: error for g, error in outcomes.items() if isinstance(error, OSError) and g not in strangers}
+    findings += tuple(_stranger(gateway, address, outcomes[gateway]) for gateway in strangers)
+    if answered and silent:  # else it is the API that is silent
+        findings += (_silent_gateways(silent, address),)
+    return Proof(findings=findings, answered=answered, strangers=strangers)
+
+
+async def _prove_by_routes(
+    profile: BridgeProfile, plan: Plan, address: IPAddress, identity: Identity
+) -> tuple[bool, tuple[Finding, ...]]:
+    """Whether the API answered, and what is to be told where it did not."""
+    try:
+        await _shake_hands(address, identity, _new_socket(address))
     except ssl.SSLError as error:
         raise _another(profile, address, error) from error
     except OSError as error:  # TimeoutError too
         gateway = await asyncio.to_thread(_gateway_toward, address)
-        if gateway and gateway in _remembered(spec.identity):
+        if gateway and gateway in _remembered(identity):
             log.info("%s does not answer; the cluster was seen through gateway %s before", address, gateway)
-            return ()
-        return (_unanswered(plan, address, error),)
+            return False, ()
+        return False, (_unanswered(plan, address, error),)
     # Only now: before the first packet the kernel had no reason to learn it.
     gateway = await asyncio.to_thread(_gateway_toward, address)
     if gateway:
-        await asyncio.to_thread(_remember, spec.identity, gateway)
-    return ()
+        await asyncio.to_thread(_remember, identity, gateway)
+    return True, ()
 
 
-async def _shake_hands(address: IPAddress, identity: Identity) -> None:
+async def _try_others(
+    gateways: list[IPAddress], connect: Connect | None, address: IPAddress, identity: Identity
+) -> dict[IPAddress, OSError | None]:
+    """What kept each gateway from leading to the profile's cluster; None where it does. SSLError: to another one.
+
+    A gateway for which there is no socket is left out: nothing is known of it.
+    """
+
+    async def one(gateway: IPAddress) -> tuple[IPAddress, OSError | None] | None:
+        assert connect is not None
+        try:
+            sock = await connect(gateway, address)
+        except (DevlinkError, OSError) as error:
+            log.info("gateway %s could not be tried: %s", gateway, error)
+            return None
+        try:
+            await _shake_hands(address, identity, sock)
+        except OSError as error:
+            return gateway, error
+        return gateway, None
+
+    tried = await asyncio.gather(*(one(gateway) for gateway in gateways)) if connect is not None else []
+    return dict(each for each in tried if each is not None)
+
+
+def _new_socket(address: IPAddress) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+
+
+async def _shake_hands(address: IPAddress, identity: Identity, sock: socket.socket) -> None:
+    """Over `sock`, which is closed then. Raises ssl.SSLError where another one answers, OSError where nobody does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and name
     context.load_verify_locations(cadata=identity.ca)
+    sock.setblocking(False)
     async with asyncio.timeout(LIMIT):
-        # To an address, never a name: whether names work is what `up` is about to prove.
-        _, writer = await asyncio.open_connection(str(address), PORT, ssl=context, server_hostname=NAME)
+        try:
+            # To an address, never a name: whether names work is what `up` is about to prove.
+            await asyncio.get_running_loop().sock_connect(sock, (str(address), PORT))
+        except BaseException:
+            sock.close()
+            raise
+        _, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=NAME)  # its own from here on
     writer.transport.abort()  # nothing was asked, so there is nothing to close in good order
 
 
 def _another(profile: BridgeProfile, address: IPAddress, error: ssl.SSLError) -> IdentityError:
-    said = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else f"no TLS: {error.reason}"
     return IdentityError(
         f"What answers here is not the cluster of profile {profile.metadata.name}.",
-        why=f"{address}, where its API must be, does not show a certificate of the profile's CA for {NAME}: {said}. "
+        why=f"{address}, where its API must be, {_said(error)}. "
         "This network has the cluster's numbers, and is another one; or the cluster was built anew.",
         next_step="If the cluster was built anew, fetch its profile and trust it again: devlink profile fetch",
     )
 
 
 def _unanswered(plan: Plan, address: IPAddress, error: OSError) -> Finding:
-    said = os.strerror(error.errno) if error.errno else f"silent for {LIMIT:g} s"
+    said = _why_silent(error)
     return Finding(
         code="DL-UNAUTHENTICATED",
         severity=Severity.WARNING,
@@ -83,6 +171,37 @@ def _unanswered(plan: Plan, address: IPAddress, error: OSError) -> Finding:
         evidence=f"its API at {address} does not answer ({said}); routing is {plan.mode.value}: {plan.reason}",
         fix="when the API is back: devlink up",
     )
+
+
+def _stranger(gateway: IPAddress, address: IPAddress, error: OSError | None) -> Finding:
+    assert isinstance(error, ssl.SSLError)
+    return Finding(
+        code="DL-GATEWAY-IDENTITY",
+        severity=Severity.ERROR,
+        title=f"Behind gateway {gateway} another cluster answers than the profile's: nothing will go by it.",
+        evidence=f"by way of it, {address} {_said(error)}",
+        fix="find out whose machine that is; if it is no gateway of the cluster any more, publish the profile anew",
+    )
+
+
+def _silent_gateways(silent: Mapping[IPAddress, OSError], address: IPAddress) -> Finding:
+    said = (f"by way of {gateway}: {_why_silent(error)}" for gateway, error in silent.items())
+    return Finding(
+        code="DL-GATEWAY-SILENT",
+        severity=Severity.WARNING,
+        title="Gateways that should take over when another fails do not lead to the cluster at this moment.",
+        evidence=f"{address}, {listed(said)}",
+        fix="see whether these nodes are up, and whether they forward: sysctl net.ipv4.ip_forward",
+    )
+
+
+def _said(error: ssl.SSLError) -> str:
+    why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else f"no TLS: {error.reason}"
+    return f"does not show a certificate of the profile's CA for {NAME}: {why}"
+
+
+def _why_silent(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else f"silent for {LIMIT:g} s"
 
 
 def _gateway_toward(address: IPAddress) -> str:

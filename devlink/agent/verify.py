@@ -7,17 +7,21 @@ import os
 import subprocess
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
-from devlink.agent.identity import check_identity
+from devlink.agent.exchange import look
+from devlink.agent.identity import Connect, Proof, prove
+from devlink.core.diagnosis import EXPLAIN_SILENCE, diagnose
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
-from devlink.core.network import MAIN_TABLE, ObservedNetwork, Path, Route
-from devlink.core.plan import Plan, Upstream, Zone
-from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, span
+from devlink.core.network import OVERRIDE_TABLE, ObservedNetwork, Path, Route
+from devlink.core.plan import Desired, Plan, Upstream, Zone
+from devlink.core.prefixes import IPAddress, IPNetwork, span
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
+from devlink.core.ways import Ways
 from devlink.dns.client import Answer, ask
-from devlink.errors import VerificationError, reason
+from devlink.errors import DevlinkError, VerificationError, reason
 from devlink.kernel.observe import observe
 from devlink.rpc.tasks import spawn
 
@@ -29,26 +33,47 @@ LIBC_LIMIT = 5.0
 """Seconds for a look-up through libc."""
 
 
-async def verify(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
+async def verify(
+    profile: BridgeProfile, plan: Plan, *, gateways: Iterable[IPAddress] = (), connect: Connect | None = None
+) -> tuple[Finding, ...]:
     """What is worth telling of a session that carries what it promises; else VerificationError, with evidence.
 
-    A session without zones promises no names: trouble with the cluster's DNS is then a finding, unless its answer is
-    all that could show that the network carries the prefixes. Another cluster than the profile's is always an error.
+    What it promises are names and ClusterIPs: where the cluster's DNS does not answer, it fails, and core.diagnosis
+    says why. Where that answers, and pods or some services do not, the session stays with a warning: its user has more
+    with it than without. A session without zones promises no names: trouble with the cluster's DNS is then a finding,
+    unless its answer is all that could show that the network carries the prefixes. Another cluster than the profile's
+    is always an error. `gateways` and `connect` are identity.prove's.
     """
     desired = plan.desired
     if desired.routes:
         samples = choose_samples(desired.routes, await asyncio.to_thread(observe))
         observed = await asyncio.to_thread(observe, samples.values())
-        check_paths(samples, desired.routes, observed)
-    names = spawn(_verify_names(profile, plan), name="verify names")
+        check_paths(samples, desired, observed)
+    # Side by side: where something is silent, one wait is enough.
+    proof = spawn(prove(profile, plan, gateways=gateways, connect=connect), name="verify identity")
+    verdict = spawn(_diagnose(profile, plan, proof), name="verify data")
+    names = spawn(_verify_names(profile, plan, verdict), name="verify names")
     try:
         # Whose network this is comes first: a stranger's DNS may be silent, and that would not be the reason to tell.
-        return (*await check_identity(profile, plan), *await names)
+        return (*(await proof).findings, *await names, *await verdict)
     finally:
-        names.cancel()
+        for each in (proof, names, verdict):
+            each.cancel()
 
 
-async def _verify_names(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
+async def _diagnose(profile: BridgeProfile, plan: Plan, proof: "asyncio.Task[Proof]") -> tuple[Finding, ...]:
+    seen = await look(profile, plan)
+    try:
+        api = (await asyncio.shield(proof)).answered
+    except DevlinkError:
+        return ()  # another cluster's: its behaviour is of no interest
+    found = (finding for each in seen for finding in diagnose(replace(each, api=api)))
+    return tuple(dict.fromkeys(found))
+
+
+async def _verify_names(
+    profile: BridgeProfile, plan: Plan, verdict: "asyncio.Task[tuple[Finding, ...]]"
+) -> tuple[Finding, ...]:
     desired = plan.desired
     dns = profile.spec.dns
     if dns is None:
@@ -62,6 +87,8 @@ async def _verify_names(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ..
         check_known(name, answers)
     except VerificationError as error:
         if desired.zones or (not desired.routes and code == "DL-DNS-SILENT"):
+            if code == "DL-DNS-SILENT":
+                _explain(error, await asyncio.shield(verdict))
             raise
         return (
             Finding(code=code, severity=Severity.WARNING, title=error.what, evidence=error.why, fix=error.next_step),
@@ -69,6 +96,15 @@ async def _verify_names(profile: BridgeProfile, plan: Plan) -> tuple[Finding, ..
     if desired.zones and _is_allowed(desired.zones[0], "default"):
         await _check_libc(str(name), answers)
     return ()
+
+
+def _explain(error: VerificationError, findings: tuple[Finding, ...]) -> None:
+    """Say with it what the exchange of data showed of the reason, and what cures that."""
+    causes = [finding for finding in findings if finding.code in EXPLAIN_SILENCE]
+    if causes:
+        told = " ".join(f"{cause.title} ({cause.code}: {cause.evidence})" for cause in causes)
+        error.why = f"{error.why} {told}"
+        error.next_step = causes[0].fix
 
 
 def check_known(name: DomainName, answers: Iterable[Answer]) -> None:
@@ -93,11 +129,11 @@ def _types(services: tuple[IPNetwork, ...] | None) -> tuple[str, ...]:
     return tuple({4: "A", 6: "AAAA"}[family] for family in sorted(families))
 
 
-def check_paths(samples: dict[Route, IPAddress], routes: Iterable[Route], observed: ObservedNetwork) -> None:
+def check_paths(samples: dict[Route, IPAddress], desired: Desired, observed: ObservedNetwork) -> None:
     """Raise VerificationError where the kernel would send a sample address another way than our routes say."""
-    table = PrefixTable((route.destination, route) for route in routes)
+    ways = Ways(desired)
     for route, address in samples.items():
-        wanted = table.longest(address)
+        wanted = ways.to(address)
         assert wanted is not None  # the sample is of a route of ours
         path = observed.paths.get(address, Path())
         if (path.oif, path.next_hop) != (wanted.oif, wanted.next_hop):
@@ -113,25 +149,36 @@ def check_paths(samples: dict[Route, IPAddress], routes: Iterable[Route], observ
 def choose_samples(routes: tuple[Route, ...], observed: ObservedNetwork) -> dict[Route, IPAddress]:
     """One address to try each route with: the first that a host can have and that no narrower route takes out of it.
 
-    Narrower routes of others are kept and reported (DESIGN.md, overlaps), and pinned addresses keep their way, so
-    neither says anything of ours. A route that is wholly taken out has no sample.
+    Narrower routes of others are kept and reported (DESIGN.md, overlaps), in whatever table they are, and pinned
+    addresses keep their way, so neither says anything of ours. Out of a route in OVERRIDE_TABLE only that table takes
+    something, by `throw` too. A route that is wholly taken out has no sample, and a `throw` needs none.
     """
-    taken = sorted({span(r.destination) for r in observed.routes if r.table == MAIN_TABLE and r.kind == "unicast"})
+    everywhere = [r for r in observed.routes if r.kind == "unicast"]
+    first = [r for r in observed.routes if r.table == OVERRIDE_TABLE]
+    taken_in_override = sorted({span(r.destination) for r in first})
+    taken = sorted({span(r.destination) for r in everywhere})
     samples = {}
     for route in routes:
-        prefix = route.destination
-        version, first, last = span(prefix)
-        number = first + (last - first > 1)
-        # A prefix lies in at most as many others as an address has bits, so these walks are short in sum.
-        for index in range(bisect_left(taken, (version, first, first)), len(taken)):
-            other_version, other_first, other_last = taken[index]
-            if other_version != version or other_first > number:
-                break
-            if other_last - other_first < last - first:
-                number = max(number, other_last + 1)
-        if number <= last:
-            samples[route] = type(prefix.network_address)(number)
+        if route.kind == "throw":
+            continue
+        number = _first_free(route.destination, taken_in_override if route.table == OVERRIDE_TABLE else taken)
+        if number is not None:
+            samples[route] = type(route.destination.network_address)(number)
     return samples
+
+
+def _first_free(prefix: IPNetwork, taken: list[tuple[int, int, int]]) -> int | None:
+    """The first address of `prefix` that can be a host's and is in none of the narrower spans, which are sorted."""
+    version, first, last = span(prefix)
+    number = first + (last - first > 1)
+    # A prefix lies in at most as many others as an address has bits, so these walks are short in sum.
+    for index in range(bisect_left(taken, (version, first, first)), len(taken)):
+        other_version, other_first, other_last = taken[index]
+        if other_version != version or other_first > number:
+            break
+        if other_last - other_first < last - first:
+            number = max(number, other_last + 1)
+    return number if number <= last else None
 
 
 async def _ask_any(

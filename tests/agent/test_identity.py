@@ -4,22 +4,23 @@ import asyncio
 import dataclasses
 import ipaddress
 import re
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
 
 import pytest
 
 from devlink.agent import identity as module
-from devlink.agent.identity import NAME, check_identity
-from devlink.core.findings import Finding
+from devlink.agent.identity import NAME, Proof, check_identity, prove
+from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork, Path
 from devlink.core.plan import make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Identity
 from devlink.core.profile_document import decode_profile
-from devlink.errors import IdentityError
+from devlink.errors import HelperError, IdentityError
 from tests.certificates import Authority, Issued
 from tests.core.profiles import SAMPLE
 
@@ -35,7 +36,7 @@ def profile(ca: str | None = CLUSTER.pem) -> BridgeProfile:
 
 @pytest.fixture(autouse=True)
 def laptop(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way to the ClusterIP goes by one gateway, and TLS to loopback."""
+    """The way to the ClusterIP goes by one gateway."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     def observe(addresses: tuple[IPAddress, ...]) -> ObservedNetwork:
@@ -46,13 +47,23 @@ def laptop(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "observe", observe)
     monkeypatch.setattr(module, "link_address", lambda *_: GATEWAY)
-    connect = asyncio.open_connection
-    monkeypatch.setattr(asyncio, "open_connection", lambda _, *rest, **named: connect("127.0.0.1", *rest, **named))
+    monkeypatch.setattr(module, "_new_socket", lambda _: Redirected(lambda: module.PORT))
+
+
+class Redirected(socket.socket):
+    """A socket that connects to a port of loopback, whomever it is told."""
+
+    def __init__(self, port: Callable[[], int]) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
+        self._port = port
+
+    def connect(self, _: object) -> None:
+        super().connect(("127.0.0.1", self._port()))
 
 
 @asynccontextmanager
-async def answering(issued: Issued | None, folder: FilePath, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """An API server with that certificate; None: something that greets in plain text."""
+async def serving(issued: Issued | None, folder: FilePath) -> AsyncIterator[int]:
+    """The port of an API server with that certificate; None: of something that greets in plain text."""
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -69,8 +80,15 @@ async def answering(issued: Issued | None, folder: FilePath, monkeypatch: pytest
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "server.pem")
     server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context)
-    monkeypatch.setattr(module, "PORT", server.sockets[0].getsockname()[1])
     async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def answering(issued: Issued | None, folder: FilePath, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """It answers by the way that packets go."""
+    async with serving(issued, folder) as port:
+        monkeypatch.setattr(module, "PORT", port)
         yield
 
 
@@ -85,6 +103,25 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
 async def check(wanted: BridgeProfile | None = None) -> tuple[Finding, ...]:
     wanted = wanted or profile()
     return await check_identity(wanted, make_plan(wanted, ObservedNetwork()))
+
+
+USED, OTHER, THIRD = (ipaddress.ip_address(f"172.16.0.{number}") for number in (13, 16, 17))
+
+
+async def prove_by(ports: Mapping[IPAddress, int | None]) -> Proof:
+    """With gateways beside the one in use: the port that each leads to; None: the helper gives no socket for it."""
+
+    async def connect(gateway: IPAddress, address: IPAddress) -> socket.socket:
+        assert str(address) == "10.254.0.1"
+        port = ports[gateway]
+        if port is None:
+            raise HelperError("No.")
+        return Redirected(lambda: port)
+
+    on_link = ObservedNetwork(paths={USED: Path(oif="eth0")})
+    plan = make_plan(profile(), on_link)
+    assert plan.desired.routes
+    return await prove(profile(), plan, gateways=(USED, *ports), connect=connect)
 
 
 def test_the_clusters_own_certificate_needs_no_word(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +213,69 @@ def test_without_a_ca_there_is_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(module, "_shake_hands", refuse)
     run(lambda: _nothing(check(profile(None))))
+
+
+def test_each_gateway_is_asked_and_those_that_lead_to_the_cluster_need_no_word(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        ours = CLUSTER.issue(NAME)
+        async with answering(ours, tmp_path, monkeypatch), serving(ours, tmp_path) as port:
+            assert await prove_by({OTHER: port, THIRD: None}) == Proof(answered=True)
+
+    run(body)
+
+
+def test_a_gateway_that_leads_to_another_cluster_is_named_as_a_stranger_and_the_session_stays(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        stranger = Authority.another().issue(NAME)
+        async with answering(CLUSTER.issue(NAME), tmp_path, monkeypatch), serving(stranger, tmp_path) as port:
+            proof = await prove_by({OTHER: port})
+            assert proof.strangers == (OTHER,)
+            assert proof.answered
+            (finding,) = proof.findings
+            assert (finding.code, finding.severity) == ("DL-GATEWAY-IDENTITY", Severity.ERROR)
+            assert "172.16.0.16" in finding.title
+        # Also while the cluster's own API is silent.
+        async with serving(stranger, tmp_path) as port:
+            proof = await prove_by({OTHER: port})
+            assert proof.strangers == (OTHER,)
+            assert not proof.answered
+
+    run(body)
+
+
+def test_a_stranger_by_the_way_that_packets_go_is_refused_whatever_the_others_show(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        stranger = Authority.another().issue(NAME)
+        async with answering(stranger, tmp_path, monkeypatch), serving(CLUSTER.issue(NAME), tmp_path) as port:
+            with pytest.raises(IdentityError):
+                await prove_by({OTHER: port})
+
+    run(body)
+
+
+def test_a_silent_gateway_is_told_unless_the_api_is_silent_by_every_way(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        async with serving(None, tmp_path) as nobody:
+            pass  # its port, which nobody has now
+        async with answering(CLUSTER.issue(NAME), tmp_path, monkeypatch):
+            (finding,) = (await prove_by({OTHER: nobody, THIRD: nobody})).findings
+            assert (finding.code, finding.severity) == ("DL-GATEWAY-SILENT", Severity.WARNING)
+            assert "by way of 172.16.0.16: Connection refused" in finding.evidence
+            assert "172.16.0.17" in finding.evidence
+            assert "172.16.0.13" not in finding.evidence
+        monkeypatch.setattr(module, "link_address", lambda *_: "")
+        (finding,) = (await prove_by({OTHER: nobody})).findings
+        assert finding.code == "DL-UNAUTHENTICATED"
+
+    run(body)
 
 
 async def _nothing(found: Awaitable[tuple[Finding, ...]]) -> None:

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.agent.verify import check_paths, choose_samples, verify
+from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
-from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route
-from devlink.core.plan import make_plan
+from devlink.core.network import OVERRIDE_TABLE, PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route
+from devlink.core.plan import Desired, Detour, Plan, make_plan
 from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.profile_document import decode_profile
 from devlink.dns.client import Answer
 from devlink.errors import VerificationError
@@ -29,12 +31,19 @@ def route(destination: str, hop: str = "172.16.0.13") -> Route:
     return Route(destination=ip_network(destination), next_hop=ip_address(hop), oif="eth0")
 
 
+def wanted(*routes: Route, detours: tuple[Detour, ...] = ()) -> Desired:
+    return Desired(session="qa", routes=routes, detours=detours)
+
+
 def kernel(*routes: Route, foreign: tuple[str, ...] = ()) -> ObservedNetwork:
     """Ours as they are once installed, and others' of these destinations."""
     ours = [
-        ObservedRoute(destination=r.destination, next_hop=r.next_hop, oif=r.oif, metric=r.metric, protocol=PROTOCOL)
+        ObservedRoute(
+            destination=r.destination, next_hop=r.next_hop, oif=r.oif, metric=r.metric, protocol=PROTOCOL,
+            table=r.table, kind=r.kind,
+        )
         for r in routes
-    ]
+    ]  # fmt: skip
     theirs = [ObservedRoute(destination=ip_network(text), oif="docker0", protocol=2) for text in foreign]
     return ObservedNetwork(routes=(*theirs, *ours))
 
@@ -56,6 +65,24 @@ def test_a_narrower_route_of_another_is_no_failure_of_ours() -> None:
 def test_a_route_that_others_take_out_wholly_is_not_tried() -> None:
     pods = route("10.20.0.0/16")
     assert choose_samples((pods,), kernel(pods, foreign=("10.20.0.0/17", "10.20.128.0/17"))) == {}
+
+
+def test_a_narrower_route_in_whatever_table_is_no_failure_of_ours() -> None:
+    pods = route("10.20.0.0/16")
+    vpn = ObservedRoute(destination=ip_network("10.20.0.0/24"), oif="tailscale0", table=52, protocol=3)
+    observed = replace(kernel(pods), routes=(vpn, *kernel(pods).routes))
+    assert choose_samples((pods,), observed) == {pods: ip_address("10.20.1.0")}
+
+
+def test_an_override_is_tried_beside_what_it_leaves_to_others_and_whatever_the_main_table_has() -> None:
+    pods = replace(route("10.20.0.0/16"), table=OVERRIDE_TABLE)
+    kept = Route(destination=ip_network("10.20.0.0/24"), oif="", table=OVERRIDE_TABLE, kind="throw")
+    services = route("10.254.0.0/16")
+    observed = kernel(pods, kept, services, foreign=("10.20.1.0/24",))
+    samples = choose_samples((pods, kept, services), observed)
+    assert samples == {pods: ip_address("10.20.1.0"), services: ip_address("10.254.0.1")}
+    there = Path(oif="eth0", next_hop=GATEWAY)
+    check_paths(samples, wanted(pods, kept, services), ObservedNetwork(paths=dict.fromkeys(samples.values(), there)))
 
 
 DESTINATIONS: list[IPNetwork] = [
@@ -98,7 +125,7 @@ def test_a_kernel_that_chooses_another_way_fails_the_verification_and_is_quoted(
     pods = route("10.20.0.0/16")
     address = ip_address("10.20.0.1")
     with pytest.raises(VerificationError) as failure:
-        check_paths({pods: address}, (pods,), ObservedNetwork(paths={address: taken}))
+        check_paths({pods: address}, wanted(pods), ObservedNetwork(paths={address: taken}))
     assert "10.20.0.0/16" in failure.value.what
     assert (taken.oif or "no way at all") in failure.value.why
     assert f"ip route get {address}" in failure.value.next_step
@@ -108,9 +135,21 @@ def test_a_block_of_ours_inside_the_pod_network_is_expected_to_win_there() -> No
     pods, block = route("10.20.0.0/16"), route("10.20.0.0/26", hop="172.16.0.14")
     address = ip_address("10.20.0.1")
     observed = ObservedNetwork(paths={address: Path(oif="eth0", next_hop=ip_address("172.16.0.14"))})
-    check_paths({pods: address}, (pods, block), observed)
+    check_paths({pods: address}, wanted(pods, block), observed)
     with pytest.raises(VerificationError):
-        check_paths({pods: address}, (pods,), observed)
+        check_paths({pods: address}, wanted(pods), observed)
+
+
+def test_while_packets_go_by_a_detour_the_kernel_is_expected_to_send_them_there() -> None:
+    pods, block = route("10.20.0.0/16"), route("10.20.0.0/26", hop="172.16.0.14")
+    via = ip_address("172.16.0.16")
+    desired = wanted(pods, block, detours=(Detour(next_hop=GATEWAY, via=via, oif="eth1"),))
+    inside, outside = ip_address("10.20.0.1"), ip_address("10.20.0.65")
+    detour, direct = Path(oif="eth1", next_hop=via), Path(oif="eth0", next_hop=ip_address("172.16.0.14"))
+    samples = {pods: outside, block: inside}
+    check_paths(samples, desired, ObservedNetwork(paths={outside: detour, inside: direct}))
+    with pytest.raises(VerificationError):
+        check_paths(samples, desired, ObservedNetwork(paths={outside: Path(oif="eth0", next_hop=GATEWAY)}))
 
 
 @pytest.mark.slow
@@ -123,7 +162,7 @@ def test_ten_times_the_blocks_cost_about_ten_times_the_work_to_sample_and_check(
         began = time.process_time()
         samples = choose_samples((pods, *ours), observed)
         paths |= {address: Path(oif="eth0", next_hop=GATEWAY) for address in samples.values()}
-        check_paths(samples, (pods, *ours), ObservedNetwork(paths=paths))
+        check_paths(samples, wanted(pods, *ours), ObservedNetwork(paths=paths))
         spent = time.process_time() - began
         assert len(samples) == count + 1
         assert samples[pods] == blocks[-1].broadcast_address + 1
@@ -150,6 +189,7 @@ class Cluster:
         self._libc = libc
         self.asked: set[str] = set()
         self.looked_up: list[str] = []
+        self.seen: tuple[Seen, ...] = ()
 
     def ask(self, _: IPAddress, name: DomainName, qtype: str, *, port: int, transport: str, timeout: float) -> Answer:
         assert (str(name), port) == (KUBERNETES, 53)
@@ -160,6 +200,9 @@ class Cluster:
         if isinstance(answer, OSError):
             raise answer
         return answer
+
+    async def look(self, _: BridgeProfile, __: Plan) -> tuple[Seen, ...]:
+        return self.seen
 
     def getent(self, name: str) -> set[str]:
         self.looked_up.append(name)
@@ -181,11 +224,14 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
         routes: tuple[Route, ...] = (),
         namespaces: tuple[str, ...] | None = None,
         libc: tuple[str, ...] = (str(A), str(AAAA)),
+        seen: tuple[Seen, ...] = (),
         **answers: Answer | OSError,
     ) -> Verified:
         cluster = Cluster(answers, set(libc))
+        cluster.seen = seen
         monkeypatch.setattr("devlink.agent.verify.ask", cluster.ask)
         monkeypatch.setattr("devlink.agent.verify._getent", cluster.getent)
+        monkeypatch.setattr("devlink.agent.verify.look", cluster.look)
         sample = decode_profile(SAMPLE)
         assert sample.spec.dns is not None
         dns = replace(sample.spec.dns, namespaces=namespaces)
@@ -255,6 +301,53 @@ def test_a_cluster_whose_dns_gives_no_answer_is_not_verified(
         verified(V4, A=answer)
     with pytest.raises(VerificationError, match="does not answer"):
         verified(V4, V6, A=EMPTY, AAAA=answer)
+
+
+def seen(tcp: Outcome, udp: Outcome, *strays: str, pod: Outcome = Outcome.ANSWERED) -> Seen:
+    """One server, and one pod on another node than the gateway."""
+    node, address = ip_address("172.16.0.19"), ip_address("10.20.120.130")
+    return Seen(
+        mode=RoutingMode.GATEWAY,
+        server=ServerSeen(
+            address=ip_address("10.254.0.2"), is_service=True, by=GATEWAY, tcp=tcp, udp=udp,
+            strays=tuple(map(ip_address, strays)),
+        ),
+        pods=(PodSeen(address=address, node=node, by=GATEWAY, tcp=pod, udp=pod),),
+    )  # fmt: skip
+
+
+def test_a_session_whose_names_work_stays_with_a_warning_where_pods_hang(verified: Callable[..., Verified]) -> None:
+    hanging = seen(Outcome.ANSWERED, Outcome.ANSWERED, pod=Outcome.HANGS)
+    (finding,), _ = verified(V4, seen=(hanging,), A=KNOWN)
+    assert (finding.code, finding.severity) == ("DL-POD-HANGS", Severity.WARNING)
+
+
+def test_a_session_whose_dns_answers_only_at_times_stays_with_a_warning(verified: Callable[..., Verified]) -> None:
+    (finding,), _ = verified(V4, seen=(seen(Outcome.ANSWERED, Outcome.ANSWERED, "10.20.120.130"),), A=KNOWN)
+    assert (finding.code, finding.severity) == ("DL-SERVICE-NO-RETURN", Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "words"),
+    [
+        (seen(Outcome.SILENT, Outcome.SILENT, "10.20.120.130"), "DL-SERVICE-NO-RETURN", "clusterCIDR"),
+        (seen(Outcome.SILENT, Outcome.SILENT), "DL-SERVICE-SILENT", "kube-proxy"),
+        (seen(Outcome.SILENT, Outcome.SILENT, pod=Outcome.SILENT), "DL-NOT-FORWARDING", "On 172.16.0.13: is"),
+    ],
+)
+def test_where_the_dns_does_not_answer_the_exchange_of_data_says_why(
+    verified: Callable[..., Verified], told: Seen, code: str, words: str
+) -> None:
+    with pytest.raises(VerificationError, match="does not answer") as failure:
+        verified(V4, seen=(told,), A=SILENT)
+    assert code in failure.value.why
+    assert words in failure.value.next_step
+
+
+def test_what_was_seen_of_the_data_is_no_reason_for_a_wrong_domain(verified: Callable[..., Verified]) -> None:
+    with pytest.raises(VerificationError, match="does not know") as failure:
+        verified(V4, seen=(seen(Outcome.SILENT, Outcome.SILENT),), A=NXDOMAIN)
+    assert "DL-" not in failure.value.why
 
 
 def test_names_of_a_namespace_that_is_left_out_are_not_asked_of_libc(verified: Callable[..., Verified]) -> None:

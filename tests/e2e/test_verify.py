@@ -1,11 +1,16 @@
 """What `up` promises before it says "up": the profile's domain is the cluster's, and a dry run tells no tales."""
 
+import dataclasses
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from devlink import lab
-from tests.e2e.link import PROFILE, RESOLV_CONF, Link
+from devlink.lab.spec import Pod, Process
+from tests.e2e.link import PROFILE, RESOLV_CONF, Link, linked
 
 pytestmark = pytest.mark.lab
 
@@ -65,3 +70,145 @@ def test_a_dry_run_prints_the_routes_that_up_then_installs(near_upstream: str, l
     (session,) = link.status()["sessions"]
     assert printed == set(session["routes"])
     assert any(route.startswith(f"{near_upstream}/32 ") for route in printed)
+
+
+# What keeps packets from coming back: each made on the nodes of one world, whose DNS is not on its gateway
+
+GATEWAY, WORKER = "node1", "node2"
+DNS_POD = "10.20.120.131"
+R2 = "ct state invalid drop"
+R4 = f"ip daddr {DNS_POD} ct original ip daddr {DNS_POD} drop"
+UDP_53 = "ip daddr { 10.20.0.0/16, 10.254.0.0/16 } udp dport 53 drop"
+
+
+def dns_elsewhere() -> lab.WorldSpec:
+    """Network A, whose cluster DNS is on another node than the gateway."""
+    spec = lab.network_a()
+    address = ipaddress.ip_address(DNS_POD)
+    moved = Pod(name="coredns", node=WORKER, addresses=(address,), processes=(Process.CLUSTER_DNS,))
+    pods = tuple(moved if pod.name == moved.name else pod for pod in spec.cluster.pod_objects)
+    return dataclasses.replace(spec, cluster=dataclasses.replace(spec.cluster, pod_objects=pods))
+
+
+@pytest.fixture(scope="module")
+def far_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
+    with linked(dns_elsewhere(), tmp_path_factory.mktemp("far") / "helper.log") as link:
+        link.write_profile("by-gateway", lambda spec: spec.update(routing="gateway"))
+        yield link
+
+
+@pytest.fixture
+def far(far_world: Link) -> Iterator[Link]:
+    """The laptop there; the test must leave it as it found it."""
+    before = far_world.world.snapshot()
+    yield far_world
+    far_world.devlink("down", "--all")
+    far_world.await_equal(before)
+
+
+@contextmanager
+def dropping(link: Link, rule: str, node: str = GATEWAY) -> Iterator[None]:
+    """A node's packet filter that has one rule more."""
+    chain = f"chain forward {{\ntype filter hook forward priority -200;\n{rule}\n}}\n"
+    link.world.run(node, ["nft", f"table ip broken {{\n{chain}}}"], check=True)
+    try:
+        yield
+    finally:
+        link.world.run(node, ["nft", "delete table ip broken"], check=True)
+
+
+@contextmanager
+def without_snat(link: Link) -> Iterator[None]:
+    """R3: the node that takes ClusterIPs leaves the source as it is."""
+    link.world.run(GATEWAY, ["nft", "flush chain ip kube-proxy postrouting"], check=True)
+    try:
+        yield
+    finally:
+        link.world.run(GATEWAY, ["nft", "add rule ip kube-proxy postrouting meta mark 0x4000 masquerade"], check=True)
+
+
+@contextmanager
+def not_forwarding(link: Link) -> Iterator[None]:
+    link.world.run(GATEWAY, ["sysctl", "-qw", "net.ipv4.ip_forward=0"], check=True)
+    try:
+        yield
+    finally:
+        link.world.run(GATEWAY, ["sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
+
+
+BY_GATEWAY = "/root/by-gateway.yaml"
+
+
+def findings(link: Link) -> dict[str, dict[str, str]]:
+    """Of the only session, by code."""
+    (session,) = link.status()["sessions"]
+    assert session["state"] == "up"
+    return {finding["code"]: finding for finding in session["findings"]}
+
+
+DIAGNOSED = {"DL-POD-HANGS", "DL-POD-SILENT", "DL-SERVICE-NO-RETURN", "DL-SERVICE-SILENT", "DL-UDP53-BLOCKED",
+             "DL-NOT-FORWARDING", "DL-NO-ENDPOINT-ELSEWHERE"}  # fmt: skip
+
+
+def test_where_all_comes_back_nothing_is_said_of_it(far: Link) -> None:
+    far.up(BY_GATEWAY)
+    assert not DIAGNOSED & findings(far).keys()
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "evidence", "fix"),
+    [
+        (R2, "DL-POD-HANGS", f"{DNS_POD} (on 172.16.0.19, by way of 172.16.0.13): TCP connects, then", "tcpBeLiberal"),
+        (R4, "DL-POD-SILENT", f"{DNS_POD} (on 172.16.0.19, by way of 172.16.0.13): TCP no answer", "rp_filter=2"),
+        (UDP_53, "DL-UDP53-BLOCKED", "TCP answered, UDP no answer", "transport: tcp"),
+    ],
+    ids=["R2", "R4", "UDP 53"],
+)
+def test_a_session_whose_names_work_stays_up_and_says_what_does_not(
+    far: Link, rule: str, code: str, evidence: str, fix: str
+) -> None:
+    with dropping(far, rule):
+        far.up(BY_GATEWAY)
+        found = findings(far)
+    assert DIAGNOSED & found.keys() == {code}
+    assert evidence in found[code]["evidence"]
+    assert fix in found[code]["fix"]
+    assert far.run("getent", "ahostsv4", "web.default.svc.cluster.local").split()[0] == "10.254.0.10"
+
+
+def test_by_the_pods_own_node_the_same_drop_harms_nobody(far: Link) -> None:
+    with dropping(far, R2):
+        far.up()
+        assert not DIAGNOSED & findings(far).keys()
+
+
+def test_services_whose_answers_go_past_the_gateway_are_the_reason_why_names_do_not_work(far: Link) -> None:
+    before = far.world.snapshot()
+    with without_snat(far):
+        said = far.up(BY_GATEWAY, expect=4)
+    assert "The cluster's DNS does not answer" in said
+    assert f"DL-SERVICE-NO-RETURN: a question to 10.254.0.2 was answered by {DNS_POD}" in said
+    assert "clusterCIDR" in said
+    far.await_equal(before)
+
+
+def test_a_gateway_that_does_not_forward_is_named(far: Link) -> None:
+    before = far.world.snapshot()
+    with not_forwarding(far):
+        said = far.up(BY_GATEWAY, expect=4)
+    assert "DL-NOT-FORWARDING" in said
+    assert "On 172.16.0.13: is net.ipv4.ip_forward 1" in said
+    far.await_equal(before)
+
+
+@pytest.fixture(scope="module")
+def one_gateway(node_lan: Link) -> str:
+    """By a gateway which the DNS is on; its path."""
+    return node_lan.write_profile("one-gateway", lambda spec: spec.update(routing="gateway"))
+
+
+def test_through_a_gateway_that_has_all_pods_of_the_dns_it_is_said_what_could_not_be_seen(
+    one_gateway: str, link: Link
+) -> None:
+    link.up(one_gateway)
+    assert "are on 172.16.0.13" in findings(link)["DL-NO-ENDPOINT-ELSEWHERE"]["evidence"]

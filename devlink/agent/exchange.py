@@ -1,0 +1,189 @@
+"""Data exchanged with the cluster's DNS, its service and its pods: what comes back, and from whom."""
+
+import asyncio
+import errno
+import os
+import socket
+
+from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
+from devlink.core.plan import Plan
+from devlink.core.prefixes import Cover, IPAddress, PrefixTable
+from devlink.core.profile import BridgeProfile, ClusterDns, DnsServer, RoutingMode, Transport
+from devlink.core.ways import Ways
+from devlink.dns import replies, wire
+
+PORT = 53
+LIMIT = 2.0
+"""Seconds for one exchange: a lost SYN is sent again after one."""
+AGAIN = 0.5
+"""Seconds after which a question over UDP is sent once more."""
+STRAY_TRIES = 4
+"""Questions over unconnected sockets: a service spreads them over its pods, and the first may be on the gateway."""
+MAX_PODS = 4
+"""Of each IP version."""
+
+_OUTCOMES = {
+    errno.ECONNREFUSED: Outcome.REFUSED,
+    errno.ECONNRESET: Outcome.REFUSED,
+    errno.EPIPE: Outcome.REFUSED,
+    errno.ETIMEDOUT: Outcome.SILENT,
+    errno.ENETUNREACH: Outcome.NO_WAY,
+}
+
+
+async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
+    """What answers of a session that is installed, for each IP version of its DNS servers; empty without DNS.
+
+    Takes a few round trips where all is well, LIMIT seconds where something is silent. The API is not asked.
+    """
+    dns = profile.spec.dns
+    if dns is None:
+        return ()
+    ways = Ways(plan.desired)
+    ours = Cover(profile.spec.prefixes)
+
+    def is_sent_right(address: IPAddress) -> bool:
+        """Not where the plan says already that there is no route to it."""
+        return plan.mode is RoutingMode.ROUTER or ours.find_address(address) is None or ways.to(address) is not None
+
+    first: dict[int, DnsServer] = {}
+    for server in dns.servers:
+        first.setdefault(server.address.version, server)
+    looks = []
+    for version, server in first.items():
+        if is_sent_right(server.address):
+            pods = [address for address in dns.endpoints or () if address.version == version and is_sent_right(address)]
+            looks.append(_look_at(server, pods, profile, plan, ways))
+    return tuple(await asyncio.gather(*looks))
+
+
+async def _look_at(
+    server: DnsServer, endpoints: list[IPAddress], profile: BridgeProfile, plan: Plan, ways: Ways
+) -> Seen:
+    assert profile.spec.dns is not None
+    question = _question(profile.spec.dns)
+    owners = PrefixTable((block, node.address) for node in profile.spec.nodes or () for block in node.pods)
+    nodes = {address: owners.longest(address) for address in endpoints}
+    hops = {address: path.next_hop if (path := ways.to(address)) else None for address in (server.address, *endpoints)}
+    # Those on other nodes first: they are what this is about.
+    pods = sorted(endpoints, key=lambda address: nodes[address] is not None and nodes[address] == hops[address])
+    asked = (server.address, *pods[:MAX_PODS])
+    wants_udp = server.transport is not Transport.TCP
+
+    async with asyncio.TaskGroup() as group:
+        over_tcp = [group.create_task(over_tcp_to(address, question)) for address in asked]
+        over_udp = [group.create_task(over_udp_to(address, question)) for address in asked]
+        who = group.create_task(strays_of(server.address, question))
+        tcp = dict(zip(asked, await asyncio.gather(*over_tcp), strict=True))
+        if not wants_udp and set(tcp.values()) == {Outcome.ANSWERED}:
+            for waiting in (*over_udp, who):
+                waiting.cancel()
+    udp = {a: Outcome.UNKNOWN if task.cancelled() else task.result() for a, task in zip(asked, over_udp, strict=True)}
+    return Seen(
+        mode=plan.mode,
+        server=ServerSeen(
+            address=server.address,
+            is_service=Cover(profile.spec.services or ()).find_address(server.address) is not None,
+            by=hops[server.address],
+            tcp=tcp[server.address],
+            udp=udp[server.address],
+            strays=() if who.cancelled() else who.result(),
+            wants_udp=wants_udp,
+        ),
+        pods=tuple(
+            PodSeen(address=address, node=nodes[address], by=hops[address], tcp=tcp[address], udp=udp[address])
+            for address in asked[1:]
+        ),
+    )
+
+
+def _question(dns: ClusterDns) -> bytes:
+    """The A record of a service that every cluster has; whatever is answered, an answer it is. Without an id."""
+    name = dns.domain.child("kubernetes.default.svc")
+    return bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 0)) + name.wire + wire.A.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
+
+
+async def over_tcp_to(address: IPAddress, question: bytes) -> Outcome:
+    """Connect, ask, and have the answer: a path that carries the handshake need not carry the data."""
+    loop = asyncio.get_running_loop()
+    packet = os.urandom(2) + question
+    connected = False
+    with _socket(address, socket.SOCK_STREAM) as sock:
+        try:
+            async with asyncio.timeout(LIMIT):
+                await loop.sock_connect(sock, (str(address), PORT))
+                connected = True
+                await loop.sock_sendall(sock, wire.frame(packet))
+                reader = wire.StreamReader()
+                while data := await loop.sock_recv(sock, 1 << 16):
+                    reader.feed(data)
+                    while (reply := reader.take()) is not None:
+                        if _answers(reply, packet):
+                            return Outcome.ANSWERED
+                return Outcome.REFUSED
+        except TimeoutError:
+            return Outcome.HANGS if connected else Outcome.SILENT
+        except OSError as error:
+            return _outcome(error)
+
+
+async def over_udp_to(address: IPAddress, question: bytes) -> Outcome:
+    """Ask over a connected socket, as most resolvers do."""
+    loop = asyncio.get_running_loop()
+    packet = os.urandom(2) + question
+    with _socket(address, socket.SOCK_DGRAM) as sock:
+        try:
+            await loop.sock_connect(sock, (str(address), PORT))
+            for _ in range(round(LIMIT / AGAIN)):
+                await loop.sock_sendall(sock, packet)
+                try:
+                    async with asyncio.timeout(AGAIN):
+                        while not _answers(await loop.sock_recv(sock, wire.MAX_MESSAGE), packet):
+                            pass
+                    return Outcome.ANSWERED
+                except TimeoutError:
+                    pass
+        except OSError as error:
+            return _outcome(error)
+    return Outcome.SILENT
+
+
+async def strays_of(address: IPAddress, question: bytes) -> tuple[IPAddress, ...]:
+    """Who else answers a question to `address`: a node that does not change the answers' source back lets us see it."""
+    found = await asyncio.gather(*(_stray_of(address, question) for _ in range(STRAY_TRIES)))
+    return tuple(sorted({who for who in found if who is not None and who != address}, key=int))
+
+
+async def _stray_of(address: IPAddress, question: bytes) -> IPAddress | None:
+    """Who answered; None where nobody did."""
+    loop = asyncio.get_running_loop()
+    packet = os.urandom(2) + question
+    with _socket(address, socket.SOCK_DGRAM) as sock:
+        try:
+            for _ in range(round(LIMIT / AGAIN)):
+                await loop.sock_sendto(sock, packet, (str(address), PORT))
+                try:
+                    async with asyncio.timeout(AGAIN):
+                        while True:
+                            reply, sender = await loop.sock_recvfrom(sock, wire.MAX_MESSAGE)
+                            if _answers(reply, packet):
+                                return type(address)(sender[0])
+                except TimeoutError:
+                    pass
+        except OSError:
+            pass  # as much as silence: who answers is asked here, not whether
+    return None
+
+
+def _socket(address: IPAddress, kind: socket.SocketKind) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, kind)
+    sock.setblocking(False)
+    return sock
+
+
+def _answers(reply: bytes, packet: bytes) -> bool:
+    return reply[:2] == packet[:2] and replies.is_reply_to(reply, packet[2:], len(packet))
+
+
+def _outcome(error: OSError) -> Outcome:
+    return _OUTCOMES.get(error.errno or 0, Outcome.UNREACHABLE)
