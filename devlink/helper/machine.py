@@ -51,25 +51,6 @@ class Machine:
         nexthop object or policy rule is. Raises DevlinkError."""
         return missing(self._installed, self._numbers.known, await asyncio.to_thread(observe_ours))
 
-    async def reassert(self) -> tuple[Route, ...]:
-        """Put back what is missing of what is installed, as far as its link and its next hop are there; what was.
-
-        Raises DevlinkError.
-        """
-        missing = await self.missing_routes()
-        if not missing:
-            return ()
-        hops = {route.next_hop for route in missing if route.next_hop is not None}
-        observed = await asyncio.to_thread(observe, hops)
-        up = {link.name for link in observed.links if link.up}
-        possible = tuple(
-            route
-            for route in missing
-            if route.oif in up and (route.next_hop is None or observed.paths[route.next_hop].is_on_link)
-        )
-        await self._add_routes(possible)
-        return possible
-
     async def undo(self) -> None:
         """Take back whatever an earlier helper left, by the journal and the kernel's marks. Raises DevlinkError."""
         try:
