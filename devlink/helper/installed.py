@@ -1,7 +1,7 @@
 """What shall be there of all sessions together: the routes, the zones, and where the sessions' own routes lead."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from devlink.core.network import OVERRIDE_PREFERENCE, OVERRIDE_TABLE, PROTOCOL, Holding, Nexthop, Route, Rule
 from devlink.core.plan import Detour, Zone
@@ -13,25 +13,21 @@ Role = tuple[str, IPAddress, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRoutes:
-    """The routes of one session, each with the next hop that it prefers, and by whom their packets go meanwhile."""
+    """The routes of one session, each with the next hop that it prefers."""
 
     session: str
     routes: tuple[Route, ...] = ()
-    detours: tuple[Detour, ...] = ()
+    roles: tuple[Role, ...] = field(init=False)
+    """Each once, in the order of the routes. Kept, so that a switch need not look at ten thousand of them."""
 
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """Each once."""
-        hops = {(route.next_hop, route.oif) for route in self.routes if route.next_hop is not None}
-        # A set's order is of no matter to the kernel, but the numbers of the objects shall not change by it.
-        return tuple(sorted(((self.session, hop, oif) for hop, oif in hops if hop is not None), key=str))
-
-    def hop_of(self, role: Role) -> tuple[IPAddress, str]:
-        """By whom, and out of which link, a role's packets go now."""
-        for detour in self.detours:
-            if detour.next_hop == role[1]:
-                return detour.via, detour.oif
-        return role[1], role[2]
+    def __post_init__(self) -> None:
+        hops: dict[tuple[IPAddress, str], None] = {}
+        before: tuple[IPAddress | None, str] | None = None
+        for route in self.routes:
+            if (hop := (route.next_hop, route.oif)) != before and route.next_hop is not None:
+                hops[route.next_hop, route.oif] = None
+            before = hop
+        object.__setattr__(self, "roles", tuple((self.session, *hop) for hop in hops))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +37,8 @@ class Installed:
     pins: tuple[Route, ...] = ()
     """Host routes that keep an address on the way that it has, each with a next hop of its own."""
     sessions: tuple[SessionRoutes, ...] = ()
+    detours: Mapping[str, tuple[Detour, ...]] = field(default_factory=dict)
+    """By session: by whom the packets of its routes go meanwhile."""
     zones: tuple[Zone, ...] = ()
     networks: tuple[IPNetwork, ...] = ()
     """Where the sessions' own routes lead; those that only keep an address on its way are not among them."""
@@ -56,19 +54,25 @@ class Installed:
 
     def of(self, session: str) -> "Installed":
         """What one session wants of the routes."""
-        return Installed(sessions=tuple(each for each in self.sessions if each.session == session))
+        return Installed(
+            sessions=tuple(each for each in self.sessions if each.session == session),
+            detours={session: self.detours.get(session, ())},
+        )
 
     def detoured(self, session: str, next_hop: IPAddress, to: Detour | None) -> "Installed":
         """The same, with the packets that routes of `session` would send to `next_hop` going by `to`; by `next_hop`
         itself where that is None."""
 
-        def turn(each: SessionRoutes) -> SessionRoutes:
-            if each.session != session:
-                return each
-            others = tuple(detour for detour in each.detours if detour.next_hop != next_hop)
-            return replace(each, detours=others if to is None else (*others, to))
+        others = tuple(each for each in self.detours.get(session, ()) if each.next_hop != next_hop)
+        return replace(self, detours={**self.detours, session: others if to is None else (*others, to)})
 
-        return replace(self, sessions=tuple(turn(each) for each in self.sessions))
+    def hop_of(self, role: Role) -> tuple[IPAddress, str]:
+        """By whom, and out of which link, a role's packets go now."""
+        session, next_hop, oif = role
+        for detour in self.detours.get(session, ()):
+            if detour.next_hop == next_hop:
+                return detour.via, detour.oif
+        return next_hop, oif
 
     def only(self, keep: Callable[[Route], bool]) -> "Installed":
         """The same with some of the routes."""
@@ -77,7 +81,7 @@ class Installed:
 
     def nexthops(self, numbers: Mapping[Role, int]) -> tuple[Nexthop, ...]:
         """The nexthop objects of those roles that have a number."""
-        hops = ((role, session.hop_of(role)) for session in self.sessions for role in session.roles if role in numbers)
+        hops = ((role, self.hop_of(role)) for session in self.sessions for role in session.roles if role in numbers)
         return tuple(Nexthop(id=numbers[role], next_hop=via, oif=oif) for role, (via, oif) in hops)
 
     def holding(self, numbers: Mapping[Role, int]) -> Holding:
@@ -85,7 +89,7 @@ class Installed:
         plain ones for roles without a number."""
         routes = [*self.pins]
         for session in self.sessions:
-            routes += _by_roles(session, {role: session.hop_of(role) for role in session.roles}, numbers)
+            routes += _by_roles(session, {role: self.hop_of(role) for role in session.roles}, numbers)
         versions = sorted({route.destination.version for route in routes if route.table == OVERRIDE_TABLE})
         return Holding(
             routes=tuple(routes),

@@ -117,10 +117,10 @@ def together(leases: list[Lease]) -> Installed:
             SessionRoutes(
                 session=lease.name,
                 routes=tuple(route for route in lease.desired.routes if taken[route.key] == lease.name),
-                detours=lease.desired.detours,
             )
             for lease in leases
         ),
+        detours={lease.name: lease.desired.detours for lease in leases if lease.desired.detours},
         zones=tuple(zone for lease in leases for zone in lease.desired.zones),
         networks=tuple(
             route.destination for lease in leases for route in lease.desired.routes if route.kind == "unicast"
