@@ -1,26 +1,30 @@
-"""Tells when links, addresses or default routes change, by the kernel's own word; costs nothing while they do not."""
+"""Tells when links, addresses, default routes, policy rules or anything of ours change, by the kernel's own word; costs
+nothing while they do not, whatever other routes do."""
 
 import asyncio
 import errno
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
-from devlink.core.network import PROTOCOL
-from devlink.kernel.netlink import parse_messages
-from devlink.kernel.rtnetlink import RTM_DELROUTE, RTM_NEWROUTE
+from devlink.kernel.filter import attach, only_what_matters
+from devlink.kernel.netlink import SOL_NETLINK
+from devlink.kernel.nexthops import RTNLGRP_NEXTHOP
 
 log = logging.getLogger(__name__)
 
-GROUPS = 0x1 | 0x10 | 0x40 | 0x400
-"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE (linux/rtnetlink.h). The kernel drops routes
-with their link or IPv4 address without a word on them. IPv6 addresses are left out: router advertisements, every few
-seconds in some networks, tell them anew."""
+RTNLGRP_IPV6_RULE = 19
+GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << (RTNLGRP_IPV6_RULE - 1)
+"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE and RTNLGRP_IPV6_RULE
+(linux/rtnetlink.h). The kernel drops routes with their link, address or nexthop object without a word on them."""
+NETLINK_ADD_MEMBERSHIP = 1
 SETTLE = 0.5
 """Seconds from the first event until it is told, with all that came meanwhile: a link that comes up makes a dozen."""
 RETRY_PAUSE = 5.0
 """Seconds until a socket is tried to be had again."""
-READ_SIZE = 1 << 16
+READ_SIZE = 1
+"""Octets: what a message says is of no matter, the rest of it is dropped."""
 MAX_READS = 4096
 """Datagrams taken at once, in a storm of them; the rest is taken the next time."""
 
@@ -87,8 +91,8 @@ class Monitor:
                     raise
                 matters = True  # there were more than the buffer holds
                 continue
-            if sender[0] == 0 and not matters:  # any process may send to a netlink socket; only port 0 is the kernel
-                matters = _matters(data)
+            if sender[0] == 0 and data:  # any process may send to a netlink socket; only port 0 is the kernel
+                matters = True
         return matters
 
 
@@ -97,18 +101,11 @@ def _open() -> socket.socket:
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
     try:
+        attach(sock, only_what_matters())
         sock.bind((0, GROUPS))
+        with suppress(OSError):  # a kernel before 5.3 has no nexthop objects
+            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NEXTHOP)
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-def _matters(data: bytes) -> bool:
-    """Whether a datagram says more than that a route changed which is neither a default route nor ours."""
-    return any(
-        # rtm_dst_len, rtm_protocol (struct rtmsg)
-        message.type not in (RTM_NEWROUTE, RTM_DELROUTE) or message.body[1] == 0 or message.body[5] == PROTOCOL
-        for message in parse_messages(data)
-        if len(message.body) > 5
-    )

@@ -11,7 +11,6 @@ import pytest
 from devlink.kernel import monitor as module
 from devlink.kernel.monitor import Monitor
 from devlink.kernel.netlink import Request, pack_message
-from devlink.kernel.rtnetlink import RTM_NEWROUTE
 from tests.kernel.private_network import in_private_network, ip, make_links
 
 pytestmark = pytest.mark.lab
@@ -80,9 +79,16 @@ def watched(body: Callable[[Told, Monitor], Coroutine[Any, Any, None]]) -> None:
         "link delete v0",
         "link add veth7 type veth peer name veth8",
         "route add default via 192.0.2.254 table 100",
+        "-6 address add 2001:db8::7/64 dev v0 nodad",
+        "-6 address delete 2001:db8::1/64 dev v0",
+        "rule add pref 100 lookup 77",
+        "-6 rule add pref 100 lookup 77",
+        "route add 10.1.0.0/16 via 192.0.2.9 proto 231",
+        "-6 route add 2001:db8:7::/48 via 2001:db8::9 proto 231 table 5230",
+        "nexthop add id 7 via 192.0.2.9 dev v0 proto 231",
     ],
 )
-def test_a_change_of_links_addresses_or_default_routes_is_told(change: str) -> None:
+def test_a_change_of_links_addresses_default_routes_rules_or_of_ours_is_told(change: str) -> None:
     async def body(told: Told, _: Monitor) -> None:
         before = told.count
         ip(*change.split())
@@ -92,30 +98,66 @@ def test_a_change_of_links_addresses_or_default_routes_is_told(change: str) -> N
     watched(body)
 
 
-def test_other_routes_and_looking_are_not_told() -> None:
-    async def body(told: Told, _: Monitor) -> None:
-        before = told.count
+def counted(monitor: Monitor) -> list[int]:
+    """One more in the list for each time that the monitor is woken."""
+    woken: list[int] = []
+    readable = monitor._readable
+
+    def wake() -> None:
+        woken.append(1)
+        readable()
+
+    asyncio.get_running_loop().add_reader(monitor._socket.fileno(), wake)
+    return woken
+
+
+def test_other_routes_and_looking_wake_nobody() -> None:
+    async def body(told: Told, monitor: Monitor) -> None:
+        before, woken = told.count, counted(monitor)
         ip("route", "add", "203.0.113.0/24", "via", "192.0.2.254")
         ip("-6", "route", "add", "2001:db8:7::/48", "via", "2001:db8::fe")
         ip("route", "delete", "203.0.113.0/24")
         ip("route", "show")
         await asyncio.sleep(QUIET)
-        assert told.count == before
+        assert (told.count, woken) == (before, [])
+
+    watched(body)
+
+
+def test_ten_thousand_changes_of_other_programs_routes_wake_nobody() -> None:
+    async def body(told: Told, monitor: Monitor) -> None:
+        before, woken = told.count, counted(monitor)
+        add_routes(5000)
+        add_routes(5000, verb="delete")
+        await asyncio.sleep(QUIET)
+        assert (told.count, woken) == (before, [])
+        ip("link", "set", "v1", "down")
+        await told.next()
+        assert woken
+
+    watched(body)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1/24", "2001:db8::1/64"])
+def test_an_address_that_is_only_renewed_wakes_nobody_and_its_loss_is_told(address: str) -> None:
+    async def body(told: Told, monitor: Monitor) -> None:
+        before = told.count
+        await asyncio.sleep(0.02)  # the kernel notes the time in hundredths of a second
+        woken = counted(monitor)
+        for lifetime in ("300", "forever"):
+            lifetimes = ("valid_lft", lifetime, "preferred_lft", lifetime)
+            ip("address", "change", address, "dev", "v0", *lifetimes)
+        await asyncio.sleep(QUIET)
+        assert (told.count, woken) == (before, [])
+        ip("address", "delete", address, "dev", "v0")
+        await told.next()
 
     watched(body)
 
 
 def test_while_nothing_changes_nothing_wakes_us() -> None:
     async def body(told: Told, monitor: Monitor) -> None:
-        woken: list[int] = []
-        readable = monitor._readable
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            woken.append(1)
-            readable()
-
-        loop.add_reader(monitor._socket.fileno(), wake)
+        woken = counted(monitor)
         await asyncio.sleep(0.5)
         assert woken == []
         assert monitor._timer is None
@@ -145,7 +187,7 @@ def test_what_the_buffer_cannot_hold_counts_as_a_change_and_the_next_one_is_told
     async def body(told: Told, monitor: Monitor) -> None:
         monitor._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         before = told.count
-        add_routes(500)
+        add_routes(500, more="proto 231")
         await told.next()
         assert told.count == before + 1, "the events that were lost may have been any"
         await told.quiet()
@@ -155,9 +197,10 @@ def test_what_the_buffer_cannot_hold_counts_as_a_change_and_the_next_one_is_told
     watched(body)
 
 
-def add_routes(count: int) -> None:
-    batch = "".join(f"route add 203.0.{n // 250}.{n % 250}/32 via 192.0.2.254\n" for n in range(count))
-    subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+def add_routes(count: int, *, verb: str = "add", more: str = "proto bird") -> None:
+    """Routes of another program, or whose it may be."""
+    lines = (f"route {verb} 203.{n >> 8}.{n & 255}.0/32 via 192.0.2.254 {more}\n" for n in range(count))
+    subprocess.run(["ip", "-batch", "-"], input="".join(lines), text=True, check=True)
 
 
 def test_a_socket_that_fails_is_opened_anew() -> None:
@@ -223,15 +266,3 @@ def test_after_the_close_nothing_is_told() -> None:
         assert told.count == before
 
     watched(body)
-
-
-def test_the_word_of_a_route_is_read_and_nothing_else_of_it() -> None:
-    def route(length: int) -> bytes:
-        return pack_message(Request(RTM_NEWROUTE, 0, bytes((socket.AF_INET, length)) + bytes(10)), 1)
-
-    assert module._matters(route(0))
-    assert module._matters(route(24) + route(0))
-    assert not module._matters(route(24) + route(32))
-    assert not module._matters(b"")
-    assert not module._matters(route(0)[:20])
-    assert not module._matters(pack_message(Request(RTM_NEWROUTE, 0, b""), 1))

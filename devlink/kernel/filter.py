@@ -1,0 +1,93 @@
+"""A filter in the kernel for what a monitor is told (classic BPF, linux/filter.h): what it drops wakes nobody."""
+
+import ctypes
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from devlink.core.network import PROTOCOL
+from devlink.kernel.links import IFA_CACHEINFO, RTM_NEWADDR
+from devlink.kernel.rtnetlink import RTM_DELROUTE, RTM_NEWROUTE
+
+SO_ATTACH_FILTER = 26
+BPF_LDX_MEM, BPF_LD_B_ABS, BPF_LD_H_ABS, BPF_LD_W_ABS = 0x61, 0x30, 0x28, 0x20
+BPF_LD_IMM, BPF_LDX_IMM, BPF_LD_W_IND, BPF_JEQ_K, BPF_JEQ_X, BPF_RET_K, BPF_TAX, BPF_ST = (
+    0x00, 0x01, 0x40, 0x15, 0x1D, 0x06, 0x07, 0x02,
+)  # fmt: skip
+SKF_AD_NLATTR = 0xFFFFF000 + 12
+"""SKF_AD_OFF + SKF_AD_NLATTR: where from offset A the attribute of type X is; 0 for nowhere."""
+ALL = 0xFFFFFFFF
+
+NLMSG_TYPE = 4
+RTM_DST_LEN, RTM_PROTOCOL = 16 + 1, 16 + 5
+"""Offsets in a message: nlmsghdr has 16 octets, `struct rtmsg` follows."""
+IFADDRMSG_END = 16 + 8
+CSTAMP, TSTAMP = 4 + 8, 4 + 12
+"""Offsets in the attribute IFA_CACHEINFO (struct ifa_cacheinfo): when the address was made, and when last renewed."""
+
+_SOCK_FILTER = struct.Struct("=HBBI")
+
+
+class Step(NamedTuple):
+    """One instruction; the targets of a jump by label, where an empty one is the next step."""
+
+    code: int
+    k: int = 0
+    then: str = ""
+    otherwise: str = ""
+
+
+def only_what_matters() -> bytes:
+    """The program that passes all but routes of other programs that are no default routes, and addresses that are told
+    anew: IPv6 router advertisements and DHCP do so every few seconds or minutes.
+    """
+    # Numbers of 16 bits are read in network order, and netlink writes the machine's.
+    route, gone, address = (socket.htons(kind) for kind in (RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWADDR))
+    return assemble(
+        [
+            Step(BPF_LD_H_ABS, NLMSG_TYPE),
+            Step(BPF_JEQ_K, route, "route"),
+            Step(BPF_JEQ_K, gone, "route"),
+            Step(BPF_JEQ_K, address, "address", "pass"),
+            # Routes
+            Step(BPF_LD_B_ABS, RTM_DST_LEN),
+            Step(BPF_JEQ_K, 0, "pass"),
+            Step(BPF_LD_B_ABS, RTM_PROTOCOL),
+            Step(BPF_JEQ_K, PROTOCOL, "pass", "drop"),
+            # Addresses
+            Step(BPF_LD_IMM, IFADDRMSG_END),
+            Step(BPF_LDX_IMM, IFA_CACHEINFO),
+            Step(BPF_LD_W_ABS, SKF_AD_NLATTR),
+            Step(BPF_JEQ_K, 0, "pass"),
+            Step(BPF_TAX),
+            Step(BPF_LD_W_IND, TSTAMP),
+            Step(BPF_ST, 0),
+            Step(BPF_LD_W_IND, CSTAMP),
+            Step(BPF_LDX_MEM, 0),
+            Step(BPF_JEQ_X, 0, "pass", "drop"),
+            Step(BPF_RET_K, ALL),
+            Step(BPF_RET_K, 0),
+        ],
+        {"route": 4, "address": 8, "pass": 18, "drop": 19},
+    )
+
+
+def assemble(steps: Sequence[Step], labels: Mapping[str, int]) -> bytes:
+    """The program as octets (struct sock_filter); `labels` are places in it."""
+    octets = b""
+    for place, step in enumerate(steps):
+        there, else_ = (labels[label] - place - 1 if label else 0 for label in (step.then, step.otherwise))
+        octets += _SOCK_FILTER.pack(step.code, there, else_, step.k)
+    return octets
+
+
+def attach(sock: socket.socket, program: bytes) -> None:
+    """Have `sock` given only what the program passes. Raises OSError."""
+    octets = ctypes.create_string_buffer(program, len(program))
+    # struct sock_fprog: the number of instructions, and where they are.
+    sock.setsockopt(
+        socket.SOL_SOCKET,
+        SO_ATTACH_FILTER,
+        struct.pack("@HP", len(program) // _SOCK_FILTER.size, ctypes.addressof(octets)),
+    )
