@@ -15,6 +15,7 @@ from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
 from devlink.errors import DevlinkError, HelperError, IdentityError, VerificationError
 from devlink.helper.netwatch import LATE, NetworkWatch
+from devlink.kernel.wallclock import WallClock
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -39,26 +40,38 @@ class Keeper:
         self.sessions = Sessions(folder, told=self._told, lost=self._helper_lost, returned=self._helper_returned)
         self._looking: asyncio.Task[None] | None = None
         self._watch = NetworkWatch(self._network_changed)
+        self._clock: WallClock | None = None
         self._has_slept = False
 
     def close(self) -> None:
         """See nothing any more, and let go of the helper; leases then run out."""
-        self._watch.stop()
+        self._stop_watching()
         self.sessions.link.close()
 
     def wake(self) -> None:
         """The laptop slept, or its clock was set: whatever is known of its network may be old."""
+        log.info("the clock has jumped: everything is looked at")
         self._has_slept = True
-        if len(self.sessions):
-            self._watch.tell()
+        self._watch.tell()
 
     def _told(self) -> None:
         if not len(self.sessions):
-            self._watch.stop()
+            self._stop_watching()
             return
         self._watch.start()
+        if self._clock is None:
+            try:
+                self._clock = WallClock(self.wake)
+            except OSError as error:
+                log.error("it is not seen when the laptop has slept: %s", error)
         if any(session.applied and session.around is None for session in self.sessions):
             self._watch.tell()  # it has just come up: where that was is to be noted
+
+    def _stop_watching(self) -> None:
+        self._watch.stop()
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
 
     # Holding the sessions against what there is
 
@@ -109,6 +122,8 @@ class Keeper:
         """Whether to look once more in a while: a link that has gone may be back by then."""
         has_slept, self._has_slept = self._has_slept, False
         again = False
+        if has_slept:
+            await self.look()
         for session in self.sessions:
             if session.ending or session.state is State.CONNECTING or not self.sessions.link.is_connected:
                 continue

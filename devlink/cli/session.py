@@ -229,7 +229,7 @@ def _released_elsewhere(name: str, error: NotUpError) -> tuple[str, ...]:
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes.")
 @output_option("json", "yaml")
 def status(watch: bool, output: str) -> int:
-    """Show what is up. Exit code: 0 up, 3 nothing is up, 4 degraded."""
+    """Show what is up. Exit code: 0 up, 3 nothing is up, 4 degraded or suspended."""
     agent = connect(timeout=None if watch else STATUS_LIMIT)
     if agent is None:
         nothing = {"version": "", "helper": "", "helper_version": "", "sessions": [], "asking": []}

@@ -105,6 +105,17 @@ class FakeLink:
         self.calls.append("close")
 
 
+class FakeClock:
+    """It jumps when the test says so."""
+
+    def __init__(self, jumped: Callable[[], None]) -> None:
+        self.jumped = jumped
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 class World:
     """A supervisor, its line, and a verification that fails on request."""
 
@@ -121,6 +132,8 @@ class World:
         monkeypatch.setattr(keeping, "look_around", self._look_around)
         monkeypatch.setattr(keeping, "LATE", 0.02)
         self.monitors = watch_the_kernel(monkeypatch)
+        self.clocks: list[FakeClock] = []
+        monkeypatch.setattr(keeping, "WallClock", self._clock)
         monkeypatch.setattr(netwatch, "LATE", 0.03)
         self.gateway, self.is_offline = "aa", False
         self.supervisor = self.again()
@@ -132,6 +145,10 @@ class World:
         assert isinstance(link, FakeLink)
         self.link = link
         return self.supervisor
+
+    def _clock(self, jumped: Callable[[], None]) -> "FakeClock":
+        self.clocks.append(FakeClock(jumped))
+        return self.clocks[-1]
 
     def _observe(self, addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
         if not self.on_link:

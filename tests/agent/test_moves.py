@@ -162,15 +162,17 @@ def test_a_moment_without_a_network_gives_nothing_back_and_a_longer_one_does(run
 def test_after_a_sleep_everything_is_looked_at_though_nothing_seems_to_have_changed(run: Run) -> None:
     async def body(world: World) -> None:
         await up_and_noted(world)
-        world.supervisor._keeper.wake()
+        world.clocks[-1].jumped()
         await world.looked()
         assert (world.states, world.verified) == ({"qa": "up"}, [RoutingMode.PER_NODE])
         await move_away(world)
         world.verified.clear()
         world.verification = [DEAD]
-        world.supervisor._keeper.wake()
+        world.clocks[-1].jumped()
         await world.looked()
         assert (world.states, world.verified) == ({"qa": "suspended"}, [RoutingMode.ROUTER])
+        await world.supervisor.down(None, everything=False)
+        assert (world.clocks[-1].is_closed, world.monitors[-1].is_closed) == (True, True), "with nothing up"
 
     run(body)
 
