@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -34,7 +34,12 @@ LIBC_LIMIT = 5.0
 
 
 async def verify(
-    profile: BridgeProfile, plan: Plan, *, gateways: Iterable[IPAddress] = (), connect: Connect | None = None
+    profile: BridgeProfile,
+    plan: Plan,
+    *,
+    gateways: Iterable[IPAddress] = (),
+    connect: Connect | None = None,
+    refuse: Callable[[IPAddress], object] = int,
 ) -> tuple[Finding, ...]:
     """What is worth telling of a session that carries what it promises; else VerificationError, with evidence.
 
@@ -42,7 +47,8 @@ async def verify(
     says why. Where that answers, and pods or some services do not, the session stays with a warning: its user has more
     with it than without. A session without zones promises no names: trouble with the cluster's DNS is then a finding,
     unless its answer is all that could show that the network carries the prefixes. Another cluster than the profile's
-    is always an error. `gateways` and `connect` are identity.prove's.
+    is always an error. `gateways` and `connect` are identity.prove's; `refuse` is told of each gateway that leads to
+    another cluster, and may never take over.
     """
     desired = plan.desired
     if desired.routes:
@@ -55,7 +61,10 @@ async def verify(
     names = spawn(_verify_names(profile, plan, verdict), name="verify names")
     try:
         # Whose network this is comes first: a stranger's DNS may be silent, and that would not be the reason to tell.
-        return (*(await proof).findings, *await names, *await verdict)
+        proven = await proof
+        for stranger in proven.strangers:
+            refuse(stranger)
+        return (*proven.findings, *await names, *await verdict)
     finally:
         for each in (proof, names, verdict):
             each.cancel()

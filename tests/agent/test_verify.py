@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devlink.agent.identity import Proof
 from devlink.agent.verify import check_paths, choose_samples, verify
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
 from devlink.core.findings import Finding, Severity
@@ -225,6 +226,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
         namespaces: tuple[str, ...] | None = None,
         libc: tuple[str, ...] = (str(A), str(AAAA)),
         seen: tuple[Seen, ...] = (),
+        refuse: Callable[[IPAddress], object] = int,
         **answers: Answer | OSError,
     ) -> Verified:
         cluster = Cluster(answers, set(libc))
@@ -239,7 +241,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
         profile = replace(sample, spec=replace(sample.spec, services=ranges, dns=dns))
         plan = make_plan(profile, ObservedNetwork(), with_routes=False, with_dns=names)
         plan = replace(plan, desired=replace(plan.desired, routes=routes))
-        return asyncio.run(verify(profile, plan)), cluster
+        return asyncio.run(verify(profile, plan, refuse=refuse)), cluster
 
     return run
 
@@ -379,3 +381,17 @@ def test_where_no_names_are_asked_for_trouble_with_them_is_a_warning(
     assert finding.evidence
     assert finding.fix
     assert cluster.looked_up == []
+
+
+def test_who_leads_to_another_cluster_is_told_to_whom_it_concerns(
+    verified: Callable[..., Verified], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = ip_address("172.16.0.16")
+
+    async def prove(_: BridgeProfile, __: Plan, **___: object) -> Proof:
+        return Proof(answered=True, strangers=(stranger,))
+
+    monkeypatch.setattr("devlink.agent.verify.prove", prove)
+    told: list[IPAddress] = []
+    verified(V4, A=KNOWN, refuse=told.append)
+    assert told == [stranger]
