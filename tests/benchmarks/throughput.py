@@ -1,8 +1,9 @@
-"""How fast data go to a pod by devlink's routes, beside the same routes made by hand, and beside sshuttle.
+"""How fast data go to a pod by devlink's routes, beside a route made by hand, and beside sshuttle.
 
 `make bench` runs it. All three are measured in one world with iperf3 (one TCP stream to a pod on the second node), in
-turn (A B C A B C ...), so that a machine whose speed drifts is fair to each; what counts is the median of the rounds'
-ratios. sshuttle takes its way by an OpenSSH server on the gateway node.
+short turns (A B B A ...), so that a machine whose speed drifts is fair to each; what counts is the median of the turns'
+ratios, of what arrived in the same time and, where other work takes the CPUs, of what arrived for the same CPU time.
+sshuttle takes its way by an OpenSSH server on the gateway node.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from devlink.lab import availability, worlds
@@ -26,9 +28,10 @@ POD = "api-0"
 KEYS = "/root/keys"
 PATIENCE = 15.0
 """Seconds for a server or a tunnel to be there; a failure, not a figure."""
-SSHUTTLE_ROUNDS = 5
-"""It takes seconds to start, and is not close."""
-ROW = "{:<44} {:>12} {:>9}"
+TRANSFER_PATIENCE = 60.0
+SSHUTTLE_TURNS = 5
+"""Of a fiftieth of the octets."""
+ROW = "{:<44} {:>12} {:>10} {:>10}"
 SSHD_CONFIG = f"""
 HostKey {KEYS}/host
 AuthorizedKeysFile {KEYS}/user.pub
@@ -37,6 +40,19 @@ StrictModes no
 UsePAM no
 PidFile none
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One measurement."""
+
+    rate: float
+    """Megabits a second that arrived."""
+    thrift: float
+    """That for each per cent of a CPU which the two ends took, with the way between them: veth has no CPU of its own.
+
+    sshuttle's own processes are not among them.
+    """
 
 
 class Bench:
@@ -52,6 +68,7 @@ class Bench:
 
     @contextmanager
     def devlink(self) -> Iterator[None]:
+        """`up` for as long as the block runs."""
         self._run("devlink", "up", PROFILE)
         try:
             yield
@@ -60,7 +77,8 @@ class Bench:
 
     @contextmanager
     def by_hand(self) -> Iterator[None]:
-        route = (str(self.block), "via", self.owner, "mtu", str(self.world.spec.cluster.pod_mtu))
+        """The pod's own route, by the same way: more specific than devlink's, which may stay meanwhile."""
+        route = (f"{self.pod}/32", "via", self.owner, "mtu", str(self.world.spec.cluster.pod_mtu))
         self._run("ip", "route", "add", *route)
         try:
             yield
@@ -82,13 +100,16 @@ class Bench:
             running.terminate()
             running.wait(PATIENCE)
 
-    def rate(self, seconds: float) -> float:
-        """Megabits a second that arrived."""
+    def measure(self, octets: int) -> Figures:
+        """One transfer of so many octets."""
         said = self._run(
-            peers.program("iperf3"), "--client", self.pod, "--time", f"{seconds:g}", "--omit", "0.2", "--json",
-            env=libraries(), timeout=seconds + PATIENCE,
+            peers.program("iperf3"), "--client", self.pod, "--bytes", str(octets), "--json",
+            env=libraries(), timeout=TRANSFER_PATIENCE,
         )  # fmt: skip
-        return float(json.loads(said)["end"]["sum_received"]["bits_per_second"]) / 1e6
+        end = json.loads(said)["end"]
+        rate = float(end["sum_received"]["bits_per_second"]) / 1e6
+        cpu = end["cpu_utilization_percent"]
+        return Figures(rate=rate, thrift=rate / (cpu["host_total"] + cpu["remote_total"]))
 
     def _answers(self) -> bool:
         said = self.world.run(LAPTOP, ["curl", "-s", "--max-time", "1", f"http://{self.pod}:8080/"]).stdout
@@ -155,37 +176,41 @@ def ssh_server(world: World) -> "subprocess.Popen[str]":
     )
 
 
-def measure(rounds: int, seconds: float, *, with_sshuttle: bool) -> list[dict[str, object]]:
-    """All rounds; the rows of the table."""
-    rates: dict[str, list[float]] = {}
+def measure(turns: int, octets: int, *, with_sshuttle: bool) -> list[dict[str, object]]:
+    """All turns; the rows of the table."""
+    ours: list[Figures] = []
+    by_hand: list[Figures] = []
+    sshuttle: list[Figures] = []
     with prepared() as bench:
-        ways: dict[str, Callable[[], AbstractContextManager[None]]] = {
-            "devlink": bench.devlink, "the same route by hand": bench.by_hand,
-        }  # fmt: skip
+        with bench.devlink():
+            for number in range(turns):
+                for is_ours in (True, False) if number % 2 else (False, True):
+                    with nullcontext() if is_ours else bench.by_hand():
+                        (ours if is_ours else by_hand).append(bench.measure(octets))
         if with_sshuttle:
-            ways["sshuttle"] = bench.sshuttle
-        for number in range(rounds):
-            # Who is first in a round is second in the next: what a way leaves behind is nobody's alone.
-            for name in list(ways) if number % 2 else reversed(list(ways)):
-                if name == "sshuttle" and number >= SSHUTTLE_ROUNDS:
-                    continue
-                with ways[name]():
-                    rates.setdefault(name, []).append(bench.rate(seconds))
-    return [row(name, rates["devlink"], rates[name]) for name in ways]
+            with bench.sshuttle():
+                sshuttle = [bench.measure(octets // 50) for _ in range(SSHUTTLE_TURNS)]
+    rows = [row("by devlink", ours, ours), row("by a route made by hand", ours, by_hand)]
+    return [*rows, row("by sshuttle", ours, sshuttle, has_cpu=False)] if sshuttle else rows
 
 
-def row(name: str, ours: list[float], theirs: list[float]) -> dict[str, object]:
+def row(name: str, ours: list[Figures], theirs: list[Figures], *, has_cpu: bool = True) -> dict[str, object]:
     """One line of the table."""
-    rate = statistics.median(theirs)
-    ratio = statistics.median(our / their for our, their in zip(ours, theirs, strict=False))
-    print(ROW.format(name, f"{rate:.0f} Mbit/s", f"{ratio:.3f} x"))
-    return {"what": name, "mbit_per_s": round(rate, 1), "devlink_over_it": round(ratio, 4)}
+    rate = statistics.median(each.rate for each in theirs)
+    pairs = list(zip(ours, theirs, strict=False))
+    faster = statistics.median(our.rate / their.rate for our, their in pairs)
+    thriftier = statistics.median(our.thrift / their.thrift for our, their in pairs)
+    print(ROW.format(name, f"{rate:.0f} Mbit/s", f"{faster:.3f} x", f"{thriftier:.3f} x" if has_cpu else ""))
+    return {
+        "what": name, "mbit_per_s": round(rate, 1), "devlink_over_it": round(faster, 4),
+        **({"devlink_over_it_by_cpu": round(thriftier, 4)} if has_cpu else {}),
+    }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--octets", type=int, default=400_000_000, help="of each transfer")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     why_not = availability.available() or peers.missing()
@@ -194,8 +219,8 @@ def main() -> None:
         return
     # sshd gives up root for a user of its own, which a private world without real root does not have.
     is_root = os.geteuid() == 0
-    print(ROW.format("one TCP stream to a pod, median", "", "devlink/it"))
-    rows = measure(arguments.rounds, arguments.seconds, with_sshuttle=is_root)
+    print(ROW.format("one TCP stream to a pod, median", "", "devlink/it", "by CPU"))
+    rows = measure(arguments.turns, arguments.octets, with_sshuttle=is_root)
     if not is_root:
         print("sshuttle: not measured: its OpenSSH server needs root")
     if arguments.json:

@@ -7,9 +7,8 @@ import pytest
 from devlink import lab
 from devlink.errors import HelperError
 from devlink.lab import Routes, World, bird
-from devlink.lab.worlds.calico_ebgp import REFLECTORS
 from tests.lab.by_hand import curl, via
-from tests.lab.routers import await_true, kill_bird, learned, next_hop, set_peering
+from tests.lab.routers import await_true, kill_bird, learned, next_hop
 
 pytestmark = [pytest.mark.lab, pytest.mark.peers]
 
@@ -40,21 +39,6 @@ def test_a_full_mesh_leads_into_the_tunnel() -> None:
             via(world, prefix, spec.gateway.address)
         for pod in ("web-0", "api-0"):
             assert curl(world, f"http://{spec.pod(pod).address}:8080/") == pod
-
-
-def test_by_a_multihop_session_the_switch_sends_to_the_reflector_until_next_hops_are_kept() -> None:
-    """R2 as network E has it, and its cure by `nextHopMode: Keep`, while all goes on."""
-    spec = lab.network_e(routes=Routes.BIRD, peering=lab.Peering.MULTIHOP, drop_invalid=True)
-    remote = f"http://{spec.pod('api-0').address}:8080/"
-    reflectors = [str(spec.host(name).address) for name in REFLECTORS]
-    with World.start(spec) as world:
-        assert next_hop(world, lab.ROUTER, "api-0") in reflectors
-        assert curl(world, remote, "--max-time", "1").startswith("curl: (28)")
-        assert curl(world, f"http://{spec.pod('web-0').address}:8080/") == "web-0"
-        set_peering(world, lab.Peering.MULTIHOP_KEEP)
-        owner = str(spec.host("node3").address)
-        await_true(lambda: next_hop(world, lab.ROUTER, "api-0") == owner, "the switch knows the owner")
-        assert curl(world, remote) == "api-0"
 
 
 def test_by_a_single_hop_session_the_switch_sends_to_the_owner() -> None:
