@@ -245,7 +245,7 @@ def stats(output: str) -> int:
         emit(said, output)
         return 0
     from devlink.cli.facts import table
-    from devlink.core.plan import listed
+    from devlink.core.text import listed
 
     counts, cache = said["stats"], said["stats"]["cache"]
     answered = ("answered", "upstream"), ("cached", "cache"), ("stale", "stale"), ("local", "itself")

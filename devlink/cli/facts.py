@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 import click
 
 from devlink.core.findings import Finding
-from devlink.core.plan import listed
 from devlink.core.profile import BridgeProfile
+from devlink.core.text import listed
 
 MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "info": ("·", None)}
 

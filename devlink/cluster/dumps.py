@@ -10,7 +10,7 @@ from devlink.cluster.discovery import documents_in, objects_in
 from devlink.cluster.discovery.objects import resource_of
 from devlink.cluster.reads import READS, Read, kept
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
+from devlink.core.text import listed
 from devlink.errors import UsageError
 
 MAX_MESSAGE = 300

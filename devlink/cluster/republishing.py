@@ -9,9 +9,9 @@ from devlink.cluster.discovery import Discovery, Wishes
 from devlink.cluster.discovery.facts import CUT
 from devlink.cluster.discovery.gateways import GIVEN
 from devlink.cluster.discovery.pods import NARROWED
-from devlink.core.plan import listed
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Transport
+from devlink.core.text import listed
 from devlink.errors import ClusterError, UsageError
 
 _OBJECT = re.compile(r"(?<![\w./-])(?!configmaps/)([a-z]+)(?:\.[a-z0-9.-]+)?/\S+")

@@ -1,4 +1,6 @@
-"""What anybody may have written, fit for a terminal. It imports nothing: the start of every command pays for it."""
+"""What anybody may have written, fit for a terminal. Every command's start pays for what it imports."""
+
+from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
@@ -9,3 +11,9 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Each line `printable`; the line ends stay."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def listed(items: Iterable[object]) -> str:
+    """The first six of `items`, fit for a terminal, and how many there are besides."""
+    texts = [printable(text) for text in dict.fromkeys(map(str, items))]
+    return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from devlink.core.checks import show
 from devlink.core.names import DomainName, reverse_prefix
 from devlink.core.network import MAIN_TABLE, METRIC, ObservedNetwork, Route
-from devlink.core.plan import Desired, conflicts, listed
+from devlink.core.overlaps import conflicts
+from devlink.core.plan import Desired
 from devlink.core.prefixes import collapse, contains, is_within, overlap
 from devlink.core.profile import LABEL
+from devlink.core.text import listed
 from devlink.core.trust import PRIVATE, Claim, TrustRecord, claim_of_plan, forbidden, uncovered
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
 from devlink.helper.access import user_name

@@ -4,7 +4,6 @@ import ipaddress
 import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,52 +11,28 @@ from hypothesis import strategies as st
 
 from devlink.core.findings import Severity
 from devlink.core.names import reverse_prefix
-from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route, forwarding_table
-from devlink.core.plan import (
-    Desired,
-    Plan,
-    addresses_of_interest,
-    conflicts,
-    listed,
-    make_plan,
-    pins,
-    proof_address,
-    protect,
-)
-from devlink.core.prefixes import IPAddress, IPNetwork, collapse, covered, is_within
-from devlink.core.profile import BridgeProfile, Identity, Node, RoutingMode
-from devlink.core.profile_document import decode_profile
+from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Path
+from devlink.core.overlaps import conflicts, pins
+from devlink.core.plan import Plan, addresses_of_interest, make_plan, proof_address, protect
+from devlink.core.prefixes import collapse, covered, is_within
+from devlink.core.profile import BridgeProfile, Identity, RoutingMode
 from devlink.core.trust import claim_of_plan, claim_of_profile, record_of, uncovered
 from devlink.errors import VerificationError
-from tests.core.profiles import SAMPLE, pem, profiles
-
-ON_LINK = Path(oif="eth0")
-ROUTED = Path(oif="eth0", next_hop=ip_address("172.16.0.1"))
-LOCAL = Path(oif="lo", kind="local")
-NOWHERE = Path()
-
-PROFILE = decode_profile(SAMPLE)
-GATEWAY, GATEWAY6 = ip_address("172.16.0.13"), ip_address("fd00:16::13")
-"""Both the sample's gateways and its nodes."""
-
-
-def seen(*on_link: IPAddress, routes: tuple[ObservedRoute, ...] = ()) -> ObservedNetwork:
-    """A network where these addresses are on the link and every other one is behind a router."""
-    paths = {address: ON_LINK if address in on_link else ROUTED for address in addresses_of_interest(PROFILE)}
-    return ObservedNetwork(paths=paths, routes=routes)
-
-
-def altered(**changes: Any) -> BridgeProfile:
-    """The sample with other values in its spec."""
-    return replace(PROFILE, spec=replace(PROFILE.spec, **changes))
-
-
-def theirs(destination: str, **more: Any) -> ObservedRoute:
-    return ObservedRoute(**{"destination": ip_network(destination), "oif": "eth0", "protocol": 16, **more})
-
-
-def via(plan: Plan) -> dict[str, str]:
-    return {str(route.destination): str(route.next_hop) for route in plan.desired.routes}
+from tests.core.plans import (
+    GATEWAY,
+    GATEWAY6,
+    LOCAL,
+    NOWHERE,
+    ON_LINK,
+    PROFILE,
+    ROUTED,
+    altered,
+    large,
+    seen,
+    theirs,
+    via,
+)
+from tests.core.profiles import pem, profiles
 
 
 @st.composite
@@ -302,126 +277,6 @@ def test_where_routes_are_not_asked_for_no_mode_is_chosen_and_none_can_fail(mode
     assert plan.desired.zones
 
 
-# Who else routes there
-
-ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
-
-
-def test_the_same_prefix_of_another_is_a_conflict_that_names_the_route() -> None:
-    static = theirs("10.20.0.0/16", protocol=4, metric=100, next_hop=ip_address("172.16.0.1"))
-    assert conflicts([ROUTE], ObservedNetwork(routes=(static,))) == ((ROUTE, static),)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        theirs("10.20.0.0/16", kind="blackhole", oif=None),
-        theirs("10.20.0.0/16", kind="unreachable", oif=None),
-        theirs("10.20.0.0/16", table=100),
-        theirs("10.20.0.0/16", protocol=PROTOCOL),
-        theirs("10.20.0.0/17"),
-        theirs("10.0.0.0/8"),
-    ],
-    ids=["blackhole", "unreachable", "table", "ours", "narrower", "wider"],
-)
-def test_what_is_no_other_way_to_the_same_place_is_no_conflict(other: ObservedRoute) -> None:
-    assert conflicts([ROUTE], ObservedNetwork(routes=(other,))) == ()
-
-
-def test_narrower_routes_of_others_are_reported_as_kept_and_wider_ones_as_around_ours() -> None:
-    others = (theirs("10.20.5.0/24", oif="docker0"), theirs("10.0.0.0/8", oif="tun0"), theirs("0.0.0.0/0"))
-    findings = {f.code: f for f in make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=others)).findings}
-    assert findings["DL-ROUTE-KEPT"].severity is Severity.WARNING
-    assert "10.20.5.0/24 dev docker0" in findings["DL-ROUTE-KEPT"].evidence
-    assert findings["DL-ROUTE-KEPT"].fix
-    assert "10.0.0.0/8 dev tun0" in findings["DL-ROUTE-INSIDE"].evidence
-    assert "10.20.0.0/16" in findings["DL-ROUTE-INSIDE"].evidence
-    clean = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(theirs("0.0.0.0/0"),))).findings
-    assert not [f for f in clean if f.code.startswith("DL-ROUTE")]
-
-
-def test_a_thousand_routes_of_others_are_one_finding_that_counts_them() -> None:
-    inside = tuple(theirs(str(block)) for block in list(ip_network("10.20.0.0/16").subnets(new_prefix=26))[:1000])
-    findings = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=inside)).findings
-    (kept,) = [f for f in findings if f.code == "DL-ROUTE-KEPT"]
-    assert "10.20.0.0/26 dev eth0" in kept.evidence
-    assert "and 994 more" in kept.evidence
-
-
-# Pins
-
-ROUTER = ip_address("10.20.0.1")
-WIDE = theirs("10.0.0.0/8")
-
-
-def observed_with_default(via_: IPAddress = ROUTER) -> ObservedNetwork:
-    """A laptop whose own network lies around ours: its gateway would be taken over."""
-    return ObservedNetwork(
-        routes=(
-            theirs("0.0.0.0/0", next_hop=via_),
-            WIDE,
-            ObservedRoute(
-                destination=ROUTE.destination, next_hop=GATEWAY, oif="eth0", metric=METRIC, protocol=PROTOCOL
-            ),
-        )
-    )
-
-
-def test_the_default_gateway_inside_our_prefix_keeps_its_way() -> None:
-    observed = observed_with_default()
-    assert pins([ROUTE], observed.default_gateways, observed) == (
-        Route(destination=ip_network("10.20.0.1/32"), oif="eth0"),
-    )
-
-
-def test_an_upstream_behind_a_router_keeps_its_router() -> None:
-    observed = ObservedNetwork(routes=(theirs("0.0.0.0/0", next_hop=ip_address("172.16.0.1")),))
-    upstream = ip_address("10.20.7.7")
-    (pin,) = pins([ROUTE], [upstream], observed)
-    assert pin == Route(destination=ip_network("10.20.7.7/32"), next_hop=ip_address("172.16.0.1"), oif="eth0")
-
-
-@pytest.mark.parametrize(
-    ("address", "routes", "why"),
-    [
-        ("10.30.0.1", (theirs("0.0.0.0/0"),), "it is not taken over"),
-        ("10.20.0.1", (theirs("0.0.0.0/0"), theirs("10.20.0.0/24")), "a narrower route of its own keeps it"),
-        ("10.20.0.1", (), "there is no way to keep"),
-        ("fd00:20::1", (theirs("::/0"),), "another family"),
-        ("10.20.0.1", (theirs("0.0.0.0/0", oif=None),), "a way out of several links cannot be pinned to one"),
-    ],
-)
-def test_an_address_that_keeps_its_way_anyway_needs_no_pin(
-    address: str, routes: tuple[ObservedRoute, ...], why: str
-) -> None:
-    assert pins([ROUTE], [ip_address(address)], ObservedNetwork(routes=routes)) == (), why
-
-
-def test_a_route_to_exactly_that_address_is_meant_and_not_pinned_away() -> None:
-    host = replace(ROUTE, destination=ip_network("10.20.0.1/32"))
-    assert pins([ROUTE, host], [ROUTER], observed_with_default()) == ()
-
-
-def test_gateways_pins_upstreams_and_next_hops_are_all_protected() -> None:
-    observed = observed_with_default()
-    inside = [ip_address(f"10.20.0.{number}") for number in (1, 13, 53, 80)]
-    desired = Desired(session="qa", routes=(replace(ROUTE, next_hop=inside[1]),), pins=(inside[3],))
-    made = protect(desired, [inside[2], inside[2]], observed)
-    assert sorted(str(route.destination) for route in made) == [f"{address}/32" for address in inside]
-
-
-def large(count: int) -> tuple[BridgeProfile, ObservedNetwork]:
-    """A cluster of that many nodes, each with a block, and as many routes of others inside and around them."""
-    blocks = list(ipaddress.IPv4Network("10.0.0.0/11").subnets(new_prefix=26))[:count]
-    first = ip_address("172.16.0.1")
-    nodes = tuple(Node(address=first + number, pods=(block,)) for number, block in enumerate(blocks))
-    observed = ObservedNetwork(
-        routes=(theirs("10.0.0.0/8"), *(theirs(f"{block.network_address + 32}/28") for block in blocks)),
-        paths={node.address: ON_LINK for node in nodes},
-    )
-    return altered(pods=(ip_network("10.0.0.0/11"),), nodes=nodes), observed
-
-
 @pytest.mark.slow
 def test_ten_times_the_nodes_cost_about_ten_times_the_work() -> None:
     def cost(count: int) -> float:
@@ -441,46 +296,6 @@ def test_ten_times_the_nodes_cost_about_ten_times_the_work() -> None:
     assert cost(20_000) < 20 * min(cost(2_000) for _ in range(3))
 
 
-@st.composite
-def tables(draw: st.DrawFn) -> tuple[ObservedRoute, ...]:
-    """Routes of others around and inside ours, small enough that they often meet."""
-    inside = list(ipaddress.IPv4Network("10.20.0.0/28").subnets(new_prefix=30))
-    around: list[IPNetwork] = [ip_network("0.0.0.0/0"), ip_network("10.0.0.0/8"), *inside]
-    chosen = draw(st.lists(st.sampled_from(around), unique=True))
-    hops = st.sampled_from([None, ip_address("10.20.0.1"), ip_address("172.16.0.1")])
-    return tuple(
-        ObservedRoute(destination=d, next_hop=draw(hops), oif="eth0", protocol=16, metric=draw(st.integers(0, 600)))
-        for d in chosen
-    )
-
-
-@given(
-    table=tables(),
-    ours=st.lists(
-        st.sampled_from([ip_network("10.20.0.0/28"), ip_network("10.20.0.0/29"), ip_network("10.16.0.0/12")]),
-        min_size=1,
-        unique=True,
-    ),
-    protected=st.lists(st.sampled_from(list(ip_network("10.20.0.0/28"))), unique=True),
-)
-def test_with_routes_and_pins_installed_every_protected_address_goes_the_way_it_went(
-    table: tuple[ObservedRoute, ...], ours: list[IPNetwork], protected: list[IPAddress]
-) -> None:
-    before = ObservedNetwork(routes=table)
-    routes = [replace(ROUTE, destination=destination) for destination in ours]
-    made = pins(routes, protected, before)
-    after = table + tuple(
-        ObservedRoute(destination=r.destination, next_hop=r.next_hop, oif=r.oif, metric=r.metric, protocol=PROTOCOL)
-        for r in (*routes, *made)
-    )
-    for address in protected:
-        former, present = (forwarding_table(each).longest(address) for each in (table, after))
-        if former is None or former.destination in ours:  # nothing to keep, or a conflict that is refused anyway
-            continue
-        assert present is not None
-        assert (present.oif, present.next_hop) == (former.oif, former.next_hop)
-
-
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_proof_is_answered_with_an_address_of_the_family_that_nobody_has(family: int) -> None:
     address = proof_address(family)
@@ -492,8 +307,3 @@ def test_the_hash_of_the_clusters_ca_goes_with_the_plan() -> None:
     identity = Identity(ca=pem())
     assert make_plan(altered(identity=identity), seen()).desired.ca == identity.ca_hash
     assert make_plan(PROFILE, seen()).desired.ca == ""
-
-
-def test_a_list_for_people_is_short_and_harmless_on_a_terminal() -> None:
-    assert listed(["a", "a", "b\x1b[2J", "\u202ec"]) == "a, b?[2J, ?c"
-    assert listed(range(9)) == "0, 1, 2, 3, 4, 5 and 3 more"

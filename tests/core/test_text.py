@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.core.text import printable, printable_lines
+from devlink.core.text import listed, printable, printable_lines
 
 
 @given(text=st.text())
@@ -20,3 +20,8 @@ def test_what_people_write_stays_and_what_a_terminal_obeys_does_not() -> None:
 
 def test_of_several_lines_only_the_ends_stay_as_they_are() -> None:
     assert printable_lines("a \x1b[2J\r\nb\u2028c\n") == "a ?[2J?\nb?c\n"
+
+
+def test_a_list_for_people_is_short_and_harmless_on_a_terminal() -> None:
+    assert listed(["a", "a", "b\x1b[2J", "\u202ec"]) == "a, b?[2J, ?c"
+    assert listed(range(9)) == "0, 1, 2, 3, 4, 5 and 3 more"

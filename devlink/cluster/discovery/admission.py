@@ -6,8 +6,8 @@ from typing import Any
 from devlink.core.checks import DecodeError, Fault
 from devlink.core.codec import decode
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
 from devlink.core.profile import BridgeProfile
+from devlink.core.text import listed
 
 ROUNDS = 8
 """Taking something out may bring up another fault; after so many rounds whole parts go, not entries."""

@@ -12,8 +12,8 @@ from devlink.cluster.discovery.gateways import Switch, has_reflectors, silent_re
 from devlink.cluster.discovery.overlay import NEVER
 from devlink.cluster.discovery.pods import pools_in_use
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
 from devlink.core.prefixes import IPNetwork, is_within, overlap
+from devlink.core.text import listed
 
 MAX_FIXES = 8
 """Commands in one fix."""

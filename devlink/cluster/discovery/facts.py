@@ -7,9 +7,9 @@ from typing import Generic, TypeVar
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable
 from devlink.core.reserved import objection_to_prefix
+from devlink.core.text import listed
 
 T = TypeVar("T")
 CUT = ", ..."

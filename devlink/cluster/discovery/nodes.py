@@ -8,8 +8,8 @@ from devlink.cluster.discovery.cni import Cni, is_disproved
 from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.discovery.gateways import Switch, know_everything
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork
+from devlink.core.text import listed
 
 OF_NODES = "nodes (spec.podCIDRs)"
 Owned = Mapping[str, Sequence[IPNetwork]]

@@ -13,8 +13,8 @@ from devlink.cluster.discovery.kubernetes import lan_of
 from devlink.cluster.discovery.nodes import OF_NODES, Owned, given_out
 from devlink.cluster.discovery.objects import Declared
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, is_within, span
+from devlink.core.text import listed
 
 MAX_GUESSED = 64
 """Prefixes that a guess may have."""

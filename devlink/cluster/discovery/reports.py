@@ -7,7 +7,7 @@ from devlink.cluster.discovery.facts import Fact
 from devlink.cluster.discovery.objects import Refused
 from devlink.cluster.discovery.result import Unread
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
+from devlink.core.text import listed
 
 WANTED = {
     "pods": ("No pod network was found: pods will have no route.", "list ippools.crd.projectcalico.org, or nodes"),

@@ -7,8 +7,8 @@ from dataclasses import replace
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.facts import Fact, Prefixes, Source, choose, declared
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, is_within
+from devlink.core.text import listed
 
 KNOWN_DEFAULTS = tuple(
     ipaddress.ip_network(text)

@@ -1,0 +1,161 @@
+"""Who else routes where our routes lead: conflicts, what others keep, and the ways that stay as they are."""
+
+import ipaddress
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devlink.core.findings import Severity
+from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Route, forwarding_table
+from devlink.core.overlaps import conflicts, pins
+from devlink.core.plan import Desired, make_plan, protect
+from devlink.core.prefixes import IPAddress, IPNetwork
+from tests.core.plans import GATEWAY, GATEWAY6, PROFILE, seen, theirs
+
+ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
+
+
+def test_the_same_prefix_of_another_is_a_conflict_that_names_the_route() -> None:
+    static = theirs("10.20.0.0/16", protocol=4, metric=100, next_hop=ip_address("172.16.0.1"))
+    assert conflicts([ROUTE], ObservedNetwork(routes=(static,))) == ((ROUTE, static),)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        theirs("10.20.0.0/16", kind="blackhole", oif=None),
+        theirs("10.20.0.0/16", kind="unreachable", oif=None),
+        theirs("10.20.0.0/16", table=100),
+        theirs("10.20.0.0/16", protocol=PROTOCOL),
+        theirs("10.20.0.0/17"),
+        theirs("10.0.0.0/8"),
+    ],
+    ids=["blackhole", "unreachable", "table", "ours", "narrower", "wider"],
+)
+def test_what_is_no_other_way_to_the_same_place_is_no_conflict(other: ObservedRoute) -> None:
+    assert conflicts([ROUTE], ObservedNetwork(routes=(other,))) == ()
+
+
+def test_narrower_routes_of_others_are_reported_as_kept_and_wider_ones_as_around_ours() -> None:
+    others = (theirs("10.20.5.0/24", oif="docker0"), theirs("10.0.0.0/8", oif="tun0"), theirs("0.0.0.0/0"))
+    findings = {f.code: f for f in make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=others)).findings}
+    assert findings["DL-ROUTE-KEPT"].severity is Severity.WARNING
+    assert "10.20.5.0/24 dev docker0" in findings["DL-ROUTE-KEPT"].evidence
+    assert findings["DL-ROUTE-KEPT"].fix
+    assert "10.0.0.0/8 dev tun0" in findings["DL-ROUTE-INSIDE"].evidence
+    assert "10.20.0.0/16" in findings["DL-ROUTE-INSIDE"].evidence
+    clean = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(theirs("0.0.0.0/0"),))).findings
+    assert not [f for f in clean if f.code.startswith("DL-ROUTE")]
+
+
+def test_a_thousand_routes_of_others_are_one_finding_that_counts_them() -> None:
+    inside = tuple(theirs(str(block)) for block in list(ip_network("10.20.0.0/16").subnets(new_prefix=26))[:1000])
+    findings = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=inside)).findings
+    (kept,) = [f for f in findings if f.code == "DL-ROUTE-KEPT"]
+    assert "10.20.0.0/26 dev eth0" in kept.evidence
+    assert "and 994 more" in kept.evidence
+
+
+# Pins
+
+ROUTER = ip_address("10.20.0.1")
+WIDE = theirs("10.0.0.0/8")
+
+
+def observed_with_default(via_: IPAddress = ROUTER) -> ObservedNetwork:
+    """A laptop whose own network lies around ours: its gateway would be taken over."""
+    return ObservedNetwork(
+        routes=(
+            theirs("0.0.0.0/0", next_hop=via_),
+            WIDE,
+            ObservedRoute(
+                destination=ROUTE.destination, next_hop=GATEWAY, oif="eth0", metric=METRIC, protocol=PROTOCOL
+            ),
+        )
+    )
+
+
+def test_the_default_gateway_inside_our_prefix_keeps_its_way() -> None:
+    observed = observed_with_default()
+    assert pins([ROUTE], observed.default_gateways, observed) == (
+        Route(destination=ip_network("10.20.0.1/32"), oif="eth0"),
+    )
+
+
+def test_an_upstream_behind_a_router_keeps_its_router() -> None:
+    observed = ObservedNetwork(routes=(theirs("0.0.0.0/0", next_hop=ip_address("172.16.0.1")),))
+    upstream = ip_address("10.20.7.7")
+    (pin,) = pins([ROUTE], [upstream], observed)
+    assert pin == Route(destination=ip_network("10.20.7.7/32"), next_hop=ip_address("172.16.0.1"), oif="eth0")
+
+
+@pytest.mark.parametrize(
+    ("address", "routes", "why"),
+    [
+        ("10.30.0.1", (theirs("0.0.0.0/0"),), "it is not taken over"),
+        ("10.20.0.1", (theirs("0.0.0.0/0"), theirs("10.20.0.0/24")), "a narrower route of its own keeps it"),
+        ("10.20.0.1", (), "there is no way to keep"),
+        ("fd00:20::1", (theirs("::/0"),), "another family"),
+        ("10.20.0.1", (theirs("0.0.0.0/0", oif=None),), "a way out of several links cannot be pinned to one"),
+    ],
+)
+def test_an_address_that_keeps_its_way_anyway_needs_no_pin(
+    address: str, routes: tuple[ObservedRoute, ...], why: str
+) -> None:
+    assert pins([ROUTE], [ip_address(address)], ObservedNetwork(routes=routes)) == (), why
+
+
+def test_a_route_to_exactly_that_address_is_meant_and_not_pinned_away() -> None:
+    host = replace(ROUTE, destination=ip_network("10.20.0.1/32"))
+    assert pins([ROUTE, host], [ROUTER], observed_with_default()) == ()
+
+
+def test_gateways_pins_upstreams_and_next_hops_are_all_protected() -> None:
+    observed = observed_with_default()
+    inside = [ip_address(f"10.20.0.{number}") for number in (1, 13, 53, 80)]
+    desired = Desired(session="qa", routes=(replace(ROUTE, next_hop=inside[1]),), pins=(inside[3],))
+    made = protect(desired, [inside[2], inside[2]], observed)
+    assert sorted(str(route.destination) for route in made) == [f"{address}/32" for address in inside]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[ObservedRoute, ...]:
+    """Routes of others around and inside ours, small enough that they often meet."""
+    inside = list(ipaddress.IPv4Network("10.20.0.0/28").subnets(new_prefix=30))
+    around: list[IPNetwork] = [ip_network("0.0.0.0/0"), ip_network("10.0.0.0/8"), *inside]
+    chosen = draw(st.lists(st.sampled_from(around), unique=True))
+    hops = st.sampled_from([None, ip_address("10.20.0.1"), ip_address("172.16.0.1")])
+    return tuple(
+        ObservedRoute(destination=d, next_hop=draw(hops), oif="eth0", protocol=16, metric=draw(st.integers(0, 600)))
+        for d in chosen
+    )
+
+
+@given(
+    table=tables(),
+    ours=st.lists(
+        st.sampled_from([ip_network("10.20.0.0/28"), ip_network("10.20.0.0/29"), ip_network("10.16.0.0/12")]),
+        min_size=1,
+        unique=True,
+    ),
+    protected=st.lists(st.sampled_from(list(ip_network("10.20.0.0/28"))), unique=True),
+)
+def test_with_routes_and_pins_installed_every_protected_address_goes_the_way_it_went(
+    table: tuple[ObservedRoute, ...], ours: list[IPNetwork], protected: list[IPAddress]
+) -> None:
+    before = ObservedNetwork(routes=table)
+    routes = [replace(ROUTE, destination=destination) for destination in ours]
+    made = pins(routes, protected, before)
+    after = table + tuple(
+        ObservedRoute(destination=r.destination, next_hop=r.next_hop, oif=r.oif, metric=r.metric, protocol=PROTOCOL)
+        for r in (*routes, *made)
+    )
+    for address in protected:
+        former, present = (forwarding_table(each).longest(address) for each in (table, after))
+        if former is None or former.destination in ours:  # nothing to keep, or a conflict that is refused anyway
+            continue
+        assert present is not None
+        assert (present.oif, present.next_hop) == (former.oif, former.next_hop)
