@@ -1,13 +1,20 @@
 """An asyncio varlink client that lives long: the agent's to the helper, the helper's to the forwarder."""
 
+import array
 import asyncio
+import os
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 from devlink.errors import DevlinkError, ProtocolError
 from devlink.rpc import varlink
 from devlink.rpc.framing import FrameReader, pack
+
+DESCRIPTOR_SPACE = socket.CMSG_LEN(4 * 4)
+"""Octets, for four of them with one reply."""
+Reply = tuple[dict[str, Any], bool]
+"""Its parameters, and whether more replies follow."""
 
 
 class Connection:
@@ -18,7 +25,10 @@ class Connection:
         self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
-        self._waiting: list[asyncio.Future[dict[str, Any]]] = []
+        self._waiting: list[asyncio.Future[Reply]] = []
+        self._descriptors: list[int] = []
+        self._arrived: list[dict[str, Any]] = []
+        self._is_streaming = False
         self._sending = asyncio.Lock()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         """Done when the other side has gone, or we have closed."""
@@ -49,35 +59,70 @@ class Connection:
 
         Raises the server's DevlinkError, ProtocolError when the connection ends first, TimeoutError.
         """
-        future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         async with asyncio.timeout(limit):
-            async with self._sending:
+            reply, _ = await (await self._ask(varlink.call(method, parameters), fds))
+            return reply
+
+    async def call_for_descriptor(
+        self, method: str, parameters: Mapping[str, Any] | None = None, *, limit: float = 10.0
+    ) -> tuple[dict[str, Any], int]:
+        """The same for a method that passes one file descriptor, which is then the caller's to close.
+
+        One call at a time on a connection that makes such calls. Raises as `call` does, and ProtocolError without one.
+        """
+        reply = await self.call(method, parameters, limit=limit)
+        if len(self._descriptors) != 1:
+            self._drop_descriptors()
+            raise ProtocolError(f"The answer to {method} came without its file descriptor.")
+        return reply, self._descriptors.pop()
+
+    async def stream(self, method: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Call with `more`, and yield each reply; nothing else can be asked on this connection. Raises as `call` does,
+        but never TimeoutError."""
+        self._is_streaming = True
+        future = await self._ask(varlink.call(method, parameters, more=True), ())
+        continues = True
+        try:
+            while continues:
+                reply, continues = await future
+                if continues:
+                    future = self._loop.create_future()
+                    self._waiting.append(future)
+                    self._deliver()
+                yield reply
+        finally:
+            future.cancel()
+
+    async def _ask(self, message: dict[str, Any], fds: tuple[int, ...]) -> "asyncio.Future[Reply]":
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        async with self._sending:
+            if self.closed.done():
+                raise _gone()
+            self._waiting.append(future)
+            data = pack(message)
+            try:
+                if fds:
+                    sent = socket.send_fds(self._socket, [data], fds)
+                    data = data[sent:]
+                await self._loop.sock_sendall(self._socket, data)
+            except OSError as error:
+                self.close()
+                raise _gone() from error
+            except BaseException:
+                self.close()  # half a message is out: nothing that follows it could be understood
+                raise
+            finally:
                 if self.closed.done():
-                    raise _gone()
-                self._waiting.append(future)
-                data = pack(varlink.call(method, parameters))
-                try:
-                    if fds:
-                        sent = socket.send_fds(self._socket, [data], fds)
-                        data = data[sent:]
-                    await self._loop.sock_sendall(self._socket, data)
-                except OSError as error:
-                    self.close()
-                    raise _gone() from error
-                except BaseException:
-                    self.close()  # half a message is out: nothing that follows it could be understood
-                    raise
-                finally:
-                    if self.closed.done():
-                        self._socket.close()
-                        future.exception()  # what is raised here instead says it; nobody else asks for this one
-            return await future
+                    self._socket.close()
+                    future.exception()  # what is raised here instead says it; nobody else asks for this one
+        return future
 
     def close(self) -> None:
         """Close; calls that wait fail with ProtocolError."""
         if self.closed.done():
             return
         self.closed.set_result(None)
+        self._drop_descriptors()
         self._loop.remove_reader(self._socket.fileno())
         if self._sending.locked():
             # The loop still watches the descriptor for whoever sends: wake that one, and let it close.
@@ -94,30 +139,44 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(1 << 16)
+            # Not recv_fds: before Python 3.14 it takes flags, and leaves them out.
+            data, ancillary, _, _ = self._socket.recvmsg(1 << 16, DESCRIPTOR_SPACE, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            data, ancillary = b"", []
+        for level, kind, octets in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._descriptors += array.array("i", octets[: len(octets) // 4 * 4])
         if not data:
             self.close()
             return
         try:
-            messages = self._reader.feed(data)
+            self._arrived += self._reader.feed(data)
         except ProtocolError:
             self.close()
             return
-        for message in messages:
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Give the messages that came to those who wait for them."""
+        while self._arrived:
             if not self._waiting:
-                self.close()
+                if not self._is_streaming:  # nobody has asked
+                    self.close()
                 return
-            future = self._waiting.pop(0)
+            message, future = self._arrived.pop(0), self._waiting.pop(0)
             if future.done():  # its caller stopped waiting
                 continue
             try:
-                future.set_result(varlink.parse_reply(message)[0])
+                future.set_result(varlink.parse_reply(message))
             except DevlinkError as error:
                 future.set_exception(error)
+
+    def _drop_descriptors(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
 
 
 def _gone() -> ProtocolError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -52,6 +53,11 @@ class Session:
         self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._reading: asyncio.Task[None] | None = None
+        self._descriptors: list[int] = []
+
+    def attach(self, descriptor: int) -> None:
+        """Pass a file descriptor along with the next reply; it is ours to close from here on."""
+        self._descriptors.append(descriptor)
 
     async def send(self, parameters: Mapping[str, Any]) -> None:
         """One reply of several (`continues`). Raises CallerGoneError."""
@@ -67,8 +73,19 @@ class Session:
             self._reading.cancel()
 
     async def _write(self, message: dict[str, Any]) -> None:
+        data = pack(message)
         async with asyncio.timeout(PARTIAL_FRAME_LIMIT):
-            await self._loop.sock_sendall(self._socket, pack(message))
+            if self._descriptors:
+                try:
+                    data = data[socket.send_fds(self._socket, [data], self._descriptors) :]
+                finally:
+                    self._drop_descriptors()
+            await self._loop.sock_sendall(self._socket, data)
+
+    def _drop_descriptors(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
 
 
 Handler = Callable[[Session, varlink.Call], Awaitable[Mapping[str, Any]]]
@@ -180,6 +197,7 @@ class Server:
             for task in (reading, working):
                 task.cancel()
             await asyncio.gather(reading, working, return_exceptions=True)
+            session._drop_descriptors()
             session._reading = None  # else a circle keeps the half message that it read until the collector comes
             del self._connections[session]
             sock.close()

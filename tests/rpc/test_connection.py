@@ -212,3 +212,71 @@ def test_closing_while_a_call_is_being_sent_ends_it() -> None:
 def test_connecting_to_nobody_raises_as_connect_does(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         asyncio.run(Connection.connect(str(tmp_path / "nobody")))
+
+
+def test_a_descriptor_comes_with_its_reply() -> None:
+    async def body(connection: Connection, other: Other) -> None:
+        asked = start(_text_behind(connection))
+        await other.receive()
+        reading, writing = os.pipe()
+        socket.send_fds(other.socket, [pack(varlink.reply({"n": 1}))], [reading])
+        os.close(reading)
+        os.write(writing, b"through")
+        os.close(writing)
+        assert await asked == {"n": 1, "text": "through"}
+
+    run(body)
+
+
+async def _text_behind(connection: Connection) -> dict[str, Any]:
+    reply, descriptor = await connection.call_for_descriptor("a.b.C")
+    assert not os.get_inheritable(descriptor)
+    with os.fdopen(descriptor, "rb") as file:
+        return {**reply, "text": file.read().decode()}
+
+
+def test_a_reply_without_its_descriptor_is_an_error() -> None:
+    async def body(connection: Connection, other: Other) -> None:
+        asked = start(_text_behind(connection))
+        await other.receive()
+        other.reply(varlink.reply({"n": 1}))
+        with pytest.raises(ProtocolError, match="without its file descriptor"):
+            await asked
+
+    run(body)
+
+
+def test_a_stream_gives_each_reply_also_those_that_came_at_once() -> None:
+    async def body(connection: Connection, other: Other) -> None:
+        seen = []
+
+        async def follow() -> dict[str, Any]:
+            async for reply in connection.stream("a.b.C"):
+                seen.append(reply["n"])
+                await asyncio.sleep(0)
+            return {}
+
+        following = start(follow())
+        assert (await other.receive())["more"]
+        other.socket.sendall(b"".join(pack(varlink.reply({"n": n}, continues=n < 4)) for n in range(5)))
+        await following
+        assert seen == [0, 1, 2, 3, 4]
+
+    run(body)
+
+
+def test_a_stream_ends_with_an_error_when_the_other_side_does() -> None:
+    async def body(connection: Connection, other: Other) -> None:
+        async def follow() -> dict[str, Any]:
+            async for reply in connection.stream("a.b.C"):
+                assert reply == {"n": 0}
+            return {}
+
+        following = start(follow())
+        await other.receive()
+        other.reply(varlink.reply({"n": 0}, continues=True))
+        other.socket.close()
+        with pytest.raises(ProtocolError, match="went away"):
+            await following
+
+    run(body)
