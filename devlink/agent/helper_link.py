@@ -7,6 +7,7 @@ from typing import Any
 
 from devlink.core.codec import encode
 from devlink.core.plan import Desired
+from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, ProtocolError, reason
 from devlink.helper.policy import Paths
 from devlink.hints import HELPER_UNIT, log_of, restart_helper, start_helper
@@ -68,6 +69,10 @@ class HelperLink:
 
     async def release(self, session: str) -> None:
         await self._call("Release", {"session": session})
+
+    async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
+        """Have what the routes send to `next_hop` go by `via`; None: by itself. Raises the helper's DevlinkError."""
+        return await self._call("Switch", {"session": session, "next_hop": str(next_hop), "via": via and str(via)})
 
     async def state(self) -> Mapping[str, Any]:
         """The helper's own account of this user's sessions, as `io.devlink.Helper.List` gives it."""

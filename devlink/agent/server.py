@@ -18,6 +18,8 @@ from devlink.agent.session import Wish
 from devlink.agent.sessions import AGAIN, Progress
 from devlink.agent.sources import Obtained, obtain
 from devlink.agent.supervisor import Supervisor
+from devlink.core.checks import show
+from devlink.core.codec import parse_address
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, UsageError
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private
@@ -47,7 +49,13 @@ class Agent:
         self.caller_gone = asyncio.Event()
         self.server = Server(
             INTERFACE,
-            {"Up": self._up, "Down": self._down, "Status": self._status, "Stop": self._stop},
+            {
+                "Up": self._up,
+                "Down": self._down,
+                "Status": self._status,
+                "Failover": self._failover,
+                "Stop": self._stop,
+            },
             admit=_admit,
             closed=lambda _: self.caller_gone.set(),
         )
@@ -148,6 +156,15 @@ class Agent:
                 await self._supervisor.look()
         return {"status": self._shown()}
 
+    async def _failover(self, _: Session, call: Call) -> Mapping[str, Any]:
+        wanted = _parameter(call, "gateway", str, "")
+        try:
+            gateway = parse_address(wanted) if wanted else None
+        except ValueError:
+            raise UsageError(f"{show(wanted)} is not an address.", next_step="See: devlink status") from None
+        name = _parameter(call, "session", str, "") or None
+        return await asyncio.shield(spawn(self._supervisor.failover(name, gateway), name="failover"))
+
     def _shown(self) -> Mapping[str, Any]:
         return {**self._supervisor.status(), "asking": list(self._asking.values())}
 
@@ -178,7 +195,11 @@ def _source(obtained: Obtained) -> str:
 
 
 def _without_times(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**status, "sessions": [{**session, "since": 0, "age": 0} for session in status.get("sessions", ())]}
+    def at_rest(session: Mapping[str, Any]) -> Mapping[str, Any]:
+        gateways = [{**gateway, "since": 0, "rtt_ms": 0} for gateway in session["gateways"]]
+        return {**session, "since": 0, "age": 0, "gateways": gateways}
+
+    return {**status, "sessions": [at_rest(session) for session in status.get("sessions", ())]}
 
 
 def _admit(peer: Peer) -> DevlinkError | None:

@@ -75,6 +75,10 @@ class Session:
     """What verification noticed, and what does not keep it from being up."""
     notes: tuple[Finding, ...] = ()
     """What is to be said of the profile's source: an old copy is used, a newer one waits."""
+    gateways: tuple[Mapping[str, Any], ...] = ()
+    """Its next hops and who could take their place, as `status` shows them; nothing where nobody could."""
+    carrying: tuple[Finding, ...] = ()
+    """What is to be said of who carries its packets."""
     applied: bool = False
     """Whether the helper has it, as far as this agent knows."""
     trying: "asyncio.Task[None] | None" = None
@@ -121,9 +125,13 @@ class Session:
             "context": self.wish.origin.context if self.wish.origin else "",
             "age": round(max(0.0, time.time() - self.wish.fetched)) if self.wish.origin else 0,
             "routes": list(self.installed),
+            "gateways": list(self.gateways),
             "zones": [str(zone.suffix) for zone in plan.desired.zones],
             "search": [namespace for zone in plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,
             "resolver_reason": self.resolver_reason,
-            "findings": [encode(finding) for finding in (*self.trouble, *self.notes, *self.remarks, *plan.findings)],
+            "findings": [
+                encode(finding)
+                for finding in (*self.trouble, *self.carrying, *self.notes, *self.remarks, *plan.findings)
+            ],
         }

@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from devlink.agent import verify
+from devlink.agent.failover import Failovers
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
 from devlink.agent.ordinary import check_ordinary
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes
+from devlink.core.detours import kept
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.errors import DevlinkError, HelperError, NotUpError
@@ -55,6 +57,7 @@ class Sessions:
         self.link = HelperLink(lost=lost, returned=returned)
         self._sessions: dict[str, Session] = {}
         self._changed = asyncio.Event()
+        self.failovers = Failovers(self.link, self.tell)
 
     # Which there are
 
@@ -87,6 +90,7 @@ class Sessions:
 
     def tell(self) -> None:
         """Something that `status` shows has changed."""
+        self.failovers.keep(self)
         self._changed.set()
         self._changed = asyncio.Event()
         self._told()
@@ -97,7 +101,9 @@ class Sessions:
         """In the network as it is `observed`, or now. Raises VerificationError where the profile cannot work in it."""
         if observed is None:
             observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
-        return make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins)
+        plan = make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins)
+        present = self.get(wish.profile.metadata.name)
+        return plan if present is None or not present.applied else kept(plan, present.plan)
 
     async def establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
         desired = session.plan.desired

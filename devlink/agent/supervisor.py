@@ -14,6 +14,7 @@ from devlink.agent.session import Session, State, Wish
 from devlink.agent.sessions import AGAIN, Progress, no_progress
 from devlink.agent.trouble import not_installed, still_there
 from devlink.core.findings import Finding
+from devlink.core.prefixes import IPAddress
 from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError, reason
 from devlink.faults import POINTS, fault_point
 from devlink.rpc.tasks import spawn
@@ -126,6 +127,11 @@ class Supervisor:
             if failure is not None:
                 raise failure
             return names
+
+    async def failover(self, name: str | None, gateway: IPAddress | None) -> Mapping[str, Any]:
+        """Have another gateway carry a session's packets, as its user wishes. Raises DevlinkError."""
+        async with self._sessions.lock:
+            return await self._sessions.failovers.choose(name, gateway)
 
     async def look(self) -> None:
         """Hold the sessions against what is there: a helper restored by root, a flushed table, an overwritten file."""

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("devlink.cli.session:up", "Bring a profile up: routes, names, verified."),
     "down": ("devlink.cli.session:down", "Take a profile down: everything as it was before."),
     "status": ("devlink.cli.session:status", "Show what is up, how, and what is wrong."),
+    "failover": ("devlink.cli.failover:failover", "Have another gateway carry the packets, by hand."),
     "profile": ("devlink.cli.profile:profile", "Profiles: look at them, get them from a cluster, publish."),
     "dns": ("devlink.cli.dns:dns", "Names: ask and see why, watch, forget, count."),
     "login": ("devlink.cli.login:login", "Sign in to a cluster without a kubeconfig."),

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -297,6 +297,8 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         tell.line(f"  {'routes' if index == 0 else '':<9} ", route)
     if len(routes) > 8:
         tell.line("            ", f"and {len(routes) - 8} more (devlink status -o json)")
+    for index, gateway in enumerate(_worth_showing(session["gateways"])):
+        tell.line(f"  {'gateways' if index == 0 else '':<9} ", _gateway(gateway))
     if session["zones"]:
         forward = [zone for zone in session["zones"] if not zone.endswith(".arpa")]
         reverse = len(session["zones"]) - len(forward)
@@ -311,6 +313,25 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         for text in (finding.get("evidence"), finding.get("fix")):
             if text:
                 tell.line("      ", text)
+
+
+MAX_GATEWAYS = 8
+"""Lines; in per-node mode there may be hundreds of nodes."""
+
+
+def _worth_showing(gateways: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Those that are no plain nodes, and nodes that something is wrong with."""
+    return [each for each in gateways if each["role"] != "node" or each["state"] in ("silent", "returning")][
+        :MAX_GATEWAYS
+    ]
+
+
+def _gateway(gateway: Mapping[str, Any]) -> str:
+    carries = ", carries the packets" if gateway["carries"] else ""
+    carries += ", by hand" if gateway["by_hand"] else ""
+    rtt = f", {gateway['rtt_ms']} ms" if gateway.get("rtt_ms") is not None and gateway["state"] != "silent" else ""
+    state = "not asked yet" if gateway["state"] == "unknown" else gateway["state"]
+    return f"{gateway['address']} ({gateway['role']}) {state} for {duration(gateway['since'])}{rtt}{carries}"
 
 
 class _Lines:

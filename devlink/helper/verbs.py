@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from devlink.core.codec import DecodeError, decode, encode
+from devlink.core.codec import encode
 from devlink.core.plan import Desired, protect
 from devlink.core.trust import claim_of_profile, forbidden, record_of
 from devlink.errors import (
@@ -17,6 +17,8 @@ from devlink.errors import (
 )
 from devlink.helper import admission
 from devlink.helper.access import refusal, user_name
+from devlink.helper.calls import argument
+from devlink.helper.failover import Failover
 from devlink.helper.installed import Installed
 from devlink.helper.lease import Lease, Leases, together
 from devlink.helper.machine import Machine
@@ -44,6 +46,7 @@ class Helper:
         self._machine = machine
         self._trust = trust
         self._leases = Leases()
+        self._failover = Failover(machine=machine, leases=self._leases, trust=trust, policy=policy)
         self._undoing: asyncio.Task[None] | None = None
         self._reasserter = Reasserter(machine)
         self._query_log = QueryLog(machine.names.take_log, lambda: machine.names.forwarder_starts)
@@ -61,14 +64,15 @@ class Helper:
                 "GetDnsStats": self._get_dns_stats,
                 "FlushDns": self._flush_dns,
                 "FollowDnsLog": self._follow_dns_log,
+                **self._failover.verbs,
             },
             closed=self._closed,
             admit=lambda peer: refusal(peer, policy.group),
         )
 
     async def _apply(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        desired = _decode(Desired, call, "plan")
-        replace = _decode(tuple[str, ...], call, "replace", default=())
+        desired = argument(Desired, call, "plan")
+        replace = argument(tuple[str, ...], call, "replace", default=())
         return await asyncio.shield(spawn(self._apply_whole(caller, desired, replace), name="apply"))
 
     async def _apply_whole(self, caller: Session, desired: Desired, replace: tuple[str, ...]) -> Mapping[str, Any]:
@@ -105,6 +109,8 @@ class Helper:
                 raise
             for name in released:
                 self._leases.forget(name)
+                if name != lease.name:
+                    await self._failover.ended(name)
             self._leases.put(lease)
             self._reasserter.start()
             if caller.finished:  # its end was noted before there was anything to end
@@ -121,15 +127,15 @@ class Helper:
             }
 
     async def _confirm(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        lease = self._leases.get(_decode(str, call, "session"))
+        lease = self._leases.get(argument(str, call, "session"))
         if lease is None or lease.holder is not caller:
             raise NotUpError("The session to confirm is not this connection's.")
         lease.confirmed = True
         return {}
 
     async def _release(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        name = _decode(str, call, "session")
-        take = _decode(bool, call, "take", default=False)
+        name = argument(str, call, "session")
+        take = argument(bool, call, "take", default=False)
         lease = self._leases.get(name)
         if lease is None:
             raise NotUpError(f"Session {name} is not up.")
@@ -145,6 +151,7 @@ class Helper:
                 return  # released or taken over while we waited
             await self._machine.converge(together(self._leases.others({lease.name})), wanted=Installed())
             self._forget(lease.name)
+            await self._failover.ended(lease.name)
 
     async def _list(self, caller: Session, _: Call) -> Mapping[str, Any]:
         missing = set(await self._machine.missing_routes())
@@ -235,6 +242,7 @@ class Helper:
     def _forget_all(self) -> None:
         for lease in self._leases:
             self._forget(lease.name)
+        self._failover.forget()
 
     def _forget(self, name: str) -> None:
         self._leases.forget(name)
@@ -245,7 +253,7 @@ class Helper:
         _only_root(caller, "Trusting a profile")
         from devlink.core.profile_document import decode_profile
 
-        profile = decode_profile(_decode(str, call, "profile"))
+        profile = decode_profile(argument(str, call, "profile"))
         claim = claim_of_profile(profile)
         refused = forbidden(claim)
         if refused:
@@ -261,7 +269,7 @@ class Helper:
 
     async def _revoke(self, caller: Session, call: Call) -> Mapping[str, Any]:
         _only_root(caller, "Revoking trust")
-        name = _decode(str, call, "name")
+        name = argument(str, call, "name")
         admission.check_name(name)
         self._trust.revoke(name)
         log.info("revoked %s", name)
@@ -305,6 +313,7 @@ class Helper:
             return asyncio.get_running_loop().call_later(grace, self._expire, lease)
 
         self._leases.orphan(caller, begin_grace)
+        self._failover.closed(caller)
 
     def _expire(self, lease: Lease) -> None:
         spawn(self._end(lease), name=f"expire {lease.name}")
@@ -316,19 +325,6 @@ class Helper:
             # Nobody else asks for it: without another try it would stay until the helper ends.
             log.error("session %s cannot be taken back, trying again in %g s: %s", lease.name, RETRY_PAUSE, error)
             lease.expiry = asyncio.get_running_loop().call_later(RETRY_PAUSE, self._expire, lease)
-
-
-def _decode(kind: Any, call: Call, key: str, **default: Any) -> Any:
-    if call.parameters.get(key) is None and "default" in default:
-        return default["default"]
-    try:
-        return decode(kind, call.parameters.get(key), key)
-    except DecodeError as error:
-        raise UsageError(
-            f"The call {call.method} is malformed.",
-            why="; ".join(str(fault) for fault in error.faults[:4]) + ".",
-            next_step="Agent and helper may be of different versions: `devlink --version` shows them.",
-        ) from error
 
 
 def _only_root(caller: Session, deed: str) -> None:

@@ -39,6 +39,7 @@ SESSION: dict[str, Any] = {
     "context": "",
     "age": 0,
     "routes": ["10.20.0.0/16 via 172.16.0.13 dev eth0 proto 231 metric 50"],
+    "gateways": [],
     "zones": ["cluster.local", "20.10.in-addr.arpa"],
     "search": ["default"],
     "resolver": "direct",

@@ -685,6 +685,9 @@ def test_whoever_is_refused_can_do_nothing(run: Run, monkeypatch: pytest.MonkeyP
             "Apply": {"plan": encode(QA)}, "Confirm": {"session": "qa"}, "Release": {"session": "qa"}, "List": {},
             "Restore": {}, "Trust": {"profile": SAMPLE}, "Revoke": {"name": "qa"}, "ListTrust": {},
             "GetDnsStats": {}, "FlushDns": {}, "FollowDnsLog": {},
+            "Switch": {"session": "qa", "next_hop": "172.16.0.13"}, "FollowTraffic": {"session": "qa"},
+            "OpenProbe": {"session": "qa", "via": "172.16.0.13", "target": "10.20.0.2", "kind": "udp"},
+            "AskNeighbour": {"session": "qa", "via": "172.16.0.13"},
         }  # fmt: skip
         assert set(calls) == world.helper.server.methods
         for verb, parameters in calls.items():

@@ -1,0 +1,323 @@
+"""Keeps a session's packets going while gateways die and return: asks when there is traffic, and has the helper switch.
+
+What is decided and when is `core.health`'s; here are its questions, its timer and its switches.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+from devlink.agent.helper_link import HelperLink
+from devlink.agent.probes import Probes
+from devlink.agent.session import Session, State
+from devlink.core.detours import with_detour
+from devlink.core.findings import Finding, Severity
+from devlink.core.health import Action, Ask, AskNeighbour, Health, HopState, Switch, Times, Way
+from devlink.core.plan import Desired, Detour
+from devlink.core.prefixes import IPAddress, PrefixTable
+from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError
+from devlink.helper.policy import Paths
+from devlink.rpc.connection import Connection
+from devlink.rpc.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+POLL = 10.0
+"""Seconds between two questions where this machine cannot tell when packets are sent."""
+SHOWN_STATES = {
+    HopState.UNKNOWN: "unknown", HopState.HEALTHY: "healthy", HopState.SUSPECT: "suspect", HopState.DEAD: "silent",
+    HopState.RETURNING: "returning",
+}  # fmt: skip
+SURVIVAL = (
+    "TCP connections to services (ClusterIPs) that were open then are broken, because the other gateway did not make "
+    "them; those to pod addresses go on."
+)
+
+
+class Failover:
+    """Of one session that is up. Close it."""
+
+    def __init__(
+        self, session: Session, link: HelperLink, tell: Callable[[], None], times: Times | None = None
+    ) -> None:
+        """`tell`: something that `status` shows has changed."""
+        desired = session.plan.desired
+        self._session = session
+        self._link = link
+        self._tell = tell
+        self.routes = desired.routes
+        self._table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
+        vias = {detour.next_hop: detour.via for detour in desired.detours}
+        self.health = Health.of(candidates(session), vias, times)
+        self._loop = asyncio.get_running_loop()
+        self._probes = Probes(session.name, session.wish.profile, self._answered)
+        self._timer: asyncio.TimerHandle | None = None
+        self._switching = asyncio.Lock()
+        self._is_closed = False
+        self._cannot_hear: DevlinkError | None = None
+        self._began = self._loop.time()
+        self._note()
+        self._following = spawn(self._follow(), name=f"follow the traffic of {session.name}")
+
+    def close(self) -> None:
+        """Nothing is asked and nothing is switched after this."""
+        self._is_closed = True
+        self._following.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._probes.close()
+
+    async def choose(self, gateway: IPAddress | None) -> tuple[IPAddress, IPAddress]:
+        """By hand: `gateway`, or the next one after who carries it now, takes all that it can take.
+
+        Who carried it before and who does now. Raises UsageError, and what the helper refuses.
+        """
+        ways = [way for way in self.health.ways.values() if len(way.candidates) > 1]
+        if gateway is not None:
+            ways = [way for way in self.health.ways.values() if gateway in way.candidates]
+        else:
+            ways = ways[:1] and [way for way in ways if way.candidates == ways[0].candidates]
+        if not ways:
+            known = list(dict.fromkeys(via for way in self.health.ways.values() for via in way.candidates))
+            raise UsageError(
+                f"{gateway} cannot carry anything of {self._session.name}."
+                if gateway is not None
+                else f"{self._session.name} has nobody else who could carry its packets.",
+                why=f"Next hops that it has here: {', '.join(map(str, known)) or 'none'}.",
+                next_step="A profile names its gateways: devlink profile show",
+            )
+        before = ways[0].via
+        for way in ways:
+            place = way.candidates.index(way.via) + 1
+            via = gateway if gateway is not None else way.candidates[place % len(way.candidates)]
+            actions = self.health.choose(self._loop.time(), way.preferred, via)
+            for action in actions:
+                assert isinstance(action, Switch)
+                await self._switch(action)
+        self._changed()
+        return before, ways[0].via
+
+    def shown(self) -> tuple[Mapping[str, Any], ...]:
+        """Each gateway and node, as `io.devlink.Agent.Status` gives it."""
+        now, roles = self._loop.time(), _roles(self._session)
+        carrying = {way.via for way in self.health.ways.values()}
+        by_hand = {way.via for way in self.health.ways.values() if way.by_hand}
+        return tuple(
+            {
+                "address": str(hop.address),
+                "role": roles.get(hop.address, "node"),
+                "state": SHOWN_STATES[hop.state],
+                "since": round(max(0.0, now - (hop.since or self._began)), 1),
+                "carries": hop.address in carrying,
+                "by_hand": hop.address in by_hand,
+                "rtt_ms": round(hop.rtt * 1000, 2) if hop.rtt is not None else None,
+            }
+            for hop in self.health.hops.values()
+        )
+
+    # What happens
+
+    async def _follow(self) -> None:
+        try:
+            line = await Connection.connect(str(Paths().socket))
+        except (OSError, TimeoutError):
+            return  # the helper is gone: whoever brings the session back begins anew
+        try:
+            async for reply in line.stream("io.devlink.Helper.FollowTraffic", {"session": self._session.name}):
+                self._traffic(ip_address(str(text)) for text in reply["destinations"])
+        except (NotUpError, ProtocolError):
+            return
+        except DevlinkError as error:
+            log.warning("%s", error)
+            self._cannot_hear = error
+        finally:
+            line.close()
+        self._changed()
+        while True:
+            await asyncio.sleep(POLL)
+            self._act(action for hop in self.health.ways for action in self.health.traffic(self._loop.time(), hop))
+
+    def _traffic(self, destinations: Iterable[IPAddress]) -> None:
+        hops = dict.fromkeys(self._table.longest(address) for address in destinations)
+        now = self._loop.time()
+        self._act(action for hop in hops if hop is not None for action in self.health.traffic(now, hop))
+
+    def _answered(self, via: IPAddress, rtt: float) -> None:
+        self._act(self.health.answered(self._loop.time(), via, rtt))
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._act(self.health.handle_timer(self._loop.time()))
+
+    async def _ask_neighbour(self, via: IPAddress) -> None:
+        try:
+            is_there = await self._probes.neighbour(via)
+        except (DevlinkError, OSError) as error:
+            log.info("whether %s is on its link cannot be told: %s", via, error)
+            return
+        if not self._is_closed:
+            self._act(self.health.neighbour(self._loop.time(), via, is_there=is_there))
+
+    # What is done about it
+
+    def _act(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Ask):
+                self._probes.ask(action.via, action.attempt)
+            elif isinstance(action, AskNeighbour):
+                spawn(self._ask_neighbour(action.via), name=f"look for {action.via}")
+            else:
+                spawn(self._switch_quietly(action), name=f"switch to {action.via}")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self.health.next_timer
+        if at is not None and not self._is_closed:
+            self._timer = self._loop.call_at(at, self._timed)
+        self._changed()
+
+    async def _switch_quietly(self, action: Switch) -> None:
+        try:
+            await self._switch(action)
+        except DevlinkError as error:
+            log.error("%s cannot take the place of %s: %s", action.via, action.next_hop, error)
+        self._changed()
+
+    async def _switch(self, action: Switch) -> None:
+        """Raises the helper's DevlinkError; then who carried it still does."""
+        async with self._switching:
+            if self._is_closed:
+                return
+            present = next((d.via for d in self._desired.detours if d.next_hop == action.next_hop), action.next_hop)
+            via = action.via if action.via != action.next_hop else None
+            try:
+                answer = await self._link.switch(self._session.name, action.next_hop, via)
+            except DevlinkError:
+                self.health.place(action.next_hop, present)
+                raise
+            detour = Detour(next_hop=action.next_hop, via=via, oif=answer["oif"]) if via is not None else None
+            self._session.plan = replace(
+                self._session.plan, desired=with_detour(self._desired, action.next_hop, detour)
+            )
+            self._session.installed = tuple(answer["routes"])
+            log.info("%s: what prefers %s goes by %s now", self._session.name, action.next_hop, action.via)
+
+    @property
+    def _desired(self) -> Desired:
+        return self._session.plan.desired
+
+    def _changed(self) -> None:
+        """Tell, where what is shown differs by more than times."""
+        if not self._is_closed and self._note():
+            self._tell()
+
+    def _note(self) -> bool:
+        before = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
+        found = tuple(self._findings())
+        is_new = found != self._session.carrying
+        self._session.gateways, self._session.carrying = self.shown(), found
+        after = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
+        return is_new or before != after
+
+    def _findings(self) -> Iterable[Finding]:
+        for way in self.health.ways.values():
+            if way.silent:
+                yield _all_silent(way)
+            elif way.via != way.preferred:
+                yield _failed_over(way)
+        if self._cannot_hear is not None:
+            yield Finding(
+                code="DL-FAILOVER-SLOW",
+                severity=Severity.INFO,
+                title=f"A gateway that dies is noticed within {POLL:g} s only: this machine does not tell of traffic.",
+                evidence=self._cannot_hear.why,
+                fix="install nftables' library (Debian: libnftables1), on a kernel that has NFLOG",
+            )
+
+
+class Failovers:
+    """Of all sessions, as they come up and go down."""
+
+    def __init__(self, link: HelperLink, tell: Callable[[], None], times: Times | None = None) -> None:
+        self._link = link
+        self._tell = tell
+        self._times = times
+        self._running: dict[str, tuple[Session, Failover]] = {}
+
+    def keep(self, sessions: Iterable[Session]) -> None:
+        """Have one for each session that is up, by its present plan; to be called at each change."""
+        present = {session.name: session for session in sessions if _can_fail_over(session)}
+        for name, (session, failover) in tuple(self._running.items()):
+            if present.get(name) is not session or failover.routes != session.plan.desired.routes:
+                del self._running[name]
+                failover.close()
+                session.gateways, session.carrying = (), ()
+        for name, session in present.items():
+            if name not in self._running:
+                self._running[name] = (session, Failover(session, self._link, self._tell, self._times))
+
+    async def choose(self, name: str | None, gateway: IPAddress | None) -> Mapping[str, Any]:
+        """By hand, as `Failover.choose`; of the only session where none is named. Raises NotUpError and UsageError."""
+        if name is None and len(self._running) > 1:
+            raise UsageError(
+                f"More than one session is up: {', '.join(self._running)}.", next_step="Name one: --profile NAME"
+            )
+        name = name if name is not None else next(iter(self._running), None)
+        running = self._running.get(name) if name is not None else None
+        if running is None:
+            raise NotUpError(
+                f"{name} is not up, or it has no next hops." if name else "Nothing is up that has next hops.",
+                next_step="See: devlink status",
+            )
+        before, via = await running[1].choose(gateway)
+        self._tell()
+        return {"session": running[0].name, "before": str(before), "gateway": str(via)}
+
+
+def candidates(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:
+    """For each next hop that the routes prefer, who can take its place, best first."""
+    ranked = sorted(session.wish.profile.spec.gateways or (), key=lambda gateway: gateway.priority)
+    hops = dict.fromkeys(route.next_hop for route in session.plan.desired.routes if route.next_hop is not None)
+    return {
+        hop: tuple(g.address for g in ranked if g.address != hop and g.address.version == hop.version) for hop in hops
+    }
+
+
+def _can_fail_over(session: Session) -> bool:
+    is_up = session.applied and session.state in (State.UP, State.DEGRADED) and not session.ending
+    return is_up and any(candidates(session).values())
+
+
+def _roles(session: Session) -> dict[IPAddress, str]:
+    return {gateway.address: gateway.role for gateway in session.wish.profile.spec.gateways or ()}
+
+
+def _failed_over(way: Way) -> Finding:
+    if way.by_hand:
+        return Finding(
+            code="DL-FAILED-OVER",
+            severity=Severity.INFO,
+            title=f"Packets go by {way.via} instead of {way.preferred}, as you chose.",
+            evidence=SURVIVAL,
+            fix=f"to go back: devlink failover {way.preferred}",
+        )
+    return Finding(
+        code="DL-FAILED-OVER",
+        severity=Severity.WARNING,
+        title=f"Packets go by {way.via} instead of {way.preferred}: {way.reason or 'it was silent'}.",
+        evidence=SURVIVAL,
+        fix=f"they go back by themselves when {way.preferred} has answered for {way.hold:g} s",
+    )
+
+
+def _all_silent(way: Way) -> Finding:
+    return Finding(
+        code="DL-GATEWAYS-SILENT",
+        severity=Severity.WARNING,
+        title="The cluster's DNS answers by none of the gateways, so nothing tells which of them forward.",
+        evidence=f"asked by way of {', '.join(map(str, way.candidates))}; packets still go by {way.via}",
+        fix="look at this laptop's link and at the cluster's DNS; it is tried again while packets are sent",
+    )

@@ -1,0 +1,212 @@
+"""The verbs by which an agent keeps a session's packets going: it asks by each gateway, hears of traffic, switches."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from devlink.core.detours import with_detour
+from devlink.core.plan import Detour
+from devlink.core.prefixes import IPAddress, collapse, contains
+from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError, UsageError
+from devlink.helper import admission
+from devlink.helper.calls import argument
+from devlink.helper.lease import Lease, Leases
+from devlink.helper.machine import Machine
+from devlink.helper.policy import Policy
+from devlink.helper.probes import Probes
+from devlink.helper.truststore import TrustStore
+from devlink.kernel.observe import observe_ways
+from devlink.kernel.probe import neighbour_answers
+from devlink.kernel.traffic import Traffic
+from devlink.rpc.server import Handler, Session
+from devlink.rpc.tasks import spawn
+from devlink.rpc.varlink import Call
+
+log = logging.getLogger(__name__)
+
+LOOK = "See: devlink status"
+TRAFFIC_PAUSE = 0.05
+"""Seconds between two tellings of traffic: what several next hops have at once is one."""
+
+
+class Failover:
+    """What it opens for a session ends with the caller's connection, and with the session."""
+
+    def __init__(self, *, machine: Machine, leases: Leases, trust: TrustStore, policy: Policy) -> None:
+        self._machine = machine
+        self._leases = leases
+        self._trust = trust
+        self._policy = policy
+        self._probes = Probes()
+        self._holders: dict[str, set[Hashable]] = {}
+        """The connections that probe, by session."""
+        self._following: dict[str, set[asyncio.Event]] = {}
+        """Set to end a telling of traffic, by session."""
+        self.verbs: Mapping[str, Handler] = {
+            "Switch": self._switch,
+            "OpenProbe": self._open_probe,
+            "AskNeighbour": self._ask_neighbour,
+            "FollowTraffic": self._follow_traffic,
+        }
+
+    def closed(self, caller: Session) -> None:
+        """A connection has ended."""
+        held = [name for name, holders in self._holders.items() if caller in holders]
+        for name in held:
+            self._holders[name].discard(caller)
+        if held:
+            spawn(self._probes.close(caller), name="close the ways of probes")
+
+    async def ended(self, session: str) -> None:
+        """A session is taken down."""
+        for event in self._following.pop(session, set()):
+            event.set()
+        for holder in self._holders.pop(session, set()):
+            try:
+                await self._probes.close(holder)
+            except DevlinkError as error:  # they lead nobody anywhere; the next undoing finds them
+                log.error("%s: its probes' ways cannot be taken back: %s", session, error)
+
+    def forget(self) -> None:
+        """Everything of ours is taken out of the kernel by another hand."""
+        for events in self._following.values():
+            for event in events:
+                event.set()
+        self._following.clear()
+        self._holders.clear()
+        self._probes.forget()
+
+    async def _switch(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        return await asyncio.shield(spawn(self._switch_whole(caller, call), name="switch"))
+
+    async def _switch_whole(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        next_hop = argument(IPAddress, call, "next_hop")
+        via = argument(IPAddress, call, "via", default=None)
+        async with self._machine.lock:
+            lease = self._lease(caller, call)
+            if lease.holder is not caller:
+                raise NotUpError(f"Session {lease.name} is not this connection's.", next_step=LOOK)
+            routes = [route for route in lease.desired.routes if route.next_hop == next_hop]
+            if not routes:
+                raise UsageError(f"No route of session {lease.name} goes by {next_hop}.", next_step=LOOK)
+            detour = None
+            if via is not None and via != next_hop:
+                oif = await self._admitted(lease, via)
+                detour = Detour(next_hop=next_hop, via=via, oif=oif)
+            await self._machine.switch(lease.name, next_hop, detour)
+            lease.desired = with_detour(lease.desired, next_hop, detour)
+            log.info("%s: what prefers %s goes by %s", lease.name, next_hop, via or next_hop)
+            return {
+                "routes": [str(route) for route in lease.installed.routes],
+                "oif": detour.oif if detour is not None else routes[0].oif,
+            }
+
+    async def _admitted(self, lease: Lease, via: IPAddress) -> str:
+        """The link of a next hop that may take a session's packets: trusted for it, and on a link of this machine.
+
+        Raises NotTrustedError and VerificationError.
+        """
+        observed = await asyncio.to_thread(observe_ways, (via,))
+        oif = observed.paths[via].oif or ""
+        routes = [route for route in lease.desired.routes if route.destination.version == via.version]
+        if not routes:
+            raise UsageError(f"Session {lease.name} has no routes of the family of {via}.", next_step=LOOK)
+        moved = (replace(routes[0], next_hop=via, oif=oif),)
+        admission.check_trust(
+            replace(lease.desired, routes=moved, detours=()), self._trust.get(lease.name), self._policy.trust
+        )
+        admission.check_next_hops(moved, observed)
+        return oif
+
+    async def _open_probe(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        lease = self._lease(caller, call)
+        via = argument(IPAddress, call, "via")
+        target = argument(IPAddress, call, "target")
+        kind = argument(str, call, "kind")
+        if kind not in ("udp", "tcp"):
+            raise UsageError("A probe goes by udp or by tcp.", next_step="Its kinds are in io.devlink.Helper.")
+        if target.version != via.version or not contains((r.destination for r in lease.desired.routes), target):
+            raise NotPermittedError(
+                f"{target} is in none of the networks of session {lease.name}.",
+                why="Probes are for the cluster's own addresses.",
+                next_step=LOOK,
+            )
+        oif = await self._admitted(lease, via)
+        self._holders.setdefault(lease.name, set()).add(caller)
+        sock = await self._probes.open(caller, via, oif, target, kind)
+        if self._leases.get(lease.name) is None or caller.finished:  # it ended meanwhile, before there was anything
+            sock.close()
+            await self._probes.close(caller)
+            raise NotUpError(f"Session {lease.name} is not up.", next_step=LOOK)
+        caller.attach(sock.detach())
+        return {}
+
+    async def _ask_neighbour(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        via = argument(IPAddress, call, "via")
+        oif = await self._admitted(self._lease(caller, call), via)
+        try:
+            return {"answers": await neighbour_answers(via, oif)}
+        except OSError as error:
+            raise HelperError(
+                f"The neighbour {via} could not be asked.",
+                why=f"{error.strerror or error}.",
+                next_step=f"See: ip neighbour show {via}",
+            ) from error
+
+    async def _follow_traffic(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        if not call.more:
+            raise UsageError("Traffic is followed.", next_step="Call FollowTraffic with `more`.")
+        lease = self._lease(caller, call)
+        networks = collapse(route.destination for route in lease.desired.routes)
+        watch = await asyncio.to_thread(Traffic, networks)
+        try:
+            with self._until_ended(lease.name) as ended:
+                await caller.send({"destinations": []})
+                while await _readable(watch, unless=ended):
+                    if destinations := watch.take():
+                        await caller.send({"destinations": [str(address) for address in destinations]})
+                        await asyncio.sleep(TRAFFIC_PAUSE)
+        finally:
+            await asyncio.to_thread(watch.close)
+        raise NotUpError(f"Session {lease.name} is not up any more.", next_step=LOOK)
+
+    @contextlib.contextmanager
+    def _until_ended(self, session: str) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        self._following.setdefault(session, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._following.get(session, set()).discard(event)
+
+    def _lease(self, caller: Session, call: Call) -> Lease:
+        """The caller's session. Raises NotUpError where it is not up, and NotPermittedError where it is another's."""
+        name = argument(str, call, "session")
+        lease = self._leases.get(name)
+        if lease is None:
+            raise NotUpError(f"Session {name} is not up.", next_step=LOOK)
+        self._leases.check_owned(lease, caller)
+        return lease
+
+
+async def _readable(watch: Traffic, *, unless: asyncio.Event) -> bool:
+    """Wait until there is something to take; False where `unless` comes first."""
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[bool] = loop.create_future()
+
+    def tell(there: bool) -> None:
+        if not readable.done():
+            readable.set_result(there)
+
+    ending = loop.create_task(unless.wait())
+    ending.add_done_callback(lambda _: tell(False))
+    # Only while we wait: the loop would call as long as there is something, and never sleep.
+    loop.add_reader(watch.fileno(), tell, True)
+    try:
+        return await readable
+    finally:
+        loop.remove_reader(watch.fileno())
+        ending.cancel()
