@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 POLL = 10.0
 """Seconds between two questions where this machine cannot tell when packets are sent."""
+PREPARED = 3
+"""Candidates of each next hop whose sockets are made before they are needed."""
 SHOWN_STATES = {
     HopState.UNKNOWN: "unknown", HopState.HEALTHY: "healthy", HopState.SUSPECT: "suspect", HopState.DEAD: "silent",
     HopState.RETURNING: "returning",
@@ -146,6 +148,10 @@ class Failover:
         self._act(action for hop in hops if hop is not None for action in self.health.traffic(now, hop))
 
     def _answered(self, via: IPAddress, rtt: float) -> None:
+        for way in self.health.ways.values():
+            if way.via == via:
+                for other in way.candidates[:PREPARED]:
+                    self._probes.prepare(other)
         self._act(self.health.answered(self._loop.time(), via, rtt))
 
     def _timed(self) -> None:

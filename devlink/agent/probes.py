@@ -63,6 +63,12 @@ class Probes:
         if transport in ("tcp", "auto"):
             spawn(self._quietly(self._ask_tcp(via, server, question)), name=f"probe by {via} over TCP")
 
+    def prepare(self, via: IPAddress) -> None:
+        """Have what a first question needs: it will be wanted in a hurry."""
+        server = self._servers.get(via.version)
+        if server is not None and (via, 0) not in self._sockets and self._kinds.get(via.version) == "udp":
+            spawn(self._quietly(self._prepare(via, 0, server)), name=f"prepare to probe by {via}")
+
     async def neighbour(self, via: IPAddress) -> bool:
         """Whether `via` is on its link. Raises DevlinkError, OSError and TimeoutError where that cannot be told."""
         async with self._neighbours:
@@ -92,12 +98,7 @@ class Probes:
 
     async def _ask_udp(self, via: IPAddress, attempt: int, server: Upstream, question: bytes) -> None:
         key = (via, attempt)
-        if key not in self._sockets:
-            sock = await self._open(via, server.address, "udp")
-            if key in self._sockets:  # another round was as slow as this one
-                sock.close()
-            else:
-                self._sockets[key] = _Udp(sock, lambda rtt: self._heard(via, "udp", rtt))
+        await self._prepare(via, attempt, server)
         try:
             self._sockets[key].send(question, (str(server.address), server.port))
         except OSError as error:
@@ -105,6 +106,15 @@ class Probes:
                 raise
             # Its way is gone: the link was down meanwhile. It is made again for the next one.
             self._sockets.pop(key).close()
+
+    async def _prepare(self, via: IPAddress, attempt: int, server: Upstream) -> None:
+        key = (via, attempt)
+        if key not in self._sockets:
+            sock = await self._open(via, server.address, "udp")
+            if key in self._sockets:  # another round was as slow as this one
+                sock.close()
+            else:
+                self._sockets[key] = _Udp(sock, lambda rtt: self._heard(via, "udp", rtt))
 
     async def _ask_tcp(self, via: IPAddress, server: Upstream, question: bytes) -> None:
         loop = asyncio.get_running_loop()

@@ -92,6 +92,9 @@ class Hop:
     """For that question's answer."""
     began: float = -1e9
     """When its last round began."""
+    again_at: float | None = None
+    """When it is asked once more for the packets that were sent since. A program that waits for its answer is silent:
+    its next packet is a retransmission, and would be the first to tell."""
     heard: float | None = None
     """When it last answered a question."""
     seen: float | None = None
@@ -173,7 +176,9 @@ class Health:
     @property
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called; None while no question is on its way."""
-        return min((hop.deadline for hop in self.hops.values() if hop.round >= 0), default=None)
+        deadlines = [hop.deadline for hop in self.hops.values() if hop.round >= 0]
+        again = [hop.again_at for hop in self.hops.values() if hop.round < 0 and hop.again_at is not None]
+        return min([*deadlines, *again], default=None)
 
     def traffic(self, now: float, next_hop: IPAddress) -> list[Action]:
         """A packet was sent that the routes send to `next_hop`."""
@@ -186,7 +191,10 @@ class Health:
             way.back_off = min(way.back_off * 2, self.times.longest_back_off)
             way.retry_at = now + way.back_off
             return self._ask_all(way, now)
-        actions = self._begin(self.hops[way.via], now, self.times.pause)
+        carrier = self.hops[way.via]
+        actions = self._begin(carrier, now, self.times.pause)
+        if carrier.heard is not None:
+            carrier.again_at = max(now, carrier.began + self.times.pause)
         for via in () if way.by_hand else way.better:
             actions += self._begin(self.hops[via], now, self.times.idle_pause)
         return actions
@@ -225,6 +233,10 @@ class Health:
         actions: list[Action] = []
         is_over = False
         for hop in self.hops.values():
+            if hop.round < 0 and hop.again_at is not None and hop.again_at <= now:
+                hop.again_at = None
+                actions += self._begin(hop, now)
+                continue
             if hop.round < 0 or hop.deadline > now:
                 continue
             if hop.round == 0:

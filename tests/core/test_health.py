@@ -59,10 +59,24 @@ def test_nothing_is_asked_while_nothing_is_sent() -> None:
     play = Play()
     assert play.health.next_timer is None
     play.send(1.0)
+    play.wait(1.0)
     asked = len(play.asked)
     play.wait(3600)
     assert play.health.next_timer is None
     assert len(play.asked) == asked
+
+
+def test_after_the_last_packet_it_is_asked_once_more() -> None:
+    """The packet may be the one that was lost, and whoever sent it waits."""
+    play = Play()
+    play.send(1.0)
+    play.wait(1.0)
+    play.take(play.health.traffic(play.now, A))
+    asked = len(play.asked)
+    play.answering = {B}
+    play.wait(Times().pause + ROUND)
+    assert len(play.asked) > asked
+    assert [via for _, via in play.switches] == [B]
 
 
 def test_a_busy_gateway_is_asked_at_most_five_times_a_second_and_its_substitute_never() -> None:

@@ -1,0 +1,68 @@
+"""How often our processes wake when nothing is sent: all of them in sum, up by one of two gateways.
+
+`make bench` runs it. A wakeup is a voluntary context switch of any of their threads (proc(5), `status`).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from devlink.lab import availability
+
+SPAN = 20.0
+"""Seconds that are watched."""
+
+
+def wakeups(pids: Iterable[int], seconds: float) -> int:
+    """Of all their threads together, in so many seconds from now on."""
+    pids = tuple(pids)
+    before = _switches(pids)
+    time.sleep(seconds)
+    return _switches(pids) - before
+
+
+def _switches(pids: Iterable[int]) -> int:
+    """Voluntary context switches so far."""
+    count = 0
+    for pid in pids:
+        for status in Path(f"/proc/{pid}/task").glob("*/status"):
+            (line,) = [line for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt")]
+            count += int(line.split()[1])
+    return count
+
+
+def main() -> None:
+    from tests.e2e.two_gateways import beside_two
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SPAN)
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    arguments = parser.parse_args()
+    why_not = availability.available()
+    if why_not is not None:
+        print(f"wakeups: not measured: {why_not}")
+        return
+    with tempfile.TemporaryDirectory() as folder, beside_two(Path(folder) / "helper.log") as gateways:
+        gateways.link.up(gateways.by_gateway)
+        with gateways.stream() as stream:
+            stream.go_on()
+        time.sleep(2.0)  # what follows the last packet
+        roles = ("agent", "helper", "forwarder")
+        by_role = {role: gateways.link.pids(role) for role in roles}
+        counts = {role: 0 for role in roles}
+        total = wakeups([pid for pids in by_role.values() for pid in pids], arguments.seconds)
+        counts["all"] = total
+        print(
+            f"wakeups while nothing is sent: {total} in {arguments.seconds:g} s of "
+            f"{sum(len(pids) for pids in by_role.values())} processes: {total / arguments.seconds:.2f} a second (limit 1)"
+        )
+    if arguments.json:
+        figures = [{"what": "wakeups a second, idle, up", "ours": total / arguments.seconds, "limit": 1.0}]
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Gateways that die in every way that one can, under a busy connection to a pod: the connection goes on."""
+
+import json
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from devlink import lab
+from devlink.lab.snapshot import Snapshot
+from tests.benchmarks.wakeups import wakeups
+from tests.e2e.test_lifecycle import cluster_name_answers
+from tests.e2e.two_gateways import FIRST, GATEWAY, SECOND, WORKER, Gateways, beside_two
+
+pytestmark = pytest.mark.lab
+POWER_OFF, NO_FORWARDING, DROP, REJECT = "powered off", "not forwarding", "dropping", "rejecting"
+TOLERABLE = 8.0
+"""Seconds without an answer: a failure, not a figure (see tests/benchmarks/failover.py)."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    with beside_two(tmp_path_factory.mktemp("failover") / "helper.log") as gateways:
+        yield gateways
+
+
+@pytest.fixture(scope="module")
+def before(world: Gateways) -> Snapshot:
+    return world.world.snapshot()
+
+
+@pytest.fixture
+def gateways(world: Gateways, before: Snapshot) -> Iterator[Gateways]:
+    """Up by the first gateway; afterwards down, and the laptop as it was."""
+    world.link.up(world.by_gateway)
+    assert world.way() == FIRST
+    yield world
+    world.mend()
+    world.link.down()
+    world.link.await_equal(before)
+
+
+def harm(gateways: Gateways, address: str, how: str) -> None:
+    {
+        POWER_OFF: gateways.power_off,
+        NO_FORWARDING: gateways.stop_forwarding,
+        DROP: gateways.drop,
+        REJECT: partial(gateways.drop, verdict="reject"),
+    }[how](address)
+
+
+@pytest.mark.parametrize("how", [POWER_OFF, NO_FORWARDING, DROP, REJECT])
+def test_a_connection_to_a_pod_goes_on_when_its_gateway_is(gateways: Gateways, how: str) -> None:
+    with gateways.stream() as stream:
+        harm(gateways, FIRST, how)
+        stream.go_on(2)
+        assert gateways.way() == SECOND
+        assert max(stream.gaps) < TOLERABLE
+    states = gateways.states()
+    assert (states[FIRST], states[SECOND]) == ("silent", "healthy")
+    session = gateways.session()
+    assert session["state"] == "up"
+    (finding,) = [each for each in session["findings"] if each["code"] == "DL-FAILED-OVER"]
+    assert FIRST in finding["title"]
+    assert "TCP connections to services (ClusterIPs)" in finding["evidence"]
+    assert [each["address"] for each in session["gateways"] if each["carries"]] == [SECOND]
+    assert "carries the packets" in gateways.link.run("devlink", "status")
+    assert cluster_name_answers(gateways.link)
+
+
+def test_where_both_are_dead_the_first_that_returns_goes_on_with_the_connection(gateways: Gateways) -> None:
+    with gateways.stream() as stream:
+        gateways.stop_forwarding(FIRST)
+        gateways.stop_forwarding(SECOND)
+        gateways.link.wait_until(lambda: "DL-GATEWAYS-SILENT" in gateways.codes(), "it is said that nobody answers")
+        assert gateways.way() == FIRST, "there is no reason to go anywhere"
+        gateways.mend(SECOND)
+        stream.go_on()
+        assert gateways.way() == SECOND
+    gateways.link.wait_until(lambda: "DL-GATEWAYS-SILENT" not in gateways.codes(), "that is not said any more")
+
+
+def test_a_gateway_that_nobody_sends_to_is_left_alone(gateways: Gateways) -> None:
+    gateways.stop_forwarding(FIRST)
+    log = gateways.link.helper_log
+    assert gateways.way() == FIRST
+    assert set(gateways.states().values()) <= {"unknown", "healthy"}
+    assert gateways.link.helper_log == log
+
+
+def test_by_hand_the_next_one_carries_the_packets_and_the_preferred_one_again(gateways: Gateways) -> None:
+    link = gateways.link
+    with gateways.stream() as stream:
+        assert SECOND in link.run("devlink", "failover")
+        assert gateways.way() == SECOND
+        stream.go_on()
+        said = json.loads(link.run("devlink", "failover", FIRST, "-o", "json"))
+        assert said == {"session": GATEWAY, "before": SECOND, "gateway": FIRST}
+        assert gateways.way() == FIRST
+        stream.go_on()
+    assert "DL-FAILED-OVER" not in gateways.codes()
+    link.run("devlink", "failover", SECOND)
+    (session,) = link.status()["sessions"]
+    assert [each["by_hand"] for each in session["gateways"]] == [False, True]
+    (finding,) = [each for each in session["findings"] if each["code"] == "DL-FAILED-OVER"]
+    assert finding["severity"] == "info"
+    assert f"devlink failover {FIRST}" in finding["fix"]
+
+
+@pytest.mark.parametrize(("gateway", "code", "words"), [("172.16.0.99", 2, FIRST), ("not-an-address", 2, "address")])
+def test_what_is_no_gateway_is_refused_with_those_that_are(
+    gateways: Gateways, gateway: str, code: int, words: str
+) -> None:
+    done = gateways.link.devlink("failover", gateway)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert gateways.way() == FIRST
+
+
+def test_a_choice_that_cannot_be_leaves_everything_as_it_is(gateways: Gateways) -> None:
+    """The gateway is not on the laptop's link any more."""
+    gateways.link.run("ip", "route", "add", f"{SECOND}/32", "via", "172.16.0.1")
+    try:
+        done = gateways.link.devlink("failover", SECOND)
+        assert done.returncode == 4, done.stderr
+        assert "is not on link" in done.stderr
+        assert gateways.way() == FIRST
+        assert "DL-FAILED-OVER" not in gateways.codes()
+    finally:
+        gateways.link.run("ip", "route", "delete", f"{SECOND}/32", "via", "172.16.0.1")
+
+
+def test_failover_without_a_session_says_so(world: Gateways) -> None:
+    assert world.link.devlink("failover").returncode == 3
+
+
+def test_a_killed_agent_takes_everything_along_while_another_gateway_carries(
+    gateways: Gateways, before: Snapshot
+) -> None:
+    with gateways.stream() as stream:
+        gateways.stop_forwarding(FIRST)
+        stream.go_on()
+    assert gateways.way() == SECOND
+    assert gateways.link.kill("agent") == 1
+    gateways.link.await_equal(before)
+    gateways.mend()
+    gateways.link.up(gateways.by_gateway)
+
+
+def test_a_killed_helper_comes_back_and_gateways_are_watched_again(gateways: Gateways) -> None:
+    with gateways.stream() as stream:
+        assert gateways.link.kill("helper", number=signal.SIGKILL) == 1
+        gateways.link.wait_until(lambda: "degraded" in gateways.link.states().values(), "the agent has noticed")
+        gateways.link.wait_until(lambda: set(gateways.link.states().values()) == {"up"}, "it is up again by itself")
+        gateways.stop_forwarding(FIRST)
+        gateways.link.wait_until(lambda: gateways.way() == SECOND, "the other gateway carries it")
+        stream.go_on()
+
+
+def test_a_silent_nodes_blocks_go_by_a_gateway(world: Gateways, before: Snapshot) -> None:
+    """Per-node: the laptop's own packets are lost at the node, and those that a gateway brings are not."""
+    link = world.link
+    link.up(world.by_node)
+    assert world.way() == WORKER
+    (eth0,) = [each for each in json.loads(link.run("ip", "-j", "link")) if each["ifname"] == "eth0"]
+    wall = (
+        "table inet wall { chain forward { type filter hook forward priority -10; "
+        f"ether saddr {eth0['address']} drop; }}; }}"
+    )
+    try:
+        with world.stream() as stream:
+            world.world.run("node2", ["nft", wall], check=True)
+            stream.go_on()
+            assert world.way() == FIRST
+        assert [each["address"] for each in world.session()["gateways"] if each["state"] == "silent"] == [WORKER]
+        assert WORKER in link.run("devlink", "status")
+    finally:
+        world.world.run("node2", ["nft", "delete table inet wall"])
+        link.down()
+    link.await_equal(before)
+
+
+def test_while_nothing_is_sent_nobody_wakes(gateways: Gateways) -> None:
+    """Figures: tests/benchmarks/wakeups.py."""
+    with gateways.stream() as stream:
+        stream.go_on()
+    pids = [pid for role in ("agent", "helper", "forwarder") for pid in gateways.link.pids(role)]
+    assert len(pids) >= 3
+    gateways.link.wait_until(lambda: wakeups(pids, 0.5) == 0, "they come to rest")
+    assert wakeups(pids, 3.0) <= 3
+
+
+def test_the_log_names_each_change_of_gateway(gateways: Gateways) -> None:
+    gateways.link.run("devlink", "failover", SECOND)
+    log = gateways.world.run(lab.LAPTOP, ["cat", "/root/.local/state/devlink/log/agent.log"]).stdout
+    assert f"what prefers {FIRST} goes by {SECOND} now" in log
+    assert Path("/proc/self").exists()
