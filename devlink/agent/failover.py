@@ -5,7 +5,7 @@ What is decided and when is `core.health`'s; here are its questions, its timer a
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -16,7 +16,7 @@ from devlink.agent.session import Session, State
 from devlink.core.detours import with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.health import Action, Ask, AskNeighbour, Health, HopState, Switch, Times, Way
-from devlink.core.plan import Desired, Detour
+from devlink.core.plan import Desired, Detour, Plan
 from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError
 from devlink.helper.policy import Paths
@@ -29,6 +29,8 @@ POLL = 10.0
 """Seconds between two questions where this machine cannot tell when packets are sent."""
 PREPARED = 3
 """Candidates of each next hop whose sockets are made before they are needed."""
+TRIED = 3
+"""Gateways that are tried besides the preferred one while a session comes up: each costs some seconds."""
 SHOWN_STATES = {
     HopState.UNKNOWN: "unknown", HopState.HEALTHY: "healthy", HopState.SUSPECT: "suspect", HopState.DEAD: "silent",
     HopState.RETURNING: "returning",
@@ -281,6 +283,23 @@ class Failovers:
         before, via = await running[1].choose(gateway)
         self._tell()
         return {"session": running[0].name, "before": str(before), "gateway": str(via)}
+
+
+async def ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
+    """The session's plan with what leads to the cluster's DNS going by each of its other gateways, one after another,
+    each installed when it is given. Raises the helper's DevlinkError."""
+    dns = session.wish.profile.spec.dns
+    desired = session.plan.desired
+    table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
+    hops = dict.fromkeys(table.longest(server.address) for server in dns.servers) if dns is not None else {}
+    possible = candidates(session)
+    for hop in hops:
+        for via in possible.get(hop, ())[:TRIED] if hop is not None else ():
+            assert hop is not None
+            answer = await link.switch(session.name, hop, via)
+            detour = Detour(next_hop=hop, via=via, oif=answer["oif"])
+            log.info("%s: tried by %s in the place of %s", session.name, via, hop)
+            yield replace(session.plan, desired=with_detour(desired, hop, detour))
 
 
 def candidates(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:

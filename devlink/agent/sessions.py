@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from devlink.agent import verify
-from devlink.agent.failover import Failovers
+from devlink.agent.failover import Failovers, ways_round
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
 from devlink.agent.ordinary import check_ordinary
@@ -15,9 +15,10 @@ from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes
 from devlink.core.detours import kept
+from devlink.core.findings import Finding
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
-from devlink.errors import DevlinkError, HelperError, NotUpError
+from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe
 from devlink.rpc.tasks import spawn
@@ -125,7 +126,7 @@ class Sessions:
         await check_loops(applied)
         ordinary = spawn(check_ordinary(applied), name="check ordinary names")
         try:
-            remarks = await verify.verify(session.wish.profile, session.plan)
+            remarks = await self._verified(session)
             session.remarks = (*await ordinary, *remarks)
         finally:
             ordinary.cancel()
@@ -135,6 +136,25 @@ class Sessions:
         session.doubts, session.offline_since, session.around = (), 0.0, None
         session.enter(State.UP, time.monotonic())
         await progress("verified", True)
+
+    async def _verified(self, session: Session) -> tuple[Finding, ...]:
+        """What verification remarks. Where the preferred gateway is silent, another one may carry the packets."""
+        try:
+            return await verify.verify(session.wish.profile, session.plan)
+        except IdentityError:
+            raise
+        except VerificationError as error:
+            async for plan in ways_round(session, self.link):
+                try:
+                    remarks = await verify.verify(session.wish.profile, plan)
+                except IdentityError:
+                    raise
+                except VerificationError as second:
+                    log.info("%s: nor by another gateway: %s", session.name, second.what)
+                    continue
+                session.plan = plan
+                return remarks
+            raise error
 
     async def stay_with(self, session: Session, error: DevlinkError) -> None:
         """After a renewal that failed: what was up before it is up again."""

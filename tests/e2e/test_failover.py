@@ -4,7 +4,6 @@ import json
 import signal
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -132,6 +131,19 @@ def test_a_choice_that_cannot_be_leaves_everything_as_it_is(gateways: Gateways) 
         gateways.link.run("ip", "route", "delete", f"{SECOND}/32", "via", "172.16.0.1")
 
 
+def test_up_goes_by_the_second_gateway_where_the_first_is_dead(world: Gateways, before: Snapshot) -> None:
+    world.stop_forwarding(FIRST)
+    try:
+        world.link.up(world.by_gateway)
+        assert world.way() == SECOND
+        assert "DL-FAILED-OVER" in world.codes()
+        assert cluster_name_answers(world.link)
+    finally:
+        world.mend()
+        world.link.down()
+    world.link.await_equal(before)
+
+
 def test_failover_without_a_session_says_so(world: Gateways) -> None:
     assert world.link.devlink("failover").returncode == 3
 
@@ -196,4 +208,3 @@ def test_the_log_names_each_change_of_gateway(gateways: Gateways) -> None:
     gateways.link.run("devlink", "failover", SECOND)
     log = gateways.world.run(lab.LAPTOP, ["cat", "/root/.local/state/devlink/log/agent.log"]).stdout
     assert f"what prefers {FIRST} goes by {SECOND} now" in log
-    assert Path("/proc/self").exists()
