@@ -79,6 +79,8 @@ demo: setup ## devlink in a private world, from up to down, without root
 bench: setup ## the figures that README and CHANGELOG claim, each beside a peer or a limit in the same run
 	@$(BIN)/python tests/benchmarks/start.py
 	@$(BIN)/python tests/benchmarks/discover.py
+	@$(BIN)/python -m tests.benchmarks.failover
+	@$(BIN)/python -m tests.benchmarks.wakeups
 	@tests/kit/peers.sh || true
 	@$(BIN)/python -m tests.benchmarks.throughput
 	@$(BIN)/python -m tests.benchmarks.forwarder

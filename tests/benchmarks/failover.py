@@ -1,0 +1,71 @@
+"""How long a busy connection to a pod stands still when its gateway dies, beside what is left where nobody must notice.
+
+`make bench` runs it. The gateway is powered off, or stops forwarding. In turn, devlink notices by itself and switches; or
+a command that is started in the very moment switches (`devlink failover`), and what is left is that command and TCP's
+own retransmission. Seconds: median and worst.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from devlink.lab import availability
+from tests.e2e.two_gateways import FIRST, SECOND, Gateways, Stream, beside_two
+
+ROUNDS = 20
+RULE = "{:<44} {:>10} {:>10} {:>14} {:>14}"
+CALM = 0.15
+"""Seconds: what the stream does not count as a gap."""
+
+
+def gap(gateways: Gateways, stream: Stream, harm: Callable[[str], None], *, by_hand: bool) -> float:
+    """The longest silence of the stream while its gateway dies; afterwards all is well again."""
+    stream.go_on()
+    stream.gaps.clear()
+    harm(FIRST)
+    if by_hand:
+        gateways.link.run("devlink", "failover", SECOND)
+    stream.go_on(2)
+    assert gateways.way() == SECOND
+    worst = max(stream.gaps, default=CALM)
+    gateways.mend(FIRST)
+    gateways.link.run("devlink", "failover", FIRST)
+    time.sleep(0.3)
+    stream.go_on()
+    return worst
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    arguments = parser.parse_args()
+    why_not = availability.available()
+    if why_not is not None:
+        print(f"failover: not measured: {why_not}")
+        return
+    figures = []
+    with tempfile.TemporaryDirectory() as folder, beside_two(Path(folder) / "helper.log") as gateways:
+        gateways.link.up(gateways.by_gateway)
+        print(RULE.format("a busy connection to a pod", "median", "worst", "by hand", "its worst"))
+        with gateways.stream() as stream:
+            deaths = {"is powered off": gateways.power_off, "stops forwarding": gateways.stop_forwarding}
+            for what, harm in deaths.items():
+                ours, hand = [], []
+                for _ in range(arguments.rounds):
+                    ours.append(gap(gateways, stream, harm, by_hand=False))
+                    hand.append(gap(gateways, stream, harm, by_hand=True))
+                row = [statistics.median(ours), max(ours), statistics.median(hand), max(hand)]
+                print(RULE.format(f"stands still: its gateway {what}", *(f"{value:.2f} s" for value in row)))
+                names = ("median_s", "worst_s", "by_hand_median_s", "by_hand_worst_s")
+                figures.append({"what": what, **{k: round(v, 3) for k, v in zip(names, row, strict=True)}})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
