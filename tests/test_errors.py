@@ -15,6 +15,8 @@ FOR_PEOPLE = frozenset(cls.__name__ for cls in BY_NAME.values()) - {"UnexpectedE
 FOR_PROGRAMS = {
     "helper/admission.py:check_name": "what no agent of ours asks for; the profile's own check came before",
     "helper/admission.py:check_form": "likewise",
+    "helper/admission.py:_check_route": "likewise",
+    "helper/admission.py:_check_detours": "likewise",
     "helper/verbs.py:_confirm": "likewise",
     "helper/verbs.py:_release": "the agent, which asks, tells its user what came of it",
     "resolvers/files/__main__.py:nameserver": "what no helper of ours asks for",

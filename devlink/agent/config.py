@@ -1,13 +1,34 @@
 """The user's configuration folder, and what `config.toml` in it says."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
 
 from devlink.core.codec import DecodeError, decode
+from devlink.core.overrides import check_choices, parse_exclude, parse_override
+from devlink.core.prefixes import IPNetwork, collapse
+from devlink.core.profile import BridgeProfile
 from devlink.errors import UsageError, reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileConfig:
+    """The table `[profiles.NAME]`: what holds at each `up` of that profile."""
+
+    exclude: tuple[str, ...] = ()
+    """Prefixes that get no route, as `devlink up --exclude` takes them."""
+    override: tuple[str, ...] = ()
+    """Prefixes whose routes win over others', as `devlink up --override` takes them."""
+
+    def __post_init__(self) -> None:
+        try:
+            parse_exclude(self.exclude)
+            parse_override(self.override)
+        except UsageError as error:
+            raise ValueError(error.what.removeprefix("--").removesuffix(".")) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +39,8 @@ class Config:
     """The profile that a bare `devlink up` means."""
     refresh_spread: float = 60.0
     """Seconds over which laptops fetch a newer profile of their cluster, each at a moment drawn by chance."""
+    profiles: Mapping[str, ProfileConfig] = field(default_factory=dict)
+    """By the profile's name."""
 
 
 def config_folder() -> Path:
@@ -37,3 +60,17 @@ def read_config() -> Config:
         raise UsageError(f"{path} cannot be used.", why=f"{faults}.", next_step="Correct the file.") from error
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise UsageError(f"{path} cannot be read.", why=reason(error), next_step="Correct the file.") from error
+
+
+def choices(
+    profile: BridgeProfile, exclude: Iterable[str] = (), override: Iterable[str] = ()
+) -> tuple[tuple[IPNetwork, ...], tuple[IPNetwork, ...]]:
+    """What of a profile gets no route, and what shall win over others: as given now, and as config.toml says.
+
+    Raises UsageError for what is no prefix, or none of the profile's.
+    """
+    kept = read_config().profiles.get(profile.metadata.name, ProfileConfig())
+    excluded = collapse([*parse_exclude(exclude), *parse_exclude(kept.exclude)])
+    overridden = parse_override([*override, *kept.override])
+    check_choices(profile, excluded, overridden)
+    return excluded, overridden

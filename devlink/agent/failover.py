@@ -304,11 +304,8 @@ async def ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
 
 def candidates(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:
     """For each next hop that the routes prefer, who can take its place, best first."""
-    ranked = sorted(session.wish.profile.spec.gateways or (), key=lambda gateway: gateway.priority)
-    hops = dict.fromkeys(route.next_hop for route in session.plan.desired.routes if route.next_hop is not None)
-    return {
-        hop: tuple(g.address for g in ranked if g.address != hop and g.address.version == hop.version) for hop in hops
-    }
+    plan = session.plan
+    return {hop: tuple(via for via, _ in plan.candidates(hop)) for hop in plan.desired.next_hops}
 
 
 def _can_fail_over(session: Session) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devlink.agent import cache
+from devlink.agent.config import choices
 from devlink.agent.notes import held
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
@@ -97,6 +98,9 @@ class Agent:
     async def _bring_up(self, obtained: Obtained, kubeconfig: str, call: Call, progress: Progress) -> Mapping[str, Any]:
         """The newest edition, or the one that came up here last where the newest claims more than is trusted."""
         replace = _parameter(call, "replace", bool, False)
+        exclude, override = await asyncio.to_thread(
+            choices, obtained.profile, _texts(call, "exclude"), _texts(call, "override")
+        )
         wish = Wish(
             profile=obtained.profile,
             dns=_parameter(call, "dns", bool, True),
@@ -106,6 +110,8 @@ class Agent:
             version=obtained.version,
             kubeconfig=kubeconfig,
             pins=obtained.pins,
+            exclude=exclude,
+            override=override,
         )
         try:
             session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=obtained.findings)
@@ -217,6 +223,10 @@ def _parameter(call: Call, key: str, kind: type, default: Any) -> Any:
             f"{call.method}: {key} has the wrong type.", next_step=f"Its types are in the interface {INTERFACE}."
         )
     return value
+
+
+def _texts(call: Call, key: str) -> list[str]:
+    return [str(text) for text in _parameter(call, key, list, [])]
 
 
 async def serve(*, linger: bool) -> None:

@@ -11,8 +11,9 @@ from devlink.agent.cache import Origin
 from devlink.agent.surroundings import Surroundings
 from devlink.core.codec import encode
 from devlink.core.findings import Finding
+from devlink.core.overrides import show_override
 from devlink.core.plan import Desired, Plan
-from devlink.core.prefixes import IPAddress
+from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import BridgeProfile
 
 
@@ -47,6 +48,10 @@ class Wish:
     """KUBECONFIG as its user had it: where the cluster is found again."""
     pins: tuple[IPAddress, ...] = ()
     """Addresses that keep their way besides those that the helper knows: the API server's, a proxy's."""
+    exclude: tuple[IPNetwork, ...] = ()
+    """What of the profile's networks gets no route."""
+    override: tuple[IPNetwork, ...] = ()
+    """What of them wins over everybody else's routes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,6 +131,8 @@ class Session:
             "age": round(max(0.0, time.time() - self.wish.fetched)) if self.wish.origin else 0,
             "routes": list(self.installed),
             "gateways": list(self.gateways),
+            "exclude": [str(prefix) for prefix in self.wish.exclude],
+            "override": show_override(self.wish.override),
             "zones": [str(zone.suffix) for zone in plan.desired.zones],
             "search": [namespace for zone in plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -102,7 +103,10 @@ class Sessions:
         """In the network as it is `observed`, or now. Raises VerificationError where the profile cannot work in it."""
         if observed is None:
             observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
-        plan = make_plan(wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins)
+        plan = make_plan(
+            wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins,
+            exclude=wish.exclude, override=wish.override, uid=os.getuid(),
+        )  # fmt: skip
         present = self.get(wish.profile.metadata.name)
         return plan if present is None or not present.applied else kept(plan, present.plan)
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 import click
 
+from devlink.agent.config import choices
 from devlink.agent.sources import obtain
+from devlink.core.network import OVERRIDE_PREFERENCE, OVERRIDE_TABLE, PROTOCOL
 from devlink.core.plan import addresses_of_interest, make_plan, protect
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
@@ -21,21 +23,35 @@ from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Tools
 
 
-def show_plan(profile: str, context: str, *, with_dns: bool, with_routes: bool) -> int:
+def show_plan(
+    profile: str,
+    context: str,
+    *,
+    with_dns: bool,
+    with_routes: bool,
+    exclude: Iterable[str] = (),
+    override: Iterable[str] = (),
+) -> int:
     """Print what `up` would install. Needs neither agent nor helper, and changes nothing of the machine's network.
 
     Raises ConflictError where the helper would refuse the plan for the routes of others.
     """
     obtained = asyncio.run(obtain(profile, context, os.environ))
+    excluded, overridden = choices(obtained.profile, exclude, override)
     observed = observe(addresses_of_interest(obtained.profile))
     plan = make_plan(
-        obtained.profile, observed, with_dns=with_dns, with_routes=with_routes, pins=obtained.pins
+        obtained.profile, observed, with_dns=with_dns, with_routes=with_routes, pins=obtained.pins,
+        exclude=excluded, override=overridden, uid=os.getuid(),
     )  # fmt: skip
     desired = plan.desired
-    check_foreign(desired.routes, observed)
+    check_foreign(desired.routes, observed, uid=os.getuid())
     click.echo(f"# routing {plan.mode.value}: {plan.reason}")
+    if excluded:
+        click.echo(f"# no route to {', '.join(map(str, excluded))}: you excluded it")
+    for version in sorted({r.destination.version for r in desired.routes if r.table == OVERRIDE_TABLE}):
+        click.echo(f"ip -{version} rule add pref {OVERRIDE_PREFERENCE} lookup {OVERRIDE_TABLE} protocol {PROTOCOL}")
     for route in desired.routes:
-        click.echo(f"ip route add {route}")
+        click.echo(f"ip route add {route}{'  # stays with who has it' if route.kind == 'throw' else ''}")
     if desired.routes:
         for pin in protect(desired, _upstreams(), observed):
             click.echo(f"ip route add {pin}  # keeps the way that it has")

@@ -34,15 +34,38 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 @click.option("--replace", is_flag=True, help="Take down your other sessions in the same step.")
 @click.option("--no-dns", is_flag=True, help="Leave the resolver alone: routes only.")
 @click.option("--no-routes", is_flag=True, help="Install no routes: names only.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PREFIX",
+    help="Install no route to PREFIX, a part of the cluster's networks. May be repeated.",
+)
+@click.option(
+    "--override",
+    multiple=True,
+    metavar="PREFIX",
+    help="Win for PREFIX, or for `all`, where another program, such as a VPN, routes it already. May be repeated.",
+)
 @click.option("--foreground", is_flag=True, help="Stay, and take it down on Ctrl-C (exit code 0).")
 def up(
-    profile: str | None, context: str, dry_run: bool, replace: bool, no_dns: bool, no_routes: bool, foreground: bool
+    profile: str | None,
+    context: str,
+    dry_run: bool,
+    replace: bool,
+    no_dns: bool,
+    no_routes: bool,
+    exclude: tuple[str, ...],
+    override: tuple[str, ...],
+    foreground: bool,
 ) -> int:
     """Bring PROFILE up: its routes and names, verified, or nothing at all.
 
     PROFILE is a name that `devlink profile list` shows, or a file. Without it: the default of config.toml, else the
     only file in the folder of profiles, else what the cluster of the current kubeconfig context publishes; without one,
     that of the only login.
+
+    What --exclude and --override name adds to what config.toml says under [profiles.NAME]. Networks that are on a link
+    by themselves, and routes to single hosts, stay with who has them unless --override names exactly them.
     """
     from devlink.agent.profiles import absolute, check_argument
 
@@ -58,11 +81,14 @@ def up(
     if dry_run:
         from devlink.cli.plan import show_plan
 
-        return show_plan(chosen, context, with_dns=not no_dns, with_routes=not no_routes)
+        return show_plan(
+            chosen, context, with_dns=not no_dns, with_routes=not no_routes, exclude=exclude, override=override
+        )
     began = time.monotonic()
     wish = {
         "profile": chosen, "context": context, "environment": _environment(),
         "replace": replace, "dns": not no_dns, "routes": not no_routes,
+        "exclude": list(exclude), "override": list(override),
     }  # fmt: skip
     # In the foreground, whatever ends this command ends what it brought up. Else SIGTERM and SIGHUP kill it, and the
     # agent takes back what nobody waits for.
@@ -299,6 +325,9 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         tell.line("            ", f"and {len(routes) - 8} more (devlink status -o json)")
     for index, gateway in enumerate(_worth_showing(session["gateways"])):
         tell.line(f"  {'gateways' if index == 0 else '':<9} ", _gateway(gateway))
+    for choice in ("exclude", "override"):
+        if session[choice]:
+            tell.line(f"  {choice:<9} ", ", ".join(session[choice]))
     if session["zones"]:
         forward = [zone for zone in session["zones"] if not zone.endswith(".arpa")]
         reverse = len(session["zones"]) - len(forward)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import listed
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import RoutingMode
+from devlink.core.text import listed
 
 
 class Outcome(StrEnum):

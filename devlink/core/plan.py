@@ -1,16 +1,18 @@
 """From a profile and the observed network to what shall be installed, and why."""
 
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName, reverse_zones
 from devlink.core.network import ObservedNetwork, Route
 from devlink.core.overlaps import overlap_findings, pins
+from devlink.core.overrides import override_routes
+from devlink.core.policy_routing import ORDINARY_UID, policy_findings, rivals_of
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import BridgeProfile, ClusterDns, RoutingMode, Spec, Transport
-from devlink.core.routing import choose_mode, make_routes, missing
+from devlink.core.routing import Hop, alternatives, carriers, choose_mode, make_routes, missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,11 @@ class Desired:
     ca: str = ""
     """SHA-256 of the cluster's CA certificates, hex."""
 
+    @property
+    def next_hops(self) -> tuple[IPAddress, ...]:
+        """Those that the routes prefer, each once."""
+        return tuple(dict.fromkeys(route.next_hop for route in self.routes if route.next_hop is not None))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -103,7 +110,13 @@ class Plan:
     """Never `auto`: what was chosen."""
     reason: str
     """Why that mode, one sentence."""
+    alternatives: Mapping[IPAddress, tuple[Hop, ...]] = field(default_factory=dict)
+    """For each next hop of the routes, who can take its place, best first."""
     findings: tuple[Finding, ...] = ()
+
+    def candidates(self, next_hop: IPAddress) -> tuple[Hop, ...]:
+        """Who can take the place of a next hop of the routes, best first; nobody for one that they do not name."""
+        return self.alternatives.get(next_hop, ())
 
 
 def addresses_of_interest(profile: BridgeProfile) -> tuple[IPAddress, ...]:
@@ -121,18 +134,31 @@ def make_plan(
     with_routes: bool = True,
     with_dns: bool = True,
     pins: Iterable[IPAddress] = (),
+    exclude: tuple[IPNetwork, ...] = (),
+    override: tuple[IPNetwork, ...] = (),
+    uid: int = ORDINARY_UID,
 ) -> Plan:
     """What `profile` needs on a laptop whose network is `observed`; `pins` keep the way they have.
+
+    What is in `exclude` gets no route. What is in `override` gets routes that win over everybody else's. `uid` is the
+    user's: policy rules may tell users apart.
 
     Raises VerificationError where the profile insists on next hops that are not on-link (facts: R1).
     """
     spec = profile.spec
+    there = carriers(spec, observed)
     if with_routes:
-        mode, reason = choose_mode(spec, observed)
+        mode, reason = choose_mode(spec, there, observed)
     else:
         mode, reason = RoutingMode.ROUTER, "routes were not asked for"
-    routes = make_routes(spec, mode, observed)
-    findings = [*missing(spec, mode, routes), *overlap_findings(routes, observed), *_without_identity(spec)]
+    planned = make_routes(spec, mode, there, observed, exclude)
+    routes = override_routes(planned, override, exclude, observed)
+    findings = [
+        *missing(spec, mode, there, exclude),
+        *policy_findings(rivals_of(routes, observed, uid)),
+        *overlap_findings(routes, observed, spec.nodes or ()),
+        *_without_identity(spec),
+    ]
     return Plan(
         desired=Desired(
             session=profile.metadata.name,
@@ -143,6 +169,7 @@ def make_plan(
         ),
         mode=mode,
         reason=reason,
+        alternatives=alternatives(spec, mode, there),
         findings=tuple(findings),
     )
 
@@ -171,9 +198,9 @@ def _zones(spec: Spec, dns: ClusterDns) -> tuple[Zone, ...]:
 def protect(desired: Desired, upstreams: Iterable[IPAddress], observed: ObservedNetwork) -> tuple[Route, ...]:
     """Host routes that keep the ways which no session may take over (DESIGN.md, promise 5).
 
-    Those of the default gateways, the plan's next hops and its pins, and the ordinary `upstreams`.
+    Those of the default gateways, the plan's next hops, detours and pins, and the ordinary `upstreams`.
     """
-    hops = (route.next_hop for route in desired.routes if route.next_hop is not None)
+    hops = [*desired.next_hops, *(detour.via for detour in desired.detours)]
     return pins(desired.routes, (*observed.default_gateways, *desired.pins, *upstreams, *hops), observed)
 
 

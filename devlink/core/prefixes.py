@@ -1,7 +1,7 @@
 """IP prefixes as sets of addresses: what covers what, what overlaps, what is left."""
 
 import ipaddress
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -9,11 +9,17 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
 ALL_ONES = (1 << 128) - 1
+MAX_LENGTH = {4: 32, 6: 128}
 
 
 def host_prefix(address: IPAddress) -> IPNetwork:
     """The /32 or /128 of one address."""
     return ipaddress.ip_network(address)
+
+
+def key_of(prefix: IPNetwork) -> tuple[int, int, int]:
+    """Version, first address and length: what hashes and sorts ten times as fast as ipaddress's own objects."""
+    return prefix.version, int(prefix.network_address), prefix.prefixlen
 
 
 def is_within(inner: IPNetwork, outer: IPNetwork) -> bool:
@@ -30,10 +36,43 @@ def overlap(a: IPNetwork, b: IPNetwork) -> bool:
 
 def collapse(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
     """The fewest prefixes that hold the same addresses, IPv4 first, in order."""
-    given = tuple(prefixes)
-    v4 = ipaddress.collapse_addresses(p for p in given if isinstance(p, ipaddress.IPv4Network))
-    v6 = ipaddress.collapse_addresses(p for p in given if isinstance(p, ipaddress.IPv6Network))
-    return (*v4, *v6)
+    given = {key_of(prefix): prefix for prefix in prefixes}
+    kept: list[tuple[int, int, int]] = []
+    end = (0, 0)
+    for version, first, length in sorted(given):
+        bits = MAX_LENGTH[version]
+        last = (version, first + (1 << (bits - length)) - 1)
+        if last <= end:
+            continue  # within the one before: of two that overlap, one holds the other
+        end = last
+        # Two halves make a whole, and that one may be the second half of another.
+        while kept and kept[-1] == (version, first ^ (half := 1 << (bits - length)), length) and first & half:
+            first, length = kept.pop()[1], length - 1
+        kept.append((version, first, length))
+    return tuple(given[key] if key in given else _network(*key) for key in kept)
+
+
+def _network(version: int, first: int, length: int) -> IPNetwork:
+    return ipaddress.IPv4Network((first, length)) if version == 4 else ipaddress.IPv6Network((first, length))
+
+
+def outermost(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Those that no other one of them holds, in order: unlike `collapse`, neighbours stay apart."""
+    given = {key_of(prefix): prefix for prefix in prefixes}
+    kept = []
+    end = (0, 0)
+    for key in sorted(given):
+        version, _, last = span(given[key])
+        if (version, last) > end:
+            end = (version, last)
+            kept.append(given[key])
+    return tuple(kept)
+
+
+def subtract(prefixes: Iterable[IPNetwork], holes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """What is left of each prefix, in its place, without the addresses of `holes`; the fewest that hold it."""
+    remainder = Remainder(holes)
+    return tuple(part for prefix in prefixes for part in remainder.of(prefix))
 
 
 def covered(prefix: IPNetwork, by: Iterable[IPNetwork]) -> bool:
@@ -75,6 +114,27 @@ class Cover:
         return self._prefixes[index] if outer_version == version and last <= outer_last else None
 
 
+class Remainder:
+    """What is left of prefixes without the addresses of some holes."""
+
+    def __init__(self, holes: Iterable[IPNetwork]) -> None:
+        cut = collapse(holes)
+        self._cover = Cover(cut)
+        self._starts = [span(hole)[:2] for hole in cut]
+
+    def of(self, prefix: IPNetwork) -> Iterator[IPNetwork]:
+        """The parts of `prefix` outside all holes: the fewest prefixes, in order."""
+        if self._cover.find(prefix) is not None:
+            return
+        version, first, last = span(prefix)
+        index = bisect_left(self._starts, (version, first))
+        if index == len(self._starts) or self._starts[index] > (version, last):
+            yield prefix
+            return
+        for half in prefix.subnets():
+            yield from self.of(half)
+
+
 class PrefixTable(Generic[T]):
     """A value for each of some prefixes, which may nest; a look-up takes as many steps as there are prefix lengths."""
 
@@ -96,6 +156,13 @@ class PrefixTable(Generic[T]):
         for length, numbers in self._lengths[prefix.version]:
             if length <= prefix.prefixlen and (key := number >> (bits - length)) in numbers:
                 yield numbers[key]
+
+    def exact(self, prefix: IPNetwork) -> T | None:
+        """The value of this very prefix."""
+        number = int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen)
+        return next(
+            (numbers.get(number) for n, numbers in self._lengths[prefix.version] if n == prefix.prefixlen), None
+        )
 
     def longest(self, address: IPAddress) -> T | None:
         """The value of the narrowest prefix that holds `address`."""

@@ -1,19 +1,73 @@
 """Who carries the packets: the routing mode, its next hops, and a route for each of the cluster's prefixes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from devlink.core.findings import Finding, Severity
-from devlink.core.network import ObservedNetwork, Route
-from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse
-from devlink.core.profile import RoutingMode, Spec
+from devlink.core.network import Link, ObservedNetwork, Route
+from devlink.core.prefixes import (
+    Cover,
+    IPAddress,
+    IPNetwork,
+    PrefixTable,
+    Remainder,
+    collapse,
+    host_prefix,
+    key_of,
+    subtract,
+)
+from devlink.core.profile import Node, RoutingMode, Spec
 from devlink.core.text import listed
 from devlink.errors import VerificationError
 
+MAX_NODE_CANDIDATES = 8
+"""How many nodes are worth asking whether they carry the services; all that do are equally good."""
 
-def choose_mode(spec: Spec, observed: ObservedNetwork) -> tuple[RoutingMode, str]:
+Hop = tuple[IPAddress, str]
+"""A next hop, and the link that it is on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carriers:
+    """Whom the profile names and the laptop has on a link: nobody else can be a next hop (facts: R1)."""
+
+    gateways: tuple[Hop, ...]
+    """Best first; the order in the profile decides among equals."""
+    nodes: tuple[tuple[Node, Hop], ...]
+
+    @property
+    def for_pods(self) -> Mapping[int, Hop]:
+        """By family, who takes the pods that no node of their own is routed for."""
+        return _first_of_each_family(self.gateways)
+
+    @property
+    def for_services(self) -> Mapping[int, Hop]:
+        """By family, who takes the services: any node does, and the gateways may be all of the other family."""
+        return _first_of_each_family([*self.gateways, *(hop for _, hop in self.nodes)])
+
+
+def carriers(spec: Spec, observed: ObservedNetwork) -> Carriers:
+    """The gateways and nodes of a profile that are on-link."""
+    ranked = sorted(spec.gateways or (), key=lambda gateway: gateway.priority)
+    gateways = [(g.address, oif) for g in ranked if (oif := _link_to(g.address, observed))]
+    nodes = [(n, (n.address, oif)) for n in spec.nodes or () if (oif := _link_to(n.address, observed))]
+    return Carriers(gateways=tuple(gateways), nodes=tuple(nodes))
+
+
+def _link_to(address: IPAddress, observed: ObservedNetwork) -> str | None:
+    path = observed.paths.get(address)
+    return path.oif if path is not None and path.is_on_link else None
+
+
+def _first_of_each_family(hops: Iterable[Hop]) -> dict[int, Hop]:
+    first: dict[int, Hop] = {}
+    for hop in hops:
+        first.setdefault(hop[0].version, hop)
+    return first
+
+
+def choose_mode(spec: Spec, there: Carriers, observed: ObservedNetwork) -> tuple[RoutingMode, str]:
     """The mode and the reason (DESIGN.md: per-node, gateway, router, in that order, from what is observed)."""
-    gateways = _gateways_on_link(spec, observed)
-    nodes = [n.address for n in spec.nodes or () if _on_link(n.address, observed)]
     wanted = spec.routing
     if wanted is RoutingMode.RELAY:
         raise VerificationError(
@@ -24,13 +78,13 @@ def choose_mode(spec: Spec, observed: ObservedNetwork) -> tuple[RoutingMode, str
         return wanted, "the profile says that the network carries these prefixes"
     if not spec.prefixes:
         return RoutingMode.ROUTER, "the profile has no prefixes to route"
-    if wanted is not RoutingMode.GATEWAY and nodes:
+    if wanted is not RoutingMode.GATEWAY and there.nodes:
         return (
             RoutingMode.PER_NODE,
-            f"{_count(nodes, 'node')} of {len(spec.nodes or ())} on this link: each pod block by its own node",
+            f"{_count(there.nodes, 'node')} of {len(spec.nodes or ())} on this link: each pod block by its own node",
         )
-    if wanted is not RoutingMode.PER_NODE and gateways:
-        return RoutingMode.GATEWAY, f"{gateways[0]} is on this link, and no node that owns a block is"
+    if wanted is not RoutingMode.PER_NODE and there.gateways:
+        return RoutingMode.GATEWAY, f"{there.gateways[0][0]} is on this link, and no node that owns a block is"
     off_link = [g.address for g in spec.gateways or ()] + [n.address for n in spec.nodes or ()]
     if wanted is RoutingMode.AUTO:
         if not off_link:
@@ -60,68 +114,130 @@ def _behind(address: IPAddress, observed: ObservedNetwork) -> str:
     return f"{address} is on link {path.oif}"
 
 
-def _count(items: list[IPAddress], noun: str) -> str:
+def _count(items: Sequence[object], noun: str) -> str:
     return f"{len(items)} {noun}{'s' if len(items) != 1 else ''}"
 
 
-def _on_link(address: IPAddress, observed: ObservedNetwork) -> bool:
-    path = observed.paths.get(address)
-    return path is not None and path.is_on_link
+def make_routes(
+    spec: Spec, mode: RoutingMode, there: Carriers, observed: ObservedNetwork, exclude: Iterable[IPNetwork] = ()
+) -> tuple[Route, ...]:
+    """The routes that the mode asks for, each by the next hop that it prefers; none for what is in `exclude`.
 
-
-def _gateways_on_link(spec: Spec, observed: ObservedNetwork) -> list[IPAddress]:
-    """Best first; order in the profile decides among equals."""
-    ranked = sorted(spec.gateways or (), key=lambda g: g.priority)
-    return [g.address for g in ranked if _on_link(g.address, observed)]
-
-
-def make_routes(spec: Spec, mode: RoutingMode, observed: ObservedNetwork) -> tuple[Route, ...]:
+    A block of pods that no node of its own carries has no route: the one of its pod network holds it.
+    """
     if mode is RoutingMode.ROUTER:
         return ()
-    gateways = _gateways_on_link(spec, observed)
-    nodes = [n for n in spec.nodes or () if _on_link(n.address, observed)]
-    for_pods = _first_of_each_family(gateways)
-    # Any node takes services, and the gateways may be all of the other family.
-    for_services = _first_of_each_family(gateways + [n.address for n in nodes])
-    ways = [(prefix, for_pods.get(prefix.version)) for prefix in spec.pods or ()]
-    ways += [(prefix, for_services.get(prefix.version)) for prefix in spec.services or ()]
+    ways = _wide_ways(spec, there)
     if mode is RoutingMode.PER_NODE:
-        ways += [(block, node.address) for node in nodes for block in node.pods]
-    routes: dict[IPNetwork, Route] = {}
-    for destination, hop in ways:
-        if hop is not None:
-            oif = observed.paths[hop].oif
-            assert oif is not None
-            routes[destination] = Route(destination=destination, next_hop=hop, oif=oif, mtu=spec.mtu)
+        ways += _ways_by_node(spec, there)
+    holes = tuple(exclude)
+    if holes:
+        remainder = Remainder(holes)
+        ways = [(part, hop) for prefix, hop in ways for part in remainder.of(prefix)]
+    links = {link.name: _LinkFacts(link) for link in observed.links}
+    routes: dict[tuple[int, int, int], Route] = {}
+    for destination, (hop, oif) in ways:
+        link = links.get(oif)
+        routes[key_of(destination)] = Route(
+            destination=destination,
+            next_hop=hop,
+            oif=oif,
+            # More than its link takes would only be a lie to every program that asks for the path's MTU.
+            mtu=spec.mtu if link is None or spec.mtu is None or spec.mtu <= link.mtu else None,
+            source=link.source(hop) if link is not None else None,
+        )
     return tuple(routes.values())
 
 
-def _first_of_each_family(hops: Iterable[IPAddress]) -> dict[int, IPAddress]:
-    first: dict[int, IPAddress] = {}
-    for hop in hops:
-        first.setdefault(hop.version, hop)
-    return first
+def _wide_ways(spec: Spec, there: Carriers) -> list[tuple[IPNetwork, Hop]]:
+    """Each pod and service network by whom all of it goes, where there is somebody."""
+    for_pods, for_services = there.for_pods, there.for_services
+    ways = [(prefix, for_pods[prefix.version]) for prefix in spec.pods or () if prefix.version in for_pods]
+    return ways + [(p, for_services[p.version]) for p in spec.services or () if p.version in for_services]
 
 
-def missing(spec: Spec, mode: RoutingMode, routes: Iterable[Route]) -> Iterable[Finding]:
-    """The parts of the cluster that get no route although others do.
+def _ways_by_node(spec: Spec, there: Carriers) -> Iterable[tuple[IPNetwork, Hop]]:
+    """Each block by the node that owns it; a node's neighbouring blocks as one, never across two pod networks."""
+    networks = PrefixTable((prefix, number) for number, prefix in enumerate(spec.pods or ()))
+    for node, hop in there.nodes:
+        if len(node.pods) == 1:
+            yield node.pods[0], hop
+            continue
+        together: dict[int | None, list[IPNetwork]] = {}
+        for block in node.pods:
+            together.setdefault(networks.longest(block.network_address), []).append(block)
+        for blocks in together.values():
+            for prefix in collapse(blocks):
+                yield prefix, hop
+
+
+class _LinkFacts:
+    """What a route needs to know of its link."""
+
+    def __init__(self, link: Link) -> None:
+        self.mtu = link.mtu
+        self._sources = [
+            (address, host_prefix(address).supernet(new_prefix=length))
+            for address, length in link.addresses
+            if address.version == 6 and not address.is_link_local
+        ]
+
+    def source(self, hop: IPAddress) -> IPAddress | None:
+        """The address to send from by a next hop, where the kernel would not choose it by itself.
+
+        IPv4 takes the link's address in the next hop's subnet (inet_select_addr). IPv6 compares with the destination
+        instead (RFC 6724), so of two subnets on one link it may take the wrong one. Where several addresses share the
+        next hop's subnet, as with privacy extensions (RFC 8981), the choice stays with the kernel: one of them expires.
+        """
+        if len(self._sources) < 2:
+            return None
+        sharing = [address for address, subnet in self._sources if hop in subnet]
+        return sharing[0] if len(sharing) == 1 else None
+
+
+def alternatives(spec: Spec, mode: RoutingMode, there: Carriers) -> Mapping[IPAddress, tuple[Hop, ...]]:
+    """For each next hop of the routes, in order, who can take its place: `Detour`s to choose from.
+
+    Gateways carry everything. Nodes carry the services; the pods of a silent node they cannot reach any better.
+    """
+    if mode is RoutingMode.ROUTER:
+        return {}
+    gateways = {v: tuple(hop for hop in there.gateways if hop[0].version == v) for v in (4, 6)}
+    services, pods = there.for_services if spec.services else {}, there.for_pods if spec.pods else {}
+    found: dict[IPAddress, tuple[Hop, ...]] = {}
+    if mode is RoutingMode.PER_NODE:
+        found = {hop[0]: gateways[hop[0].version] for _, hop in there.nodes}
+    # The few that carry whole networks, and gateways that are nodes: nobody takes their own place.
+    few = {hop[0] for hop in (*services.values(), *pods.values())} | {g for g, _ in there.gateways if g in found}
+    for address in few:
+        others = list(gateways[address.version])
+        if address.version in services and services[address.version][0] == address:
+            others += [hop for _, hop in there.nodes if hop[0].version == address.version][: MAX_NODE_CANDIDATES + 1]
+        found[address] = tuple(hop for hop in dict.fromkeys(others) if hop[0] != address)
+    return found
+
+
+def missing(spec: Spec, mode: RoutingMode, there: Carriers, exclude: Iterable[IPNetwork] = ()) -> Iterable[Finding]:
+    """The parts of the cluster that get no route although others do; what is in `exclude` shall get none.
 
     A pod network with listed blocks needs no route of its own: its blocks are looked at one by one.
     """
     if mode is RoutingMode.ROUTER:
         return
-    cover = Cover(route.destination for route in routes)
-    blocks = [block for node in spec.nodes or () for block in node.pods]
-    holding = PrefixTable((prefix, prefix) for prefix in spec.pods or ())
-    with_blocks = {holding.longest(block.network_address) for block in blocks}
-    pods = [prefix for prefix in spec.pods or () if prefix not in with_blocks]
+    cover = Cover(prefix for prefix, _ in _wide_ways(spec, there))
+    routed = {node.address for node, _ in there.nodes} if mode is RoutingMode.PER_NODE else set()
+    holding = PrefixTable((prefix, number) for number, prefix in enumerate(spec.pods or ()))
+    with_blocks = {holding.longest(block.network_address) for node in spec.nodes or () for block in node.pods}
+    blocks = [block for node in spec.nodes or () if node.address not in routed for block in node.pods]
+    pods = [prefix for number, prefix in enumerate(spec.pods or ()) if number not in with_blocks]
     for what, prefixes, besides in (
         ("services", spec.services or (), ", nor any node"),
         ("pods", pods, ""),
         ("pod blocks", blocks, ", nor are the nodes that own them"),
     ):
         for version in (4, 6):
-            left = collapse(p for p in prefixes if p.version == version and cover.find(p) is None)
+            lost = (p for p in prefixes if p.version == version and cover.find(p) is None)
+            left = collapse(subtract(lost, exclude))
             if left:
                 lacking = f"no IPv{version} gateway is on this link{besides}"
                 yield Finding(

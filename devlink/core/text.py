@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+LISTED = 6
+"""How many items a message names."""
+
 
 def printable(text: str) -> str:
     """Fit for one line of a terminal: anybody may ask for, or answer with, whatever octets they like."""
@@ -15,5 +18,11 @@ def printable_lines(text: str) -> str:
 
 def listed(items: Iterable[object]) -> str:
     """The first six of `items`, fit for a terminal, and how many there are besides."""
-    texts = [printable(text) for text in dict.fromkeys(map(str, items))]
-    return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
+    texts = list(dict.fromkeys(map(str, items)))
+    return shortened(texts[:LISTED], len(texts))
+
+
+def shortened(first: Iterable[object], count: int) -> str:
+    """`listed` for `count` items, all different, of which the `first` six are at hand: the others cost no text."""
+    shown = ", ".join(printable(str(item)) for item in first)
+    return f"{shown} and {count - LISTED} more" if count > LISTED else shown

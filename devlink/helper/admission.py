@@ -5,10 +5,19 @@ from collections.abc import Iterable
 
 from devlink.core.checks import show
 from devlink.core.names import DomainName, reverse_prefix
-from devlink.core.network import MAIN_TABLE, METRIC, ObservedNetwork, Route
+from devlink.core.network import (
+    MAIN_TABLE,
+    METRIC,
+    OVERRIDE_PREFERENCE,
+    OVERRIDE_TABLE,
+    ObservedNetwork,
+    ObservedRoute,
+    Route,
+)
 from devlink.core.overlaps import conflicts
-from devlink.core.plan import Desired
-from devlink.core.prefixes import collapse, contains, is_within, overlap
+from devlink.core.plan import Desired, Detour
+from devlink.core.policy_routing import Rival, rivals_of
+from devlink.core.prefixes import Cover, IPAddress, collapse, contains, is_within, overlap
 from devlink.core.profile import LABEL
 from devlink.core.text import listed
 from devlink.core.trust import PRIVATE, Claim, TrustRecord, claim_of_plan, forbidden, uncovered
@@ -28,8 +37,8 @@ def check_trust(desired: Desired, record: TrustRecord | None, policy: TrustPolic
     """Raise NotTrustedError unless a record (or the policy) covers all that `desired` asks for."""
     claim = claim_of_plan(
         desired.session,
-        [route.destination for route in desired.routes],
-        [route.next_hop for route in desired.routes if route.next_hop is not None],
+        [route.destination for route in desired.routes if route.kind == "unicast"],
+        [*desired.next_hops, *(detour.via for detour in desired.detours)],
         desired.zones,
         desired.ca,
     )
@@ -87,13 +96,10 @@ def check_form(desired: Desired) -> None:
     keys = [route.key for route in desired.routes]
     if len(set(keys)) != len(keys) or len({zone.suffix for zone in desired.zones}) != len(desired.zones):
         raise UsageError("A plan names a destination or a zone twice.")
+    winning = Cover(r.destination for r in desired.routes if r.table == OVERRIDE_TABLE and r.kind == "unicast")
     for route in desired.routes:
-        if route.table != MAIN_TABLE or route.metric != METRIC:
-            raise UsageError(f"Route {route}: only the main table and metric {METRIC} are used.")
-        if route.next_hop is None or route.next_hop.version != route.destination.version:
-            raise UsageError(f"Route {route}: it needs a next hop of its own family.")
-        if route.source is not None or (route.mtu is not None and not 576 <= route.mtu <= 65535):
-            raise UsageError(f"Route {route}: this helper sets no source, and MTUs from 576 to 65535.")
+        _check_route(route, winning)
+    _check_detours(desired)
     for zone in desired.zones:
         if not zone.servers or any(server.port != DNS_PORT for server in zone.servers):
             raise UsageError(f"Zone {zone.suffix}: it needs servers, on port {DNS_PORT}.")
@@ -106,46 +112,154 @@ def check_form(desired: Desired) -> None:
         raise UsageError(f"A plan searches a namespace once, and at most {MAX_ZONES} of them.")
 
 
-def check_next_hops(routes: Iterable[Route], observed: ObservedNetwork) -> None:
-    """Raise VerificationError unless each next hop is on the link that its route names (facts: R1)."""
-    for route in routes:
+def _check_route(route: Route, winning: Cover) -> None:
+    if route.metric != METRIC or route.table not in (MAIN_TABLE, OVERRIDE_TABLE):
+        raise UsageError(f"Route {route}: only metric {METRIC} and the tables main and {OVERRIDE_TABLE} are used.")
+    if route.nexthop_id:
+        raise UsageError(f"Route {route}: which nexthop object it has is this helper's affair.")
+    if route.kind == "throw":
+        if route.table != OVERRIDE_TABLE or winning.find(route.destination) is None:
+            raise UsageError(f"Route {route}: a throw is only used within routes of table {OVERRIDE_TABLE}.")
+        if route.oif or (route.next_hop, route.source, route.mtu) != (None, None, None):
+            raise UsageError(f"Route {route}: a throw leads nowhere by itself.")
+        return
+    if route.kind != "unicast" or route.next_hop is None or route.next_hop.version != route.destination.version:
+        raise UsageError(f"Route {route}: it needs a next hop of its own family.")
+    if route.source is not None and route.source.version != route.destination.version:
+        raise UsageError(f"Route {route}: it needs a source of its own family.")
+    if route.mtu is not None and not 576 <= route.mtu <= 65535:
+        raise UsageError(f"Route {route}: this helper sets MTUs from 576 to 65535.")
+
+
+def _check_detours(desired: Desired) -> None:
+    hops = set(desired.next_hops)
+    if len({detour.next_hop for detour in desired.detours}) != len(desired.detours):
+        raise UsageError("A plan names two detours for one next hop.")
+    for detour in desired.detours:
+        _check_detour_form(detour, detour.next_hop in hops)
+
+
+def _check_detour_form(detour: Detour, is_used: bool) -> None:
+    if not is_used:
+        raise UsageError(
+            f"No route goes by {detour.next_hop}, so there is no detour for it.", next_step="See: devlink status"
+        )
+    if detour.via.version != detour.next_hop.version or detour.via == detour.next_hop:
+        raise UsageError(
+            f"{detour.via} cannot take the place of {detour.next_hop}.",
+            why="It must be another one, of the same family.",
+            next_step="See: devlink status",
+        )
+
+
+def check_detour(
+    detour: Detour, desired: Desired, record: TrustRecord | None, policy: TrustPolicy, observed: ObservedNetwork
+) -> None:
+    """Whether one more detour of an admitted plan may be: what the other checks ask, without a look at every route.
+
+    Raises UsageError, NotTrustedError, VerificationError. Of `observed` the path to `via` is needed.
+    """
+    _check_detour_form(detour, detour.next_hop in desired.next_hops)
+    check_trust(Desired(session=desired.session, detours=(detour,), ca=desired.ca), record, policy)
+    _check_on_link(detour.via, detour.oif, observed)
+
+
+def check_next_hops(desired: Desired, observed: ObservedNetwork) -> None:
+    """Raise VerificationError unless each next hop is on the link that its route names (facts: R1).
+
+    So must the one be that a detour goes by, and a source must be an address of its route's link.
+    """
+    checked: set[tuple[IPAddress, str]] = set()
+    sources: dict[str, set[IPAddress]] = {
+        link.name: {address for address, _ in link.addresses} for link in observed.links
+    }
+    for route in desired.routes:
+        if route.kind != "unicast":
+            continue
         assert route.next_hop is not None
-        path = observed.paths.get(route.next_hop)
-        if path is None or not path.is_on_link or path.oif != route.oif:
+        if (route.next_hop, route.oif) not in checked:
+            _check_on_link(route.next_hop, route.oif, observed)
+            checked.add((route.next_hop, route.oif))
+        if route.source is not None and route.source not in sources.get(route.oif, ()):
             raise VerificationError(
-                f"{route.next_hop} cannot be a next hop: it is not on link {route.oif}.",
-                why="The kernel sends a packet to a next hop only out of a link, never through another router.",
-                next_step="Join the nodes' network, or have the network's router carry the prefixes.",
+                f"{route.source} cannot be a source: it is no address of link {route.oif}.",
+                why="The laptop's addresses may have changed at this moment.",
+                next_step="Try again.",
             )
+    for detour in desired.detours:
+        _check_on_link(detour.via, detour.oif, observed)
 
 
-def check_foreign(routes: Iterable[Route], observed: ObservedNetwork) -> None:
-    """Raise ConflictError where somebody else routes one of our destinations already."""
+def _check_on_link(hop: IPAddress, oif: str, observed: ObservedNetwork) -> None:
+    path = observed.paths.get(hop)
+    if path is None or not path.is_on_link or path.oif != oif:
+        raise VerificationError(
+            f"{hop} cannot be a next hop: it is not on link {oif}.",
+            why="The kernel sends a packet to a next hop only out of a link, never through another router.",
+            next_step="Join the nodes' network, or have the network's router carry the prefixes.",
+        )
+
+
+def check_foreign(routes: Iterable[Route], observed: ObservedNetwork, *, uid: int) -> None:
+    """Raise ConflictError where somebody else routes one of our destinations already, in whatever table.
+
+    Policy rules are judged for programs of user `uid`.
+    """
+    routes = tuple(routes)
     found = conflicts(routes, observed)
     if found:
-        shown = []
-        for _, theirs in found[:4]:
-            via = f" via {theirs.next_hop}" if theirs.next_hop else ""
-            shown.append(f"{theirs.destination}{via} dev {theirs.oif or 'of several'} belongs to {owner_of(theirs)}")
+        taken = found[0][1].destination
         raise ConflictError(
-            f"{found[0][1].destination} is routed already, by {owner_of(found[0][1])}.",
-            why="; ".join(shown) + ".",
-            next_step=f"Remove that route (ip route del {found[0][1].destination}), or disconnect what made it.",
+            f"{taken} is routed already, by {owner_of(found[0][1])}.",
+            why="; ".join(_belonging(theirs) for _, theirs in found[:4]) + ".",
+            next_step=f"Remove that route (ip route del {taken}), or disconnect what made it. To leave it where it is: "
+            f"devlink up --exclude {taken}. To have yours win: devlink up --override {taken}",
         )
+    whole = [rival for rival in rivals_of(routes, observed, uid) if rival.is_whole]
+    if whole:
+        first = whole[0]
+        by = owner_of(first.route) if first.route is not None else f"a rule that says {first.rule.action}"
+        raise ConflictError(
+            f"{first.prefix} is routed already, by {by}, in a table that is asked before ours.",
+            why="; ".join(_by_rule(rival) for rival in whole[:4]) + ".",
+            next_step=_beside_rule(first),
+        )
+
+
+def _belonging(theirs: ObservedRoute) -> str:
+    kind = "" if theirs.kind == "unicast" else f"{theirs.kind} "
+    via = f" via {theirs.next_hop}" if theirs.next_hop else ""
+    where = f" dev {theirs.oif or 'of several'}" if theirs.kind == "unicast" else ""
+    return f"{kind}{theirs.destination}{via}{where} belongs to {owner_of(theirs)}"
+
+
+def _by_rule(rival: Rival) -> str:
+    owner = f", which belongs to {owner_of(rival.route)}" if rival.route is not None else ""
+    return f"{rival}{owner}"
+
+
+def _beside_rule(rival: Rival) -> str:
+    if rival.rule.priority <= OVERRIDE_PREFERENCE:  # then our rule would come too late
+        return f"Disconnect what made the rule (ip rule), or do without: devlink up --exclude {rival.prefix}"
+    return (
+        f"To have yours win: devlink up --override {rival.prefix}. To do without: devlink up --exclude {rival.prefix}. "
+        "Or disconnect what made it."
+    )
 
 
 def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int]]) -> None:
     """Raise ConflictError where another session, given with its uid, has what this one of user `uid` wants.
 
-    Among one user's sessions the longest prefix and the longest suffix win, so only equal ones collide. Nobody takes a
-    part of what is another user's.
+    Among one user's sessions the longest prefix and the longest suffix win, so only equal ones collide; but in a table
+    of its own a wide one wins over the narrow ones of the main table. Nobody takes a part of what is another user's.
     """
-    destinations = {route.destination for route in desired.routes}
+    destinations = {route.destination for route in desired.routes if route.kind == "unicast"}
     suffixes = {zone.suffix for zone in desired.zones}
     for other, other_uid in others:
-        theirs = {route.destination for route in other.routes}
+        theirs = {route.destination for route in other.routes if route.kind == "unicast"}
         their_suffixes = {zone.suffix for zone in other.zones}
         taken = [str(prefix) for prefix in theirs & destinations]
+        taken += [*_overridden(desired, other), *_overridden(other, desired)]
         taken += [str(reverse_prefix(suffix) or suffix) for suffix in their_suffixes & suffixes]
         taken += [f"NAME.{namespace}" for namespace in _searched(other) & _searched(desired)]
         if other_uid != uid:
@@ -165,6 +279,12 @@ def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int
                 if other_uid == uid
                 else "Ask that user to take it down.",
             )
+
+
+def _overridden(winner: Desired, loser: Desired) -> list[str]:
+    """What of a session's routes in the main table another one's would win over though they are wider."""
+    winning = Cover(r.destination for r in winner.routes if r.table == OVERRIDE_TABLE and r.kind == "unicast")
+    return [str(r.destination) for r in loser.routes if r.table == MAIN_TABLE and winning.find(r.destination)]
 
 
 def _searched(desired: Desired) -> set[str]:

@@ -88,10 +88,10 @@ class Helper:
             admission.check_form(desired)
             admission.check_trust(desired, self._trust.get(desired.session), self._policy.trust)
             admission.check_others(desired, caller.peer.uid, ((lease.desired, lease.uid) for lease in others))
-            hops = {route.next_hop for route in desired.routes if route.next_hop is not None}
+            hops = {*desired.next_hops, *(detour.via for detour in desired.detours)}
             observed = await asyncio.to_thread(observe, hops)
-            admission.check_next_hops(desired.routes, observed)
-            admission.check_foreign(desired.routes, observed)
+            admission.check_next_hops(desired, observed)
+            admission.check_foreign(desired.routes, observed, uid=caller.peer.uid)
             ways = await self._machine.names.protected_ways()
             old = self._leases.get(desired.session)
             lease = Lease(

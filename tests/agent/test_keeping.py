@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -399,6 +400,23 @@ def test_a_helper_that_is_away_at_the_start_keeps_no_agent_from_starting(run: Ru
         world.again()
         await world.supervisor.resume()
         assert world.link.calls == [], "with nothing kept nobody is asked"
+
+    run(body)
+
+
+def test_an_agent_that_is_started_again_plans_with_what_its_user_chose(run: Run) -> None:
+    async def body(world: World) -> None:
+        excluded, winning = (ipaddress.ip_network(text) for text in ("10.20.9.0/24", "10.254.0.0/16"))
+        await world.up(QA, exclude=(excluded,), override=(winning,))
+        chosen = world.link.routes["qa"]
+        assert not any(route.startswith("10.20.0.0/16 ") for route in chosen)
+        assert any(route.startswith("10.254.0.0/16 ") and "table 5230" in route for route in chosen)
+        world.again()
+        world.link.held = {"qa": "orphaned"}
+        await world.supervisor.resume()
+        assert world.link.routes["qa"] == chosen
+        (shown,) = world.supervisor.status()["sessions"]
+        assert (shown["exclude"], shown["override"]) == (["10.20.9.0/24"], ["10.254.0.0/16"])
 
     run(body)
 

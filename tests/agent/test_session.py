@@ -1,6 +1,7 @@
 """One session: its states with the time they were entered, and how it is shown and kept."""
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from devlink.agent.session import Session, State, Wish
 from devlink.core.codec import decode, encode
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
+from devlink.core.overrides import ALL
 from devlink.core.plan import make_plan
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import decode_profile
@@ -71,5 +73,6 @@ def test_the_namespaces_that_names_of_two_labels_may_end_in_are_shown() -> None:
 
 @given(profile=profiles())
 def test_a_wish_survives_its_file(profile: BridgeProfile) -> None:
-    for wish in (Wish(profile=profile), Wish(profile=profile, dns=False), Wish(profile=profile, routes=False)):
+    chosen = Wish(profile=profile, exclude=(ip_network("10.1.2.0/24"),), override=ALL)
+    for wish in (Wish(profile=profile), Wish(profile=profile, dns=False), Wish(profile=profile, routes=False), chosen):
         assert decode(Wish, encode(wish)) == wish

@@ -28,6 +28,7 @@ def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Plans the sample on a laptop with these routes of others and these DNS servers: exit code, stdout, stderr."""
     path = tmp_path / "qa.yaml"
     path.write_text(SAMPLE)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     def run(
         *routes: ObservedRoute, upstreams: tuple[str, ...] | HelperError = (), options: tuple[str, ...] = ()
@@ -59,7 +60,7 @@ def test_a_route_of_another_ends_it_as_it_would_end_up(dry_run: DryRun, monkeypa
     code, out, err = dry_run(taken)
     assert (code, out) == (5, "")
     with pytest.raises(ConflictError) as conflict:
-        check_foreign([replace(taken, metric=50).as_route()], ObservedNetwork(routes=(taken,)))
+        check_foreign([replace(taken, metric=50).as_route()], ObservedNetwork(routes=(taken,)), uid=1000)
     for words in (conflict.value.what, conflict.value.why, conflict.value.next_step):
         assert words in err
     assert dry_run(taken, options=("--no-routes",))[0] == 0
@@ -85,4 +86,52 @@ def test_the_findings_are_told_with_what_to_do(dry_run: DryRun) -> None:
     _, out, _ = dry_run(inside)
     (line,) = [line for line in out.splitlines() if "DL-ROUTE-KEPT" in line]
     assert "10.20.5.0/24 dev docker0" in line
-    assert "#   remove these routes" in out
+    assert "#   if their addresses should be the cluster's: remove these routes" in out
+
+
+def test_what_is_overridden_is_shown_with_the_rule_and_with_what_others_keep(dry_run: DryRun) -> None:
+    bridge = ObservedRoute(destination=ip_network("10.20.5.0/24"), oif="docker0", protocol=2)
+    taken = ObservedRoute(destination=ip_network("10.20.0.0/16"), oif="tun0", protocol=4)
+    code, out, _ = dry_run(DEFAULT, taken, bridge, options=("--override", "10.20.0.0/16"))
+    assert code == 0
+    assert "ip -4 rule add pref 5200 lookup 5230 protocol 231\n" in out
+    assert "ip -6 rule" not in out
+    assert "ip route add throw 10.20.5.0/24 proto 231 metric 50 table 5230  # stays with who has it" in out
+    assert "ip route add 10.20.0.0/16 via 172.16.0.13 dev eth0 proto 231 metric 50 table 5230 mtu 1480" in out
+    assert "ip route add throw 10.20.0.1/32 proto 231 metric 50 table 5230  # keeps the way that it has" in out
+    assert "DL-ROUTE-OVERRIDDEN" in out
+
+
+def test_what_is_excluded_is_no_conflict_and_gets_no_route(dry_run: DryRun) -> None:
+    taken = ObservedRoute(destination=ip_network("10.20.0.0/16"), oif="tun0", protocol=4)
+    code, out, _ = dry_run(taken, options=("--exclude", "10.20.0.0/16"))
+    assert code == 0
+    assert "# no route to 10.20.0.0/16: you excluded it" in out
+    assert "ip route add 10.20." not in out
+    assert "ip route add 10.254.0.0/16" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--exclude", "10.20.0.1/16"), "'10.20.0.1/16' has host bits set"),
+        (("--exclude", "all"), "--exclude: 'all'"),
+        (("--override", "everything"), "--override: 'everything'"),
+        (("--override", "10.30.0.0/16"), "--override 10.30.0.0/16: profile qa has nothing there."),
+    ],
+)
+def test_a_choice_that_is_no_prefix_of_the_profile_is_refused_in_words(
+    dry_run: DryRun, options: tuple[str, ...], words: str
+) -> None:
+    code, out, err = dry_run(options=options)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "Why: " in err
+    assert "Next: " in err
+
+
+def test_what_config_toml_says_of_the_profile_holds_too(dry_run: DryRun, tmp_path: Path) -> None:
+    (tmp_path / "devlink").mkdir()
+    (tmp_path / "devlink" / "config.toml").write_text('[profiles.qa]\nexclude = ["10.20.0.0/16"]\n')
+    _, out, _ = dry_run(options=("--exclude", "10.254.0.0/16"))
+    assert "# no route to 10.20.0.0/16, 10.254.0.0/16: you excluded it" in out

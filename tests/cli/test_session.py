@@ -40,6 +40,8 @@ SESSION: dict[str, Any] = {
     "age": 0,
     "routes": ["10.20.0.0/16 via 172.16.0.13 dev eth0 proto 231 metric 50"],
     "gateways": [],
+    "exclude": ["10.20.9.0/24"],
+    "override": ["all"],
     "zones": ["cluster.local", "20.10.in-addr.arpa"],
     "search": ["default"],
     "resolver": "direct",
@@ -138,6 +140,7 @@ def test_status_shows_what_is_up_in_the_words_of_ip_route(devlink: Command, sock
     for text in (
         "qa  up  for 3 s",
         "per-node: 2 nodes",
+        "  exclude   10.20.9.0/24\n  override  all\n",
         SESSION["routes"][0],
         "cluster.local, NAME.default and 1 reverse zone to the",
     ):
@@ -215,10 +218,19 @@ def test_up_tells_its_steps_on_stderr_and_what_came_of_it(
     assert re.search(r"qa is up \(\d+\.\d s\)\.", err)
     assert agent.methods == ["GetInfo", "Up"]
     wish = {"profile": str(tmp_path / "qa.yaml"), "context": "", "replace": True, "dns": False, "routes": True}
+    wish |= {"exclude": [], "override": []}
     sent = agent.calls[1]["parameters"]
     assert {key: value for key, value in sent.items() if key != "environment"} == wish, (
         "a path means the same to the agent, wherever it runs"
     )
+
+
+def test_up_sends_each_choice_as_it_was_typed(devlink: Command, socket_path: Path) -> None:
+    options = ("--exclude", "10.20.9.0/24", "--exclude", "10.20.8.0/24", "--override", "all")
+    with FakePeer(socket_path, {"Up": [varlink.reply({"session": SESSION})]}) as agent:
+        assert devlink("up", "qa", *options)[0] == 0
+    sent = agent.calls[1]["parameters"]
+    assert (sent["exclude"], sent["override"]) == (["10.20.9.0/24", "10.20.8.0/24"], ["all"])
 
 
 @pytest.mark.parametrize(("given", "sent"), [((), ""), (("qa",), "qa")])

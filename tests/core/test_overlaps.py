@@ -9,11 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.core.findings import Severity
-from devlink.core.network import METRIC, PROTOCOL, ObservedNetwork, ObservedRoute, Route, forwarding_table
+from devlink.core.network import (
+    METRIC,
+    OVERRIDE_TABLE,
+    PROTOCOL,
+    ObservedNetwork,
+    ObservedRoute,
+    Route,
+    forwarding_table,
+)
 from devlink.core.overlaps import conflicts, pins
 from devlink.core.plan import Desired, make_plan, protect
 from devlink.core.prefixes import IPAddress, IPNetwork
-from tests.core.plans import GATEWAY, GATEWAY6, PROFILE, seen, theirs
+from devlink.core.profile import Node, RoutingMode
+from tests.core.plans import GATEWAY, GATEWAY6, ON_LINK, PROFILE, altered, seen, theirs
 
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
 
@@ -26,17 +35,57 @@ def test_the_same_prefix_of_another_is_a_conflict_that_names_the_route() -> None
 @pytest.mark.parametrize(
     "other",
     [
-        theirs("10.20.0.0/16", kind="blackhole", oif=None),
-        theirs("10.20.0.0/16", kind="unreachable", oif=None),
+        theirs("10.20.0.0/16", kind="blackhole", oif=None, metric=51),
+        theirs("10.20.0.0/16", kind="unreachable", oif=None, metric=1024),
+        theirs("10.20.0.0/16", kind="broadcast"),
         theirs("10.20.0.0/16", table=100),
         theirs("10.20.0.0/16", protocol=PROTOCOL),
         theirs("10.20.0.0/17"),
         theirs("10.0.0.0/8"),
     ],
-    ids=["blackhole", "unreachable", "table", "ours", "narrower", "wider"],
+    ids=["blackhole", "unreachable", "broadcast", "table", "ours", "narrower", "wider"],
 )
 def test_what_is_no_other_way_to_the_same_place_is_no_conflict(other: ObservedRoute) -> None:
     assert conflicts([ROUTE], ObservedNetwork(routes=(other,))) == ()
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
+@pytest.mark.parametrize("metric", [0, METRIC])
+def test_what_drops_the_same_prefix_and_wins_by_its_metric_is_a_conflict(kind: str, metric: int) -> None:
+    dropping = theirs("10.20.0.0/16", kind=kind, oif=None, metric=metric)
+    assert conflicts([ROUTE], ObservedNetwork(routes=(dropping,))) == ((ROUTE, dropping),)
+
+
+def test_of_several_routes_to_the_same_prefix_the_conflict_names_the_one_that_wins() -> None:
+    low, high = theirs("10.20.0.0/16", oif="tun0", metric=10), theirs("10.20.0.0/16", metric=600)
+    assert conflicts([ROUTE], ObservedNetwork(routes=(high, low))) == ((ROUTE, low),)
+
+
+def test_a_route_in_the_table_that_wins_meets_no_conflict_in_the_main_table() -> None:
+    winning = replace(ROUTE, table=OVERRIDE_TABLE)
+    assert conflicts([winning], ObservedNetwork(routes=(theirs("10.20.0.0/16", protocol=4),))) == ()
+
+
+def test_a_narrower_blackhole_inside_ours_is_reported() -> None:
+    blackhole = theirs("10.20.7.0/26", kind="blackhole", oif=None)
+    findings = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(blackhole,))).findings
+    (kept,) = [finding for finding in findings if finding.code == "DL-ROUTE-KEPT"]
+    assert "blackhole 10.20.7.0/26 in 10.20.0.0/16" in kept.evidence
+
+
+def test_what_a_home_network_keeps_is_told_with_whose_pods_are_lost() -> None:
+    blocks = {"10.20.16.227": "192.168.1.0/25", "10.20.16.228": "192.168.2.0/24"}
+    nodes = tuple(Node(address=ip_address(a), pods=(ip_network(block),)) for a, block in blocks.items())
+    profile = altered(
+        pods=(ip_network("192.168.0.0/16"),), services=None, nodes=nodes, routing=RoutingMode.GATEWAY, dns=None
+    )
+    home = seen(GATEWAY, routes=(theirs("192.168.1.0/24", oif="wlan0", protocol=2),))
+    (kept,) = [f for f in make_plan(profile, home).findings if f.code == "DL-ROUTE-KEPT"]
+    assert kept.evidence.endswith("192.168.1.0/24 dev wlan0 in 192.168.0.0/16 (with pods of node 10.20.16.227)")
+    by_node = replace(home, paths={**home.paths, nodes[0].address: ON_LINK})
+    per_node = replace(profile, spec=replace(profile.spec, routing=RoutingMode.AUTO))
+    (kept,) = [f for f in make_plan(per_node, by_node).findings if f.code == "DL-ROUTE-KEPT"]
+    assert "with pods of" not in kept.evidence, "its block has a narrower route of its own"
 
 
 def test_narrower_routes_of_others_are_reported_as_kept_and_wider_ones_as_around_ours() -> None:

@@ -14,7 +14,9 @@ from devlink.core.prefixes import (
     covered,
     host_prefix,
     is_within,
+    outermost,
     overlap,
+    subtract,
 )
 
 BASE = int(ipaddress.ip_address("10.0.0.0"))
@@ -43,6 +45,37 @@ def test_collapse_keeps_the_addresses_and_covered_counts_neighbours_together(
     assert addresses(*collapsed) == addresses(*prefixes)
     assert len(collapsed) <= len(set(prefixes))
     assert covered(prefix, prefixes) == (addresses(prefix) <= addresses(*prefixes))
+
+
+@given(st.lists(SMALL, max_size=12))
+def test_collapse_agrees_with_the_standard_library(prefixes: list[IPNetwork]) -> None:
+    assert list(collapse(prefixes)) == list(ipaddress.collapse_addresses(prefixes))  # type: ignore[type-var]  # all v4
+
+
+@given(st.lists(SMALL, max_size=6), st.lists(SMALL, max_size=6))
+def test_what_is_left_of_each_prefix_is_its_addresses_without_the_holes(
+    prefixes: list[IPNetwork], holes: list[IPNetwork]
+) -> None:
+    assert addresses(*subtract(prefixes, holes)) == addresses(*prefixes) - addresses(*holes)
+    for prefix in prefixes:
+        left = subtract([prefix], holes)
+        assert list(left) == list(collapse(left))
+    apart = [hole for hole in holes if not any(overlap(hole, prefix) for prefix in prefixes)]
+    assert subtract(prefixes, apart) == tuple(prefixes)
+
+
+@given(st.lists(SMALL, max_size=6))
+def test_the_outermost_prefixes_are_those_that_no_other_holds(prefixes: list[IPNetwork]) -> None:
+    expected = {p for p in prefixes if not any(is_within(p, other) and p != other for other in prefixes)}
+    found = outermost(prefixes)
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+@given(st.lists(SMALL, max_size=6), SMALL)
+def test_a_table_finds_a_prefix_itself_and_nothing_around_it(prefixes: list[IPNetwork], prefix: IPNetwork) -> None:
+    table = PrefixTable((each, each) for each in prefixes)
+    assert table.exact(prefix) == (prefix if prefix in prefixes else None)
 
 
 @given(st.lists(SMALL, max_size=6), st.integers(0, 63))

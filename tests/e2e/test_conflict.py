@@ -83,6 +83,17 @@ def test_a_route_of_another_program_is_a_conflict_that_names_its_owner(
     assert owner in said.lower()
 
 
+def test_an_excluded_part_is_left_to_the_program_that_routes_it(link: Link) -> None:
+    with route_of(link, "10.20.120.128/26", "static"):
+        before = link.world.snapshot()
+        assert "devlink up --exclude 10.20.120.128/26" in link.up(expect=5)
+        link.up(PROFILE, "--exclude", "10.20.120.128/26")
+        assert "via 172.16.0.1 " in link.run("ip", "route", "get", "10.20.120.129")
+        assert "  exclude   10.20.120.128/26" in link.devlink("status").stdout
+        link.down()
+        link.assert_equal(before)
+
+
 def test_a_port_that_another_program_holds_is_said(link: Link) -> None:
     hold = (
         "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); "

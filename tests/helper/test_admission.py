@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.network import ObservedNetwork, ObservedRoute, Path, Route
-from devlink.core.plan import Desired, Upstream, Zone
+from devlink.core.network import OVERRIDE_TABLE, Link, ObservedNetwork, ObservedRoute, Path, Route, Rule
+from devlink.core.plan import Desired, Detour, Upstream, Zone
 from devlink.core.trust import TrustRecord
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
 from devlink.helper import admission
@@ -27,6 +27,11 @@ RECORD = TrustRecord(
 )
 
 
+WINNING = (replace(ROUTE, table=OVERRIDE_TABLE),)
+THROW = Route(destination=ip_network("10.20.5.0/24"), oif="", table=OVERRIDE_TABLE, kind="throw")
+DETOUR = Detour(next_hop=GATEWAY, via=ip_address("172.16.0.16"), oif="eth0")
+
+
 def route(**changes: object) -> Desired:
     return replace(PLAN, routes=(replace(ROUTE, **changes),))  # type: ignore[arg-type]  # one field of several types
 
@@ -41,6 +46,8 @@ def zone(**changes: object) -> Desired:
 def test_a_plan_as_our_agents_make_it_passes() -> None:
     admission.check_form(PLAN)
     admission.check_form(Desired(session="qa"))
+    admission.check_form(replace(PLAN, routes=(THROW, *WINNING), detours=(DETOUR,)))
+    admission.check_form(route(source=ip_address("172.16.0.5")))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +58,19 @@ def test_a_plan_as_our_agents_make_it_passes() -> None:
         route(metric=1),
         route(next_hop=None),
         route(next_hop=ip_address("fd00::1")),
-        route(source=ip_address("10.0.0.1")),
+        route(source=ip_address("fd00::1")),
+        route(nexthop_id=231_000_001),
+        route(kind="blackhole"),
+        route(kind="throw"),
+        replace(PLAN, routes=(THROW,)),
+        replace(PLAN, routes=(*WINNING, replace(THROW, destination=ip_network("10.21.0.0/24")))),
+        replace(PLAN, routes=(*WINNING, replace(THROW, oif="eth0"))),
+        replace(PLAN, routes=(*WINNING, replace(THROW, next_hop=GATEWAY))),
+        replace(PLAN, routes=(*WINNING, replace(THROW, mtu=1400))),
+        replace(PLAN, detours=(replace(DETOUR, next_hop=ip_address("172.16.0.99")),)),
+        replace(PLAN, detours=(replace(DETOUR, via=GATEWAY),)),
+        replace(PLAN, detours=(replace(DETOUR, via=ip_address("fd00::1")),)),
+        replace(PLAN, detours=(DETOUR, replace(DETOUR, via=ip_address("172.16.0.17")))),
         route(mtu=575),
         route(mtu=65536),
         route(mtu=-1),
@@ -136,6 +155,28 @@ def test_what_none_may_have_is_refused_with_a_record_for_everything(plan: Desire
         admission.check_trust(plan, record, policy)
 
 
+def test_a_throw_claims_nothing_and_a_detour_claims_its_next_hop() -> None:
+    admission.check_trust(replace(PLAN, routes=(THROW, *WINNING), detours=(DETOUR,)), RECORD, TrustPolicy.RECORDS)
+    outside = replace(DETOUR, via=ip_address("172.16.1.16"))
+    with pytest.raises(NotTrustedError, match=r"next hop 172\.16\.1\.16"):
+        admission.check_trust(replace(PLAN, detours=(outside,)), RECORD, TrustPolicy.RECORDS)
+
+
+def test_one_more_detour_is_asked_what_a_whole_plan_is_asked() -> None:
+    near = ObservedNetwork(paths={DETOUR.via: Path(oif="eth0")})
+    admission.check_detour(DETOUR, PLAN, RECORD, TrustPolicy.RECORDS, near)
+    admission.check_detour(DETOUR, PLAN, None, TrustPolicy.GROUP, near)
+    with pytest.raises(NotTrustedError):
+        admission.check_detour(DETOUR, PLAN, None, TrustPolicy.RECORDS, near)
+    with pytest.raises(VerificationError):
+        admission.check_detour(DETOUR, PLAN, RECORD, TrustPolicy.RECORDS, ObservedNetwork())
+    with pytest.raises(VerificationError):
+        admission.check_detour(replace(DETOUR, oif="eth1"), PLAN, RECORD, TrustPolicy.RECORDS, near)
+    for wrong in (replace(DETOUR, next_hop=ip_address("172.16.0.99")), replace(DETOUR, via=GATEWAY)):
+        with pytest.raises(UsageError):
+            admission.check_detour(wrong, PLAN, RECORD, TrustPolicy.RECORDS, near)
+
+
 def test_without_a_record_only_the_policy_can_let_it_pass() -> None:
     with pytest.raises(NotTrustedError, match="is not trusted on this machine"):
         admission.check_trust(PLAN, None, TrustPolicy.RECORDS)
@@ -186,12 +227,65 @@ def test_policy_group_holds_within_private_space_and_cluster_local(plan: Desired
 def test_a_next_hop_off_its_link_is_refused_with_the_reason(path: Path | None) -> None:
     observed = ObservedNetwork(paths={} if path is None else {GATEWAY: path})
     with pytest.raises(VerificationError, match=r"172\.16\.0\.13 cannot be a next hop") as error:
-        admission.check_next_hops([ROUTE], observed)
+        admission.check_next_hops(PLAN, observed)
     assert "never through another router" in error.value.why
 
 
 def test_a_next_hop_on_its_link_passes() -> None:
-    admission.check_next_hops([ROUTE], ObservedNetwork(paths={GATEWAY: Path(oif="eth0")}))
+    admission.check_next_hops(PLAN, ObservedNetwork(paths={GATEWAY: Path(oif="eth0")}))
+
+
+def test_a_detours_next_hop_must_be_on_its_link_too() -> None:
+    plan = replace(PLAN, routes=(THROW, *WINNING), detours=(DETOUR,))
+    near = {GATEWAY: Path(oif="eth0"), DETOUR.via: Path(oif="eth0")}
+    admission.check_next_hops(plan, ObservedNetwork(paths=near))
+    with pytest.raises(VerificationError, match=r"172\.16\.0\.16 cannot be a next hop"):
+        admission.check_next_hops(plan, ObservedNetwork(paths={**near, DETOUR.via: Path(oif="eth1")}))
+
+
+def test_a_source_that_is_no_address_of_the_routes_link_is_refused() -> None:
+    links = (
+        Link(index=1, name="eth0", mtu=1500, up=True, addresses=((ip_address("172.16.0.5"), 24),)),
+        Link(index=2, name="eth1", mtu=1500, up=True, addresses=((ip_address("10.0.0.5"), 24),)),
+    )
+    observed = ObservedNetwork(paths={GATEWAY: Path(oif="eth0")}, links=links)
+    admission.check_next_hops(route(source=ip_address("172.16.0.5")), observed)
+    with pytest.raises(VerificationError, match=r"10\.0\.0\.5 cannot be a source"):
+        admission.check_next_hops(route(source=ip_address("10.0.0.5")), observed)
+
+
+RULES = (Rule(version=4, priority=0, table=255), Rule(version=4, priority=32766, table=254))
+
+
+@pytest.mark.parametrize(("priority", "step"), [(5270, "--override 10.20.0.0/16"), (100, "--exclude 10.20.0.0/16")])
+def test_a_table_that_is_asked_before_ours_is_a_conflict_that_names_rule_table_and_owner(
+    priority: int, step: str
+) -> None:
+    rules = (*RULES[:1], Rule(version=4, priority=priority, table=52), RULES[1])
+    subnet = ObservedRoute(destination=ip_network("10.0.0.0/8"), oif="tailscale0", table=52, protocol=3)
+    observed = ObservedNetwork(routes=(subnet,), rules=rules)
+    with pytest.raises(ConflictError) as error:
+        admission.check_foreign([ROUTE], observed, uid=1000)
+    assert "10.20.0.0/16 is routed already, by Tailscale" in error.value.what
+    assert f"by rule {priority}, table 52: 10.0.0.0/8 dev tailscale0" in error.value.why
+    assert step in error.value.next_step
+    if priority > 5200:
+        admission.check_foreign(WINNING, observed, uid=1000)
+    else:
+        with pytest.raises(ConflictError):
+            admission.check_foreign(WINNING, observed, uid=1000)
+
+
+def test_a_rule_that_drops_our_packets_is_a_conflict_too() -> None:
+    rules = (Rule(version=4, priority=5300, action="prohibit", destination=ip_network("10.0.0.0/8")), RULES[1])
+    with pytest.raises(ConflictError, match="a rule that says prohibit"):
+        admission.check_foreign([ROUTE], ObservedNetwork(rules=rules), uid=1000)
+
+
+def test_a_table_that_takes_only_a_part_is_no_conflict() -> None:
+    rules = (Rule(version=4, priority=5270, table=52), RULES[1])
+    part = ObservedRoute(destination=ip_network("10.20.5.0/24"), oif="tailscale0", table=52, protocol=3)
+    admission.check_foreign([ROUTE], ObservedNetwork(routes=(part,), rules=rules), uid=1000)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +294,7 @@ def test_a_next_hop_on_its_link_passes() -> None:
         ({"protocol": 4, "next_hop": ip_address("172.16.0.1")}, "10.20.0.0/16 via 172.16.0.1 dev tun0 belongs to "),
         ({"protocol": 186}, "10.20.0.0/16 dev tun0 belongs to "),
         ({"protocol": 186, "oif": None}, "10.20.0.0/16 dev of several belongs to "),
+        ({"protocol": 4, "oif": None, "kind": "blackhole"}, "blackhole 10.20.0.0/16 belongs to "),
     ],
 )
 def test_a_destination_that_somebody_else_routes_is_a_conflict_that_names_them(
@@ -207,7 +302,7 @@ def test_a_destination_that_somebody_else_routes_is_a_conflict_that_names_them(
 ) -> None:
     route_ = ObservedRoute(**{"destination": ROUTE.destination, "oif": "tun0", **theirs})  # type: ignore[arg-type]  # see above
     with pytest.raises(ConflictError) as error:
-        admission.check_foreign([ROUTE], ObservedNetwork(routes=(route_,)))
+        admission.check_foreign([ROUTE], ObservedNetwork(routes=(route_,)), uid=1000)
     assert shown in error.value.why
     assert "ip route del 10.20.0.0/16" in error.value.next_step
 
@@ -290,6 +385,17 @@ def test_sessions_beside_each_other_are_no_conflict() -> None:
     admission.check_others(PLAN, 1000, [(apart, 4711)])
 
 
+def test_a_wide_route_that_would_win_over_anothers_narrow_one_is_a_conflict_also_among_ones_own() -> None:
+    narrow = replace(PLAN, session="other", zones=(), routes=(replace(ROUTE, destination=ip_network("10.20.5.0/24")),))
+    wide = replace(PLAN, zones=(), routes=WINNING)
+    for mine, theirs in ((wide, narrow), (narrow, wide)):
+        with pytest.raises(ConflictError, match=r"10\.20\.5\.0/24"):
+            admission.check_others(mine, 1000, [(theirs, 1000)])
+    admission.check_others(replace(wide, routes=(ROUTE,)), 1000, [(narrow, 1000)])
+    both = replace(narrow, routes=(replace(narrow.routes[0], table=OVERRIDE_TABLE),))
+    admission.check_others(wide, 1000, [(both, 1000)])
+
+
 def test_a_long_list_of_claims_is_cut_short() -> None:
     routes = tuple(replace(ROUTE, destination=ip_network(f"10.{n}.0.0/24")) for n in range(100, 140))
     with pytest.raises(NotTrustedError) as error:
@@ -299,4 +405,6 @@ def test_a_long_list_of_claims_is_cut_short() -> None:
 
 def test_the_checks_are_those_that_the_tests_here_know() -> None:
     found = {name for name in vars(admission) if name.startswith("check_")}
-    assert found == {"check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others"}
+    assert found == {
+        "check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others", "check_detour",
+    }  # fmt: skip

@@ -1,0 +1,208 @@
+"""Policy rules: which table is asked before ours, and what of our prefixes it takes (ip-rule(8), net/core/fib_rules.c).
+
+Judged for an ordinary packet of the laptop's own: without mark, TOS and bound source, and from the loopback interface,
+as the kernel says of what no interface has brought.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from devlink.core.findings import Finding, Severity
+from devlink.core.network import (
+    MAIN_TABLE,
+    OVERRIDE_PREFERENCE,
+    OVERRIDE_TABLE,
+    ObservedNetwork,
+    ObservedRoute,
+    Route,
+    Rule,
+)
+from devlink.core.prefixes import IPNetwork, PrefixTable, is_within, outermost, overlap, span
+from devlink.core.text import listed
+
+LOCAL_TABLE = 255
+ORDINARY_UID = 1000
+"""Of a program whose user is not known: the first that a distribution gives to a person (login.defs)."""
+FAILING = ("blackhole", "unreachable", "prohibit")
+"""What a rule does with a packet besides asking a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A rule before ours that takes packets for one of our prefixes."""
+
+    prefix: IPNetwork
+    """Ours."""
+    rule: Rule
+    route: ObservedRoute | None
+    """What the rule's table says; None where the rule itself drops the packets."""
+    is_whole: bool
+    """Whether it takes all of the prefix, not a part."""
+
+    def __str__(self) -> str:
+        """As evidence: which rule, which table, which route."""
+        if self.route is None:
+            return f"{self.prefix} by rule {self.rule.priority} ({self.rule.action})"
+        dev = f" dev {self.route.oif}" if self.route.oif is not None else ""
+        kind = "" if self.route.kind == "unicast" else f"{self.route.kind} "
+        destination = "default" if self.route.destination.prefixlen == 0 else str(self.route.destination)
+        return f"{self.prefix} by rule {self.rule.priority}, table {self.rule.table}: {kind}{destination}{dev}"
+
+
+def rivals_of(routes: Iterable[Route], observed: ObservedNetwork, uid: int = ORDINARY_UID) -> tuple[Rival, ...]:
+    """What wins over `routes`, in whatever table of ours they are, for programs of user `uid`."""
+    by_table: dict[int, list[IPNetwork]] = {MAIN_TABLE: [], OVERRIDE_TABLE: []}
+    for route in routes:
+        if route.kind == "unicast":
+            by_table[route.table].append(route.destination)
+    return tuple(r for table, prefixes in by_table.items() for r in rivals(prefixes, observed, table=table, uid=uid))
+
+
+def rivals(
+    destinations: Iterable[IPNetwork], observed: ObservedNetwork, *, table: int = MAIN_TABLE, uid: int = ORDINARY_UID
+) -> tuple[Rival, ...]:
+    """What wins over our routes to `destinations` in `table`; the outermost ones tell for all.
+
+    More specific routes in the main table itself are none: they are `overlaps`' affair.
+    """
+    walks = {version: _Walk(version, observed, table, uid) for version in (4, 6)}
+    if not any(walk.can_lose for walk in walks.values()):
+        return ()
+    ours = outermost(destinations)
+    found: list[Rival] = []
+    for prefix in ours:
+        if walks[prefix.version].can_lose:
+            found += walks[prefix.version].of(prefix)
+    return tuple(found)
+
+
+def policy_findings(found: Iterable[Rival]) -> Iterable[Finding]:
+    """What `rivals` has found, in words."""
+    rivals_ = tuple(found)
+    for is_whole, title in (
+        (True, "Networks of the cluster are routed by another table, which is asked before ours."),
+        (False, "Parts of the cluster's networks are routed by another table, which is asked before ours."),
+    ):
+        those = [rival for rival in rivals_ if rival.is_whole is is_whole]
+        if those:
+            yield Finding(
+                code="DL-POLICY-WINS",
+                severity=Severity.ERROR if is_whole else Severity.WARNING,
+                title=title,
+                evidence=listed(those),
+                fix="to win over it: devlink up --override PREFIX; to do without: devlink up --exclude PREFIX",
+            )
+
+
+class _Walk:
+    """The rules of one family as an ordinary packet meets them, up to the one that has our table asked."""
+
+    def __init__(self, version: int, observed: ObservedNetwork, table: int, uid: int) -> None:
+        self._table = table
+        rules = [rule for rule in observed.rules if rule.version == version]
+        targets = {rule.priority for rule in rules}
+        self._rules = [
+            rule
+            for rule in rules
+            if not rule.is_ours
+            and (table != OVERRIDE_TABLE or rule.priority <= OVERRIDE_PREFERENCE)
+            and (rule.inverted or _selects(rule, uid))
+            and (rule.action != "goto" or rule.table in targets)  # else the kernel passes it over
+            and not (rule.action == "lookup" and rule.table in (0, LOCAL_TABLE))  # the laptop's own addresses
+        ]
+        self._selecting = {id(rule): _selects(rule, uid) for rule in self._rules}
+        self._tables: dict[int, _Table] = {}
+        self._foreign = observed.foreign
+
+    @property
+    def can_lose(self) -> bool:
+        """Whether a rule comes before ours at all; on most laptops none does."""
+        if not self._rules:
+            return False
+        first = self._rules[0]
+        asks_ours = first.action == "lookup" and first.table == self._table and first.suppress_prefix_length is None
+        return not (asks_ours and not first.inverted and first.destination is None)
+
+    def of(self, prefix: IPNetwork) -> list[Rival]:
+        """What takes `prefix`, up to the first that takes all of it."""
+        found: list[Rival] = []
+        index = 0
+        while index < len(self._rules):
+            rule = self._rules[index]
+            index += 1
+            part, is_whole = self._matched(rule, prefix)
+            if part is None or rule.action == "nop":
+                continue
+            if rule.action == "goto":
+                if is_whole:
+                    index = next((i for i, r in enumerate(self._rules) if r.priority >= rule.table), len(self._rules))
+                continue
+            if rule.action in FAILING:
+                found.append(Rival(prefix=prefix, rule=rule, route=None, is_whole=is_whole))
+                if is_whole:
+                    return found
+                continue
+            suppressed = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
+            if rule.table == self._table:
+                # Ours is found, or a more specific one; `suppress_prefixlength 0` hides default routes only.
+                if is_whole and prefix.prefixlen > suppressed:
+                    return found
+                continue
+            routes, takes_all = self._table_of(rule.table).taking(part, suppressed)
+            is_whole = is_whole and takes_all
+            found += (Rival(prefix=prefix, rule=rule, route=route, is_whole=is_whole) for route in routes)
+            if is_whole:
+                return found
+        return found
+
+    def _matched(self, rule: Rule, prefix: IPNetwork) -> tuple[IPNetwork | None, bool]:
+        """The part of `prefix` for which a rule holds, None for nothing, and whether that is all of it."""
+        destination = rule.destination
+        if not self._selecting[id(rule)]:  # then it is inverted
+            return prefix, True
+        if destination is None or is_within(prefix, destination):
+            return (None, False) if rule.inverted else (prefix, True)
+        if not overlap(prefix, destination):
+            return (prefix, True) if rule.inverted else (None, False)
+        return (prefix if rule.inverted else destination), False
+
+    def _table_of(self, number: int) -> "_Table":
+        if number not in self._tables:
+            self._tables[number] = _Table(r for r in self._foreign if r.table == number)
+        return self._tables[number]
+
+
+def _selects(rule: Rule, uid: int) -> bool:
+    """Whether all selectors but the destination select an ordinary packet, `not` left aside."""
+    return not (
+        rule.other_selectors
+        or (rule.source is not None and rule.source.prefixlen > 0)
+        or rule.iif not in (None, "lo")
+        or rule.oif is not None
+        or (rule.mark is not None and rule.mark & rule.mask)
+        or (rule.uids is not None and not rule.uids[0] <= uid <= rule.uids[1])
+    )
+
+
+class _Table:
+    """The foreign routes of one table."""
+
+    def __init__(self, routes: Iterable[ObservedRoute]) -> None:
+        by_metric = sorted(routes, key=lambda route: route.metric)
+        self._around = PrefixTable((route.destination, route) for route in by_metric)
+        self._in_order = sorted(by_metric, key=lambda route: span(route.destination))
+        self._starts = [span(route.destination)[:2] for route in self._in_order]
+
+    def taking(self, prefix: IPNetwork, suppressed: int) -> tuple[list[ObservedRoute], bool]:
+        """The routes that decide for addresses in `prefix`, and whether they do for all of it: then it is one.
+
+        What is as short as `suppressed` counts as not found.
+        """
+        version, first, last = span(prefix)
+        low, high = bisect_left(self._starts, (version, first)), bisect_left(self._starts, (version, last + 1))
+        inner = [r for r in self._in_order[low:high] if r.destination.prefixlen > prefix.prefixlen]
+        around = next(self._around.around(prefix), None)
+        if around is not None and around.kind != "throw" and around.destination.prefixlen > suppressed:
+            return [around], not any(r.kind == "throw" for r in inner)
+        return [r for r in inner if r.kind != "throw" and r.destination.prefixlen > suppressed], False
