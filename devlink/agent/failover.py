@@ -305,7 +305,10 @@ async def ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
 def candidates(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:
     """For each next hop that the routes prefer, who can take its place, best first."""
     plan = session.plan
-    return {hop: tuple(via for via, _ in plan.candidates(hop)) for hop in plan.desired.next_hops}
+    return {
+        hop: tuple(via for via, _ in plan.candidates(hop) if via not in session.strangers)
+        for hop in plan.desired.next_hops
+    }
 
 
 def _can_fail_over(session: Session) -> bool:

@@ -13,9 +13,10 @@ from pathlib import Path
 import platformdirs
 
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import Plan, listed
+from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Identity
+from devlink.core.text import listed
 from devlink.core.ways import Ways
 from devlink.errors import DevlinkError, IdentityError
 from devlink.kernel.observe import link_address, observe

@@ -191,7 +191,7 @@ class Keeper:
         """
         failure: DevlinkError | None = None
         try:
-            session.remarks = await verify.verify(session.wish.profile, session.plan)
+            session.remarks = await self.sessions.verify(session, session.plan)
             _, session.around = await asyncio.to_thread(look_around, session.wish.profile)
             session.doubts, session.offline_since = (), 0.0
             session.enter(State.UP, time.monotonic())

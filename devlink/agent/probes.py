@@ -15,7 +15,7 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Transport
 from devlink.dns import wire
-from devlink.errors import DevlinkError, ProtocolError
+from devlink.errors import DevlinkError, HelperError, ProtocolError, reason
 from devlink.helper.policy import Paths
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
@@ -34,8 +34,44 @@ _libc = ctypes.CDLL(None, use_errno=True)
 Answered = Callable[[IPAddress, float], None]
 
 
+class ProbeLine:
+    """A line of its own to the helper for sockets that go by one gateway each; their ways end with it. Close it."""
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+        self._line: Connection | None = None
+        self._opening = asyncio.Lock()
+        self._is_closed = False
+
+    async def open(self, via: IPAddress, target: IPAddress, kind: str) -> socket.socket:
+        """A `udp` or `tcp` socket, not connected, whose packets to `target` go by `via` whatever the routes say.
+
+        Raises DevlinkError, OSError and TimeoutError.
+        """
+        async with self._opening:
+            parameters = {"session": self._session, "via": str(via), "target": str(target), "kind": kind}
+            try:
+                if self._line is None or self._line.closed.done():
+                    self._line = await Connection.connect(str(Paths().socket))
+                _, descriptor = await self._line.call_for_descriptor("io.devlink.Helper.OpenProbe", parameters)
+            except ProtocolError as error:
+                raise HelperError("The devlink helper went away.", why=reason(error), next_step="Try again.") from error
+        sock = socket.socket(fileno=descriptor)
+        if self._is_closed:
+            sock.close()
+            raise HelperError("Nobody probes any more.", next_step="Try again.")
+        sock.setblocking(False)
+        return sock
+
+    def close(self) -> None:
+        """May be repeated."""
+        self._is_closed = True
+        if self._line is not None:
+            self._line.close()
+
+
 class Probes:
-    """The sockets of one session, on a line of their own to the helper, which ends with it. Close it."""
+    """The questions of one session. Close it."""
 
     def __init__(self, session: str, profile: BridgeProfile, answered: Answered) -> None:
         """`answered` is told by way of whom an answer came, and after how many seconds."""
@@ -46,8 +82,7 @@ class Probes:
         self._kinds: dict[int, str] = {}
         """By which transport the server of a family answered first: the other one may be lost in a firewall."""
         self._sockets: dict[tuple[IPAddress, int], _Udp] = {}
-        self._line: Connection | None = None
-        self._opening = asyncio.Lock()
+        self._line = ProbeLine(session)
         self._neighbours = asyncio.Semaphore(NEIGHBOURS_AT_ONCE)
         self._is_closed = False
 
@@ -85,13 +120,12 @@ class Probes:
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
-        if self._line is not None:
-            self._line.close()
+        self._line.close()
 
     async def _quietly(self, asking: Coroutine[Any, Any, None]) -> None:
         try:
             await asking
-        except (OSError, ProtocolError) as error:  # TimeoutError is an OSError; silence is what tells
+        except OSError as error:  # TimeoutError too; silence is what tells
             log.debug("a probe was not sent: %s", error)
         except DevlinkError as error:
             log.info("a probe was not sent: %s", error)
@@ -110,7 +144,7 @@ class Probes:
     async def _prepare(self, via: IPAddress, attempt: int, server: Upstream) -> None:
         key = (via, attempt)
         if key not in self._sockets:
-            sock = await self._open(via, server.address, "udp")
+            sock = await self._line.open(via, server.address, "udp")
             if key in self._sockets:  # another round was as slow as this one
                 sock.close()
             else:
@@ -118,7 +152,7 @@ class Probes:
 
     async def _ask_tcp(self, via: IPAddress, server: Upstream, question: bytes) -> None:
         loop = asyncio.get_running_loop()
-        with await self._open(via, server.address, "tcp") as sock:
+        with await self._line.open(via, server.address, "tcp") as sock:
             began = loop.time()
             async with asyncio.timeout(TCP_LIMIT):
                 await loop.sock_connect(sock, (str(server.address), server.port))
@@ -135,20 +169,6 @@ class Probes:
         if not self._is_closed:
             self._kinds.setdefault(via.version, kind)
             self._answered(via, rtt)
-
-    async def _open(self, via: IPAddress, target: IPAddress, kind: str) -> socket.socket:
-        """A socket of the helper's that goes by `via`. Raises DevlinkError, OSError and TimeoutError."""
-        async with self._opening:
-            if self._line is None or self._line.closed.done():
-                self._line = await Connection.connect(str(Paths().socket))
-            parameters = {"session": self._session, "via": str(via), "target": str(target), "kind": kind}
-            _, descriptor = await self._line.call_for_descriptor("io.devlink.Helper.OpenProbe", parameters)
-        sock = socket.socket(fileno=descriptor)
-        if self._is_closed:
-            sock.close()
-            raise ProtocolError("Nobody probes any more.")
-        sock.setblocking(False)
-        return sock
 
 
 class _Udp:

@@ -82,6 +82,8 @@ class Session:
     """What is to be said of the profile's source: an old copy is used, a newer one waits."""
     gateways: tuple[Mapping[str, Any], ...] = ()
     """Its next hops and who could take their place, as `status` shows them; nothing where nobody could."""
+    strangers: frozenset[IPAddress] = frozenset()
+    """Gateways behind which another cluster answers: none of them takes over."""
     carrying: tuple[Finding, ...] = ()
     """What is to be said of who carries its packets."""
     applied: bool = False

@@ -12,6 +12,7 @@ from devlink.agent.failover import Failovers, ways_round
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
 from devlink.agent.ordinary import check_ordinary
+from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes
@@ -19,6 +20,7 @@ from devlink.core.detours import kept
 from devlink.core.findings import Finding
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
+from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe
@@ -36,6 +38,8 @@ POINTS.update(
 )
 
 AGAIN = "When you want it: devlink up"
+PROVEN = 8
+"""Gateways whose cluster is looked at besides the one in use; in a big cluster every node could be one."""
 Progress = Callable[[str, bool], Awaitable[None]]
 """Told of each step: its words, and whether it is done."""
 
@@ -141,16 +145,34 @@ class Sessions:
         session.enter(State.UP, time.monotonic())
         await progress("verified", True)
 
+    async def verify(self, session: Session, plan: Plan) -> tuple[Finding, ...]:
+        """What verification remarks of a session that is installed as `plan` says; a gateway behind which another
+        cluster is may not take over from then on. Raises the DevlinkError that speaks against it."""
+        line = ProbeLine(session.name)
+        gateways = (gateway.address for gateway in session.wish.profile.spec.gateways or ())
+        able = {via for hop in plan.desired.next_hops for via, _ in plan.candidates(hop)}
+        strangers = set[IPAddress]()
+        try:
+            return await verify.verify(
+                session.wish.profile, plan,
+                gateways=tuple(address for address in gateways if address in able)[:PROVEN],
+                connect=lambda via, target: line.open(via, target, "tcp"),
+                refuse=strangers.add,
+            )  # fmt: skip
+        finally:
+            session.strangers = frozenset(strangers)
+            line.close()
+
     async def _verified(self, session: Session) -> tuple[Finding, ...]:
         """What verification remarks. Where the preferred gateway is silent, another one may carry the packets."""
         try:
-            return await verify.verify(session.wish.profile, session.plan)
+            return await self.verify(session, session.plan)
         except IdentityError:
             raise
         except VerificationError as error:
             async for plan in ways_round(session, self.link):
                 try:
-                    remarks = await verify.verify(session.wish.profile, plan)
+                    remarks = await self.verify(session, plan)
                 except IdentityError:
                     raise
                 except VerificationError as second:

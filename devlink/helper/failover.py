@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from devlink.core.detours import with_detour
-from devlink.core.plan import Detour
+from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress, collapse, contains
 from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError, UsageError
 from devlink.helper import admission
@@ -111,14 +110,9 @@ class Failover:
         """
         observed = await asyncio.to_thread(observe_ways, (via,))
         oif = observed.paths[via].oif or ""
-        routes = [route for route in lease.desired.routes if route.destination.version == via.version]
-        if not routes:
-            raise UsageError(f"Session {lease.name} has no routes of the family of {via}.", next_step=LOOK)
-        moved = (replace(routes[0], next_hop=via, oif=oif),)
-        admission.check_trust(
-            replace(lease.desired, routes=moved, detours=()), self._trust.get(lease.name), self._policy.trust
-        )
-        admission.check_next_hops(moved, observed)
+        only = Desired(session=lease.name, detours=(Detour(next_hop=via, via=via, oif=oif),), ca=lease.desired.ca)
+        admission.check_trust(only, self._trust.get(lease.name), self._policy.trust)
+        admission.check_next_hops(only, observed)
         return oif
 
     async def _open_probe(self, caller: Session, call: Call) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ import array
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Self
 
 from devlink.errors import DevlinkError, ProtocolError
@@ -76,7 +76,9 @@ class Connection:
             raise ProtocolError(f"The answer to {method} came without its file descriptor.")
         return reply, self._descriptors.pop()
 
-    async def stream(self, method: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def stream(
+        self, method: str, parameters: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Call with `more`, and yield each reply; nothing else can be asked on this connection. Raises as `call` does,
         but never TimeoutError."""
         self._is_streaming = True

@@ -1,8 +1,8 @@
-"""How long a busy connection to a pod stands still when its gateway dies, beside what is left where nobody must notice.
+"""How long a busy connection to a pod stands still when its gateway dies, beside what is left where nobody must see it.
 
-`make bench` runs it. The gateway is powered off, or stops forwarding. In turn, devlink notices by itself and switches; or
-a command that is started in the very moment switches (`devlink failover`), and what is left is that command and TCP's
-own retransmission. Seconds: median and worst.
+`make bench` runs it. The gateway is powered off, or stops forwarding. In turn, devlink notices by itself and switches;
+or a command that is started in the very moment switches (`devlink failover`), and what is left is that command and
+TCP's own retransmission. Seconds: median and worst.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -42,12 +42,13 @@ def gateways(world: Gateways, before: Snapshot) -> Iterator[Gateways]:
 
 
 def harm(gateways: Gateways, address: str, how: str) -> None:
-    {
+    deeds: dict[str, Callable[[str], object]] = {
         POWER_OFF: gateways.power_off,
         NO_FORWARDING: gateways.stop_forwarding,
         DROP: gateways.drop,
         REJECT: partial(gateways.drop, verdict="reject"),
-    }[how](address)
+    }
+    deeds[how](address)
 
 
 @pytest.mark.parametrize("how", [POWER_OFF, NO_FORWARDING, DROP, REJECT])

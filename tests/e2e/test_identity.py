@@ -1,0 +1,115 @@
+"""A gateway behind which another cluster answers: named when a session comes up, and never let carry its packets."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.certificates import Authority, Issued
+from tests.e2e.two_gateways import FIRST, HOSTS, SECOND, WORKER, Gateways, beside_two
+
+pytestmark = pytest.mark.lab
+CLUSTER = Authority()
+NAME = "kubernetes.default.svc"
+TLS = """
+import socket, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/root/server.pem")
+with socket.create_server(("0.0.0.0", 6443)) as server:
+    print("ready", flush=True)
+    while True:
+        try:
+            with context.wrap_socket(server.accept()[0], server_side=True) as talk:
+                talk.recv(1)
+        except OSError:
+            pass
+"""
+"""An API server as far as its certificate goes."""
+TO_ITSELF = """
+table ip stranger {
+chain prerouting {
+type nat hook prerouting priority -110
+ip daddr 10.254.0.1 tcp dport 443 redirect to :6443
+}
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    with beside_two(tmp_path_factory.mktemp("identity") / "helper.log") as gateways, api(gateways, WORKER):
+        yield gateways
+
+
+@pytest.fixture
+def gateways(world: Gateways) -> Iterator[Gateways]:
+    """The test leaves the laptop as it found it."""
+    before = world.world.snapshot()
+    yield world
+    world.link.devlink("down", "--all")
+    world.link.await_equal(before)
+
+
+@pytest.fixture(scope="module")
+def proven(world: Gateways) -> str:
+    """A profile that carries the cluster's CA; its path."""
+    return world.link.write_profile(
+        "proven", lambda spec: spec.update(routing="gateway", identity={"ca": CLUSTER.pem})
+    )  # fmt: skip
+
+
+@contextmanager
+def api(gateways: Gateways, address: str, issued: Issued | None = None) -> Iterator[None]:
+    issued = issued or CLUSTER.issue(NAME)
+    gateways.world.write_file(HOSTS[address], "/root/server.pem", issued.certificate + issued.key)
+    with gateways.world.popen(HOSTS[address], ["python3", "-c", TLS]) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            yield
+        finally:
+            server.kill()
+
+
+@contextmanager
+def stranger(gateways: Gateways, address: str) -> Iterator[None]:
+    """A gateway that has a cluster of its own, with the same numbers."""
+    with api(gateways, address, Authority.another().issue(NAME)):
+        gateways.world.run(HOSTS[address], ["nft", TO_ITSELF], check=True)
+        try:
+            yield
+        finally:
+            gateways.world.run(HOSTS[address], ["nft", "delete table ip stranger"], check=True)
+
+
+def test_where_both_lead_to_the_cluster_nothing_is_said(proven: str, gateways: Gateways) -> None:
+    gateways.link.up(proven)
+    assert not {"DL-UNAUTHENTICATED", "DL-GATEWAY-IDENTITY", "DL-GATEWAY-SILENT"} & gateways.codes()
+    gateways.link.devlink("failover", SECOND)
+    assert gateways.way() == SECOND
+
+
+def test_one_that_leads_to_another_cluster_is_named_and_cannot_take_over(proven: str, gateways: Gateways) -> None:
+    with stranger(gateways, SECOND):
+        gateways.link.up(proven)
+        assert "DL-GATEWAY-IDENTITY" in gateways.codes()
+        assert gateways.link.devlink("failover", SECOND).returncode != 0
+        assert gateways.way() == FIRST
+
+
+def test_where_the_preferred_one_leads_to_another_cluster_nothing_is_installed(proven: str, gateways: Gateways) -> None:
+    before = gateways.world.snapshot()
+    with stranger(gateways, FIRST):
+        said = gateways.link.devlink("up", proven)
+    assert said.returncode == 4
+    assert "not the cluster of profile proven" in said.stderr
+    gateways.link.await_equal(before)
+
+
+def test_one_that_does_not_forward_is_told_before_it_is_needed(proven: str, gateways: Gateways) -> None:
+    gateways.stop_forwarding(SECOND)
+    try:
+        gateways.link.up(proven)
+        assert "DL-GATEWAY-SILENT" in gateways.codes()
+    finally:
+        gateways.mend(SECOND)
