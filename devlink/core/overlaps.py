@@ -10,9 +10,9 @@ from devlink.core.network import (
     ObservedNetwork,
     ObservedRoute,
     Route,
-    forwarding_table,
 )
-from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, is_within, key_of
+from devlink.core.policy_routing import Ways
+from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, key_of, span
 from devlink.core.profile import Node
 from devlink.core.text import LISTED, listed, shortened
 
@@ -46,7 +46,7 @@ def pins(routes: Iterable[Route], protected: Iterable[IPAddress], observed: Obse
     routes = tuple(routes)
     ours = PrefixTable((r.destination, r.destination.prefixlen) for r in routes if r.table == MAIN_TABLE)
     winning = PrefixTable((r.destination, r) for r in routes if r.table == OVERRIDE_TABLE)
-    theirs = forwarding_table(observed.foreign)
+    ways = Ways(observed)
     made: list[Route] = []
     for address in dict.fromkeys(protected):
         won = winning.longest(address)
@@ -57,9 +57,11 @@ def pins(routes: Iterable[Route], protected: Iterable[IPAddress], observed: Obse
         length = ours.longest(address)
         if length is None or length == address.max_prefixlen:
             continue
-        present = theirs.longest(address)
-        if present is None or present.oif is None or present.destination.prefixlen > length:
-            continue  # unreachable anyway, or its own more specific route keeps it
+        present = ways.of(address)
+        if present is None or present.oif is None or present.kind != "unicast":
+            continue  # unreachable anyway, or the laptop's own
+        if present.table == MAIN_TABLE and present.destination.prefixlen > length:
+            continue  # its own more specific route keeps it
         made.append(Route(destination=host_prefix(address), next_hop=present.next_hop, oif=present.oif))
     return tuple(made)
 
@@ -81,19 +83,22 @@ def overlap_findings(
     kept: dict[object, tuple[ObservedRoute, Route]] = {}
     taken: dict[object, ObservedRoute] = {}
     for other in others:
-        around = list(winning.around(other.destination))
-        if around and around[0].kind == "unicast":
+        winner = winning.holding(other.destination)
+        if winner is not None and winner.kind == "unicast":
             taken[key_of(other.destination), other.oif] = other
             continue
-        length = other.destination.prefixlen
-        around += (r for r in ours.around(other.destination) if r.destination.prefixlen < length)
-        outside = next((r for r in around if r.kind == "unicast"), None)
+        outside = ours.holding(other.destination, strictly=True)
+        if winner is not None and outside is None:  # it is thrown out of a route in the table that wins
+            outside = next((r for r in winning.around(other.destination) if r.kind == "unicast"), None)
         if outside is not None:
             kept[key_of(other.destination), other.oif] = (other, outside)
     if kept:
+        first = list(kept.values())[:LISTED]
+        owners = _owners([other.destination for other, _ in first], nodes, ours)
         shown = [
-            f"{_named(other)} in {outside.destination}{_whose(other.destination, nodes, ours)}"
-            for other, outside in list(kept.values())[:LISTED]
+            f"{_named(other)} in {outside.destination}"
+            + (f" (with pods of node {listed(owners[number])})" if owners[number] else "")
+            for number, (other, outside) in enumerate(first)
         ]
         yield Finding(
             code="DL-ROUTE-KEPT",
@@ -112,8 +117,7 @@ def overlap_findings(
     table = PrefixTable((r.destination, r) for r in others if r.kind == "unicast")
     inside: dict[object, tuple[ObservedRoute, list[IPNetwork]]] = {}
     for route in routes:
-        length = route.destination.prefixlen
-        wider = next((r for r in table.around(route.destination) if r.destination.prefixlen < length), None)
+        wider = table.holding(route.destination, strictly=True)
         if wider is not None and route.kind == "unicast":
             inside.setdefault(id(wider), (wider, []))[1].append(route.destination)
     if inside:
@@ -130,17 +134,21 @@ def _named(route: ObservedRoute) -> str:
     return f"{'' if route.kind == 'unicast' else f'{route.kind} '}{route.destination}{where}"
 
 
-def _whose(lost: IPNetwork, nodes: Sequence[Node], ours: PrefixTable[Route]) -> str:
-    """Whose pods are in what others keep; a block with a narrower route of its own is not lost."""
-    owners = []
+def _owners(lost: Sequence[IPNetwork], nodes: Sequence[Node], ours: PrefixTable[Route]) -> list[list[IPAddress]]:
+    """Of each prefix that others keep, whose pods are in it; a block with a narrower route of its own is not lost."""
+    spans = [span(prefix) for prefix in lost]
+    low, high = min(spans), max((version, last) for version, _, last in spans)
+    owners: list[list[IPAddress]] = [[] for _ in lost]
     for node in nodes:
         for block in node.pods:
-            if is_within(lost, block) or (is_within(block, lost) and not _is_routed(block, lost, ours)):
-                owners.append(node.address)
-                break
-    return f" (with pods of node {listed(owners)})" if owners else ""
-
-
-def _is_routed(block: IPNetwork, within: IPNetwork, ours: PrefixTable[Route]) -> bool:
-    route = next(ours.around(block), None)
-    return route is not None and route.destination.prefixlen > within.prefixlen
+            version, first, last = span(block)
+            if (version, last) < low[:2] or (version, first) > high:
+                continue
+            for number, (its_version, its_first, its_last) in enumerate(spans):
+                if version != its_version or first > its_last or last < its_first:
+                    continue
+                route = ours.holding(block)
+                is_lost = route is None or route.destination.prefixlen <= lost[number].prefixlen
+                if is_lost and node.address not in owners[number]:
+                    owners[number].append(node.address)
+    return owners

@@ -18,7 +18,7 @@ from devlink.core.network import (
     Route,
     Rule,
 )
-from devlink.core.prefixes import IPNetwork, PrefixTable, is_within, outermost, overlap, span
+from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, is_within, outermost, overlap, span
 from devlink.core.text import listed
 
 LOCAL_TABLE = 255
@@ -77,6 +77,39 @@ def rivals(
     return tuple(found)
 
 
+class Ways:
+    """The way to an address as it is without us: by the routes of others, through the rules of others."""
+
+    def __init__(self, observed: ObservedNetwork, uid: int = ORDINARY_UID) -> None:
+        self._tables = _Tables(observed.foreign)
+        self._rules = {
+            version: [r for r in observed.rules if r.version == version and not r.is_ours]
+            # Where the rules are not known, the usual ones hold.
+            or [Rule(version=version, priority=n, table=t) for n, t in ((0, LOCAL_TABLE), (32766, MAIN_TABLE))]
+            for version in (4, 6)
+        }
+        self._selecting = {id(r): _selects(r, uid) for rules in self._rules.values() for r in rules}
+
+    def of(self, address: IPAddress) -> ObservedRoute | None:
+        """The route that an ordinary packet takes; None where it is dropped or there is none."""
+        passed = -1
+        for rule in self._rules[address.version]:
+            is_selected = self._selecting[id(rule)] and (rule.destination is None or address in rule.destination)
+            if rule.priority < passed or is_selected is rule.inverted or rule.action == "nop":
+                continue
+            if rule.action == "goto":
+                if any(each.priority == rule.table for each in self._rules[address.version]):
+                    passed = rule.table
+                continue
+            if rule.action in FAILING:
+                return None
+            suppressed = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
+            route = self._tables[rule.table].longest(address)
+            if route is not None and route.kind != "throw" and route.destination.prefixlen > suppressed:
+                return None if route.kind in FAILING else route
+        return None
+
+
 def policy_findings(found: Iterable[Rival]) -> Iterable[Finding]:
     """What `rivals` has found, in words."""
     rivals_ = tuple(found)
@@ -112,8 +145,7 @@ class _Walk:
             and not (rule.action == "lookup" and rule.table in (0, LOCAL_TABLE))  # the laptop's own addresses
         ]
         self._selecting = {id(rule): _selects(rule, uid) for rule in self._rules}
-        self._tables: dict[int, _Table] = {}
-        self._foreign = observed.foreign
+        self._tables = _Tables(observed.foreign)
 
     @property
     def can_lose(self) -> bool:
@@ -149,7 +181,7 @@ class _Walk:
                 if is_whole and prefix.prefixlen > suppressed:
                     return found
                 continue
-            routes, takes_all = self._table_of(rule.table).taking(part, suppressed)
+            routes, takes_all = self._tables[rule.table].taking(part, suppressed)
             is_whole = is_whole and takes_all
             found += (Rival(prefix=prefix, rule=rule, route=route, is_whole=is_whole) for route in routes)
             if is_whole:
@@ -167,11 +199,6 @@ class _Walk:
             return (prefix, True) if rule.inverted else (None, False)
         return (prefix if rule.inverted else destination), False
 
-    def _table_of(self, number: int) -> "_Table":
-        if number not in self._tables:
-            self._tables[number] = _Table(r for r in self._foreign if r.table == number)
-        return self._tables[number]
-
 
 def _selects(rule: Rule, uid: int) -> bool:
     """Whether all selectors but the destination select an ordinary packet, `not` left aside."""
@@ -185,6 +212,18 @@ def _selects(rule: Rule, uid: int) -> bool:
     )
 
 
+class _Tables(dict[int, "_Table"]):
+    """The tables by number, each made when it is asked for."""
+
+    def __init__(self, routes: tuple[ObservedRoute, ...]) -> None:
+        super().__init__()
+        self._routes = routes
+
+    def __missing__(self, number: int) -> "_Table":
+        self[number] = _Table(route for route in self._routes if route.table == number)
+        return self[number]
+
+
 class _Table:
     """The foreign routes of one table."""
 
@@ -193,6 +232,10 @@ class _Table:
         self._around = PrefixTable((route.destination, route) for route in by_metric)
         self._in_order = sorted(by_metric, key=lambda route: span(route.destination))
         self._starts = [span(route.destination)[:2] for route in self._in_order]
+
+    def longest(self, address: IPAddress) -> ObservedRoute | None:
+        """The route that decides for an address."""
+        return self._around.longest(address)
 
     def taking(self, prefix: IPNetwork, suppressed: int) -> tuple[list[ObservedRoute], bool]:
         """The routes that decide for addresses in `prefix`, and whether they do for all of it: then it is one.

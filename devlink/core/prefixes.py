@@ -142,8 +142,11 @@ class PrefixTable(Generic[T]):
         """Of values for the same prefix the first one stays."""
         by_length: dict[tuple[int, int], dict[int, T]] = {}
         for prefix, value in items:
-            numbers = by_length.setdefault((prefix.version, prefix.prefixlen), {})
-            numbers.setdefault(int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen), value)
+            version, length = prefix.version, prefix.prefixlen
+            numbers = by_length.get((version, length))
+            if numbers is None:
+                numbers = by_length[version, length] = {}
+            numbers.setdefault(int(prefix.network_address) >> (MAX_LENGTH[version] - length), value)
         self._lengths = {
             version: [(length, numbers) for (v, length), numbers in sorted(by_length.items(), reverse=True, key=_length)
                       if v == version]
@@ -156,6 +159,15 @@ class PrefixTable(Generic[T]):
         for length, numbers in self._lengths[prefix.version]:
             if length <= prefix.prefixlen and (key := number >> (bits - length)) in numbers:
                 yield numbers[key]
+
+    def holding(self, prefix: IPNetwork, *, strictly: bool = False) -> T | None:
+        """The value of the narrowest prefix that holds all of `prefix`; itself is none if `strictly`."""
+        number, version, most = int(prefix.network_address), prefix.version, prefix.prefixlen - strictly
+        bits = MAX_LENGTH[version]
+        for length, numbers in self._lengths[version]:
+            if length <= most and (key := number >> (bits - length)) in numbers:
+                return numbers[key]
+        return None
 
     def exact(self, prefix: IPNetwork) -> T | None:
         """The value of this very prefix."""

@@ -34,16 +34,10 @@ class Carriers:
     gateways: tuple[Hop, ...]
     """Best first; the order in the profile decides among equals."""
     nodes: tuple[tuple[Node, Hop], ...]
-
-    @property
-    def for_pods(self) -> Mapping[int, Hop]:
-        """By family, who takes the pods that no node of their own is routed for."""
-        return _first_of_each_family(self.gateways)
-
-    @property
-    def for_services(self) -> Mapping[int, Hop]:
-        """By family, who takes the services: any node does, and the gateways may be all of the other family."""
-        return _first_of_each_family([*self.gateways, *(hop for _, hop in self.nodes)])
+    for_pods: Mapping[int, Hop]
+    """By family, who takes the pods that no node of their own is routed for."""
+    for_services: Mapping[int, Hop]
+    """By family, who takes the services: any node does, and the gateways may be all of the other family."""
 
 
 def carriers(spec: Spec, observed: ObservedNetwork) -> Carriers:
@@ -51,7 +45,12 @@ def carriers(spec: Spec, observed: ObservedNetwork) -> Carriers:
     ranked = sorted(spec.gateways or (), key=lambda gateway: gateway.priority)
     gateways = [(g.address, oif) for g in ranked if (oif := _link_to(g.address, observed))]
     nodes = [(n, (n.address, oif)) for n in spec.nodes or () if (oif := _link_to(n.address, observed))]
-    return Carriers(gateways=tuple(gateways), nodes=tuple(nodes))
+    return Carriers(
+        gateways=tuple(gateways),
+        nodes=tuple(nodes),
+        for_pods=_first_of_each_family(gateways),
+        for_services=_first_of_each_family([*gateways, *(hop for _, hop in nodes)]),
+    )
 
 
 def _link_to(address: IPAddress, observed: ObservedNetwork) -> str | None:
@@ -225,11 +224,14 @@ def missing(spec: Spec, mode: RoutingMode, there: Carriers, exclude: Iterable[IP
     if mode is RoutingMode.ROUTER:
         return
     cover = Cover(prefix for prefix, _ in _wide_ways(spec, there))
-    routed = {node.address for node, _ in there.nodes} if mode is RoutingMode.PER_NODE else set()
-    holding = PrefixTable((prefix, number) for number, prefix in enumerate(spec.pods or ()))
-    with_blocks = {holding.longest(block.network_address) for node in spec.nodes or () for block in node.pods}
-    blocks = [block for node in spec.nodes or () if node.address not in routed for block in node.pods]
-    pods = [prefix for number, prefix in enumerate(spec.pods or ()) if number not in with_blocks]
+    pods = [prefix for prefix in spec.pods or () if cover.find(prefix) is None]
+    blocks: list[IPNetwork] = []
+    if pods:  # else whatever node is away, its blocks go with their network
+        routed = {id(node) for node, _ in there.nodes} if mode is RoutingMode.PER_NODE else set()
+        holding = PrefixTable((prefix, number) for number, prefix in enumerate(pods))
+        with_blocks = {holding.longest(block.network_address) for node in spec.nodes or () for block in node.pods}
+        blocks = [block for node in spec.nodes or () if id(node) not in routed for block in node.pods]
+        pods = [prefix for number, prefix in enumerate(pods) if number not in with_blocks]
     for what, prefixes, besides in (
         ("services", spec.services or (), ", nor any node"),
         ("pods", pods, ""),

@@ -16,6 +16,7 @@ from devlink.core.network import (
     ObservedNetwork,
     ObservedRoute,
     Route,
+    Rule,
     forwarding_table,
 )
 from devlink.core.overlaps import conflicts, pins
@@ -155,6 +156,26 @@ def test_an_address_that_keeps_its_way_anyway_needs_no_pin(
     address: str, routes: tuple[ObservedRoute, ...], why: str
 ) -> None:
     assert pins([ROUTE], [ip_address(address)], ObservedNetwork(routes=routes)) == (), why
+
+
+def test_behind_a_vpn_that_takes_all_an_upstream_keeps_its_way_into_the_vpn() -> None:
+    rules = (
+        Rule(version=4, priority=32764, table=254, suppress_prefix_length=0),
+        Rule(version=4, priority=32765, table=51820, inverted=True, mark=0xCA6C),
+        Rule(version=4, priority=32766, table=254),
+    )
+    routes = (
+        theirs("0.0.0.0/0", next_hop=ip_address("192.168.1.1"), oif="wlan0"),
+        theirs("0.0.0.0/0", oif="wg0", table=51820),
+    )
+    (pin,) = pins([ROUTE], [ip_address("10.20.0.53")], ObservedNetwork(routes=routes, rules=rules))
+    assert pin == Route(destination=ip_network("10.20.0.53/32"), oif="wg0")
+
+
+def test_the_laptops_own_address_needs_no_pin() -> None:
+    own = ObservedRoute(destination=ip_network("10.20.0.5/32"), oif="eth0", table=255, protocol=2, kind="local")
+    observed = ObservedNetwork(routes=(own, theirs("0.0.0.0/0")))
+    assert pins([ROUTE], [ip_address("10.20.0.5")], observed) == ()
 
 
 def test_a_route_to_exactly_that_address_is_meant_and_not_pinned_away() -> None:
