@@ -1,0 +1,65 @@
+"""How long a plan of a very large cluster takes, beside reading its prefixes with the standard library alone.
+
+`make bench` runs it: 20,000 blocks, each of a node of its own on the link, with a few routes of others and with as many
+as there are blocks. CPU time in milliseconds, the best of several rounds, run in turn; what counts is the ratio.
+"""
+
+import argparse
+import dataclasses
+import ipaddress
+import json
+import sys
+import time
+from collections.abc import Callable
+
+from devlink.core.network import diff_routes
+from devlink.core.plan import make_plan, protect
+from tests.core.plans import large
+
+BLOCKS = 20_000
+LIMITS = {"plan, few routes of others": 4.0, "plan, as many of others": 6.0, "difference and pins": 3.0}
+"""How many times the reading each may take."""
+
+
+def measured(rounds: int) -> list[dict[str, object]]:
+    """Each part of planning, with its ratio to the reading."""
+    profile, crowded = large(BLOCKS)
+    quiet = dataclasses.replace(crowded, routes=crowded.routes[:20])
+    texts = [str(block) for node in profile.spec.nodes or () for block in node.pods]
+    routes = make_plan(profile, quiet).desired
+    deeds: dict[str, Callable[[], object]] = {
+        "reading": lambda: [ipaddress.ip_network(text) for text in texts],
+        "plan, few routes of others": lambda: make_plan(profile, quiet),
+        "plan, as many of others": lambda: make_plan(profile, crowded),
+        "difference and pins": lambda: (diff_routes(routes.routes, routes.routes), protect(routes, (), quiet)),
+    }
+    best = dict.fromkeys(deeds, float("inf"))
+    for _ in range(rounds):
+        for name, deed in deeds.items():
+            began = time.process_time()
+            deed()
+            best[name] = min(best[name], (time.process_time() - began) * 1000)
+    return [
+        {"what": name, "ms": round(ms, 1), "ratio": round(ms / best["reading"], 2), "limit": LIMITS.get(name)}
+        for name, ms in best.items()
+    ]
+
+
+def main() -> int:
+    """Print the figures; 1 where one is over its limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    rows = measured(options.rounds)
+    if options.json:
+        print(json.dumps({"blocks": BLOCKS, "rows": rows}))
+    else:
+        print(f"{f'{BLOCKS} blocks':<30} {'CPU ms':>8} {'ratio':>7} {'limit':>7}")
+        for row in rows:
+            print(f"{row['what']:<30} {row['ms']:>8} {row['ratio']:>7} {row['limit'] or '':>7}")
+    return int(any(row["limit"] is not None and float(str(row["ratio"])) > float(str(row["limit"])) for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
