@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 from pathlib import Path
 
@@ -80,7 +79,3 @@ def _learned() -> set[str]:
     with IPRoute() as ip:
         found = ip.get_routes(family=socket.AF_INET, proto=PROTOCOL)
         return {f"{route.get_attr('RTA_DST')}/{route['dst_len']}" for route in found}
-
-
-RELOAD = signal.SIGHUP
-"""Makes a running one read CONFIG again."""
