@@ -244,6 +244,7 @@ def test_d_only_services_have_a_route_and_the_nodes_dns_is_asked(tmp_path_factor
         link.assert_equal(before)
 
 
+@pytest.mark.matrix  # the world alone is proved in each run, and `up` sees nothing of it
 def test_d_without_the_second_interface_pods_answer_and_services_on_the_gateways_own_pods_do_not(
     tmp_path_factory: Log,
 ) -> None:
