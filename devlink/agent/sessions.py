@@ -150,7 +150,8 @@ class Sessions:
         cluster is may not take over from then on. Raises the DevlinkError that speaks against it."""
         line = ProbeLine(session.name)
         gateways = (gateway.address for gateway in session.wish.profile.spec.gateways or ())
-        able = {via for hop in plan.desired.next_hops for via, _ in plan.candidates(hop)}
+        hops = plan.desired.next_hops
+        able = {*hops, *(via for hop in hops for via, _ in plan.candidates(hop))}
         strangers = set[IPAddress]()
         try:
             return await verify.verify(

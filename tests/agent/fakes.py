@@ -176,7 +176,7 @@ class World:
         if looking is not None:
             await asyncio.wait([looking])
 
-    async def _verify(self, profile: BridgeProfile, plan: Plan) -> tuple[Finding, ...]:
+    async def _verify(self, profile: BridgeProfile, plan: Plan, **_: Any) -> tuple[Finding, ...]:
         self.verified.append(plan.mode)
         if plan.desired.zones or plan.desired.routes:
             assert self.link.held[profile.metadata.name] in ("applied", "up"), "what is verified is installed"
