@@ -82,6 +82,7 @@ bench: setup ## the figures that README and CHANGELOG claim, each beside a peer 
 	@$(BIN)/python -m tests.benchmarks.failover
 	@$(BIN)/python -m tests.benchmarks.wakeups
 	@$(BIN)/python -m tests.benchmarks.plan
+	@$(BIN)/python -m tests.benchmarks.routes
 	@tests/kit/peers.sh || true
 	@$(BIN)/python -m tests.benchmarks.throughput
 	@$(BIN)/python -m tests.benchmarks.forwarder

@@ -194,14 +194,15 @@ class NetlinkSocket:
                 return bodies
         raise OSError(errno.EAGAIN, f"the kernel's table changed during each of {DUMP_ATTEMPTS} dumps")
 
-    def batch(self, requests: Sequence[Request]) -> dict[int, Refusal]:
+    def batch(self, requests: Sequence[tuple[int, int, bytes]]) -> dict[int, Refusal]:
         """Send at most CHUNK requests at once; the refusals by their place. One refused does not stop the next.
 
         Raises OSError with ENOBUFS when answers were lost: what was done is then to be looked up.
         """
         assert 0 < len(requests) <= CHUNK
         final = len(requests) - 1
-        numbered = [*requests[:-1], requests[-1]._replace(flags=requests[-1].flags | NLM_F_ACK)]
+        kind, flags, body = requests[-1]
+        numbered = [*requests[:-1], (kind, flags | NLM_F_ACK, body)]
         last = self._send(numbered)
         first = last - final
         refusals = {}
@@ -246,15 +247,18 @@ class NetlinkSocket:
                         return bodies, consistent
                 offset += (length + 3) & ~3
 
-    def _send(self, requests: Sequence[Request]) -> int:
+    def _send(self, requests: Sequence[tuple[int, int, bytes]]) -> int:
         """Send them in one datagram; the sequence number of the last."""
-        number = self._sequence
-        self._sequence += len(requests)
+        pack, size, number = _HEADER.pack, _HEADER.size, self._sequence
         parts = []
         for kind, flags, body in requests:
             number += 1
-            parts.append(_HEADER.pack(_HEADER.size + len(body), kind, flags | NLM_F_REQUEST, number, 0))
-            parts.append(body if len(body) % 4 == 0 else body + b"\0" * (-len(body) % 4))
+            length = size + len(body)
+            parts.append(pack(length, kind, flags | NLM_F_REQUEST, number, 0))
+            parts.append(body)
+            if length & 3:
+                parts.append(b"\0" * (-length & 3))
+        self._sequence = number
         self._socket.send(b"".join(parts))
         return self._sequence
 

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeVar
 
 from devlink.core.network import PROTOCOL, ObservedRoute, Path, Route
@@ -62,12 +63,10 @@ class RouteMessage:
 Shape = tuple[object, ...]
 
 
-def shape_of(route: Route) -> Shape:
-    """All of a route but its destination's octets and length: what thousands of one session share."""
-    return (
-        route.next_hop, route.oif, route.metric, route.table, route.mtu, route.source, route.kind, route.nexthop_id,
-        route.destination.version,
-    )  # fmt: skip
+shape_of: Callable[[Route], Shape] = attrgetter(
+    "next_hop", "oif", "metric", "table", "mtu", "source", "kind", "nexthop_id", "destination.version"
+)
+"""All of a route but its destination's octets and length: what thousands of one session share."""
 
 
 Frame = tuple[bytes, bytes, bytes]
@@ -96,7 +95,7 @@ def fill(frame: Frame, route: Route) -> bytes:
     """The body: a frame with the destination of `route`."""
     before, between, after = frame
     destination = route.destination
-    return b"".join((before, OCTET[destination.prefixlen], between, destination.network_address.packed, after))
+    return before + OCTET[destination.prefixlen] + between + destination.network_address.packed + after
 
 
 def encode_route(route: Route, oif: int) -> bytes:

@@ -197,6 +197,27 @@ class FakeWatch:
         self.watched = Watched()
 
 
+class Nameless:
+    """Names that nobody has, on any machine; they may fail."""
+
+    def __init__(self) -> None:
+        self.refusal: HelperError | None = None
+
+    async def has_remains(self) -> bool:
+        return False
+
+    async def off(self) -> None:
+        if self.refusal is not None:
+            refusal, self.refusal = self.refusal, None
+            raise refusal
+
+    async def undo(self) -> None:
+        pass
+
+    async def mend(self) -> None:
+        pass
+
+
 class Edges:
     """The fakes in their places, and what the test says of the machine; a test's world is made on it."""
 

@@ -20,6 +20,7 @@ from devlink.helper.policy import Policy, RoutesPolicy
 from devlink.kernel import rules
 from devlink.kernel.observe import observe
 from devlink.kernel.ours import observe_ours
+from tests.helper.fakes import Nameless
 from tests.kernel.private_network import in_private_network, ip, make_links
 
 pytestmark = pytest.mark.lab
@@ -55,27 +56,6 @@ PINS = (route("198.51.100.1/32", "192.0.2.254"),)
 INSTALLED = Installed(sessions=(QA,), pins=PINS)
 ALL = Installed(sessions=(QA, PROD, OVERRIDE), pins=PINS)
 NOTHING = Installed()
-
-
-class Nameless:
-    """Names that nobody has, on any machine; they may fail."""
-
-    def __init__(self) -> None:
-        self.refusal: HelperError | None = None
-
-    async def has_remains(self) -> bool:
-        return False
-
-    async def off(self) -> None:
-        if self.refusal is not None:
-            refusal, self.refusal = self.refusal, None
-            raise refusal
-
-    async def undo(self) -> None:
-        pass
-
-    async def mend(self) -> None:
-        pass
 
 
 class World:
