@@ -82,6 +82,9 @@ def addition_frame(route: Route, oif: int) -> Frame:
         after += attribute(RTA_PREFSRC, route.source.packed)
     if route.mtu is not None:
         after += attribute(RTA_METRICS, attribute_u32(RTAX_MTU, route.mtu))
+    elif route.nexthop_id:
+        # Told of no metrics at all, IPv4 takes those of any other route by the same object (fib_find_info_nh).
+        after += attribute(RTA_METRICS, b"")
     return _frame(route, RT_SCOPE_LINK if on_link else RT_SCOPE_UNIVERSE, after)
 
 

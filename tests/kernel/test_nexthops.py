@@ -182,6 +182,19 @@ def test_an_object_that_another_hand_took_over_stays_theirs_when_our_routes_by_i
 
 
 @pytest.mark.lab
+def test_routes_by_one_object_have_each_their_own_mtu_and_lose_it_again() -> None:
+    def body() -> None:
+        make_links()
+        first, second = FOUR_ROUTES
+        narrow = replace(BOTH, routes=(replace(first, mtu=1400), second, *SIX_ROUTES))
+        for desired in (narrow, BOTH, narrow):
+            reach(desired)
+        assert {str(r.destination): r.mtu for r in observe().ours if r.mtu} == {"10.1.0.0/16": 1400}
+
+    in_private_network(body)
+
+
+@pytest.mark.lab
 def test_plain_routes_become_routes_by_an_object_and_plain_again_without_a_gap() -> None:
     def body() -> None:
         make_links()
