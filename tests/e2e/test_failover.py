@@ -42,7 +42,7 @@ def gateways(world: Gateways, before: Snapshot) -> Iterator[Gateways]:
 
 
 def harm(gateways: Gateways, address: str, how: str) -> None:
-    deeds: dict[str, Callable[[str], object]] = {
+    deeds: dict[str, Callable[[str], None]] = {
         POWER_OFF: gateways.power_off,
         NO_FORWARDING: gateways.stop_forwarding,
         DROP: gateways.drop,
