@@ -95,7 +95,7 @@ class Machine:
         before, after = self._installed.of(session), self._installed.detoured(session, next_hop, to)
         roles = [role for role in before.roles if role[1] == next_hop]
         if not roles:
-            raise NotUpError(f"Session {session} has no routes by {next_hop}.")
+            raise NotUpError(f"Session {session} has no routes by {next_hop}.", next_step="See: devlink status")
         known = {role: number for role, number in self._numbers.known.items() if role in roles}
         objects = after.of(session).nexthops(known)
         is_done = len(objects) == len(roles) and await asyncio.to_thread(lambda: all(map(switch, objects)))

@@ -1,0 +1,220 @@
+"""One session's failover with gateways that answer or not, and a helper that switches or refuses."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from devlink.agent import failover
+from devlink.agent.failover import Failover, Failovers
+from devlink.agent.session import Session, State, Wish
+from devlink.core.health import Times
+from devlink.core.network import ObservedNetwork, Path
+from devlink.core.plan import addresses_of_interest, make_plan
+from devlink.core.prefixes import IPAddress
+from devlink.core.profile_document import decode_profile
+from devlink.errors import HelperError, NotUpError, UsageError, VerificationError
+from devlink.rpc import varlink
+from tests.cli.test_session import assert_shape
+from tests.core.profiles import SAMPLE
+
+LIMIT = 10.0
+"""Seconds for anything that must happen; a failure, not a figure."""
+TWO_GATEWAYS = SAMPLE.replace('"fd00:16::13"', "172.16.0.16", 1)
+FAST = Times(limits=(0.03, 0.02, 0.02), pause=0.03, idle_pause=0.05, hold=0.2)
+
+
+class FakeProbes:
+    """Gateways that answer at once, if they do."""
+
+    silent: "set[IPAddress]" = set()  # noqa: RUF012 - anew for each test
+
+    def __init__(self, session: str, profile: object, answered: Callable[[IPAddress, float], None]) -> None:
+        self.answered = answered
+        self.is_closed = False
+
+    def ask(self, via: IPAddress, attempt: int) -> None:
+        if via not in self.silent:
+            asyncio.get_running_loop().call_soon(self.answered, via, 0.0001)
+
+    def prepare(self, via: IPAddress) -> None:
+        pass
+
+    async def neighbour(self, via: IPAddress) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeLine:
+    """Traffic that the test makes, or a helper that cannot tell of it."""
+
+    refusal: HelperError | None = None
+    traffic: "asyncio.Queue[str]"
+
+    @classmethod
+    async def connect(cls, path: str) -> "FakeLine":
+        return cls()
+
+    async def stream(self, method: str, parameters: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        if self.refusal is not None:
+            raise self.refusal
+        yield {"destinations": []}
+        while True:
+            yield {"destinations": [await FakeLine.traffic.get()]}
+
+    def close(self) -> None:
+        pass
+
+
+class FakeLink:
+    """Notes the switches."""
+
+    def __init__(self) -> None:
+        self.switches: list[tuple[str, str | None]] = []
+        self.refusal: VerificationError | None = None
+
+    async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.switches.append((str(next_hop), via and str(via)))
+        return {"routes": ["as told"], "oif": "eth0"}
+
+
+class World:
+    def __init__(self, times: Times = FAST) -> None:
+        FakeLine.traffic = asyncio.Queue()
+        profile = decode_profile(TWO_GATEWAYS)
+        paths = {address: Path(oif="eth0") for address in addresses_of_interest(profile)}
+        plan = make_plan(profile, ObservedNetwork(paths=paths))
+        self.session = Session(wish=Wish(profile=profile), plan=plan, applied=True)
+        self.session.enter(State.UP, 1.0)
+        gateways = [gateway.address for gateway in profile.spec.gateways or ()]
+        self.first, self.second = gateways[:2]
+        self.link = FakeLink()
+        self.told = 0
+        self.failovers = Failovers(self.link, self.tell, times)  # type: ignore[arg-type]  # the fake has what is used
+        self.failovers.keep([self.session])
+
+    def tell(self) -> None:
+        self.told += 1
+
+    @property
+    def running(self) -> Failover:
+        ((_, running),) = self.failovers._running.values()
+        return running
+
+    def send(self) -> None:
+        routes = self.session.plan.desired.routes
+        FakeLine.traffic.put_nowait(str(next(r.destination[1] for r in routes if r.next_hop == self.first)))
+
+    async def until(self, true: Callable[[], bool], meanwhile: Callable[[], object] = int) -> None:
+        async with asyncio.timeout(LIMIT):
+            while not true():
+                meanwhile()
+                await asyncio.sleep(0.005)
+
+
+def run(body: Callable[[World], Awaitable[None]], times: Times = FAST) -> None:
+    async def main() -> None:
+        world = World(times)
+        try:
+            await body(world)
+        finally:
+            world.failovers.keep([])
+            await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "Probes", FakeProbes)
+    monkeypatch.setattr(failover, "Connection", FakeLine)
+    monkeypatch.setattr(FakeProbes, "silent", set())
+    monkeypatch.setattr(FakeLine, "refusal", None)
+
+
+def test_a_silent_gateway_is_left_and_gone_back_to_and_the_plan_knows() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: "healthy" in {each["state"] for each in world.session.gateways})
+        FakeProbes.silent = {world.first}
+        await world.until(lambda: bool(world.session.plan.desired.detours), world.send)
+        assert world.link.switches == [(str(world.first), str(world.second))]
+        (detour,) = world.session.plan.desired.detours
+        assert (detour.next_hop, detour.via, detour.oif) == (world.first, world.second, "eth0")
+        assert world.session.installed == ("as told",)
+        assert [finding.code for finding in world.session.carrying] == ["DL-FAILED-OVER"]
+        FakeProbes.silent = set()
+        await world.until(lambda: not world.session.plan.desired.detours, world.send)
+        assert world.link.switches[-1] == (str(world.first), None)
+        assert world.session.carrying == ()
+        assert world.told
+
+    run(body)
+
+
+def test_what_the_status_shows_of_gateways_has_the_shape_that_the_interface_declares() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: any(each["rtt_ms"] is not None for each in world.session.gateways))
+        text = varlink.interface_description("io.devlink.Agent")
+        for gateway in world.session.gateways:
+            assert_shape(gateway, text, "Gateway")
+
+    run(body)
+
+
+def test_a_switch_that_is_refused_leaves_who_carried_it() -> None:
+    async def body(world: World) -> None:
+        world.link.refusal = VerificationError("It is not on the link.")
+        with pytest.raises(VerificationError):
+            await world.failovers.choose(None, world.second)
+        assert not world.session.plan.desired.detours
+        carrying = {each["address"] for each in world.session.gateways if each["carries"]}
+        assert str(world.first) in carrying
+        assert str(world.second) not in carrying
+
+    run(body)
+
+
+def test_where_the_kernel_does_not_tell_of_traffic_gateways_are_asked_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeLine, "refusal", HelperError("It does not tell.", why="No NFLOG."))
+    monkeypatch.setattr(failover, "POLL", 0.02)
+
+    async def body(world: World) -> None:
+        await world.until(lambda: "DL-FAILOVER-SLOW" in {finding.code for finding in world.session.carrying})
+        await world.until(lambda: "healthy" in {each["state"] for each in world.session.gateways})
+        FakeProbes.silent = {world.first}
+        await world.until(lambda: bool(world.session.plan.desired.detours))
+
+    run(body)
+
+
+def test_a_gateway_that_is_none_is_refused_with_the_names_of_those_that_are() -> None:
+    async def body(world: World) -> None:
+        with pytest.raises(UsageError, match="cannot carry") as caught:
+            await world.failovers.choose(None, ip_address("192.0.2.1"))
+        assert str(world.first) in caught.value.why
+        with pytest.raises(NotUpError):
+            await world.failovers.choose("other", world.second)
+
+    run(body)
+
+
+def test_a_session_that_is_not_up_has_no_gateways_to_show() -> None:
+    async def body(world: World) -> None:
+        probes = world.running._probes
+        world.session.applied = False
+        world.failovers.keep([world.session])
+        assert world.session.gateways == ()
+        assert isinstance(probes, FakeProbes)
+        assert probes.is_closed
+
+    run(body)
