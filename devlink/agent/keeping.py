@@ -14,7 +14,7 @@ from devlink.agent.trouble import differences, doubtful, not_installed, suspende
 from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
 from devlink.errors import DevlinkError, HelperError, IdentityError, VerificationError
-from devlink.helper.netwatch import LATE, NetworkWatch
+from devlink.helper.netwatch import NetworkWatch
 from devlink.kernel.wallclock import WallClock
 from devlink.rpc.tasks import spawn
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)
 """Seconds before each further try of what could not be brought up again, four minutes in all; then it waits for another
 network, or for its user."""
+OFFLINE_LIMIT = 30.0
+"""Seconds without any network until a session is suspended: one that roams, or whose cable was out, goes on before."""
 OFFLINE = VerificationError(
     "The laptop has no network in which its cluster could be.",
     why="None of the profile's next hops has a way to it: its link is down, or has no address.",
@@ -140,13 +142,15 @@ class Keeper:
         observed, around = await asyncio.to_thread(look_around, wish.profile)
         now = time.monotonic()
         if around.is_offline:
-            if not session.offline_since:  # a moment without a network is no reason to give names back
+            if not session.offline_since:  # names that are given back go to whoever is asked first in the next network
                 session.offline_since, session.doubts = now, (doubtful(OFFLINE),)
                 session.enter(State.DEGRADED, now, *session.doubts)
                 self.sessions.tell()
-            if now - session.offline_since < LATE:
-                return True
+                asyncio.get_running_loop().call_later(OFFLINE_LIMIT, self._watch.tell)
+            if now - session.offline_since < OFFLINE_LIMIT:
+                return False
             return await self._act(session, wish, lambda: self._suspend(session, OFFLINE))
+        session.offline_since = 0.0
         try:
             plan = await self.sessions.plan(wish, observed)
         except DevlinkError as error:

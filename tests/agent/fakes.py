@@ -26,7 +26,6 @@ from devlink.errors import (
     NotUpError,
     VerificationError,
 )
-from devlink.helper import netwatch
 from tests.core.profiles import SAMPLE
 from tests.helper.fakes import watch_the_kernel
 
@@ -130,11 +129,10 @@ class World:
         monkeypatch.setattr(module, "observe", self._observe)
         monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
         monkeypatch.setattr(keeping, "look_around", self._look_around)
-        monkeypatch.setattr(keeping, "LATE", 0.02)
+        monkeypatch.setattr(keeping, "OFFLINE_LIMIT", 0.05)
         self.monitors = watch_the_kernel(monkeypatch)
         self.clocks: list[FakeClock] = []
         monkeypatch.setattr(keeping, "WallClock", self._clock)
-        monkeypatch.setattr(netwatch, "LATE", 0.03)
         self.gateway, self.is_offline = "aa", False
         self.supervisor = self.again()
 

@@ -173,9 +173,7 @@ def test_an_api_that_is_merely_silent_takes_nothing_down(node_lan: Link) -> None
 def test_routes_come_back_with_their_link_though_the_agent_is_frozen(link: Link) -> None:
     during = link.run("ip", "route", "show", "proto", "231")
     link.kill("agent", number=signal.SIGSTOP)
-    link.run(
-        "sh", "-ec", "ip link set eth0 down; sleep .2; ip link set eth0 up; ip route replace default via 172.16.0.1"
-    )
+    replug(link)
     link.wait_until(lambda: link.run("ip", "route", "show", "proto", "231") == during, "they are back")
     link.run("ip", "route", "flush", "proto", "231")
     link.wait_until(lambda: link.run("ip", "route", "show", "proto", "231") == during, "they are back")

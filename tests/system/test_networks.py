@@ -5,7 +5,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.setups import SETUPS, Setup, params
-from tests.system.world import Link, leaks, offer_dns, plug, plug_in, unplug, wait_for_names
+from tests.system.world import Link, leaks, offer_dns, plug, plug_in, unplug, until, wait_for_names
 
 pytestmark = pytest.mark.system
 DYNAMIC = params(*(name for name, setup in SETUPS.items() if setup.link is not Link.STATIC))
@@ -33,8 +33,8 @@ def test_other_servers_that_dhcp_names_are_asked_while_it_is_up_and_after_that(l
     offer_dns(laptop, lan.OFFICE_DNS_2)
     renew(laptop, setup.link)
     wait_for_names(laptop, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS_2])
-    laptop.devlink("up", "qa")  # the routes went with the link
-    wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
+    wait_for_names(laptop, lan.WEB_NAME, lan.WEB)  # the routes went with the link, and came back with it
+    until(lambda: laptop.devlink("status", check=False).returncode, 0)
     laptop.devlink("down", "qa")
     wait_for_names(laptop, lan.WIKI, IN_OFFICE[lan.OFFICE_DNS_2])
     assert leaks(laptop) == []
