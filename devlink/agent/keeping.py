@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)
 """Seconds before each further try of what could not be brought up again, four minutes in all; then it waits for another
 network, or for its user."""
+HELPER_TIME = 0.2
+"""Seconds in which the helper puts back what another program took from our routes: that is no other place."""
 OFFLINE_LIMIT = 30.0
 """Seconds without any network until a session is suspended: one that roams, or whose cable was out, goes on before."""
 OFFLINE = VerificationError(
@@ -159,6 +161,9 @@ class Keeper:
         if not _is_same(plan, session.plan):
             log.info("%s: another network, routing is %s in it: %s", session.name, plan.mode.value, plan.reason)
             return await self._act(session, wish, lambda: self._bring_back(session))
+        if around != session.around and session.around is not None:
+            await asyncio.sleep(HELPER_TIME)
+            _, around = await asyncio.to_thread(look_around, wish.profile)
         is_elsewhere = session.around is not None and (around != session.around or not around.is_known)
         if is_elsewhere or session.doubts or has_slept:
             return await self._act(session, wish, lambda: self._stay(session))

@@ -130,6 +130,7 @@ class World:
         monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
         monkeypatch.setattr(keeping, "look_around", self._look_around)
         monkeypatch.setattr(keeping, "OFFLINE_LIMIT", 0.05)
+        monkeypatch.setattr(keeping, "HELPER_TIME", 0)
         self.monitors = watch_the_kernel(monkeypatch)
         self.clocks: list[FakeClock] = []
         monkeypatch.setattr(keeping, "WallClock", self._clock)

@@ -191,7 +191,7 @@ def test_ten_thousand_routes_of_others_wake_nobody_for_long_and_change_nothing(l
     link.run("ip", "-batch", "/tmp/add")
     link.run("ip", "-batch", "/tmp/del")
     more = wakeups(link) - woken
-    assert more < 200, "not once for each"
+    assert more < len(routes) / 10, "not once for each"
     assert link.run("ip", "route", "show", "proto", "231") == during
     assert link.logs() == log, "nothing was planned, applied or said"
     assert names_work(link)
