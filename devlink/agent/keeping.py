@@ -30,6 +30,7 @@ OFFLINE_LIMIT = 30.0
 OFFLINE = VerificationError(
     "The laptop has no network in which its cluster could be.",
     why="None of the profile's next hops has a way to it: its link is down, or has no address.",
+    next_step="See: ip -br link; ip -br address",
 )
 
 NOWHERE = Surroundings(hops=(), ways=(), addresses=(), is_offline=True)
