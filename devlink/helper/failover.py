@@ -93,8 +93,10 @@ class Failover:
                 raise UsageError(f"No route of session {lease.name} goes by {next_hop}.", next_step=LOOK)
             detour = None
             if via is not None and via != next_hop:
-                oif = await self._admitted(lease, via)
-                detour = Detour(next_hop=next_hop, via=via, oif=oif)
+                observed = await asyncio.to_thread(observe_ways, (via,))
+                detour = Detour(next_hop=next_hop, via=via, oif=observed.paths[via].oif or "")
+                record = self._trust.get(lease.name)
+                admission.check_detour(detour, lease.desired, record, self._policy.trust, observed)
             await self._machine.switch(lease.name, next_hop, detour)
             lease.desired = with_detour(lease.desired, next_hop, detour)
             log.info("%s: what prefers %s goes by %s", lease.name, next_hop, via or next_hop)
@@ -104,7 +106,7 @@ class Failover:
             }
 
     async def _admitted(self, lease: Lease, via: IPAddress) -> str:
-        """The link of a next hop that may take a session's packets: trusted for it, and on a link of this machine.
+        """The link of a next hop that a session's probes may go by: trusted for it, and on a link of this machine.
 
         Raises NotTrustedError and VerificationError.
         """
