@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -207,7 +208,7 @@ class NetlinkSocket:
         first = last - final
         refusals = {}
         while True:
-            for message in self._receive():
+            for message in self._answers():
                 if message.type != NLMSG_ERROR or not first <= message.sequence <= last:
                     continue
                 verdict = parse_error(message)
@@ -215,6 +216,25 @@ class NetlinkSocket:
                     refusals[message.sequence - first] = verdict
                 if message.sequence == last:
                     return refusals
+
+    def _answers(self) -> list[Message]:
+        """As `_receive`; where answers were lost, the rest of them is lost too."""
+        try:
+            return self._receive()
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                self._drain()
+            raise
+
+    def _drain(self) -> None:
+        """Read all that is there. Until then the kernel drops what it would answer next (NETLINK_S_CONGESTED)."""
+        self._socket.setblocking(False)
+        try:
+            with suppress(BlockingIOError):
+                while True:
+                    self._socket.recv(1)
+        finally:
+            self._socket.settimeout(TIMEOUT)
 
     def _dump_once(self, kind: int, body: bytes, answer: int) -> tuple[list[bytes], bool]:
         sequence = self._send((Request(kind, NLM_F_DUMP, body),))

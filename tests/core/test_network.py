@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from devlink.core.network import (
     METRIC,
     PROTOCOL,
+    Change,
+    Holding,
+    Nexthop,
     ObservedNetwork,
     ObservedRoute,
     Path,
     Route,
     RouteDiff,
     RouteKey,
+    Rule,
     diff_routes,
     forwarding_table,
 )
@@ -237,3 +241,49 @@ def test_routes_are_ours_or_foreign_by_their_protocol_alone() -> None:
     ours, hole = other("10.20.0.0/16", protocol=PROTOCOL), other("10.21.0.0/16", protocol=PROTOCOL, kind="blackhole")
     theirs = [other("10.20.0.0/16", protocol=number) for number in (0, 2, 3, 4, 16, 186, 230, 232)]
     assert ObservedNetwork(routes=(ours, *theirs, hole)).foreign == tuple(theirs)
+
+
+def test_what_is_gained_and_what_is_lost_are_the_whole_change_and_share_nothing() -> None:
+    rule, hop = Rule(version=4, priority=5200, table=5230), Nexthop(id=7, next_hop=None, oif="eth0")
+    routes = RouteDiff(add=(ROUTE,), replace=(ROUTE,), delete=(ROUTE,))
+    change = Change(
+        nexthops=(hop,), routes=routes, rules=(rule,), unwanted_rules=(rule,), unwanted_nexthops=(8,)
+    )  # fmt: skip
+    gains, losses = change.gains, change.losses
+    assert (gains.nexthops, gains.rules, gains.routes) == ((hop,), (rule,), dataclasses.replace(routes, delete=()))
+    assert (losses.unwanted_rules, losses.unwanted_nexthops, losses.routes) == (
+        (rule,),
+        (8,),
+        RouteDiff(delete=(ROUTE,)),
+    )
+    assert not gains.losses
+    assert not losses.gains
+    assert not Change()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            dataclasses.replace(ROUTE, nexthop_id=7),
+            "10.20.73.64/26 nhid 7 via 172.16.0.13 dev eth0 proto 231 metric 50",
+        ),
+        (
+            Route(destination=ip_network("10.20.0.0/24"), oif="", table=5230, kind="throw"),
+            "throw 10.20.0.0/24 proto 231 metric 50 table 5230",
+        ),
+        (Nexthop(id=7, next_hop=ip_address("fd00::13"), oif="eth0"), "id 7 via fd00::13 dev eth0 proto 231"),
+        (Nexthop(id=7, next_hop=None, oif="eth0"), "id 7 dev eth0 proto 231"),
+        (Rule(version=4, priority=5200, table=5230, protocol=231), "pref 5200 from all lookup 5230 protocol 231"),
+    ],
+)
+def test_what_is_ours_reads_as_iproute2_writes_it(given: object, text: str) -> None:
+    assert str(given) == text
+
+
+def test_routes_by_an_object_lead_where_the_object_does() -> None:
+    other = Nexthop(id=7, next_hop=ip_address("172.16.0.16"), oif="eth1")
+    throw = Route(destination=ip_network("10.20.0.0/24"), oif="", table=5230, kind="throw")
+    by_object = dataclasses.replace(ROUTE, destination=ip_network("10.21.0.0/16"), nexthop_id=7)
+    held = Holding(routes=(ROUTE, by_object, throw), nexthops=(other,))
+    assert held.hops == {(ROUTE.next_hop, "eth0"), (other.next_hop, "eth1")}

@@ -1,6 +1,7 @@
 """What the helper does to the routes, nexthop objects and rules of a real kernel, and puts back there."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -18,6 +19,8 @@ from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy, RoutesPolicy
 from devlink.kernel import rules
+from devlink.kernel.netlink import NetlinkSocket
+from devlink.kernel.nexthops import RTM_GETNEXTHOP
 from devlink.kernel.observe import observe
 from devlink.kernel.ours import observe_ours
 from tests.helper.fakes import Nameless
@@ -349,6 +352,25 @@ def test_what_belongs_to_probes_is_nobodys_remains_and_stays_while_sessions_come
         ours = observe_ours()
         assert ours.rules == (probe,)
         assert [r.table for r in ours.routes] == [5231]
+
+    run(body)
+
+
+def test_a_kernel_that_has_no_nexthop_objects_gets_plain_routes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = NetlinkSocket.dump
+
+    def before_5_3(self: NetlinkSocket, kind: int, body: bytes, answer: int) -> list[bytes]:
+        if kind == RTM_GETNEXTHOP:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real(self, kind, body, answer)
+
+    monkeypatch.setattr(NetlinkSocket, "dump", before_5_3)
+
+    async def body(world: World) -> None:
+        assert {route.nexthop_id for route in observe_ours().routes} == {0}
+        await world.machine.switch("qa", GATEWAY, TURN)
+        assert ways()["10.1.0.0/16"] == str(SPARE)
+        assert await world.is_whole()
 
     run(body)
 

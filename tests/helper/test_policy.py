@@ -8,7 +8,16 @@ import pytest
 
 from devlink.core.plan import ForwarderConfig, Upstream
 from devlink.errors import HelperError
-from devlink.helper.policy import DnsPolicy, NamedUpstream, Paths, Policy, QueryLogPolicy, TrustPolicy, read_policy
+from devlink.helper.policy import (
+    DnsPolicy,
+    NamedUpstream,
+    Paths,
+    Policy,
+    QueryLogPolicy,
+    RoutesPolicy,
+    TrustPolicy,
+    read_policy,
+)
 
 
 @pytest.fixture
@@ -30,6 +39,12 @@ def test_all_that_it_may_say(path: Path) -> None:
     )
     path.write_text("lease_grace = 3\n")
     assert read_policy(path).lease_grace == 3.0
+
+
+def test_all_that_it_may_say_of_routes(path: Path) -> None:
+    assert read_policy(path).routes == RoutesPolicy(nexthop_objects=True)
+    path.write_text("[routes]\nnexthop_objects = false\n")
+    assert read_policy(path).routes == RoutesPolicy(nexthop_objects=False)
 
 
 def test_all_that_it_may_say_of_names(path: Path) -> None:

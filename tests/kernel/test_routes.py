@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import socket
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from devlink.errors import ConflictError, HelperError
 from devlink.kernel import routes
 from devlink.kernel.netlink import NetlinkSocket, Refusal, Request
 from devlink.kernel.observe import observe
+from devlink.kernel.ours import Links, observe_ours
 from tests.kernel.private_network import drop_capabilities, in_private_network, ip, ip_json, make_links
 
 pytestmark = pytest.mark.lab
@@ -207,6 +209,54 @@ def test_lost_answers_are_asked_for_again_one_by_one(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(NetlinkSocket, "batch", deaf)
         reach(EVERY_SHAPE)
         reach(())
+
+    in_private_network(body)
+
+
+def test_refusals_that_the_receive_buffer_cannot_hold_are_asked_for_again() -> None:
+    def body() -> None:
+        make_links()
+        with NetlinkSocket() as netlink:
+            netlink._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least: about 2 KiB
+            wanted = [route(f"10.9.{i}.0/24", "203.0.113.1") for i in range(100)] + [route("10.1.0.0/16", "192.0.2.9")]
+            with pytest.raises(HelperError, match=r"10\.9\.0\.0/24") as caught:
+                routes._change(netlink, "add", wanted, Links())
+            assert "99 more" in caught.value.why, "each of them is known"
+        assert [str(r.destination) for r in observe().ours] == ["10.1.0.0/16"]
+
+    in_private_network(body)
+
+
+def test_a_dump_that_the_receive_buffer_cannot_hold_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = [OSError(105, "No buffer space available")]
+    real = NetlinkSocket._read
+
+    def read(self: NetlinkSocket) -> bytes:
+        data = real(self)
+        if lost:
+            raise lost.pop()
+        return data
+
+    def body() -> None:
+        make_links()
+        reach(EVERY_SHAPE)
+        monkeypatch.setattr(NetlinkSocket, "_read", read)
+        assert set(observe_ours().routes) == set(EVERY_SHAPE)
+        assert not lost
+
+    in_private_network(body)
+
+
+def test_more_changes_than_a_person_reads_are_summed_up_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def body() -> None:
+        make_links()
+        with caplog.at_level(logging.INFO):
+            reach(tuple(route(f"10.{i}.0.0/16", "192.0.2.9") for i in range(20)))
+            assert len(caplog.messages) == 20
+            reach(())
+            caplog.clear()
+            reach(tuple(route(f"10.{i}.0.0/16", "192.0.2.9") for i in range(21)))
+        assert caplog.messages == ["ip route add 10.0.0.0/16 via 192.0.2.9 dev v0 proto 231 metric 50, and so 20 more"]
 
     in_private_network(body)
 
