@@ -112,7 +112,7 @@ class Sessions:
             exclude=wish.exclude, override=wish.override, uid=os.getuid(),
         )  # fmt: skip
         present = self.get(wish.profile.metadata.name)
-        return plan if present is None or not present.applied else kept(plan, present.plan)
+        return plan if present is None or not present.applied else kept(plan, present.plan, observed)
 
     async def establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
         desired = session.plan.desired

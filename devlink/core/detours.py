@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Detour, Plan
 from devlink.core.prefixes import IPAddress
 
@@ -12,9 +13,19 @@ def with_detour(desired: Desired, next_hop: IPAddress, detour: Detour | None) ->
     return replace(desired, detours=(*others, detour) if detour is not None else others)
 
 
-def kept(plan: Plan, before: Plan) -> Plan:
-    """A new plan with those detours of the one before that can still be: what was silent is no less so by a new edition
-    of the profile, and to go back to it for every change would cost each time what the failover cost."""
-    links = {route.next_hop: route.oif for route in plan.desired.routes}
-    still = tuple(detour for detour in before.desired.detours if links.get(detour.next_hop) == detour.oif != "")
+def kept(plan: Plan, before: Plan, observed: ObservedNetwork) -> Plan:
+    """A new plan with those detours of the one before that can still be in the network as it is `observed` now.
+
+    What was silent is no less so by a new edition of the profile: to go back to it for every change would cost each
+    time what the failover cost.
+    """
+    hops = {route.next_hop for route in plan.desired.routes}
+    still = tuple(
+        detour for detour in before.desired.detours if detour.next_hop in hops and _is_on_link(detour, observed)
+    )
     return replace(plan, desired=replace(plan.desired, detours=still)) if still else plan
+
+
+def _is_on_link(detour: Detour, observed: ObservedNetwork) -> bool:
+    path = observed.paths.get(detour.via)
+    return path is not None and path.is_on_link and path.oif == detour.oif

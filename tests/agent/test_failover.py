@@ -80,7 +80,7 @@ class FakeLink:
     async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
         if self.refusal is not None:
             raise self.refusal
-        self.switches.append((str(next_hop), str(via) if via else None))
+        self.switches.append((str(next_hop), str(via) if via is not None else None))
         return {"routes": ["as told"], "oif": "eth0"}
 
 
