@@ -157,7 +157,12 @@ class Failover:
             raise UsageError("Traffic is followed.", next_step="Call FollowTraffic with `more`.")
         lease = self._lease(caller, call)
         networks = collapse(route.destination for route in lease.desired.routes)
-        watch = await asyncio.to_thread(Traffic, networks)
+        making = spawn(asyncio.to_thread(Traffic, networks), name=f"watch the traffic of {lease.name}")
+        try:
+            watch = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_close_made)  # else its table stays: nobody would have it to close it
+            raise
         try:
             with self._until_ended(lease.name) as ended:
                 await caller.send({"destinations": []})
@@ -166,7 +171,7 @@ class Failover:
                         await caller.send({"destinations": [str(address) for address in destinations]})
                         await asyncio.sleep(TRAFFIC_PAUSE)
         finally:
-            await asyncio.to_thread(watch.close)
+            watch.close()
         raise NotUpError(f"Session {lease.name} is not up any more.", next_step=LOOK)
 
     @contextlib.contextmanager
@@ -186,6 +191,11 @@ class Failover:
             raise NotUpError(f"Session {name} is not up.", next_step=LOOK)
         self._leases.check_owned(lease, caller)
         return lease
+
+
+def _close_made(making: asyncio.Task[Traffic]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()
 
 
 async def _readable(watch: Traffic, *, unless: asyncio.Event) -> bool:

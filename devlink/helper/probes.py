@@ -11,6 +11,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, UsageError, reason
 from devlink.kernel import rules
 from devlink.kernel.probe import MAX_WAYS, dead_end, delete_way, probe_socket, put_way, rules_of, way_to
+from devlink.rpc.tasks import spawn
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +37,17 @@ class Probes:
         self, holder: Hashable, via: IPAddress, oif: str, target: IPAddress, kind: Literal["udp", "tcp"]
     ) -> socket.socket:
         """A socket that reaches `target` by `via` on link `oif`, and nothing else. Raises HelperError."""
+        # To its end, even when the caller goes away meanwhile: what is half made could not be taken back.
+        number = await asyncio.shield(spawn(self._have_way(holder, via, oif, target), name=f"a way by {via}"))
+        try:
+            return probe_socket(via.version, kind, number)
+        except OSError as error:
+            raise HelperError(
+                "No socket for a probe could be made.", why=reason(error), next_step="See the helper's log."
+            ) from error
+
+    async def _have_way(self, holder: Hashable, via: IPAddress, oif: str, target: IPAddress) -> int:
+        """The number of the gateway's way, which leads to `target`."""
         async with self._changing:
             way = self._ways.get((via, oif)) or self._new(via, oif)
             way.holders.add(holder)
@@ -43,12 +55,7 @@ class Probes:
             way.routes.add(route)
             # Each time: a link that was down has taken its routes along.
             await asyncio.to_thread(_install, way.number, route)
-        try:
-            return probe_socket(via.version, kind, way.number)
-        except OSError as error:
-            raise HelperError(
-                "No socket for a probe could be made.", why=reason(error), next_step="See the helper's log."
-            ) from error
+            return way.number
 
     async def close(self, holder: Hashable) -> None:
         """What `holder` has opened is not needed any more. Raises HelperError."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Hashable, Iterable
+import threading
+from collections.abc import AsyncIterator, Hashable, Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
@@ -286,6 +288,39 @@ def test_a_follower_that_goes_takes_the_watch_along(run: Run) -> None:  # noqa: 
                 await anext(stream)
                 await stream.aclose()
             await world.until(lambda: FakeTraffic.made[0].is_closed)
+
+    run(body)
+
+
+async def _first(stream: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+    return await anext(stream)
+
+
+def test_a_follower_that_goes_while_the_watch_is_made_leaves_none(
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(networks: Iterable[IPNetwork]) -> FakeTraffic:
+        asked.set()
+        assert go_on.wait(LIMIT)
+        return FakeTraffic(networks)
+
+    monkeypatch.setattr(failover, "Traffic", slow)
+
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            async with world.caller() as follower:
+                stream = follower.connection.stream("io.devlink.Helper.FollowTraffic", {"session": "qa"})
+                first = asyncio.get_running_loop().create_task(_first(stream))
+                await asyncio.to_thread(asked.wait)
+                first.cancel()
+            connections = world.helper.server
+            await world.until(lambda: connections.connections == 1)
+            go_on.set()
+            await world.until(lambda: bool(FakeTraffic.made) and FakeTraffic.made[0].is_closed)
 
     run(body)
 
