@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from devlink.core.detours import carried, kept, with_detour
+from devlink.core.detours import kept, with_detour
 from devlink.core.network import ObservedNetwork, Path, Route
 from devlink.core.plan import Desired, Detour, Plan
 from devlink.core.profile import RoutingMode
@@ -17,12 +17,6 @@ BY_C = Route(destination=OWN, next_hop=C, oif="eth0")
 QA = Desired(session="qa", routes=(*BY_A, BY_C))
 BY_B = Detour(next_hop=A, via=B, oif="eth1")
 HERE = ObservedNetwork(paths={B: Path(oif="eth1")})
-
-
-def test_only_routes_that_prefer_the_next_hop_go_by_its_detour() -> None:
-    moved = carried(with_detour(QA, A, BY_B))
-    assert [(route.next_hop, route.oif) for route in moved] == [(B, "eth1"), (B, "eth1"), (C, "eth0")]
-    assert [route.destination for route in moved] == [route.destination for route in QA.routes]
 
 
 def test_there_is_one_detour_for_a_next_hop_and_none_after_it_is_taken_back() -> None:
