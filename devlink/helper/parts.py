@@ -35,6 +35,15 @@ class Parts:
         self._reapers: dict[subprocess.Popen[bytes], tuple[str, threading.Thread]] = {}
         self._starting = threading.Lock()
         """Held while a reaper is entered and started: only one that runs can be waited for."""
+        if private:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove the names that a helper left which was killed in the moment between making and removing one."""
+        for path in self._run.glob("*.*.*"):
+            part, pid, _ = path.name.split(".", 2)
+            if part in MODULES and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                path.unlink(missing_ok=True)
 
     def connect(self, part: str) -> socket.socket:
         """A connected socket to `forwarder` or `files`. Raises HelperError."""

@@ -236,6 +236,15 @@ PLAN: dict[str, Any] = {
 """A plan of the right form that nobody trusts: whatever becomes of it, it must not be applied."""
 
 
+FAILOVER: dict[str, dict[str, str]] = {
+    "Switch": {"session": "qa", "next_hop": "172.16.0.13", "via": "172.16.0.16"},
+    "OpenProbe": {"session": "qa", "via": "172.16.0.13", "target": "10.254.0.2", "kind": "udp"},
+    "AskNeighbour": {"session": "qa", "via": "172.16.0.13"},
+    "FollowTraffic": {"session": "qa"},
+}
+"""Calls of the right form for a session that is not up."""
+
+
 def spoilt(tree: Any) -> Iterator[Any]:
     """The tree with each of its parts in turn, itself included, replaced by each wrong value."""
     yield from WRONG
@@ -260,7 +269,8 @@ def test_wrong_types_in_every_parameter_of_every_verb_are_told_and_change_nothin
         for verb, key in (("Confirm", "session"), ("Release", "session"), ("Trust", "profile"), ("Revoke", "name"))
         for wrong in WRONG
     ]
-    calls += [(verb, {}) for verb in ("Apply", "Confirm", "Release", "Trust", "Revoke")]
+    calls += [(verb, {**whole, key: wrong}) for verb, whole in FAILOVER.items() for key in whole for wrong in WRONG]
+    calls += [(verb, {}) for verb in ("Apply", "Confirm", "Release", "Trust", "Revoke", *FAILOVER)]
     expected = {"UsageError", "NotTrustedError", "NotUpError", "ProfileError"}
     with connect(link) as client:
         for verb, parameters in calls:
@@ -289,6 +299,7 @@ def test_every_verb_that_takes_parameters_is_among_those_tried() -> None:
         "GetDnsStats": [],
         "FlushDns": [],
         "FollowDnsLog": [],
+        **{verb: list(whole) for verb, whole in FAILOVER.items()},
     }
 
 

@@ -28,6 +28,17 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     parts.end()
 
 
+def test_the_names_that_a_killed_helper_left_are_removed_and_no_others(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, used = tmp_path / f"files.{dead.pid}.1", tmp_path / f"forwarder.{os.getpid()}.0"
+    others = [tmp_path / name for name in ("helper", "notes.1.2", "files.of.1")]
+    for path in (left, used, *others):
+        path.touch()
+    Parts(tmp_path, private=True).end()
+    assert sorted(tmp_path.iterdir()) == sorted([used, *others])
+
+
 class Starts:
     """Notes each process that is started; `before_next` is run once, in the middle of the next start."""
 
