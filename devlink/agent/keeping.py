@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from devlink.agent import verify
-from devlink.agent.session import Session, State, Wish
+from devlink.agent.session import Refusal, Session, State, Wish
 from devlink.agent.sessions import AGAIN, Sessions, no_progress
 from devlink.agent.surroundings import Surroundings, look_around
 from devlink.agent.trouble import differences, doubtful, not_installed, suspended
@@ -222,17 +223,25 @@ class Keeper:
             await self.sessions.release_quietly(session.name)
         session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
         log.warning("%s is suspended: %s", session.name, error)
-        await self._set_aside(session)
+        await self._set_aside(session, error)
         self._try_later(session, error)
 
-    async def _set_aside(self, session: Session) -> None:
+    async def _set_aside(self, session: Session, error: DevlinkError) -> None:
         """Nothing of it is installed: note that, and where it was."""
         self.sessions.kept.keep(session.name, session.wish, is_set_aside=True)
-        try:
-            _, session.around = await asyncio.to_thread(look_around, session.wish.profile)
-        except DevlinkError:
-            session.around = NOWHERE
+        session.around = await self._place(session)
+        if isinstance(error, IdentityError):
+            refusal = Refusal(around=session.around, trouble=session.trouble[0])
+            session.wish = replace(session.wish, refusal=refusal)
+            self.sessions.kept.keep(session.name, session.wish, is_set_aside=True)
         self.sessions.tell()
+
+    async def _place(self, session: Session) -> Surroundings:
+        """Where the laptop is now; NOWHERE if that cannot be seen."""
+        try:
+            return (await asyncio.to_thread(look_around, session.wish.profile))[1]
+        except DevlinkError:
+            return NOWHERE
 
     # Bringing back
 
@@ -317,8 +326,24 @@ class Keeper:
             session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
             self.sessions.tell()
 
+    async def _is_refused(self, session: Session) -> bool:
+        """Whether another cluster answered where the laptop is. Routes and names were led to it, if only for the time
+        of a handshake, if it were tried at each restart of a helper or an agent, and after each sleep."""
+        refusal = session.wish.refusal
+        if refusal is None or session.applied:
+            return False
+        session.around = await self._place(session)
+        if session.around != refusal.around:
+            return False
+        log.warning("%s is left alone where another cluster answered", session.name)
+        session.lose(time.monotonic(), refusal.trouble, State.SUSPENDED)
+        self.sessions.tell()
+        return True
+
     async def _establish_again(self, session: Session) -> DevlinkError | None:
-        """What kept it from coming up; then nothing of it is left."""
+        """What kept it from coming up, and is worth another try; then nothing of it is left."""
+        if await self._is_refused(session):
+            return None
         was_applied, was_suspended = session.applied, session.is_suspended
         if not was_suspended:
             session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
@@ -332,6 +357,7 @@ class Keeper:
             is_place = False
             session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
             await self.sessions.establish(session, progress=no_progress)
+            session.wish = replace(session.wish, refusal=None)
             self.sessions.kept.keep(session.name, session.wish)
         except DevlinkError as error:
             failure = error
@@ -342,7 +368,7 @@ class Keeper:
                 session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
             else:
                 session.lose(time.monotonic(), not_installed(error, "It is tried again by itself."))
-            await self._set_aside(session)
+            await self._set_aside(session, error)
         self.sessions.tell()
         return failure
 

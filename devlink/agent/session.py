@@ -32,6 +32,16 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Another cluster answered than the profile's."""
+
+    around: Surroundings
+    """Where that was, as it is seen while nothing of the session is installed."""
+    trouble: Finding
+    """What is told of it there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the user asked for: enough to ask again after a restart."""
 
@@ -52,6 +62,8 @@ class Wish:
     """What of the profile's networks gets no route."""
     override: tuple[IPNetwork, ...] = ()
     """What of them wins over everybody else's routes."""
+    refusal: Refusal | None = None
+    """Where it is not to be brought up again unattended; until it is up anywhere, or its user wishes anew."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -107,6 +107,50 @@ def test_a_network_that_numbers_itself_like_the_office_gets_nothing_until_the_la
     run(body)
 
 
+@pytest.mark.parametrize("what", ["the helper is started again", "the agent is started again", "the laptop has slept"])
+def test_where_another_cluster_answered_nothing_is_brought_back_unattended_whatever_begins_anew(
+    run: Run, what: str
+) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.gateway, world.verification = "hostile", [STRANGER]
+        await world.told()
+        assert world.states == {"qa": "suspended"}
+        world.link.calls.clear()
+        match what:
+            case "the helper is started again":
+                world.link.lost(HelperError("It is away."))
+                await world.link.returned()
+            case "the agent is started again":
+                world.supervisor.close()
+                world.again()
+                await world.supervisor.resume()
+            case _:
+                world.clocks[-1].jumped()
+                await world.looked()
+        assert (world.states, world.link.held) == ({"qa": "suspended"}, {})
+        assert not any(call.startswith("apply") for call in world.link.calls)
+        assert STRANGER.what in finding(world), "the next agent knows why, too"
+        assert world.kept == ["set-aside"]
+        world.gateway = "aa"
+        await world.told()
+        assert world.states == {"qa": "up"}
+        assert KeptWishes(world.folder).read()["qa"].refusal is None
+
+    run(body)
+
+
+def test_where_another_cluster_answered_its_user_may_try_it(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.gateway, world.verification = "hostile", [STRANGER]
+        await world.told()
+        await world.up(QA)
+        assert world.states == {"qa": "up"}, "the cluster was built anew, and its new profile fetched"
+
+    run(body)
+
+
 def test_what_cannot_be_verified_after_a_change_stays_and_is_told_and_looked_at_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
