@@ -323,7 +323,7 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         tell.line(f"  {'routes' if index == 0 else '':<9} ", route)
     if len(routes) > 8:
         tell.line("            ", f"and {len(routes) - 8} more (devlink status -o json)")
-    for index, gateway in enumerate(_worth_showing(session["gateways"])):
+    for index, gateway in enumerate(_worth_showing(session)):
         tell.line(f"  {'gateways' if index == 0 else '':<9} ", _gateway(gateway))
     for choice in ("exclude", "override"):
         if session[choice]:
@@ -348,18 +348,24 @@ MAX_GATEWAYS = 8
 """Lines; in per-node mode there may be hundreds of nodes."""
 
 
-def _worth_showing(gateways: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Those that are no plain nodes, and nodes that something is wrong with."""
-    return [each for each in gateways if each["role"] != "node" or each["state"] in ("silent", "returning")][
-        :MAX_GATEWAYS
-    ]
+def _worth_showing(session: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Those that are no plain nodes, and nodes that something is wrong with or that carry more than their own pods."""
+    carries_own = session["mode"] == "per-node"  # every node does, and that tells nothing
+    return [
+        each
+        for each in session["gateways"]
+        if each["role"] != "node"
+        or each["state"] in ("silent", "returning")
+        or each["by_hand"]
+        or (each["carries"] and not carries_own)
+    ][:MAX_GATEWAYS]
 
 
 def _gateway(gateway: Mapping[str, Any]) -> str:
     carries = ", carries the packets" if gateway["carries"] else ""
     carries += ", by hand" if gateway["by_hand"] else ""
     rtt = f", {gateway['rtt_ms']} ms" if gateway.get("rtt_ms") is not None and gateway["state"] != "silent" else ""
-    state = "not asked yet" if gateway["state"] == "unknown" else gateway["state"]
+    state = "no answer yet" if gateway["state"] == "unknown" else gateway["state"]  # whether or not it was asked
     return f"{gateway['address']} ({gateway['role']}) {state} for {duration(gateway['since'])}{rtt}{carries}"
 
 

@@ -585,3 +585,35 @@ def test_a_dry_run_needs_neither_agent_nor_helper_and_prints_the_plan(
     _, routes_only, _ = devlink("up", str(tmp_path / "qa.yaml"), "--dry-run", "--no-dns")
     assert "# names in" not in routes_only
     assert not socket_path.parent.exists()
+
+
+GATEWAY: dict[str, Any] = {
+    "address": "172.16.0.13", "role": "node", "state": "unknown", "since": 21.0, "carries": True, "by_hand": False,
+    "rtt_ms": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "is_shown"),
+    [
+        ("gateway", {}, True),
+        ("gateway", {"carries": False}, False),
+        ("per-node", {}, False),
+        ("per-node", {"by_hand": True}, True),
+    ],
+)
+def test_a_node_that_carries_more_than_its_own_pods_is_shown(
+    devlink: Command, socket_path: Path, mode: str, change: dict[str, Any], is_shown: bool
+) -> None:
+    shown = {**SESSION, "mode": mode, "gateways": [{**GATEWAY, **change}]}
+    with FakePeer(socket_path, {"Status": [status(shown)]}):
+        _, out, _ = devlink("status")
+    assert ("172.16.0.13 (node)" in out) is is_shown
+
+
+def test_of_a_gateway_that_has_not_answered_it_is_not_said_that_nobody_asked_it(
+    devlink: Command, socket_path: Path
+) -> None:
+    with FakePeer(socket_path, {"Status": [status({**SESSION, "gateways": [{**GATEWAY, "role": "gateway"}]})]}):
+        _, out, _ = devlink("status")
+    assert "172.16.0.13 (gateway) no answer yet for 21 s, carries the packets" in out
