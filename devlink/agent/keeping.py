@@ -34,6 +34,8 @@ OFFLINE = VerificationError(
     next_step="See: ip -br link; ip -br address",
 )
 
+NO_WAY = "nothing of it is installed in this network"
+"""Why a session is routed as it was where it can no longer be."""
 NOWHERE = Surroundings(hops=(), ways=(), addresses=(), is_offline=True)
 """Where nobody ever is: what could not be seen there is another place at the next look."""
 
@@ -64,6 +66,8 @@ class Keeper:
         if not len(self.sessions):
             self._stop_watching()
             return
+        for session in self.sessions:
+            self._weigh_gateways(session)
         self._watch.start()
         if self._clock is None:
             try:
@@ -72,6 +76,16 @@ class Keeper:
                 log.error("it is not seen when the laptop has slept: %s", error)
         if any(session.applied and session.around is None for session in self.sessions):
             self._watch.tell()  # it has just come up: where that was is to be noted
+
+    def _weigh_gateways(self, session: Session) -> None:
+        """While all are silent it is not up, whatever is installed; when one answers, doubts may be over."""
+        if session.applied and session.state in (State.UP, State.DEGRADED) and not session.trouble:
+            session.enter(session.at_best, time.monotonic())
+        had_answer, session.has_answer = session.has_answer, session.hears_gateway
+        is_waiting = session.trying is None or session.trying.done()
+        if session.has_answer and not had_answer and session.doubts and session.applied and is_waiting:
+            doubt = session.doubts[0]
+            self._try_later(session, VerificationError(doubt.title, next_step=doubt.fix))
 
     def _stop_watching(self) -> None:
         self._watch.stop()
@@ -113,7 +127,7 @@ class Keeper:
                 elif session.applied:
                     trouble = (*session.doubts, *differences(session, theirs[session.name], state))
                     session.note_resolver(state)  # the helper may have gone over to another mode
-                    session.enter(State.DEGRADED if trouble else State.UP, time.monotonic(), *trouble)
+                    session.enter(State.DEGRADED if trouble else session.at_best, time.monotonic(), *trouble)
 
     def _not_known(self, error: DevlinkError) -> None:
         """The helper is there, and slow or silent: nobody knows what it has."""
@@ -230,11 +244,24 @@ class Keeper:
         """Nothing of it is installed: note that, and where it was."""
         self.sessions.kept.keep(session.name, session.wish, is_set_aside=True)
         session.around = await self._place(session)
+        if error is OFFLINE and not session.around.is_offline:
+            session.around = NOWHERE  # a network has come meanwhile, and nothing was tried in it
         if isinstance(error, IdentityError):
             refusal = Refusal(around=session.around, trouble=session.trouble[0])
             session.wish = replace(session.wish, refusal=refusal)
             self.sessions.kept.keep(session.name, session.wish, is_set_aside=True)
+        if session.is_suspended:  # the plan of the network before says nothing of this one
+            session.plan = replace(session.plan, reason=await self._reason_here(session, error))
         self.sessions.tell()
+
+    async def _reason_here(self, session: Session, error: DevlinkError) -> str:
+        if error is OFFLINE:
+            return NO_WAY
+        try:
+            plan = await self.sessions.plan(session.wish)
+        except DevlinkError:
+            return NO_WAY
+        return plan.reason if plan.mode is session.plan.mode else NO_WAY
 
     async def _place(self, session: Session) -> Surroundings:
         """Where the laptop is now; NOWHERE if that cannot be seen."""
@@ -322,6 +349,11 @@ class Keeper:
                 return
             error = failure
         log.error("%s is tried again in another network only", session.name)
+        if session.doubts and session.applied:
+            when = f"It is tried when a gateway answers anew, in another network, and by: devlink up {session.name}"
+            session.doubts = (doubtful(error, when),)
+            session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
+            self.sessions.tell()
         if session.state is State.DEGRADED and not session.applied:
             session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
             self.sessions.tell()

@@ -100,6 +100,8 @@ class Session:
     """What is to be said of who carries its packets."""
     applied: bool = False
     """Whether the helper has it, as far as this agent knows."""
+    has_answer: bool = False
+    """Whether a gateway that carries its packets had answered when it was last told of."""
     trying: "asyncio.Task[None] | None" = None
     """Tries again to bring it up; the last that did."""
     ending: bool = False
@@ -112,6 +114,17 @@ class Session:
     @property
     def is_suspended(self) -> bool:
         return self.state is State.SUSPENDED
+
+    @property
+    def at_best(self) -> State:
+        """UP; DEGRADED while all gateways are silent, which `carrying` tells: nothing that is sent arrives."""
+        is_silent = any(finding.code == "DL-GATEWAYS-SILENT" for finding in self.carrying)
+        return State.DEGRADED if is_silent else State.UP
+
+    @property
+    def hears_gateway(self) -> bool:
+        """Whether one that carries its packets answers."""
+        return any(each["carries"] and each["state"] in ("healthy", "returning") for each in self.gateways)
 
     def enter(self, state: State, now: float, *trouble: Finding) -> None:
         """Change the state at monotonic time `now`."""

@@ -110,9 +110,15 @@ class Supervisor:
             try:
                 await self._sessions.link.ready()
             except HelperError as error:
-                for each in names:
+                aside = tuple(session.name for session in self._sessions if session.is_suspended)
+                left = [each for each in names if each not in aside]
+                for each in set(names) - set(left):  # the helper has nothing of them
+                    self._sessions.forget(each)
+                for each in left:
                     self._end_later(each, error)
-                raise
+                if left:
+                    raise
+                return names
             failure: DevlinkError | None = None
             for each in names:
                 try:
@@ -176,8 +182,8 @@ class Supervisor:
         """
         async with self._sessions.lock:
             session = self._sessions.get(wish.profile.metadata.name)
-            if session is None or session.ending or session.state is not State.UP:
-                return False
+            if session is None or session.ending or session.trouble or session.state not in (State.UP, State.DEGRADED):
+                return False  # one whose gateways are all silent is not left out: a newer edition may name others
             before = (session.wish, session.plan)
             plan = await self._sessions.plan(wish)
             session.wish, session.plan = wish, plan

@@ -34,14 +34,14 @@ def suspended(name: str, error: DevlinkError) -> Finding:
     )
 
 
-def doubtful(error: DevlinkError) -> Finding:
-    """It is installed, and could not be verified when the network had changed."""
+def doubtful(error: DevlinkError, again: str = "It is looked at again by itself.") -> Finding:
+    """It is installed, and could not be verified when the network had changed; `again`: when that is tried anew."""
     return Finding(
         code="DL-UNVERIFIED",
         severity=Severity.ERROR,
         title=f"The network has changed, and since then: {error.what}",
         evidence=error.why,
-        fix=f"{error.next_step} It is looked at again by itself.".strip(),
+        fix=f"{error.next_step} {again}".strip(),
     )
 
 

@@ -6,10 +6,14 @@ import dataclasses
 import pytest
 
 from devlink.agent import keeping
+from devlink.agent.failover import _all_silent
+from devlink.agent.session import Wish
 from devlink.agent.wishes import KeptWishes
+from devlink.core.findings import Finding
+from devlink.core.health import Way
 from devlink.core.profile import RoutingMode
 from devlink.errors import HelperError, IdentityError, NotUpError, VerificationError
-from tests.agent.fakes import DEAD, PROD, QA, Run, World
+from tests.agent.fakes import DEAD, PROD, QA, ROUTER, Run, World
 
 STRANGER = IdentityError("What answers here is not the cluster.", why="another CA", next_step="Whose network is this?")
 
@@ -182,24 +186,138 @@ def test_a_neighbour_that_does_not_say_who_it_is_has_it_verified_each_time(run: 
     run(body)
 
 
-def test_a_moment_without_a_network_gives_nothing_back_and_a_longer_one_does(run: Run) -> None:
+def test_a_moment_without_a_network_gives_nothing_back_and_a_longer_one_does(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def body(world: World) -> None:
         await up_and_noted(world)
+        monkeypatch.setattr(keeping, "OFFLINE_LIMIT", 1000.0)
         world.is_offline = True
-        world.monitors[-1].changed()
-        await world.until(lambda: world.states == {"qa": "degraded"})
-        assert world.link.calls == []
+        await world.told()
+        await world.told()
+        assert (world.states, world.link.calls) == ({"qa": "degraded"}, [])
         world.is_offline = False
         await world.told()
         assert (world.states, world.verified) == ({"qa": "up"}, [RoutingMode.PER_NODE])
+        monkeypatch.setattr(keeping, "OFFLINE_LIMIT", 0.01)
         world.is_offline = True
         await world.told()
         await world.until(lambda: world.states == {"qa": "suspended"})
+        await world.looked()
         assert world.link.held == {}
+        assert world.supervisor.status()["sessions"][0]["reason"] == keeping.NO_WAY, "its next hops are on no link"
         world.is_offline = False
         world.gateway = "bb"
         await world.told()
         assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_a_network_that_comes_in_the_moment_of_its_loss_is_not_taken_for_one_that_was_tried(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        monkeypatch.setattr(keeping, "OFFLINE_LIMIT", 0.0)
+        release = world.link.release
+
+        async def released(session: str) -> None:
+            await release(session)
+            world.is_offline, world.gateway = False, "bb"
+
+        monkeypatch.setattr(world.link, "release", released)
+        world.is_offline = True
+        await world.told()
+        await world.told()
+        assert world.link.calls == ["release qa", "apply qa", "confirm qa"]
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_where_a_profile_finds_no_next_hop_the_reason_of_the_network_before_is_not_told(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, routing=RoutingMode.GATEWAY)))
+        await world.looked()
+        assert "is on this link" in world.supervisor.status()["sessions"][0]["reason"]
+        world.on_link, world.gateway = False, "cafe"
+        await world.told()
+        assert world.states == {"qa": "suspended"}
+        assert world.supervisor.status()["sessions"][0]["reason"] == keeping.NO_WAY
+
+    run(body)
+
+
+def test_without_a_helper_what_is_suspended_can_be_taken_down_and_what_was_installed_cannot(run: Run) -> None:
+    async def body(world: World) -> None:
+        gateway_only = dataclasses.replace(PROD, spec=dataclasses.replace(PROD.spec, routing=RoutingMode.GATEWAY))
+        await up_and_noted(world)
+        await world.up(gateway_only)
+        await world.looked()
+        world.on_link, world.gateway = False, "office"
+        await world.told()
+        assert world.states == {"qa": "up", "prod": "suspended"}
+        away = HelperError("It is away.")
+        world.link.lost(away)
+        world.link.failures["ready"] = away
+        assert await world.supervisor.down("prod", everything=False) == ("prod",)
+        assert world.states == {"qa": "degraded"}
+        assert world.kept == ["qa.json"]
+        world.link.failures["ready"] = away
+        with pytest.raises(HelperError):
+            await world.supervisor.down(None, everything=True)
+
+    run(body)
+
+
+def gateways(world: World, state: str, *carrying: Finding) -> None:
+    """What failover tells of the only session."""
+    (session,) = world.supervisor._sessions
+    session.gateways, session.carrying = ({"carries": True, "state": state},), carrying
+    world.supervisor._keeper._told()
+
+
+SILENT = _all_silent(Way(candidates=(ROUTER,), via=ROUTER))
+
+
+def test_while_all_gateways_are_silent_a_session_is_degraded_and_a_look_leaves_it_so(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        gateways(world, "silent", SILENT)
+        assert world.states == {"qa": "degraded"}
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        assert await world.supervisor.renew(Wish(profile=QA)), "a newer edition may name gateways that live"
+        gateways(world, "healthy")
+        assert world.states == {"qa": "up"}
+        world.link.lost(HelperError("It is away."))
+        gateways(world, "healthy")
+        assert world.states == {"qa": "degraded"}, "for another reason"
+
+    run(body)
+
+
+def test_what_is_in_doubt_and_tried_no_more_says_so_and_is_tried_when_a_gateway_answers(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "PAUSES", (0.0,))
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        gateways(world, "silent")
+        world.gateway, world.verification = "bb", [DEAD, DEAD]
+        await world.told()
+        await world.until(lambda: "devlink up qa" in finding(world))
+        assert "by itself" not in finding(world)
+        (session,) = world.supervisor._sessions
+        await world.until(lambda: session.trying is not None and session.trying.done())
+        for _ in range(3):
+            gateways(world, "silent")
+        assert session.trying is not None
+        assert session.trying.done()
+        gateways(world, "healthy")
+        await world.until(lambda: world.states == {"qa": "up"})
 
     run(body)
 
