@@ -138,6 +138,34 @@ def test_ten_thousand_changes_of_other_programs_routes_wake_nobody() -> None:
     watched(body)
 
 
+def test_ten_thousand_routes_replaced_by_other_programs_elsewhere_wake_nobody() -> None:
+    async def body(told: Told, monitor: Monitor) -> None:
+        add_routes(2500)
+        before, woken = told.count, counted(monitor)
+        for more in ("proto bird src 192.0.2.1", "proto bird") * 2:
+            add_routes(2500, verb="replace", more=more)
+        ip("-6", "route", "add", "2001:db8:7::/48", "via", "2001:db8::fe")
+        ip("-6", "route", "replace", "2001:db8:7::/48", "via", "2001:db8::fd")
+        await asyncio.sleep(QUIET)
+        assert (told.count, woken) == (before, [])
+
+    watched(body)
+
+
+@pytest.mark.parametrize(("destination", "hops"), [("10.1.0.0/16", "192.0.2."), ("2001:db8:7::/48", "2001:db8::")])
+def test_another_program_that_replaces_a_route_of_ours_in_its_place_is_told(destination: str, hops: str) -> None:
+    async def body(told: Told, _: Monitor) -> None:
+        ip("route", "add", destination, "via", f"{hops}9", "metric", "50", "proto", "231")
+        await told.next()
+        await told.quiet()
+        before = told.count
+        ip("route", "replace", destination, "via", f"{hops}77", "metric", "50", "proto", "static")
+        await told.next()
+        assert told.count == before + 1
+
+    watched(body)
+
+
 @pytest.mark.parametrize("address", ["192.0.2.1/24", "2001:db8::1/64"])
 def test_an_address_that_is_only_renewed_wakes_nobody_and_its_loss_is_told(address: str) -> None:
     async def body(told: Told, monitor: Monitor) -> None:
