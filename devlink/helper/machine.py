@@ -2,22 +2,23 @@
 
 import asyncio
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 
-from devlink.core.network import Holding, Route
+from devlink.core.network import Holding, ObservedNetwork, Route, RouteKey
 from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress
-from devlink.errors import DevlinkError, HelperError, NotUpError
+from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError
 from devlink.faults import POINTS, fault_point
 from devlink.helper.installed import Installed
 from devlink.helper.journal import Journal
 from devlink.helper.names import Names
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
-from devlink.helper.repair import Numbers, mending, missing
+from devlink.helper.repair import Lack, Mended, Numbers, mending, missing
 from devlink.kernel.observe import observe_ways
 from devlink.kernel.ours import observe_ours
-from devlink.kernel.routes import apply, switch
+from devlink.kernel.routes import apply, held_by_others, switch
 
 log = logging.getLogger(__name__)
 
@@ -108,25 +109,50 @@ class Machine:
                 raise
         self._installed = after
 
-    async def reassert(self) -> tuple[Route, ...]:
-        """Put back what is missing of what is installed, and tell which routes that were. Raises DevlinkError.
+    async def lack(self) -> Lack:
+        """As `missing_routes`, with what waits kept apart. Raises DevlinkError."""
+        return await asyncio.to_thread(self._lack) if self._installed.routes else Lack()
+
+    def _lack(self) -> Lack:
+        ours = observe_ours()
+        lost = missing(self._installed, self._numbers.known, ours)
+        if not lost:
+            return Lack()
+        desired = self._installed.holding(self._numbers.known)
+        _, cannot = mending(desired, ours, _ways_of(desired))
+        return Lack(
+            taken=tuple(route for route in lost if route.key not in cannot),
+            waiting=tuple(route for route in lost if route.key in cannot),
+        )
+
+    async def reassert(self, leave: Collection[RouteKey] = ()) -> Mended:
+        """Put back what is missing of what is installed, but for routes with keys in `leave`. Raises DevlinkError.
 
         What has no link with a carrier just now waits for it. What leads to a next hop that is not on the link any more
         is taken away: the kernel keeps routes by a nexthop object when the address goes through which it was on-link.
+        A route whose place somebody else has keeps no other from being put back.
         """
-        if not self._installed.routes:
-            return ()
-        return await asyncio.to_thread(self._reassert)
+        return await asyncio.to_thread(self._reassert, leave) if self._installed.routes else Mended()
 
-    def _reassert(self) -> tuple[Route, ...]:
+    def _reassert(self, leave: Collection[RouteKey]) -> Mended:
         ours = observe_ours()
         numbers = self._numbers.of(self._installed, ours)
         desired = self._installed.holding(numbers)
-        ways = observe_ways(hop for hop, _ in desired.hops if hop is not None)
-        change, gone = mending(desired, ours, ways)
-        lost = missing(self._installed.only(lambda route: route.key not in gone), numbers, ours)
-        apply(change)
-        return lost
+        ways = _ways_of(desired)
+        change, cannot = mending(desired, ours, ways, leave)
+        lost = [r for r in missing(self._installed, numbers, ours) if r.key not in cannot and r.key not in leave]
+        held: frozenset[RouteKey] = frozenset()
+        try:
+            apply(change)
+        except ConflictError:
+            held = held_by_others(change.routes.add + change.routes.replace)
+            if not held:  # no longer: the next look puts it back
+                raise
+            apply(mending(desired, observe_ours(), ways, held.union(leave))[0])
+        return Mended(
+            back=tuple(route for route in lost if route.key not in held),
+            held=tuple(route for route in lost if route.key in held),
+        )
 
     async def _install(self, target: Installed, wanted: Installed) -> None:
         """Going up, the names come last; going down, first."""
@@ -175,3 +201,7 @@ class Machine:
             return bool(losses)
 
         return await asyncio.to_thread(change)
+
+
+def _ways_of(desired: Holding) -> ObservedNetwork:
+    return observe_ways(hop for hop, _ in desired.hops if hop is not None)

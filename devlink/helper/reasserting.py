@@ -4,7 +4,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from devlink.core.network import Route
+from devlink.core.network import Route, RouteKey
 from devlink.errors import DevlinkError
 from devlink.helper.netwatch import NetworkWatch
 from devlink.helper.restraint import BURST, BURST_TIME, Restraint
@@ -27,8 +27,10 @@ class Reasserter:
         self._machine = machine
         self._watch = NetworkWatch(self._look, settle=SETTLE)
         self._restraint = Restraint()
-        self._is_waiting = False
-        """For a link or an address, without which some of it cannot be there."""
+        self._waiting: frozenset[RouteKey] = frozenset()
+        """Routes that waited at the last look for a link or an address, without which they cannot be there."""
+        self._left_alone: frozenset[RouteKey] = frozenset()
+        """Those that are given up."""
         self._told = ""
         self.given_up = ""
         """Why what is missing is left alone; empty while it is not."""
@@ -36,7 +38,8 @@ class Reasserter:
     def start(self) -> None:
         """Something is installed anew: what was given up is tried, and counted from none."""
         self._restraint.begin_anew()
-        self._is_waiting, self._told, self.given_up = False, "", ""
+        self._waiting = self._left_alone = frozenset()
+        self._told = self.given_up = ""
         self._watch.start()
 
     def stop(self) -> None:
@@ -47,29 +50,34 @@ class Reasserter:
         """Whether to look once more in a while: something is missing, and whatever it waits for may be silent."""
         async with self._machine.lock:
             try:
-                missing = await self._machine.missing_routes()
+                lack = await self._machine.lack()
                 now = time.monotonic()
                 # What goes with its link is nobody's deed: a link that flaps must not have us give up.
-                if missing and not self._is_waiting and not self._restraint.permits(now):
-                    self._give_up(missing)
-                    return False
-                back = await self._machine.reassert()
-                left = await self._machine.missing_routes() if missing else ()
+                been = self._waiting | self._left_alone
+                taken = tuple(route for route in lack.taken if route.key not in been)
+                if taken and not self._restraint.permits(now):
+                    self._give_up(taken)
+                mended = await self._machine.reassert(self._left_alone)
             except DevlinkError as error:  # the network changes at this moment: the next look sees more
                 if str(error) != self._told:
                     self._told = str(error)
                     log.warning("what is missing cannot be put back yet: %s", error)
                 return True
-            if back:
-                if not self._is_waiting:
-                    self._restraint.note(now)
-                log.warning("put back, as it was gone: %s", _listed(back))
-            if left and not self._is_waiting:
-                log.warning("gone, and waiting for its link: %s", _listed(left))
-            self._is_waiting, self._told = bool(left), ""
-            return self._is_waiting
+            fought = {route.key for route in taken} - self._left_alone
+            if fought or mended.held:
+                self._restraint.note(now)
+            if mended.back:
+                log.warning("put back, as it was gone: %s", _listed(mended.back))
+            held = f"another program holds the place of: {_listed(mended.held)}" if mended.held else ""
+            if held and held != self._told:
+                log.warning("%s", held)
+            if lack.waiting and not self._waiting:
+                log.warning("gone, and waiting for its link: %s", _listed(lack.waiting))
+            self._waiting, self._told = frozenset(route.key for route in lack.waiting), held
+            return bool(lack.waiting or mended.held)
 
     def _give_up(self, missing: tuple[Route, ...]) -> None:
+        self._left_alone |= {route.key for route in missing}
         if self.given_up:
             return
         self.given_up = f"they were taken away {BURST} times within {BURST_TIME:g} s, and are left alone"

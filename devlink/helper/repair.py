@@ -1,7 +1,7 @@
 """What is missing of what is installed, what can be put back now, and which numbers our nexthop objects have. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import count
 
 from devlink.core.network import (
@@ -17,6 +17,25 @@ from devlink.core.network import (
 )
 from devlink.helper.installed import Installed, Role
 from devlink.kernel.ours import Ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """What is missing of what is installed, as the sessions want it."""
+
+    taken: tuple[Route, ...] = ()
+    """What could be there: another hand took it, or its link has come back since."""
+    waiting: tuple[Route, ...] = ()
+    """For a link with a carrier, an address of ours, or the next hop on its link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mended:
+    """What came of putting it back."""
+
+    back: tuple[Route, ...] = ()
+    held: tuple[Route, ...] = ()
+    """Still missing, as somebody else has its place."""
 
 
 class Numbers:
@@ -70,11 +89,13 @@ def missing(installed: Installed, numbers: Mapping[Role, int], ours: Ours) -> tu
     return tuple(route for route in installed.routes if route.key in keys)
 
 
-def mending(desired: Holding, ours: Ours, ways: ObservedNetwork) -> tuple[Change, frozenset[RouteKey]]:
+def mending(
+    desired: Holding, ours: Ours, ways: ObservedNetwork, leave: Collection[RouteKey] = ()
+) -> tuple[Change, frozenset[RouteKey]]:
     """What puts back that part of `desired` which can be there now, and the keys of the routes that cannot.
 
     Not of what waits for its link or for its own address, nor of what is stale: its next hop is not on its link. What
-    is stale is deleted.
+    is stale is deleted. Routes whose keys are in `leave` stay as they are, and so does what they alone need.
     """
     addresses = {address for link in ways.links for address, _ in link.addresses}
     up = {link.name for link in ways.links if link.up}
@@ -88,10 +109,14 @@ def mending(desired: Holding, ours: Ours, ways: ObservedNetwork) -> tuple[Change
         for route in desired.routes
         if hop_of[route.key] in out or (route.source is not None and route.source not in addresses)
     )
+    kept = [route for route in desired.routes if route.key not in leave]
+    used = {route.nexthop_id for route in kept}
+    asked = {route.destination.version for route in kept if route.table == OVERRIDE_TABLE}
     standing = replace(
         desired,
-        routes=tuple(route for route in desired.routes if route.key not in left_out),
-        nexthops=tuple(nexthop for nexthop in desired.nexthops if objects[nexthop.id] not in out),
+        routes=tuple(route for route in kept if route.key not in left_out),
+        nexthops=tuple(each for each in desired.nexthops if objects[each.id] not in out and each.id in used),
+        rules=tuple(rule for rule in desired.rules if rule.version in asked),
     )
     change = ours.change_to(standing)
     gone = tuple(r for r in change.routes.delete if hop_of.get(r.key) in stale)

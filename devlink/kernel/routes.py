@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Sequence
 
-from devlink.core.network import MAIN_TABLE, PROTOCOL, Change, Holding, Nexthop, Route
+from devlink.core.network import MAIN_TABLE, PROTOCOL, Change, Holding, Nexthop, Route, RouteKey
 from devlink.errors import ConflictError, DevlinkError, HelperError
 from devlink.kernel import rules
 from devlink.kernel.netlink import (
@@ -17,6 +17,7 @@ from devlink.kernel.netlink import (
     Refusal,
     Request,
     family_of,
+    unreachable_kernel,
 )
 from devlink.kernel.nexthops import (
     RTM_DELNEXTHOP,
@@ -143,7 +144,30 @@ def _check_ours(netlink: NetlinkSocket, routes: Sequence[Route]) -> None:
     REPLACE does not compare the protocol: it takes the first route in the place. Looking just before, in one place
     where only ours is, is as safe as it gets, and there is no moment without a route as with delete and add.
     """
-    # The protocols found, by destination within IP version, table and metric.
+    for route, protocols in _protocols_at(netlink, routes):
+        if not protocols:
+            raise HelperError(
+                f"The route {route} could not be changed.",
+                why="The route that it shall replace went away meanwhile.",
+                next_step="Try again.",
+            )
+        if protocols != [PROTOCOL]:
+            raise _conflict(route)
+
+
+def held_by_others(routes: Sequence[Route]) -> frozenset[RouteKey]:
+    """The places of those of our routes where somebody else has one. Raises HelperError."""
+    try:
+        with NetlinkSocket() as netlink:
+            found = _protocols_at(netlink, routes)
+    except OSError as error:
+        raise unreachable_kernel(error) from error
+    return frozenset(route.key for route, protocols in found if any(each != PROTOCOL for each in protocols))
+
+
+def _protocols_at(netlink: NetlinkSocket, routes: Sequence[Route]) -> list[tuple[Route, list[int]]]:
+    """Each route, with the protocols of those that are in its place."""
+    # By destination within IP version, table and metric.
     places: dict[tuple[int, int, int], dict[bytes, list[int]]] = {}
     checked: list[tuple[Route, list[int]]] = []
     for route in routes:
@@ -162,15 +186,7 @@ def _check_ours(netlink: NetlinkSocket, routes: Sequence[Route]) -> None:
         for key, (place, protocol) in read_routes(dump_routes(netlink, family), place_of):
             if key in place:
                 place[key].append(protocol)
-    for route, protocols in checked:
-        if not protocols:
-            raise HelperError(
-                f"The route {route} could not be changed.",
-                why="The route that it shall replace went away meanwhile.",
-                next_step="Try again.",
-            )
-        if protocols != [PROTOCOL]:
-            raise _conflict(route)
+    return checked
 
 
 _DONE = {"add": "added", "replace": "replaced", "del": "deleted"}

@@ -12,12 +12,13 @@ import pytest
 
 from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Nexthop, Route, Rule
 from devlink.core.plan import Detour
-from devlink.errors import ConflictError, HelperError, NotUpError
+from devlink.errors import HelperError, NotUpError
 from devlink.helper.installed import Installed, SessionRoutes
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy, RoutesPolicy
+from devlink.helper.repair import Mended
 from devlink.kernel import rules
 from devlink.kernel.netlink import NetlinkSocket
 from devlink.kernel.nexthops import RTM_GETNEXTHOP
@@ -229,12 +230,12 @@ def test_what_another_hand_took_is_missing_and_put_back_and_told(run: Run, deed:
         before, wanted = ways(), HANDS[deed]
         ip(*deed.split())
         assert {str(r.destination) for r in await world.machine.missing_routes()} == wanted
-        put_back = await world.machine.reassert()
+        put_back = (await world.machine.reassert()).back
         assert {str(r.destination) for r in put_back} == wanted
         assert put_back == tuple(r for r in ALL.routes if str(r.destination) in wanted), "as the session wants them"
         assert ways() == before
         assert await world.is_whole()
-        assert await world.machine.reassert() == ()
+        assert await world.machine.reassert() == Mended()
 
     run(body, ALL)
 
@@ -246,12 +247,12 @@ def test_what_waits_for_its_link_is_not_tried_and_put_back_when_it_is_there_agai
         for end in ("v1", "v0"):
             ip("link", "set", end, "down")
             await until(lambda: not observe_ours().nexthops)
-            assert await world.machine.reassert() == ()
+            assert await world.machine.reassert() == Mended()
             ip("link", "set", end, "up")
             ip("address", "replace", "2001:db8::1/64", "dev", "v0", "nodad")
             await until(lambda: all(link.up for link in observe().links))
             missing = await world.machine.missing_routes()
-            assert await world.machine.reassert() == missing
+            assert await world.machine.reassert() == Mended(back=missing)
             assert ways() == before
             assert await world.is_whole()
 
@@ -268,24 +269,60 @@ def test_what_leads_to_a_next_hop_that_is_off_link_is_taken_away_until_it_is_on_
         ip("address", "add", "203.0.113.1/24", "dev", "v0")
         ip("route", "add", "default", "via", "203.0.113.254", "metric", "7")
         ip("address", "delete", "192.0.2.1/24", "dev", "v0")
-        assert await world.machine.reassert() == ()
+        assert await world.machine.reassert() == Mended()
         assert set(ways()) == {"10.4.0.0/16", "2001:db8:1::/48"}
         assert all(":" in hop for hop in objects().values()), "the kernel keeps objects that lead nowhere"
         ip("address", "add", "192.0.2.1/24", "dev", "v0")
-        assert await world.machine.reassert()
+        assert (await world.machine.reassert()).back
         assert ways() == before
         assert await world.is_whole()
 
     run(body, objects=with_objects)
 
 
-def test_what_cannot_be_put_back_is_told_and_tried_again_the_next_time(run: Run) -> None:
+@pytest.mark.parametrize("with_objects", [True, False])
+def test_a_place_that_another_took_keeps_nothing_else_from_being_put_back(run: Run, with_objects: bool) -> None:
+    many = SessionRoutes(session="qa", routes=tuple(route(f"10.7.{number}.0/24") for number in range(200)))
+
     async def body(world: World) -> None:
-        ip("route", "replace", "10.1.0.0/16", "via", "192.0.2.77", "metric", "50", "proto", "static")
-        with pytest.raises(ConflictError, match=r"10\.1\.0\.0/16"):
-            await world.machine.reassert()
+        for stolen in ("10.7.0.0/24", "10.7.150.0/24"):
+            ip("route", "replace", stolen, "via", "192.0.2.77", "metric", "50", "proto", "static")
+        ip(*("nexthop flush proto 231" if with_objects else "route flush proto 231").split())
+        ip("rule", "delete", "pref", "5200")
+        mended = await world.machine.reassert()
+        assert {str(r.destination) for r in mended.held} == {"10.7.0.0/24", "10.7.150.0/24"}
+        assert set(await world.machine.missing_routes()) == set(mended.held)
+        assert len(mended.back) == 200
+        assert (await world.machine.lack()).taken == mended.held
+        ip("route", "delete", "10.7.0.0/24")
+        assert [str(r.destination) for r in (await world.machine.reassert()).back] == ["10.7.0.0/24"]
+
+    run(body, Installed(sessions=(many, OVERRIDE)), objects=with_objects)
+
+
+def test_what_is_to_be_left_alone_is_not_put_back_nor_what_it_alone_needs(run: Run) -> None:
+    async def body(world: World) -> None:
+        ip("nexthop", "flush", "proto", "231")
+        ip("rule", "delete", "pref", "5200")
+        ip("route", "delete", "10.4.0.0/16")
+        left = {r.key for r in OVERRIDE.routes} | {route("10.3.0.0/16").key}
+        assert left & {r.key for r in (await world.machine.reassert(left)).back} == set()
+        assert {r.key for r in await world.machine.missing_routes()} == left
+        assert observe_ours().rules == ()
+        assert len(objects()) == 3
+        await world.machine.reassert()
+        assert await world.is_whole()
+
+    run(body, ALL)
+
+
+def test_what_waits_for_its_link_is_no_other_hands_deed(run: Run) -> None:
+    async def body(world: World) -> None:
         ip("route", "delete", "10.1.0.0/16")
-        assert [str(r.destination) for r in await world.machine.reassert()] == ["10.1.0.0/16"]
+        assert [str(r.destination) for r in (await world.machine.lack()).taken] == ["10.1.0.0/16"]
+        ip("link", "set", "v0", "down")
+        lack = await world.machine.lack()
+        assert (lack.taken, len(lack.waiting)) == ((), len(INSTALLED.routes))
 
     run(body)
 

@@ -1,18 +1,19 @@
 """Routes that others take away: put back at the kernel's word, until it is a fight; the machine only notes it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, cast
 
 import pytest
 
-from devlink.core.network import ObservedNetwork, ObservedRoute, Route
+from devlink.core.network import ObservedNetwork, ObservedRoute, Route, RouteKey
 from devlink.errors import DevlinkError, HelperError
 from devlink.helper import reasserting
 from devlink.helper.machine import Machine
 from devlink.helper.reasserting import SETTLE, Reasserter
+from devlink.helper.repair import Lack, Mended
 from devlink.helper.restraint import BURST
 from tests.helper.fakes import LIMIT, FakeMonitor, watch_the_kernel
 
@@ -27,27 +28,30 @@ class World:
         self.lock = asyncio.Lock()
         self.wanted = (ROUTE, replace(ROUTE, destination=ip_network("10.254.0.0/16")))
         self.missing: tuple[Route, ...] = ()
-        self.link_is_there = True
+        self.waiting: tuple[Route, ...] = ()
+        """Those of the missing that have no link."""
+        self.held: tuple[Route, ...] = ()
+        """Those of the missing whose place another has."""
         self.failure: DevlinkError | None = None
         self.put_back = self.looks = 0
         self._monitors = monitors
         self.reasserter = Reasserter(cast(Machine, self))
         self.reasserter.start()
 
-    async def missing_routes(self) -> tuple[Route, ...]:
+    async def lack(self) -> Lack:
         assert self.lock.locked()
-        return self.missing
+        return Lack(taken=tuple(r for r in self.missing if r not in self.waiting), waiting=self.waiting)
 
-    async def reassert(self) -> tuple[Route, ...]:
+    async def reassert(self, leave: Collection[RouteKey] = ()) -> Mended:
         assert self.lock.locked()
         self.looks += 1
         if self.failure is not None:
             raise self.failure
-        if not self.link_is_there:
-            return ()
-        back, self.missing = self.missing, ()
+        could = [r for r in self.missing if r not in self.waiting and r.key not in leave]
+        back, held = (tuple(r for r in could if (r in self.held) is there) for there in (False, True))
+        self.missing = tuple(r for r in self.missing if r not in back)
         self.put_back += bool(back)
-        return back
+        return Mended(back=back, held=held)
 
     async def told(self, *missing: Route) -> None:
         """The kernel says that something has changed; all comes of it that does."""
@@ -113,14 +117,44 @@ def test_at_the_tenth_time_it_is_left_alone_and_said_loudly_who_is_there_instead
 def test_a_link_that_flaps_is_no_fight(run: Run) -> None:
     async def body(world: World) -> None:
         for _ in range(3 * BURST):
-            world.link_is_there = False
+            world.waiting = world.wanted
             await world.told(*world.wanted)
-            world.link_is_there = True
+            world.waiting = ()
             await world.told(*world.wanted)
         assert world.put_back == 3 * BURST
         assert world.reasserter.given_up == ""
 
     run(body)
+
+
+def test_it_is_a_fight_too_while_something_else_waits_for_its_link_and_that_is_put_back_after_it(run: Run) -> None:
+    async def body(world: World) -> None:
+        away = world.wanted[1]
+        world.waiting = (away,)
+        for _ in range(BURST + 5):
+            await world.told(*world.wanted)
+        assert world.put_back == BURST - 1
+        assert "10 times" in world.reasserter.given_up
+        world.waiting = ()
+        await world.told(*world.wanted)
+        assert world.missing == (ROUTE,), "what is given up stays so, and no other"
+
+    run(body)
+
+
+def test_a_place_that_another_holds_is_a_fight_and_the_rest_is_put_back(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(world: World) -> None:
+        world.held = (ROUTE,)
+        await world.told(*world.wanted)
+        assert world.missing == (ROUTE,)
+        for _ in range(BURST + 5):
+            await world.told(ROUTE)
+        assert "dev tun0 proto boot" in world.reasserter.given_up
+
+    run(body)
+    assert caplog.text.count("holds the place") == 1
 
 
 def test_what_cannot_be_put_back_yet_is_said_once_and_tried_at_each_word(
