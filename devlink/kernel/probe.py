@@ -14,7 +14,7 @@ from typing import Literal
 from devlink.core.network import PROTOCOL, Route, Rule
 from devlink.core.prefixes import IPAddress, host_prefix
 from devlink.errors import HelperError
-from devlink.kernel.links import NDA_DST
+from devlink.kernel.links import NDA_DST, RTM_GETLINK, RTM_GETNEIGH, encode_link_lookup, encode_neighbour_lookup
 from devlink.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -36,9 +36,11 @@ FIRST_TABLE = 5231
 PREFERENCE, DEAD_END_PREFERENCE = 5190, 5191
 """Of the rules: before those of the routes, and of any VPN that we know."""
 MAX_WAYS = 512
+IFI_FLAGS, IFF_NOARP = 8, 0x80
+"""Where `struct ifinfomsg` has the flags of a link, and that of one without link addresses."""
 RTM_NEWNEIGH = 28
 RTMGRP_NEIGH = 0x4
-NUD_INCOMPLETE, NUD_REACHABLE, NUD_PROBE, NUD_FAILED = 0x01, 0x02, 0x10, 0x20
+NUD_REACHABLE, NUD_PROBE, NUD_FAILED, NUD_NOARP, NUD_PERMANENT = 0x02, 0x10, 0x20, 0x40, 0x80
 NTF_USE = 0x01
 NEIGHBOUR_LIMIT = 4.0
 """Seconds; the kernel gives up after three questions, one a second."""
@@ -128,7 +130,8 @@ def _cannot(route: Route, why: str) -> HelperError:
 async def neighbour_answers(address: IPAddress, oif: str) -> bool:
     """Ask for a neighbour's link address anew (ARP, neighbour discovery): whether it answers.
 
-    2 ms where it does, 3 s where it does not. Needs CAP_NET_ADMIN. Raises OSError.
+    2 ms where it does, 3 s where it does not. Needs CAP_NET_ADMIN. Raises OSError; HelperError where the kernel asks
+    nobody, as the entry is static or the link has no link addresses: then it stays as it is.
     """
     index = socket.if_nametoindex(oif)
     loop = asyncio.get_running_loop()
@@ -136,6 +139,7 @@ async def neighbour_answers(address: IPAddress, oif: str) -> bool:
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     ) as news:
         news.bind((0, RTMGRP_NEIGH))
+        _check_asked(address, oif, index)
         _solicit(address, index)
         try:
             async with asyncio.timeout(NEIGHBOUR_LIMIT):
@@ -145,6 +149,26 @@ async def neighbour_answers(address: IPAddress, oif: str) -> bool:
                             return bool(state & NUD_REACHABLE)
         except TimeoutError:
             return False
+
+
+def _check_asked(address: IPAddress, oif: str, index: int) -> None:
+    """Raise HelperError where the kernel never asks for that neighbour. To be asked to do so nevertheless, it would
+    throw away what somebody has written down."""
+    state = 0
+    with NetlinkSocket() as netlink:
+        (flags,) = struct.unpack_from("=I", netlink.get(RTM_GETLINK, encode_link_lookup(oif)).body, IFI_FLAGS)
+        try:
+            found = netlink.get(RTM_GETNEIGH, encode_neighbour_lookup(address, index)).body
+            state = _NDMSG.unpack_from(found)[2]
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # nobody has asked for it yet
+                raise
+    if flags & IFF_NOARP or state & (NUD_PERMANENT | NUD_NOARP):
+        raise HelperError(
+            f"Whether {address} is on its link cannot be told.",
+            why="Its link address is not asked for: it is set by hand, or the link has none.",
+            next_step=f"See: ip neighbour show {address}",
+        )
 
 
 def _solicit(address: IPAddress, index: int) -> None:

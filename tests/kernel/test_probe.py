@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from devlink.errors import HelperError
 from devlink.kernel import rules
 from devlink.kernel.probe import delete_way, neighbour_answers, probe_socket, put_way, rules_of, way_to
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
@@ -131,6 +132,31 @@ def test_a_neighbour_that_is_not_there_does_not() -> None:
             return list(await asyncio.gather(neighbour_answers(gone, "v0"), neighbour_answers(there, "v0")))
 
         assert asyncio.run(ask()) == [False, True]
+
+    in_private_network(body)
+
+
+@pytest.mark.parametrize("state", ["permanent", "noarp"])
+@pytest.mark.parametrize("address", ["192.0.2.50", "2001:db8::50"])
+def test_a_neighbour_that_is_set_by_hand_cannot_be_told_and_stays(address: str, state: str) -> None:
+    def body() -> None:
+        make_links()
+        ip("neighbour", "add", address, "lladdr", "02:00:00:00:00:99", "dev", "v0", "nud", state)
+        before = ip_json("neighbour", "show", address, "nud", "all")
+        with pytest.raises(HelperError, match="cannot be told"):
+            asyncio.run(neighbour_answers(ipaddress.ip_address(address), "v0"))
+        assert before
+        assert ip_json("neighbour", "show", address, "nud", "all") == before
+
+    in_private_network(body)
+
+
+def test_on_a_link_without_link_addresses_no_neighbour_can_be_told() -> None:
+    def body() -> None:
+        make_links()
+        ip("link", "set", "v0", "arp", "off")
+        with pytest.raises(HelperError, match="cannot be told"):
+            asyncio.run(neighbour_answers(VIA, "v0"))
 
     in_private_network(body)
 
