@@ -104,7 +104,7 @@ def _paths(ways: dict[IPAddress, RouteMessage | None], names: dict[int, str]) ->
 def dump_routes(netlink: NetlinkSocket, family: int, protocol: int = 0) -> list[bytes]:
     """The routes of a family, in every table; of one protocol alone, if that is given. Raises OSError.
 
-    None where the kernel lacks the family; those of every protocol where it cannot tell them apart (before 4.20).
+    Nothing where the kernel lacks the family; those of every protocol where it cannot tell them apart (before 4.20).
     """
     try:
         bodies = netlink.dump(RTM_GETROUTE, encode_route_dump(family, protocol), RTM_NEWROUTE)
@@ -171,7 +171,7 @@ def _look_up(netlink: NetlinkSocket, address: IPAddress) -> RouteMessage | None:
     zone = address.scope_id if isinstance(address, ipaddress.IPv6Address) else None
     try:
         oif = socket.if_nametoindex(zone) if zone is not None else None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: it holds what no name of a link can
         return None
     try:
         message = netlink.get(RTM_GETROUTE, encode_lookup(address, oif))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from devlink.core.network import ObservedRoute, Path
-from devlink.kernel.observe import link_kind, observe
+from devlink.kernel.observe import link_kind, observe, observe_ways
 from devlink.kernel.rtnetlink import KINDS
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
 
@@ -137,3 +137,9 @@ def test_the_way_to_an_address_with_a_zone_is_its_link() -> None:
         assert paths[nowhere] == Path()
 
     in_private_network(body)
+
+
+@pytest.mark.parametrize("zone", ["a\0b", "\ud800", "x" * 500])
+def test_there_is_no_way_by_a_link_that_cannot_have_that_name(zone: str) -> None:
+    address = ipaddress.ip_address(f"fe80::1%{zone}")
+    assert observe_ways((address,)).paths[address].oif is None
