@@ -99,14 +99,14 @@ class Machine:
             raise NotUpError(f"Session {session} has no routes by {next_hop}.", next_step="See: devlink status")
         known = {role: number for role, number in self._numbers.known.items() if role in roles}
         objects = after.of(session).nexthops(known)
-        is_done = len(objects) == len(roles) and await asyncio.to_thread(lambda: all(map(switch, objects)))
-        if not is_done:
-            try:
+        try:
+            is_done = len(objects) == len(roles) and await asyncio.to_thread(lambda: all(map(switch, objects)))
+            if not is_done:
                 await self._add(after.of(session))
-            except DevlinkError:
-                with suppress(DevlinkError):  # the first one says why; what is missing is put back by `reassert`
-                    await self._add(before)
-                raise
+        except DevlinkError:
+            with suppress(DevlinkError):  # the first one says why; what is missing is put back by `reassert`
+                await self._add(before)
+            raise
         self._installed = after
 
     async def lack(self) -> Lack:

@@ -13,6 +13,7 @@ import pytest
 from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Nexthop, Route, Rule
 from devlink.core.plan import Detour
 from devlink.errors import HelperError, NotUpError
+from devlink.helper import machine
 from devlink.helper.installed import Installed, SessionRoutes
 from devlink.helper.journal import Journal
 from devlink.helper.machine import Machine
@@ -24,6 +25,7 @@ from devlink.kernel.netlink import NetlinkSocket
 from devlink.kernel.nexthops import RTM_GETNEXTHOP
 from devlink.kernel.observe import observe
 from devlink.kernel.ours import observe_ours
+from devlink.kernel.routes import switch
 from tests.helper.fakes import Nameless
 from tests.kernel.private_network import in_private_network, ip, make_links
 
@@ -180,6 +182,35 @@ def test_a_switch_that_the_kernel_refuses_changes_nothing(run: Run, with_objects
         assert await world.is_whole()
 
     run(body, objects=with_objects)
+
+
+def test_a_switch_of_two_objects_whose_second_the_kernel_refuses_leaves_the_first_as_it_was(run: Run) -> None:
+    ip_first = replace(PROD, routes=(*PROD.routes, replace(route("10.98.0.0/16"), oif="v1")))
+    installed = Installed(sessions=(ip_first,))
+
+    async def body(world: World) -> None:
+        ip("address", "add", "198.51.100.1/24", "dev", "v1")
+        ip("route", "add", "192.0.2.9/32", "dev", "v1")
+        await world.become(installed, wanted=installed)
+        before = objects()
+        assert len(before) == 2
+        turned: list[int] = []
+
+        def refusing(nexthop: Nexthop) -> bool:
+            if turned:
+                raise HelperError("No second one.")
+            turned.append(nexthop.id)
+            return switch(nexthop)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(machine, "switch", refusing)
+            with pytest.raises(HelperError, match="second"):
+                await world.machine.switch("prod", GATEWAY, TURN)
+        assert turned
+        assert objects() == before
+        assert await world.is_whole()
+
+    run(body, NOTHING)
 
 
 def test_a_switch_puts_back_objects_that_another_hand_took(run: Run) -> None:
