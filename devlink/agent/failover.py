@@ -210,7 +210,6 @@ class Failover:
             self._session.plan = replace(
                 self._session.plan, desired=with_detour(self._desired, action.next_hop, detour)
             )
-            self._session.installed = tuple(answer["routes"])
             log.info("%s: what prefers %s goes by %s now", self._session.name, action.next_hop, action.via)
 
     @property

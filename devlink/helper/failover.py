@@ -88,8 +88,8 @@ class Failover:
             lease = self._lease(caller, call)
             if lease.holder is not caller:
                 raise NotUpError(f"Session {lease.name} is not this connection's.", next_step=LOOK)
-            routes = [route for route in lease.desired.routes if route.next_hop == next_hop]
-            if not routes:
+            first = next((route for route in lease.desired.routes if route.next_hop == next_hop), None)
+            if first is None:
                 raise UsageError(f"No route of session {lease.name} goes by {next_hop}.", next_step=LOOK)
             detour = None
             if via is not None and via != next_hop:
@@ -100,10 +100,7 @@ class Failover:
             await self._machine.switch(lease.name, next_hop, detour)
             lease.desired = with_detour(lease.desired, next_hop, detour)
             log.info("%s: what prefers %s goes by %s", lease.name, next_hop, via or next_hop)
-            return {
-                "routes": [str(route) for route in lease.installed.routes],
-                "oif": detour.oif if detour is not None else routes[0].oif,
-            }
+            return {"oif": detour.oif if detour is not None else first.oif}
 
     async def _admitted(self, lease: Lease, via: IPAddress) -> str:
         """The link of a next hop that a session's probes may go by: trusted for it, and on a link of this machine.

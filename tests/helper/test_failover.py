@@ -126,8 +126,7 @@ def test_a_switch_is_one_order_to_the_machine_and_stays_with_the_session(run: Ru
         async with world.caller() as alice:
             await alice.up(QA)
             said = await alice.call("Switch", session="qa", next_hop=str(GATEWAY), via=str(OTHER))
-            assert said["oif"] == "eth0"
-            assert any("10.20.0.0/16" in route for route in said["routes"])
+            assert said == {"oif": "eth0"}, "ten thousand routes are not told anew for each switch"
             detour = Detour(next_hop=GATEWAY, via=OTHER, oif="eth0")
             await alice.call("Switch", session="qa", next_hop=str(GATEWAY))
             assert told == [("qa", GATEWAY, detour), ("qa", GATEWAY, None)]
