@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Hashable, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from typing import Any
 
 from devlink.core.detours import with_detour
 from devlink.core.plan import Desired, Detour
-from devlink.core.prefixes import IPAddress, collapse, contains
+from devlink.core.prefixes import IPAddress, collapse
 from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError, UsageError
 from devlink.helper import admission
 from devlink.helper.calls import argument
@@ -27,6 +28,7 @@ from devlink.rpc.varlink import Call
 log = logging.getLogger(__name__)
 
 LOOK = "See: devlink status"
+MAX_FOLLOWS = 32
 TRAFFIC_PAUSE = 0.05
 """Seconds between two tellings of traffic: what several next hops have at once is one."""
 
@@ -44,6 +46,8 @@ class Failover:
         """The connections that probe, by session."""
         self._following: dict[str, set[asyncio.Event]] = {}
         """Set to end a telling of traffic, by session."""
+        self._follows: Counter[int] = Counter()
+        """How many of them each user has."""
         self.verbs: Mapping[str, Handler] = {
             "Switch": self._switch,
             "OpenProbe": self._open_probe,
@@ -69,14 +73,21 @@ class Failover:
             except DevlinkError as error:  # they lead nobody anywhere; the next undoing finds them
                 log.error("%s: its probes' ways cannot be taken back: %s", session, error)
 
-    def forget(self) -> None:
-        """Everything of ours is taken out of the kernel by another hand."""
+    @contextlib.asynccontextmanager
+    async def forgotten(self) -> AsyncIterator[None]:
+        """Meanwhile everything of ours is taken out of the kernel by another hand."""
         for events in self._following.values():
             for event in events:
                 event.set()
         self._following.clear()
         self._holders.clear()
-        self._probes.forget()
+        async with self._probes.forgotten():
+            yield
+
+    async def has_remains(self) -> bool:
+        """As the machine's, of probes too. Raises DevlinkError."""
+        async with self._probes.held() as held:
+            return await self._machine.has_remains(held)
 
     async def _switch(self, caller: Session, call: Call) -> Mapping[str, Any]:
         return await asyncio.shield(spawn(self._switch_whole(caller, call), name="switch"))
@@ -121,15 +132,17 @@ class Failover:
         kind = argument(str, call, "kind")
         if kind not in ("udp", "tcp"):
             raise UsageError("A probe goes by udp or by tcp.", next_step="Its kinds are in io.devlink.Helper.")
-        if target.version != via.version or not contains((r.destination for r in lease.desired.routes), target):
+        if target.version != via.version or lease.networks.find_address(target) is None:
             raise NotPermittedError(
                 f"{target} is in none of the networks of session {lease.name}.",
                 why="Probes are for the cluster's own addresses.",
                 next_step=LOOK,
             )
         oif = await self._admitted(lease, via)
+        if self._leases.get(lease.name) is None:
+            raise NotUpError(f"Session {lease.name} is not up.", next_step=LOOK)
         self._holders.setdefault(lease.name, set()).add(caller)
-        sock = await self._probes.open(caller, via, oif, target, kind)
+        sock = await self._probes.open(caller, lease.uid, via, oif, target, kind)
         if self._leases.get(lease.name) is None or caller.finished:  # it ended meanwhile, before there was anything
             sock.close()
             await self._probes.close(caller)
@@ -154,31 +167,40 @@ class Failover:
             raise UsageError("Traffic is followed.", next_step="Call FollowTraffic with `more`.")
         lease = self._lease(caller, call)
         networks = collapse(route.destination for route in lease.desired.routes)
-        making = spawn(asyncio.to_thread(Traffic, networks), name=f"watch the traffic of {lease.name}")
-        try:
-            watch = await asyncio.shield(making)
-        except asyncio.CancelledError:
-            making.add_done_callback(_close_made)  # else its table stays: nobody would have it to close it
-            raise
-        try:
-            with self._until_ended(lease.name) as ended:
+        # From here on, so that an end that comes while the watch is made is not missed.
+        with self._until_ended(lease) as ended:
+            making = spawn(asyncio.to_thread(Traffic, networks), name=f"watch the traffic of {lease.name}")
+            try:
+                watch = await asyncio.shield(making)
+            except asyncio.CancelledError:
+                making.add_done_callback(_close_made)  # else its table stays: nobody would have it to close it
+                raise
+            try:
                 await caller.send({"destinations": []})
-                while await _readable(watch, unless=ended):
+                while not ended.is_set() and await _readable(watch, unless=ended):
                     if destinations := watch.take():
                         await caller.send({"destinations": [str(address) for address in destinations]})
                         await asyncio.sleep(TRAFFIC_PAUSE)
-        finally:
-            watch.close()
+            finally:
+                watch.close()
         raise NotUpError(f"Session {lease.name} is not up any more.", next_step=LOOK)
 
     @contextlib.contextmanager
-    def _until_ended(self, session: str) -> Iterator[asyncio.Event]:
+    def _until_ended(self, lease: Lease) -> Iterator[asyncio.Event]:
+        """Raises UsageError where the session's user follows too much already."""
+        if self._follows[lease.uid] >= MAX_FOLLOWS:
+            raise UsageError(
+                f"One user follows the traffic of at most {MAX_FOLLOWS} sessions at once.",
+                next_step="End what follows: each takes a packet log of the kernel.",
+            )
         event = asyncio.Event()
-        self._following.setdefault(session, set()).add(event)
+        self._following.setdefault(lease.name, set()).add(event)
+        self._follows[lease.uid] += 1
         try:
             yield event
         finally:
-            self._following.get(session, set()).discard(event)
+            self._follows[lease.uid] -= 1
+            self._following.get(lease.name, set()).discard(event)
 
     def _lease(self, caller: Session, call: Call) -> Lease:
         """The caller's session. Raises NotUpError where it is not up, and NotPermittedError where it is another's."""

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from devlink.core.network import Route, RouteKey
 from devlink.core.plan import Desired
+from devlink.core.prefixes import Cover
 from devlink.errors import ConflictError, NotPermittedError
 from devlink.helper.access import user_name
 from devlink.helper.installed import Installed, SessionRoutes
@@ -25,10 +26,18 @@ class Lease:
     confirmed: bool = False
     """The agent has verified it: from then on it has a grace."""
     expiry: asyncio.TimerHandle | None = None
+    _networks: Cover | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
         return self.desired.session
+
+    @property
+    def networks(self) -> Cover:
+        """Where its routes lead, which no switch changes. Kept: every probe asks for it."""
+        if self._networks is None:
+            self._networks = Cover(route.destination for route in self.desired.routes)
+        return self._networks
 
     @property
     def state(self) -> str:

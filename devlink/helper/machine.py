@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 
 from devlink.core.network import Holding, ObservedNetwork, Route, RouteKey
 from devlink.core.plan import Detour
@@ -31,6 +32,9 @@ POINTS.update(
 )
 
 
+NOTHING_MORE = Holding()
+
+
 class Machine:
     """Changes one thing at a time: whoever calls `converge`, `switch`, `reassert` or `undo` holds `lock`."""
 
@@ -40,12 +44,17 @@ class Machine:
         self._installed = Installed()
         self._numbers = Numbers(wanted=policy.routes.nexthop_objects)
 
-    async def has_remains(self) -> bool:
-        """Whether something of ours is there that nobody here has installed. Not to be asked during a change."""
+    async def has_remains(self, probes: Holding = NOTHING_MORE) -> bool:
+        """Whether something of ours is there that nobody here has installed, for the sessions or for `probes`.
+
+        Not to be asked during a change. Raises DevlinkError.
+        """
         if await self.names.has_remains():
             return True
         ours = await asyncio.to_thread(observe_ours)
-        return bool(ours.change_to(self._installed.holding(self._numbers.known)).losses)
+        wanted = self._installed.holding(self._numbers.known)
+        known = replace(wanted, routes=wanted.routes + probes.routes, rules=wanted.rules + probes.rules)
+        return bool(ours.change_to(known, thorough=True).losses)
 
     async def missing_routes(self) -> tuple[Route, ...]:
         """What is installed by our account, and not there by the kernel's: routes that are gone or changed, or whose

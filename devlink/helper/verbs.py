@@ -180,7 +180,7 @@ class Helper:
     async def _has_remains(self) -> bool:
         if self._machine.lock.locked():  # half of a change is nobody's remains, unless it is a try to undo them
             return self._undoing is not None and not self._undoing.done()
-        return await self._machine.has_remains()
+        return await self._failover.has_remains()
 
     async def _restore(self, caller: Session, _: Call) -> Mapping[str, Any]:
         _only_root(caller, "Restoring everything")
@@ -193,9 +193,10 @@ class Helper:
         Raises DevlinkError where something resists; from then on it is tried again and again.
         """
         async with self._machine.lock:
-            self._forget_all()
+            self._forget_leases()
             try:
-                await self._undo()
+                async with self._failover.forgotten():
+                    await self._undo()
             except DevlinkError:
                 self._undo_later()
                 raise
@@ -209,7 +210,7 @@ class Helper:
 
     async def _rollback_left_something(self) -> bool:
         try:
-            return await self._machine.has_remains()
+            return await self._failover.has_remains()
         except DevlinkError:  # nobody knows
             return True
 
@@ -223,7 +224,8 @@ class Helper:
             try:
                 async with self._machine.lock:
                     if not any(True for _ in self._leases):  # what a session has meanwhile is no leftover
-                        await self._undo()
+                        async with self._failover.forgotten():
+                            await self._undo()
                 return
             except DevlinkError as error:
                 log.error("what was left could not be taken back, trying again in %g s: %s", RETRY_PAUSE, error)
@@ -233,16 +235,16 @@ class Helper:
         async with self._machine.lock:
             if self._undoing is not None:
                 self._undoing.cancel()  # it waits: for its next try, or for the lock
-            self._forget_all()
+            self._forget_leases()
             try:
-                await self._machine.undo()
+                async with self._failover.forgotten():
+                    await self._machine.undo()
             finally:
                 self._machine.names.close()
 
-    def _forget_all(self) -> None:
+    def _forget_leases(self) -> None:
         for lease in self._leases:
             self._forget(lease.name)
-        self._failover.forget()
 
     def _forget(self, name: str) -> None:
         self._leases.forget(name)

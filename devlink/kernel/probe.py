@@ -9,6 +9,8 @@ import asyncio
 import errno
 import socket
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Literal
 
 from devlink.core.network import PROTOCOL, Route, Rule
@@ -105,18 +107,24 @@ def put_way(route: Route) -> None:
         raise _cannot(route, refusals[0].text)
 
 
-def delete_way(route: Route) -> None:
-    """Have it no more; one that went with its link is fine. Raises HelperError."""
-    try:
-        body = encode_deletion(route, socket.if_nametoindex(route.oif))
-        with NetlinkSocket() as netlink:
-            refusals = netlink.batch([Request(RTM_DELROUTE, 0, body)])
-    except OSError as error:
-        if error.errno not in (errno.ENODEV, None):  # None: there is no such link
-            raise _cannot(route, error.strerror or str(error)) from error
+def delete_ways(routes: Iterable[Route]) -> None:
+    """Have these, at most CHUNK, no more; one that went with its link is fine. Raises HelperError."""
+    there: list[Route] = []
+    requests: list[Request] = []
+    for route in routes:
+        with suppress(OSError):  # there is no such link any more
+            requests.append(Request(RTM_DELROUTE, 0, encode_deletion(route, socket.if_nametoindex(route.oif))))
+            there.append(route)
+    if not requests:
         return
-    if refusals and refusals[0].errno not in (errno.ESRCH, errno.ENODEV):
-        raise _cannot(route, refusals[0].text)
+    try:
+        with NetlinkSocket() as netlink:
+            refusals = netlink.batch(requests)
+    except OSError as error:
+        raise _cannot(there[0], error.strerror or str(error)) from error
+    for place, refusal in refusals.items():
+        if refusal.errno not in (errno.ESRCH, errno.ENODEV):
+            raise _cannot(there[place], refusal.text)
 
 
 def _cannot(route: Route, why: str) -> HelperError:

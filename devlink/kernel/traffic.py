@@ -30,7 +30,7 @@ from devlink.kernel.probe import MARK, MARK_MASK
 LIBRARY = "libnftables.so.1"
 RATE = 4
 """Packets a second that are told of each next hop."""
-FIRST_GROUP, GROUPS = 231, 16
+FIRST_GROUP, GROUPS = 231, 512
 """NFLOG groups that are tried: one is another program's only where that one took it first."""
 SNAP = 40
 """Octets of each packet: both kinds of address are in them."""
@@ -139,17 +139,16 @@ def _listen() -> tuple[socket.socket, int]:
 
 def _bind(sock: socket.socket) -> int:
     """The number of the group that is ours now: the first that no other program has."""
-    refusal = OSError()
     for group in range(FIRST_GROUP, FIRST_GROUP + GROUPS):
         try:
             _configure(sock, group, NFULA_CFG_CMD, bytes([NFULNL_CFG_CMD_BIND]))
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.EPERM):  # EPERM: another socket's (nfulnl_recv_config)
                 raise
-            refusal = error
         else:
             return group
-    raise refusal
+    last = FIRST_GROUP + GROUPS - 1
+    raise _cannot(f"Others listen on each of the groups {FIRST_GROUP} to {last} of the kernel's packet log (NFLOG).")
 
 
 def _configure(sock: socket.socket, group: int, kind: int, value: bytes) -> None:

@@ -1,6 +1,7 @@
 """The verbs of failover over a real socket: for whose session, by whom, and what ends with it."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Hashable, Iterable
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from devlink.core.network import ObservedNetwork, Path
+from devlink.core.codec import encode
+from devlink.core.network import Holding, ObservedNetwork, Path
 from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.trust import TrustRecord
@@ -23,7 +25,7 @@ from devlink.errors import (
     VerificationError,
 )
 from devlink.helper import failover
-from tests.helper.test_verbs import GATEWAY, LIMIT, QA, Run, World, run  # noqa: F401 - run is a fixture
+from tests.helper.test_verbs import GATEWAY, LIMIT, PROD, QA, Run, World, run  # noqa: F401 - run is a fixture
 
 OTHER = ip_address("172.16.0.16")
 OFF_LINK = ip_address("172.16.9.9")
@@ -36,9 +38,17 @@ class FakeProbes:
     def __init__(self) -> None:
         self.holders: list[Hashable] = []
         self.opened: list[tuple[str, str, str, str]] = []
+        self.uids: list[int] = []
+        self.is_asked, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
         FAKES.append(self)
 
-    async def open(self, holder: Hashable, via: IPAddress, oif: str, target: IPAddress, kind: str) -> socket.socket:
+    async def open(
+        self, holder: Hashable, uid: int, via: IPAddress, oif: str, target: IPAddress, kind: str
+    ) -> socket.socket:
+        self.uids.append(uid)
+        self.is_asked.set()
+        await self.go_on.wait()
         self.holders.append(holder)
         self.opened.append((str(via), oif, str(target), kind))
         ours, theirs = socket.socketpair()
@@ -49,8 +59,14 @@ class FakeProbes:
     async def close(self, holder: Hashable) -> None:
         self.holders = [each for each in self.holders if each is not holder]
 
-    def forget(self) -> None:
+    @contextlib.asynccontextmanager
+    async def forgotten(self) -> AsyncIterator[None]:
         self.holders.clear()
+        yield
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[Holding]:
+        yield Holding()
 
 
 FAKES: list[FakeProbes] = []
@@ -130,6 +146,9 @@ def test_a_switch_is_one_order_to_the_machine_and_stays_with_the_session(run: Ru
             detour = Detour(next_hop=GATEWAY, via=OTHER, oif="eth0")
             await alice.call("Switch", session="qa", next_hop=str(GATEWAY))
             assert told == [("qa", GATEWAY, detour), ("qa", GATEWAY, None)]
+            await alice.call("Switch", session="qa", next_hop=str(GATEWAY), via=str(OTHER))
+            await alice.up(PROD)
+            assert world.machine.targets[-1].detours == {"qa": (detour,)}, "whatever is installed next, it stays"
 
     run(body)
 
@@ -232,6 +251,107 @@ def test_probes_end_with_their_session(run: Run) -> None:  # noqa: F811
             socket.socket(fileno=descriptor).close()
             await alice.call("Release", session="qa")
             assert not FAKES[0].holders
+
+    run(body)
+
+
+def test_a_session_that_ends_while_its_probe_is_opened_leaves_nothing(run: Run) -> None:  # noqa: F811
+    async def body(world: World) -> None:
+        async with world.caller() as alice, world.caller() as prober:
+            await alice.up(QA)
+            fake = FAKES[0]
+            fake.go_on.clear()
+            opening = asyncio.get_running_loop().create_task(prober.call("OpenProbe", **probe()))
+            await fake.is_asked.wait()
+            await alice.call("Release", session="qa")
+            fake.go_on.set()
+            with pytest.raises(NotUpError):
+                await opening
+            assert not fake.holders
+
+    run(body)
+
+
+@pytest.mark.parametrize("how", ["restore", "replace"])
+def test_probes_and_followers_end_with_their_session_however_that_ends(run: Run, how: str) -> None:  # noqa: F811
+    async def body(world: World) -> None:
+        async with world.caller() as alice, world.caller() as prober, world.caller(uid=0) as root:
+            await alice.up(QA)
+            _, descriptor = await prober.connection.call_for_descriptor("io.devlink.Helper.OpenProbe", probe())
+            socket.socket(fileno=descriptor).close()
+            async with world.caller() as follower:
+                stream = follower.connection.stream("io.devlink.Helper.FollowTraffic", {"session": "qa"})
+                await anext(stream)
+                if how == "restore":
+                    await root.call("Restore")
+                else:
+                    await alice.call("Apply", plan=encode(PROD), replace=["qa"])
+                assert not FAKES[0].holders
+                with pytest.raises(NotUpError):
+                    await anext(stream)
+
+    run(body)
+
+
+def test_a_session_that_ends_while_the_watch_is_made_ends_the_following(
+    run: Run, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(networks: Iterable[IPNetwork]) -> FakeTraffic:
+        asked.set()
+        assert go_on.wait(LIMIT)
+        return FakeTraffic(networks)
+
+    monkeypatch.setattr(failover, "Traffic", slow)
+
+    async def body(world: World) -> None:
+        async with world.caller() as alice, world.caller() as follower:
+            await alice.up(QA)
+            stream = follower.connection.stream("io.devlink.Helper.FollowTraffic", {"session": "qa"})
+            first = asyncio.get_running_loop().create_task(_first(stream))
+            await asyncio.to_thread(asked.wait)
+            await alice.call("Release", session="qa")
+            go_on.set()
+            async with asyncio.timeout(LIMIT):
+                assert await first == {"destinations": []}
+                with pytest.raises(NotUpError):
+                    await anext(stream)
+            await world.until(lambda: FakeTraffic.made[0].is_closed)
+
+    run(body)
+
+
+def test_one_user_follows_so_much_and_no_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(failover, "MAX_FOLLOWS", 1)
+
+    async def body(world: World) -> None:
+        async with world.caller() as alice, world.caller() as second:
+            await alice.up(QA)
+            async with world.caller() as first:
+                await anext(first.connection.stream("io.devlink.Helper.FollowTraffic", {"session": "qa"}))
+                with pytest.raises(UsageError, match="at most 1"):
+                    await anext(second.connection.stream("io.devlink.Helper.FollowTraffic", {"session": "qa"}))
+            await world.until(lambda: FakeTraffic.made[0].is_closed)
+            await anext(second.connection.stream("io.devlink.Helper.FollowTraffic", {"session": "qa"}))
+
+    run(body)
+
+
+@pytest.mark.parametrize("verb", ["OpenProbe", "AskNeighbour"])
+def test_nobody_probes_by_a_gateway_behind_a_router(run: Run, verb: str) -> None:  # noqa: F811
+    async def body(world: World) -> None:
+        record = world.trust.get("qa")
+        assert isinstance(record, TrustRecord)
+        world.trust.put(replace(record, next_hops=(*record.next_hops, ip_network("172.16.9.0/24"))))
+        parameters = probe(via=str(OFF_LINK))
+        if verb == "AskNeighbour":
+            parameters = {name: parameters[name] for name in ("session", "via")}
+        async with world.caller() as alice:
+            await alice.up(QA)
+            with pytest.raises(VerificationError, match="not on link"):
+                await alice.call(verb, **parameters)
+            assert not FAKES[0].opened
 
     run(body)
 

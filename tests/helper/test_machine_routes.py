@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Nexthop, Route, Rule
+from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Holding, Nexthop, Route, Rule
 from devlink.core.plan import Detour
 from devlink.errors import HelperError, NotUpError
 from devlink.helper import machine
@@ -409,17 +409,22 @@ def test_what_a_killed_helper_left_is_undone_by_the_marks_alone(run: Run, tmp_pa
     run(body, ALL)
 
 
-def test_what_belongs_to_probes_is_nobodys_remains_and_stays_while_sessions_come_and_go(run: Run) -> None:
+def test_what_belongs_to_probes_is_remains_only_where_nobody_knows_of_it_and_stays_while_sessions_come_and_go(
+    run: Run,
+) -> None:
     async def body(world: World) -> None:
         probe = Rule(version=4, priority=5199, table=5231, mark=0xE7, protocol=PROTOCOL)
         rules.add(probe)
         ip("route", "add", "default", "via", "192.0.2.9", "table", "5231", "proto", "231")
         await world.become(ALL, wanted=ALL)
         await world.become(NOTHING)
-        assert await world.is_whole()
         ours = observe_ours()
         assert ours.rules == (probe,)
         assert [r.table for r in ours.routes] == [5231]
+        assert await world.machine.has_remains()
+        for left, known in ((False, ours.routes), (True, ())):
+            held = Holding(routes=known, rules=ours.rules)
+            assert await world.machine.has_remains(held) is left
 
     run(body)
 

@@ -14,7 +14,7 @@ import pytest
 
 from devlink.core.codec import encode
 from devlink.core.names import DomainName
-from devlink.core.network import ObservedNetwork, ObservedRoute, Path, Route
+from devlink.core.network import Holding, ObservedNetwork, ObservedRoute, Path, Route
 from devlink.core.plan import Desired, ProofRecord, Upstream, Zone
 from devlink.core.prefixes import IPAddress
 from devlink.core.trust import TrustRecord
@@ -137,7 +137,7 @@ class FakeMachine:
             raise self.failure
         self.undone += 1
 
-    async def has_remains(self) -> bool:
+    async def has_remains(self, probes: Holding = Holding()) -> bool:  # noqa: B008 - it never changes
         return self.failure is not None and not self.rolls_back
 
     @property

@@ -10,7 +10,7 @@ import pytest
 
 from devlink.errors import HelperError
 from devlink.kernel import rules
-from devlink.kernel.probe import delete_way, neighbour_answers, probe_socket, put_way, rules_of, way_to
+from devlink.kernel.probe import delete_ways, neighbour_answers, probe_socket, put_way, rules_of, way_to
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
 
 pytestmark = pytest.mark.lab
@@ -84,7 +84,7 @@ def test_a_way_can_be_put_twice_and_deleted_when_its_link_has_taken_it_along() -
         put_way(way)
         assert len(ip_json("route", "show", "table", "5231")) == 1
         ip("link", "delete", "v0")
-        delete_way(way)
+        delete_ways([way])
 
     in_private_network(body)
 
