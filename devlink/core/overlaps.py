@@ -66,6 +66,12 @@ def pins(routes: Iterable[Route], protected: Iterable[IPAddress], observed: Obse
     return tuple(made)
 
 
+def seized(routes: Iterable[Route], protected: Iterable[IPAddress]) -> tuple[Route, ...]:
+    """Those of our routes that lead to nothing but a protected address: no pin could keep its way beside one."""
+    hosts = {host_prefix(address) for address in protected}
+    return tuple(route for route in routes if route.kind == "unicast" and route.destination in hosts)
+
+
 def overlap_findings(
     routes: tuple[Route, ...], observed: ObservedNetwork, nodes: Sequence[Node] = ()
 ) -> Iterable[Finding]:

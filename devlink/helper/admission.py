@@ -14,7 +14,7 @@ from devlink.core.network import (
     ObservedRoute,
     Route,
 )
-from devlink.core.overlaps import conflicts
+from devlink.core.overlaps import conflicts, seized
 from devlink.core.plan import Desired, Detour
 from devlink.core.policy_routing import Rival, rivals_of
 from devlink.core.prefixes import Cover, IPAddress, collapse, contains, is_within, overlap
@@ -223,6 +223,19 @@ def check_foreign(routes: Iterable[Route], observed: ObservedNetwork, *, uid: in
             f"{first.prefix} is routed already, by {by}, in a table that is asked before ours.",
             why="; ".join(_by_rule(rival) for rival in whole[:4]) + ".",
             next_step=_beside_rule(first),
+        )
+
+
+def check_protected(desired: Desired, upstreams: Iterable[IPAddress], observed: ObservedNetwork) -> None:
+    """Raise ConflictError for a route to just one of the addresses that keep their way (`core.plan.protect`)."""
+    hops = [*desired.next_hops, *(detour.via for detour in desired.detours)]
+    found = seized(desired.routes, (*observed.default_gateways, *desired.pins, *upstreams, *hops))
+    if found:
+        taken = found[0].destination
+        raise ConflictError(
+            f"{taken.network_address} must keep the way that it has, and session {desired.session} has a route to it.",
+            why="Default gateways, ordinary DNS servers, next hops and the cluster's API are never taken over.",
+            next_step=f"Do without: devlink up --exclude {taken}",
         )
 
 

@@ -93,6 +93,7 @@ class Helper:
             admission.check_next_hops(desired, observed)
             admission.check_foreign(desired.routes, observed, uid=caller.peer.uid)
             ways = await self._machine.names.protected_ways()
+            admission.check_protected(desired, ways, observed)
             old = self._leases.get(desired.session)
             lease = Lease(
                 desired=desired,

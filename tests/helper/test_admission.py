@@ -6,8 +6,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.network import OVERRIDE_TABLE, Link, ObservedNetwork, ObservedRoute, Path, Route, Rule
+from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, Link, ObservedNetwork, ObservedRoute, Path, Route, Rule
 from devlink.core.plan import Desired, Detour, Upstream, Zone
+from devlink.core.prefixes import IPAddress
 from devlink.core.trust import TrustRecord
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
 from devlink.helper import admission
@@ -407,4 +408,26 @@ def test_the_checks_are_those_that_the_tests_here_know() -> None:
     found = {name for name in vars(admission) if name.startswith("check_")}
     assert found == {
         "check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others", "check_detour",
+            "check_protected",
     }  # fmt: skip
+
+
+GATEWAY_OF_ALL, UPSTREAM_SERVER, API, HOP = (ip_address(f"10.20.0.{last}") for last in (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("table", [MAIN_TABLE, OVERRIDE_TABLE])
+@pytest.mark.parametrize("taken", [GATEWAY_OF_ALL, UPSTREAM_SERVER, API, HOP])
+def test_a_route_to_just_a_protected_address_is_refused_in_every_table(table: int, taken: IPAddress) -> None:
+    default = ObservedRoute(destination=ip_network("0.0.0.0/0"), next_hop=GATEWAY_OF_ALL, oif="eth0", protocol=16)
+    observed = ObservedNetwork(routes=(default,))
+
+    def desired(destination: str, kind: str = "unicast") -> Desired:
+        hop = HOP if kind == "unicast" else None
+        route = Route(destination=ip_network(destination), next_hop=hop, oif="eth0", table=table, kind=kind)
+        wide = Route(destination=ip_network("10.30.0.0/16"), next_hop=HOP, oif="eth0")
+        return Desired(session="qa", routes=(wide, route), pins=(API,))
+
+    with pytest.raises(ConflictError, match=rf"{taken} must keep"):
+        admission.check_protected(desired(f"{taken}/32"), (UPSTREAM_SERVER,), observed)
+    for fine in (desired("10.20.0.0/24"), desired("10.20.0.9/32"), desired(f"{taken}/32", "throw")):
+        admission.check_protected(fine, (UPSTREAM_SERVER,), observed)

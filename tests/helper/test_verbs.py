@@ -876,3 +876,14 @@ def test_the_log_is_not_given_in_one_answer(run: Run) -> None:
                 await alice.call("FollowDnsLog")
 
     run(body)
+
+
+def test_a_session_cannot_take_the_ordinary_dns_server_by_a_route_to_it_alone(run: Run) -> None:
+    async def body(world: World) -> None:
+        just_that = replace(QA, routes=(ROUTE, replace(ROUTE, destination=ip_network(f"{UPSTREAM}/32"))))
+        async with world.caller() as alice:
+            with pytest.raises(ConflictError, match="must keep the way"):
+                await alice.up(just_that)
+            assert not world.machine.targets
+
+    run(body)
