@@ -17,7 +17,8 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
 from devlink.core.network import OVERRIDE_TABLE, ObservedNetwork, Path, Route
 from devlink.core.plan import Desired, Plan, Upstream, Zone
-from devlink.core.prefixes import IPAddress, IPNetwork, span
+from devlink.core.policy_routing import ORDINARY_UID, Rival, rivals
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, span
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.core.ways import Ways
 from devlink.dns.client import Answer, ask
@@ -52,7 +53,7 @@ async def verify(
     """
     desired = plan.desired
     if desired.routes:
-        samples = choose_samples(desired.routes, await asyncio.to_thread(observe))
+        samples = choose_samples(desired.routes, await asyncio.to_thread(observe), uid=os.getuid())
         observed = await asyncio.to_thread(observe, samples.values())
         check_paths(samples, desired, observed)
     # Side by side: where something is silent, one wait is enough.
@@ -155,25 +156,43 @@ def check_paths(samples: dict[Route, IPAddress], desired: Desired, observed: Obs
             )
 
 
-def choose_samples(routes: tuple[Route, ...], observed: ObservedNetwork) -> dict[Route, IPAddress]:
+def choose_samples(
+    routes: tuple[Route, ...], observed: ObservedNetwork, uid: int = ORDINARY_UID
+) -> dict[Route, IPAddress]:
     """One address to try each route with: the first that a host can have and that no narrower route takes out of it.
 
     Narrower routes of others are kept and reported (DESIGN.md, overlaps), in whatever table they are, and pinned
     addresses keep their way, so neither says anything of ours. Out of a route in OVERRIDE_TABLE only that table takes
-    something, by `throw` too. A route that is wholly taken out has no sample, and a `throw` needs none.
+    something, by `throw` too. Nor does an address say anything that a rule before ours takes out of a network of ours
+    for programs of `uid`: the plan warns of that. One that takes a whole network is a conflict, so it is tried.
+    A route that is wholly taken out has no sample, and a `throw` needs none.
     """
-    everywhere = [r for r in observed.routes if r.kind == "unicast"]
-    first = [r for r in observed.routes if r.table == OVERRIDE_TABLE]
-    taken_in_override = sorted({span(r.destination) for r in first})
-    taken = sorted({span(r.destination) for r in everywhere})
     samples = {}
-    for route in routes:
-        if route.kind == "throw":
-            continue
-        number = _first_free(route.destination, taken_in_override if route.table == OVERRIDE_TABLE else taken)
-        if number is not None:
-            samples[route] = type(route.destination.network_address)(number)
+    for table in dict.fromkeys(route.table for route in routes):
+        ours = [route for route in routes if route.table == table and route.kind != "throw"]
+        found = rivals([route.destination for route in ours], observed, table=table, uid=uid)
+        lost = [_taken_by(rival) for rival in found if not rival.is_whole]
+        if table == OVERRIDE_TABLE:
+            others = [r.destination for r in observed.routes if r.table == OVERRIDE_TABLE]
+        else:
+            others = [r.destination for r in observed.routes if r.kind == "unicast"]
+        is_lost = Cover(lost)
+        taken = sorted({span(prefix) for prefix in (*others, *lost)})
+        for route in ours:
+            number = _first_free(route.destination, taken) if is_lost.find(route.destination) is None else None
+            if number is not None:
+                samples[route] = type(route.destination.network_address)(number)
     return samples
+
+
+def _taken_by(rival: Rival) -> IPNetwork:
+    """What is another's of a network of ours: prefixes nest, so the narrowest of those that select the packets."""
+    narrowest = [rival.prefix]
+    if rival.route is not None:
+        narrowest.append(rival.route.destination)
+    if rival.rule.destination is not None and not rival.rule.inverted:
+        narrowest.append(rival.rule.destination)
+    return max(narrowest, key=lambda prefix: prefix.prefixlen)
 
 
 def _first_free(prefix: IPNetwork, taken: list[tuple[int, int, int]]) -> int | None:

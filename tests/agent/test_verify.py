@@ -16,7 +16,16 @@ from devlink.agent.verify import check_paths, choose_samples, verify
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
-from devlink.core.network import OVERRIDE_TABLE, PROTOCOL, ObservedNetwork, ObservedRoute, Path, Route
+from devlink.core.network import (
+    OVERRIDE_PREFERENCE,
+    OVERRIDE_TABLE,
+    PROTOCOL,
+    ObservedNetwork,
+    ObservedRoute,
+    Path,
+    Route,
+    Rule,
+)
 from devlink.core.plan import Desired, Detour, Plan, make_plan
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import BridgeProfile, RoutingMode
@@ -84,6 +93,41 @@ def test_an_override_is_tried_beside_what_it_leaves_to_others_and_whatever_the_m
     assert samples == {pods: ip_address("10.20.1.0"), services: ip_address("10.254.0.1")}
     there = Path(oif="eth0", next_hop=GATEWAY)
     check_paths(samples, wanted(pods, kept, services), ObservedNetwork(paths=dict.fromkeys(samples.values(), there)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "destination"),
+    [
+        (Rule(version=4, priority=5270, table=52), "10.20.64.0/18"),
+        (Rule(version=4, priority=100, table=52, destination=ip_network("10.20.64.0/18")), "0.0.0.0/0"),
+        (Rule(version=4, priority=100, action="prohibit", destination=ip_network("10.20.64.0/18")), "192.0.2.0/24"),
+    ],
+    ids=["by its table", "by the rule", "by the rule alone"],
+)
+def test_what_another_table_takes_of_the_pod_network_is_not_tried(rule: Rule, destination: str) -> None:
+    """A node's block inside it belongs to the other one as well; blocks beside it are tried as ever."""
+    pods, inside, beside = route("10.20.0.0/16"), route("10.20.73.64/26"), route("10.20.200.0/26")
+    vpn = ObservedRoute(destination=ip_network(destination), oif="ts0", table=52, protocol=3)
+    rules = (rule, Rule(version=4, priority=32766, table=254))
+    observed = kernel(pods, inside, beside)
+    observed = replace(observed, routes=(vpn, *observed.routes), rules=rules)
+    assert choose_samples((pods, inside, beside), observed) == {
+        pods: ip_address("10.20.0.1"),
+        beside: ip_address("10.20.200.1"),
+    }
+    won = tuple(replace(each, table=OVERRIDE_TABLE) for each in (pods, inside, beside))
+    overriding = replace(kernel(*won), routes=(vpn, *kernel(*won).routes), rules=rules)
+    assert (inside.destination in {each.destination for each in choose_samples(won, overriding)}) is (
+        rule.priority > OVERRIDE_PREFERENCE
+    )
+
+
+def test_a_network_that_another_table_takes_as_a_whole_is_tried() -> None:
+    pods = route("10.20.0.0/16")
+    vpn = ObservedRoute(destination=ip_network("10.0.0.0/8"), oif="ts0", table=52, protocol=3)
+    rules = (Rule(version=4, priority=5270, table=52), Rule(version=4, priority=32766, table=254))
+    observed = replace(kernel(pods), routes=(vpn, *kernel(pods).routes), rules=rules)
+    assert choose_samples((pods,), observed) == {pods: ip_address("10.20.0.1")}
 
 
 DESTINATIONS: list[IPNetwork] = [
