@@ -27,6 +27,8 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"
     NO_WAY = "no route on this laptop"
     """Nothing was sent, so it says nothing of the cluster."""
+    NOT_OURS = "goes another way on this laptop"
+    """By a route or a rule of another program, so it was not asked."""
     UNKNOWN = "not waited for"
 
 
@@ -190,12 +192,20 @@ def _pods_silent(seen: Seen) -> Iterator[Finding]:
     heard = [pod for pod in seen.pods if pod.tcp in (Outcome.ANSWERED, Outcome.HANGS)]
     # One that was deleted is silent as well; others on the same kind of way, that answer, speak for the way.
     excused = all(any(one.is_direct == pod.is_direct for one in heard) for pod in silent)
+    # Those of an old edition are all gone after one rollout of the DNS, and a pod heard over UDP is not gone.
+    is_known = bool(heard) or any(pod.udp is Outcome.ANSWERED for pod in silent)
+    if is_known:
+        title = "Pods on some nodes do not answer." if heard else "Services answer, pods do not."
+        fix = "Is it gone meanwhile? devlink profile fetch. Else: does"
+    else:
+        title = "None of the pods that the profile names as the cluster's DNS answers."
+        fix = "Either they are gone (devlink profile publish names those of today), or pods cannot answer: does"
     yield Finding(
         code="DL-POD-SILENT",
-        severity=Severity.INFO if excused else Severity.WARNING,
-        title="Pods on some nodes do not answer." if heard else "Services answer, pods do not.",
+        severity=Severity.INFO if excused or not is_known else Severity.WARNING,
+        title=title,
         evidence=_evidence(seen, silent),
-        fix="Is it gone meanwhile? devlink profile fetch. Else: does a NetworkPolicy admit this laptop's network? "
+        fix=f"{fix} a NetworkPolicy admit this laptop's network? "
         "Under an overlay: ipipMode or vxlanMode CrossSubnet or Never, or rp_filter=2 on the nodes' tunnel devices",
     )
 
@@ -215,7 +225,7 @@ def _udp_blocked(seen: Seen) -> Iterator[Finding]:
 
 def _none_elsewhere(seen: Seen) -> Iterator[Finding]:
     """R2 and R3 show only with a pod on another node than the gateway."""
-    asked = [pod for pod in seen.remote if pod.tcp not in (Outcome.REFUSED, Outcome.NO_WAY)]
+    asked = [pod for pod in seen.remote if pod.tcp not in (Outcome.REFUSED, Outcome.NO_WAY, Outcome.NOT_OURS)]
     if seen.mode is not RoutingMode.GATEWAY or not seen.server.answers or asked:
         return
     unknown = "pods on other nodes answer" + ("" if seen.api else ", and services with their pods there")
@@ -223,9 +233,12 @@ def _none_elsewhere(seen: Seen) -> Iterator[Finding]:
         code="DL-NO-ENDPOINT-ELSEWHERE",
         severity=Severity.INFO,
         title=f"It could not be seen whether {unknown}.",
-        evidence=f"all known pods of the cluster's DNS are on {seen.server.by or 'the gateway'}"
-        if seen.pods
-        else "the profile names no pod of the cluster's DNS (dns.endpoints)",
+        evidence="; ".join(map(str, seen.remote))
+        or (
+            f"all known pods of the cluster's DNS are on {seen.server.by or 'the gateway'}"
+            if seen.pods
+            else "the profile names no pod of the cluster's DNS (dns.endpoints)"
+        ),
         fix="" if seen.pods else "publish it anew with `devlink profile publish`, which finds them",
     )
 

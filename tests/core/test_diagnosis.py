@@ -76,10 +76,27 @@ def test_where_the_profile_asks_over_tcp_alone_udp_is_not_missed() -> None:
     assert codes(replace(seen, server=replace(seen.server, wants_udp=False))) == []
 
 
+def test_where_none_of_the_pods_is_heard_they_may_all_be_gone_and_it_is_no_warning() -> None:
+    """A rollout of the DNS gives each of them a new address, and the profile keeps the old ones for a while."""
+    (finding,) = diagnose(case(pod=(SILENT, SILENT)))
+    assert (finding.code, finding.severity) == ("DL-POD-SILENT", Severity.INFO)
+    assert "devlink profile publish" in finding.fix
+    assert "rp_filter" in finding.fix, "that it is R4 cannot be excluded"
+    (finding,) = diagnose(case(pod=(SILENT, OK)))
+    assert finding.severity is Severity.WARNING, "it is there: UDP comes back"
+
+
+@pytest.mark.parametrize("outcome", [REFUSED, Outcome.NO_WAY, Outcome.NOT_OURS])
+def test_why_no_pod_elsewhere_could_be_asked_is_told_of_each(outcome: Outcome) -> None:
+    local = PodSeen(address=LOCAL, node=GATEWAY, by=GATEWAY, tcp=OK, udp=OK)
+    (finding,) = diagnose(replace(HEALTHY, pods=(local, replace(REMOTE, tcp=outcome, udp=outcome))))
+    assert finding.code == "DL-NO-ENDPOINT-ELSEWHERE"
+    assert finding.evidence.startswith(f"{POD} (on {WORKER}")
+    assert finding.evidence.endswith(outcome.value)
+
+
 def test_one_silent_pod_beside_one_that_answers_may_be_gone() -> None:
     seen = case(pod=(SILENT, SILENT))
-    (finding,) = diagnose(seen)
-    assert finding.severity is Severity.WARNING
     (finding,) = diagnose(replace(seen, pods=(*seen.pods, replace(REMOTE, address=ip_address("10.20.120.131")))))
     assert (finding.code, finding.severity) == ("DL-POD-SILENT", Severity.INFO)
     assert "10.20.120.131" not in finding.evidence
