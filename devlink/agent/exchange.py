@@ -4,13 +4,16 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Mapping
 
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
+from devlink.core.network import Path
 from devlink.core.plan import Plan
 from devlink.core.prefixes import Cover, IPAddress, PrefixTable
 from devlink.core.profile import BridgeProfile, ClusterDns, DnsServer, RoutingMode, Transport
 from devlink.core.ways import Ways
 from devlink.dns import replies, wire
+from devlink.kernel.observe import observe_ways
 
 PORT = 53
 LIMIT = 2.0
@@ -27,8 +30,10 @@ _OUTCOMES = {
     errno.ECONNRESET: Outcome.REFUSED,
     errno.EPIPE: Outcome.REFUSED,
     errno.ETIMEDOUT: Outcome.SILENT,
-    errno.ENETUNREACH: Outcome.NO_WAY,
+    errno.EAFNOSUPPORT: Outcome.NO_WAY,
+    errno.EADDRNOTAVAIL: Outcome.NO_WAY,
 }
+"""ENETUNREACH says nothing of this laptop: a router on the way brings it about too (ICMP, RFC 792)."""
 
 
 async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
@@ -41,24 +46,43 @@ async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
         return ()
     ways = Ways(plan.desired)
     ours = Cover(profile.spec.prefixes)
+    observed = await asyncio.to_thread(observe_ways, (*(s.address for s in dns.servers), *(dns.endpoints or ())))
 
-    def is_sent_right(address: IPAddress) -> bool:
-        """Not where the plan says already that there is no route to it."""
-        return plan.mode is RoutingMode.ROUTER or ours.find_address(address) is None or ways.to(address) is not None
+    def objection(address: IPAddress) -> Outcome | None:
+        """Why nothing that is sent there now would say anything of the cluster; None where it would."""
+        path = observed.paths.get(address, Path())
+        wanted = ways.to(address)
+        if path.oif is None:
+            return Outcome.NO_WAY
+        if wanted is not None:
+            return None if (path.oif, path.next_hop) == (wanted.oif, wanted.next_hop) else Outcome.NOT_OURS
+        # The plan says already that there is no route to it.
+        is_carried = plan.mode is RoutingMode.ROUTER or ours.find_address(address) is None
+        return None if is_carried else Outcome.NOT_OURS
+
+    def may_be_asked(address: IPAddress) -> bool:
+        """Nobody has confirmed anything of pods that need no route, so none is asked beyond the laptop's own links."""
+        return profile.spec.pods is not None or observed.paths.get(address, Path()).is_on_link
 
     first: dict[int, DnsServer] = {}
     for server in dns.servers:
         first.setdefault(server.address.version, server)
     looks = []
     for version, server in first.items():
-        if is_sent_right(server.address):
-            pods = [address for address in dns.endpoints or () if address.version == version and is_sent_right(address)]
-            looks.append(_look_at(server, pods, profile, plan, ways))
+        if objection(server.address) is None:
+            pods = [address for address in dns.endpoints or () if address.version == version and may_be_asked(address)]
+            unasked = {address: why for address in pods if (why := objection(address)) is not None}
+            looks.append(_look_at(server, pods, unasked, profile, plan, ways))
     return tuple(await asyncio.gather(*looks))
 
 
 async def _look_at(
-    server: DnsServer, endpoints: list[IPAddress], profile: BridgeProfile, plan: Plan, ways: Ways
+    server: DnsServer,
+    endpoints: list[IPAddress],
+    unasked: Mapping[IPAddress, Outcome],
+    profile: BridgeProfile,
+    plan: Plan,
+    ways: Ways,
 ) -> Seen:
     assert profile.spec.dns is not None
     question = _question(profile.spec.dns)
@@ -67,7 +91,7 @@ async def _look_at(
     hops = {address: path.next_hop if (path := ways.to(address)) else None for address in (server.address, *endpoints)}
     # Those on other nodes first: they are what this is about.
     pods = sorted(endpoints, key=lambda address: nodes[address] is not None and nodes[address] == hops[address])
-    asked = (server.address, *pods[:MAX_PODS])
+    asked = (server.address, *[address for address in pods if address not in unasked][:MAX_PODS])
     wants_udp = server.transport is not Transport.TCP
 
     async with asyncio.TaskGroup() as group:
@@ -79,6 +103,7 @@ async def _look_at(
             for waiting in (*over_udp, who):
                 waiting.cancel()
     udp = {a: Outcome.UNKNOWN if task.cancelled() else task.result() for a, task in zip(asked, over_udp, strict=True)}
+    tcp, udp = {**tcp, **unasked}, {**udp, **unasked}
     return Seen(
         mode=plan.mode,
         server=ServerSeen(
@@ -92,7 +117,7 @@ async def _look_at(
         ),
         pods=tuple(
             PodSeen(address=address, node=nodes[address], by=hops[address], tcp=tcp[address], udp=udp[address])
-            for address in asked[1:]
+            for address in (*asked[1:], *unasked)
         ),
     )
 
@@ -108,8 +133,8 @@ async def over_tcp_to(address: IPAddress, question: bytes) -> Outcome:
     loop = asyncio.get_running_loop()
     packet = os.urandom(2) + question
     connected = False
-    with _socket(address, socket.SOCK_STREAM) as sock:
-        try:
+    try:
+        with _socket(address, socket.SOCK_STREAM) as sock:
             async with asyncio.timeout(LIMIT):
                 await loop.sock_connect(sock, (str(address), PORT))
                 connected = True
@@ -121,18 +146,18 @@ async def over_tcp_to(address: IPAddress, question: bytes) -> Outcome:
                         if _answers(reply, packet):
                             return Outcome.ANSWERED
                 return Outcome.REFUSED
-        except TimeoutError:
-            return Outcome.HANGS if connected else Outcome.SILENT
-        except OSError as error:
-            return _outcome(error)
+    except TimeoutError:
+        return Outcome.HANGS if connected else Outcome.SILENT
+    except OSError as error:
+        return _outcome(error)
 
 
 async def over_udp_to(address: IPAddress, question: bytes) -> Outcome:
     """Ask over a connected socket, as most resolvers do."""
     loop = asyncio.get_running_loop()
     packet = os.urandom(2) + question
-    with _socket(address, socket.SOCK_DGRAM) as sock:
-        try:
+    try:
+        with _socket(address, socket.SOCK_DGRAM) as sock:
             await loop.sock_connect(sock, (str(address), PORT))
             for _ in range(round(LIMIT / AGAIN)):
                 await loop.sock_sendall(sock, packet)
@@ -143,8 +168,8 @@ async def over_udp_to(address: IPAddress, question: bytes) -> Outcome:
                     return Outcome.ANSWERED
                 except TimeoutError:
                     pass
-        except OSError as error:
-            return _outcome(error)
+    except OSError as error:
+        return _outcome(error)
     return Outcome.SILENT
 
 
@@ -158,8 +183,8 @@ async def _stray_of(address: IPAddress, question: bytes) -> IPAddress | None:
     """Who answered; None where nobody did."""
     loop = asyncio.get_running_loop()
     packet = os.urandom(2) + question
-    with _socket(address, socket.SOCK_DGRAM) as sock:
-        try:
+    try:
+        with _socket(address, socket.SOCK_DGRAM) as sock:
             for _ in range(round(LIMIT / AGAIN)):
                 await loop.sock_sendto(sock, packet, (str(address), PORT))
                 try:
@@ -170,8 +195,8 @@ async def _stray_of(address: IPAddress, question: bytes) -> IPAddress | None:
                                 return type(address)(sender[0])
                 except TimeoutError:
                     pass
-        except OSError:
-            pass  # as much as silence: who answers is asked here, not whether
+    except OSError:
+        pass  # as much as silence: who answers is asked here, not whether
     return None
 
 

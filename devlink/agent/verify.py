@@ -1,7 +1,6 @@
 """What must be true before a session counts as up: the kernel's choice of way, the cluster's DNS, and libc."""
 
 import asyncio
-import errno
 import logging
 import os
 import subprocess
@@ -23,7 +22,7 @@ from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.core.ways import Ways
 from devlink.dns.client import Answer, ask
 from devlink.errors import DevlinkError, VerificationError, reason
-from devlink.kernel.observe import observe
+from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -220,8 +219,18 @@ async def _ask_any(
         # One type may be lost on the way, but then the other one must have brought an address.
         if len(answers) == len(types) or any(answer.addresses for answer in answers):
             return answers
-    if evidence and all(line.endswith(os.strerror(errno.ENETUNREACH)) for line in evidence):
+    # A router on the way can say "unreachable" as well, so it is the kernel that is asked.
+    paths = (await asyncio.to_thread(observe_ways, [server.address for server in servers])).paths
+    ways = Ways(plan.desired)
+    others = []
+    for server in servers:
+        wanted, path = ways.to(server.address), paths.get(server.address, Path())
+        if wanted is not None and (path.oif, path.next_hop) != (wanted.oif, wanted.next_hop):
+            others.append(server.address)
+    if all(paths.get(server.address, Path()).oif is None for server in servers):
         asked = "This laptop has no way there at all. Is it on a network now? See: ip route; ip -br link"
+    elif others:
+        asked = f"Another route or a policy rule (ip rule) takes packets to {others[0]}: ip route get {others[0]}"
     elif plan.mode is RoutingMode.ROUTER:
         asked = (
             "Does the network's router have routes to the pod and service networks, and does a firewall let DNS pass?"

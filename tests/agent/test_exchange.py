@@ -1,8 +1,9 @@
 """Data exchanged with servers on loopback that behave as a cluster's do when something is wrong on the way."""
 
 import asyncio
+import errno
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -165,12 +166,24 @@ def plan_of(wanted: BridgeProfile) -> Plan:
 
 
 class Answers:
-    """Who answers how, by address; everybody else does."""
+    """Who answers how, by address; everybody else does. All packets go by the gateway, but those of `paths`."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, tcp: Mapping[str, Outcome] | None = None, *, udp: bool = True
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tcp: Mapping[str, Outcome] | None = None,
+        *,
+        udp: bool = True,
+        by: IPAddress = GATEWAY,
+        paths: Mapping[str, Path] | None = None,
     ) -> None:
         self.asked: list[str] = []
+        there = {ip_address(address): path for address, path in (paths or {}).items()}
+
+        def observe_ways(addresses: Iterable[IPAddress]) -> ObservedNetwork:
+            return ObservedNetwork(paths={a: there.get(a, Path(oif="eth0", next_hop=by)) for a in addresses})
+
+        monkeypatch.setattr(module, "observe_ways", observe_ways)
         self._tcp, self._udp = tcp or {}, udp
         for name in ("over_tcp_to", "over_udp_to", "strays_of"):
             monkeypatch.setattr(module, name, getattr(self, name))
@@ -206,7 +219,7 @@ def test_it_asks_the_service_and_pods_on_other_nodes_first_and_tells_by_whose_wa
 
 def test_a_detour_is_the_way_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
-        Answers(monkeypatch)
+        Answers(monkeypatch, by=WORKER)
         wanted = profile(REMOTE)
         plan = plan_of(wanted)
         detour = Detour(next_hop=GATEWAY, via=WORKER, oif="eth0")
@@ -228,6 +241,83 @@ def test_what_has_no_route_by_the_plan_is_not_asked(monkeypatch: pytest.MonkeyPa
         carried = make_plan(both, ObservedNetwork(), with_routes=False)
         assert len(await look(both, carried)) == 2, "where the network carries both, both are asked"
         assert "fd00:20:0:73::5" in answers.asked
+
+    run(body)
+
+
+def test_pods_whose_packets_do_not_go_our_way_are_not_asked_and_it_is_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        answers = Answers(monkeypatch, paths={REMOTE: Path(oif="ts0"), UNKNOWN: Path()})
+        wanted = profile(LOCAL, REMOTE, UNKNOWN)
+        (seen,) = await look(wanted, plan_of(wanted))
+        assert answers.asked == ["10.254.0.2", LOCAL]
+        assert {str(pod.address): pod.tcp for pod in seen.pods} == {
+            LOCAL: Outcome.ANSWERED, REMOTE: Outcome.NOT_OURS, UNKNOWN: Outcome.NO_WAY,
+        }  # fmt: skip
+
+    run(body)
+
+
+@pytest.mark.parametrize("path", [Path(), Path(oif="ts0")])
+def test_where_nothing_is_sent_to_the_service_our_way_it_says_nothing_of_the_cluster(
+    monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    async def body() -> None:
+        answers = Answers(monkeypatch, paths={"10.254.0.2": path})
+        wanted = profile(REMOTE)
+        assert await look(wanted, plan_of(wanted)) == ()
+        assert answers.asked == []
+
+    run(body)
+
+
+def test_pods_that_need_no_route_are_asked_on_the_laptops_own_links_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a pod network nobody has confirmed that their addresses are the cluster's."""
+
+    async def body() -> None:
+        near, far = "172.16.0.88", "192.0.2.53"
+        answers = Answers(monkeypatch, paths={near: Path(oif="eth0")})
+        wanted = profile()
+        assert wanted.spec.dns is not None
+        dns = replace(wanted.spec.dns, endpoints=(ip_address(near), ip_address(far)))
+        wanted = replace(wanted, spec=replace(wanted.spec, pods=None, nodes=None, dns=dns))
+        (seen,) = await look(wanted, plan_of(wanted))
+        assert answers.asked == ["10.254.0.2", near]
+        assert [str(pod.address) for pod in seen.pods] == [near]
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome"), [(errno.ENETUNREACH, Outcome.UNREACHABLE), (errno.EADDRNOTAVAIL, Outcome.NO_WAY)]
+)
+def test_a_router_that_knows_no_way_is_not_taken_for_a_laptop_without_one(
+    monkeypatch: pytest.MonkeyPatch, number: int, outcome: Outcome
+) -> None:
+    """ICMP net unreachable, as the socket tells it; whether this laptop has a way is asked of the kernel."""
+
+    async def body() -> None:
+        def refuse(*_: object) -> object:
+            raise OSError(number, "so it is")
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "sock_connect", refuse)
+        assert await over_tcp_to(HERE, QUESTION) is outcome
+        assert await over_udp_to(HERE, QUESTION) is outcome
+
+    run(body)
+
+
+def test_a_kernel_without_an_ip_version_has_no_way_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        def refuse(*_: object) -> object:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+        monkeypatch.setattr(module, "_socket", refuse)
+        there = ip_address("fd00:254::2")
+        assert await over_tcp_to(there, QUESTION) is Outcome.NO_WAY
+        assert await over_udp_to(there, QUESTION) is Outcome.NO_WAY
+        assert await strays_of(there, QUESTION) == ()
 
     run(body)
 

@@ -1,9 +1,11 @@
 """What must be true before a session counts as up, in its parts that need no network."""
 
 import asyncio
+import errno
 import ipaddress
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -35,6 +37,7 @@ from devlink.errors import VerificationError
 from tests.core.profiles import SAMPLE
 
 GATEWAY = ip_address("172.16.0.13")
+BY_GATEWAY = Path(oif="eth0", next_hop=GATEWAY)
 
 
 def route(destination: str, hop: str = "172.16.0.13") -> Route:
@@ -271,10 +274,16 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
         libc: tuple[str, ...] = (str(A), str(AAAA)),
         seen: tuple[Seen, ...] = (),
         refuse: Callable[[IPAddress], object] = int,
+        path: Path = BY_GATEWAY,
         **answers: Answer | OSError,
     ) -> Verified:
         cluster = Cluster(answers, set(libc))
         cluster.seen = seen
+
+        def observe_ways(addresses: Iterable[IPAddress]) -> ObservedNetwork:
+            return ObservedNetwork(paths=dict.fromkeys(addresses, path))
+
+        monkeypatch.setattr("devlink.agent.verify.observe_ways", observe_ways)
         monkeypatch.setattr("devlink.agent.verify.ask", cluster.ask)
         monkeypatch.setattr("devlink.agent.verify._getent", cluster.getent)
         monkeypatch.setattr("devlink.agent.verify.look", cluster.look)
@@ -347,6 +356,23 @@ def test_a_cluster_whose_dns_gives_no_answer_is_not_verified(
         verified(V4, A=answer)
     with pytest.raises(VerificationError, match="does not answer"):
         verified(V4, V6, A=EMPTY, AAAA=answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (Path(), "This laptop has no way there at all"),
+        (Path(oif="ts0"), "takes packets to 10.254.0.2"),
+        (BY_GATEWAY, "Does the network's router have routes"),
+    ],
+)
+def test_whether_this_laptop_has_a_way_is_asked_of_the_kernel_and_not_of_the_routers_on_it(
+    verified: Callable[..., Verified], path: Path, words: str
+) -> None:
+    unreachable = OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+    with pytest.raises(VerificationError, match="does not answer") as failure:
+        verified(V4, A=unreachable, path=path, routes=(route("10.254.0.0/16"),))
+    assert words in failure.value.next_step
 
 
 def seen(tcp: Outcome, udp: Outcome, *strays: str, pod: Outcome = Outcome.ANSWERED) -> Seen:
