@@ -125,7 +125,7 @@ class ClusterDns:
         default=None, metadata=_limited({"minItems": 1, "maxItems": 16}, NONE_HINT)
     )
     """Pods behind these servers, for verification only: with them it tells whether pods on other nodes answer. They
-    claim nothing, and one that has gone meanwhile harms nothing. Kept in order."""
+    are within the pod networks, claim nothing, and one that has gone meanwhile harms nothing. Kept in order."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -166,6 +166,7 @@ class Spec:
         Rule(("nodes", "pods"), checks.blocks_are_pods),
         Rule(("routing", "gateways", "nodes", "pods", "services"), checks.routing_has_its_next_hops),
         Rule(("gateways",), checks.gateways_are_distinct),
+        Rule(("dns", "pods"), checks.endpoints_are_pods),
         Rule(("nodes",), checks.nodes_are_distinct),
         Rule(("nodes",), checks.blocks_are_apart),
         Rule(("mtu", "pods", "services"), checks.mtu_fits_ipv6),

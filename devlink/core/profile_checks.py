@@ -38,6 +38,13 @@ class Owner(Addressed, Protocol):
     def pods(self) -> tuple[IPNetwork, ...]: ...
 
 
+class Answering(Protocol):
+    """The cluster's DNS, with the pods behind it."""
+
+    @property
+    def endpoints(self) -> tuple[IPAddress, ...] | None: ...
+
+
 def overlaps(places: Iterable[Place]) -> Iterator[tuple[Place, Place]]:
     """Each prefix that lies in another one, with that other; n log n, since prefixes nest or are apart."""
     spans = sorted(((span(place[1]), place) for place in places), key=lambda item: (item[0][:2], -item[0][2]))
@@ -173,6 +180,18 @@ def endpoints_are_usable(endpoints: tuple[IPAddress, ...] | None) -> Iterator[Fa
     for index, address in enumerate(endpoints or ()):
         if objection := objection_to_address(address):
             yield Fault(f"endpoints[{index}]", f"{address} {objection}", "take the addresses of the cluster DNS's pods")
+
+
+def endpoints_are_pods(dns: Answering | None, pods: Prefixes) -> Iterator[Fault]:
+    """Each pod behind the DNS is in the pod networks: who confirms a profile is shown these, not single pods.
+
+    Where pods need no route there is nothing to hold them against; verification then asks on the laptop's links only.
+    """
+    cover = Cover(pods or ())
+    for index, address in enumerate((dns.endpoints if dns is not None else None) or ()):
+        if pods is not None and cover.find_address(address) is None:
+            hint = "take the addresses of the cluster DNS's pods, or add their network to pods"
+            yield Fault(f"dns.endpoints[{index}]", f"{address} is outside pods", hint)
 
 
 def namespaces_are_distinct(namespaces: tuple[str, ...] | None) -> Iterator[Fault]:

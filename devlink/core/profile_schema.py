@@ -69,7 +69,8 @@ DESCRIPTIONS: dict[type, dict[str, str]] = {
         "domain too hides that domain's names of two labels.",
         "reverse": "Whether PTR questions for pods and services go to the cluster too.",
         "endpoints": "Pods behind these servers, for verification only: with them it tells whether pods on other nodes "
-        "answer. They claim nothing, and one that has gone meanwhile harms nothing. Kept in order.",
+        "answer. They are within the pod networks, claim nothing, and one that has gone meanwhile harms nothing. Kept "
+        "in order.",
     },
     DnsServer: {
         "address": "A ClusterIP, a pod's or a node's address.",

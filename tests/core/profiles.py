@@ -94,7 +94,7 @@ def profiles(draw: Any) -> BridgeProfile:
             namespaces=st.just(namespaces),
             search=searched.map(lambda chosen: tuple(chosen) or None),
             reverse=st.booleans(),
-            endpoints=st.none() | addresses.map(tuple),
+            endpoints=st.none() | (addresses.map(tuple) if pods is None else st.just(tuple(pod[9] for pod in pods))),
         )
     )
     return BridgeProfile(

@@ -123,6 +123,13 @@ def test_the_sample_is_valid() -> None:
         (QA, f"{QA}\n    search: [qa, dev]", "spec.dns.search[1]", "dev is not in namespaces", "add it"),
         (QA, f"{QA}\n    endpoints: []", "spec.dns.endpoints", "an empty list", "say none"),
         (QA, f"{QA}\n    endpoints: [10.20.0.9, 127.0.0.1]", "spec.dns.endpoints[1]", "loopback", "DNS's pods"),
+        (
+            QA,
+            f"{QA}\n    endpoints: [10.20.0.9, 192.0.2.53]",
+            "spec.dns.endpoints[1]",
+            "is outside pods",
+            "network to pods",
+        ),
         (QA, f"{QA}\n    endpoints: [10.20.0.9, 10.20.0.9]", "spec.dns.endpoints[1]", "also as endpoints[0]", "out"),
         (QA, "search: [qa, com]", "spec.dns.search[1]", "com is a top-level domain", "whole names"),
         ("  mtu: 1480", "  MTU: 1480", "spec.MTU", "unknown key", "did you mean mtu?"),

@@ -274,7 +274,7 @@ def test_no_valid_profile_claims_what_is_forbidden(profile: BridgeProfile) -> No
 def test_the_pods_behind_the_dns_claim_nothing_and_route_nothing() -> None:
     without = decode_profile(SAMPLE)
     assert without.spec.dns is not None
-    pods = tuple(map(ip_address, ("10.20.0.9", "203.0.113.9")))
+    pods = tuple(map(ip_address, ("10.20.0.9", "10.20.200.9")))
     dns = replace(without.spec.dns, endpoints=pods)
     profile = replace(without, spec=replace(without.spec, dns=dns))
     assert claim_of_profile(profile) == claim_of_profile(without)

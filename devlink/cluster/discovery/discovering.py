@@ -50,7 +50,7 @@ def discover(
         "mtu": find_mtu(cluster) if prefixes else None,
         "dns.domain": domain if servers else None,
         "dns.servers": servers,
-        "dns.endpoints": find_endpoints(cluster, servers),
+        "dns.endpoints": find_endpoints(cluster, servers, pods.value if pods else ()),
         "identity.ca": find_ca(cluster, ca),
     }
     facts = {key: fact for key, fact in everything.items() if fact is not None}

@@ -1,12 +1,12 @@
 """The cluster's domain, and who answers for it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from devlink.cluster.discovery.cluster import Cluster
 from devlink.cluster.discovery.facts import Fact, by_version
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
-from devlink.core.prefixes import IPAddress
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork
 from devlink.core.profile_checks import domain_can_be_split
 from devlink.core.reserved import objection_to_address
 
@@ -58,10 +58,11 @@ def find_servers(cluster: Cluster) -> Servers | None:
     return next((fact for source in SERVERS if (fact := source(cluster)) is not None), None)
 
 
-def find_endpoints(cluster: Cluster, servers: Servers | None) -> Servers | None:
+def find_endpoints(cluster: Cluster, servers: Servers | None, pods: Collection[IPNetwork] = ()) -> Servers | None:
     """Pods behind the servers, on as many nodes as may be; none where the servers themselves are on the nodes' network.
 
-    Those that are ready, by the Service's EndpointSlices; else the pods that run.
+    Those that are ready, by the Service's EndpointSlices; else the pods that run. One outside `pods`, where those are
+    known, is left out: a profile must not send a laptop anywhere else.
     """
     on_nodes = _addresses_of_nodes(cluster)
     if servers is None or any(address in on_nodes for address in servers.value):
@@ -74,7 +75,14 @@ def find_endpoints(cluster: Cluster, servers: Servers | None) -> Servers | None:
         found = tuple(address for pod in of_dns for address in pod.addresses)
         source = ", ".join(pod.source for pod in of_dns[:2])
     hosts = {address: pod.hosts[:1] for pod in of_dns for address in pod.addresses}
-    usable = [a for a in by_version(found) if a not in on_nodes and not objection_to_address(a)]
+    cover = Cover(pods)
+    usable = [
+        address
+        for address in by_version(found)
+        if address not in on_nodes
+        and not objection_to_address(address)
+        and (not pods or cover.find_address(address) is not None)
+    ]
     versions = {address.version for address in usable}
     chosen = [
         address

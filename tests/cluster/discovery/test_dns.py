@@ -1,7 +1,12 @@
 """The cluster's domain and its DNS servers, under all their names, and never one that only a node can ask."""
 
+from ipaddress import ip_network
+
 import pytest
 
+from devlink.cluster.discovery.cluster import read_cluster
+from devlink.cluster.discovery.dns import find_endpoints, find_servers
+from devlink.cluster.discovery.objects import Objects
 from tests.cluster.discovery import networks
 from tests.cluster.discovery.finds import dns_pods, finding, profile, servers, source
 from tests.cluster.discovery.networks import Object, coredns, endpoints, kube_dns, kubeadm, kubelet, node, pod, service
@@ -153,6 +158,17 @@ def test_dns_on_the_nodes_network_has_no_pods_of_its_own() -> None:
     assert dns_pods(on_nodes) == []
     mixed = [*BASE, kube_dns("10.96.0.10"), endpoints("192.0.2.1", "10.20.0.3")]
     assert dns_pods(mixed) == ["10.20.0.3"]
+
+
+def test_a_pod_of_the_dns_outside_the_pod_networks_is_left_out() -> None:
+    """Such as one on a node whose pool was taken away; where pods need no route, nothing is known against it."""
+    found = read_cluster(Objects([*BASE, kube_dns("10.96.0.10"), endpoints("10.20.0.3", "192.168.7.3")]))
+    servers_ = find_servers(found)
+    for pods, told in (((ip_network("10.20.0.0/16"),), ["10.20.0.3"]), ((), ["10.20.0.3", "192.168.7.3"])):
+        fact = find_endpoints(found, servers_, pods)
+        assert fact is not None
+        assert [str(address) for address in fact.value] == told
+    assert find_endpoints(found, servers_, (ip_network("10.99.0.0/16"),)) is None
 
 
 def test_of_many_pods_a_few_are_told_on_as_many_nodes_as_may_be() -> None:
