@@ -15,12 +15,13 @@ class HopState(StrEnum):
     """What is known of one gateway or node."""
 
     UNKNOWN = "unknown"
-    """Nobody has asked it yet; or it has never answered, and its neighbour entry says that it is there."""
+    """Nobody has asked it yet; or neither it nor another one has ever answered, and its neighbour entry says that it is
+    there."""
     HEALTHY = "healthy"
     SUSPECT = "suspect"
     """It missed one question; the next ones are on their way."""
     DEAD = "dead"
-    """It missed all questions in a row."""
+    """It missed all questions in a row; where it has never answered any, while another one did."""
     RETURNING = "returning"
     """It was dead and answers again, but not for long enough to be trusted."""
 
@@ -101,6 +102,10 @@ class Hop:
     """When it was last seen on the link, as a neighbour."""
     is_gone: bool = False
     """When it was last looked for there, it was not seen."""
+    has_missed: bool = False
+    """It has not answered since a whole round of questions."""
+    is_outdone: bool = False
+    """It missed that round while another one answered: then it is not the DNS that is ill."""
     answering_since: float | None = None
     """The first answer after which it has missed no whole round."""
     rtt: float | None = None
@@ -205,6 +210,7 @@ class Health:
         if hop is None:
             return []
         hop.round, hop.heard, hop.rtt, hop.is_gone = -1, now, rtt, False
+        hop.has_missed = hop.is_outdone = False
         hop.slow = max(rtt, 0.9 * hop.slow)
         if hop.answering_since is None:
             hop.answering_since = now
@@ -221,7 +227,7 @@ class Health:
         hop.is_gone = not is_there
         if is_there:
             hop.seen = now
-            if hop.heard is None:
+            if hop.heard is None and not hop.is_outdone:
                 hop.enter(HopState.UNKNOWN, now)
         elif hop.heard is None or now - hop.heard > sum(self.times.limits):
             hop.seen, hop.answering_since = None, None
@@ -248,7 +254,7 @@ class Health:
                 hop.deadline = now + self._limit(hop)
                 actions.append(Ask(hop.address, hop.round))
                 continue
-            hop.round, is_over = -1, True
+            hop.round, hop.has_missed, is_over = -1, True, True
             if hop.heard is None:
                 # The cluster's DNS may not be to be had at all: whether this one lives, its link address must tell.
                 actions.append(AskNeighbour(hop.address))
@@ -262,8 +268,10 @@ class Health:
         way = self.ways[next_hop]
         is_new = via != way.via
         if is_new:
-            self.hops[via].enter(HopState.UNKNOWN, now)
-            self._move(way, via, now, "" if via == next_hop else "chosen by hand")
+            hop = self.hops[via]
+            hop.round, hop.began, hop.has_missed, hop.is_outdone = -1, -1e9, False, False  # the next packet asks it
+            hop.enter(HopState.UNKNOWN, now)
+            self._move(way, via, now, "chosen by hand")
         way.by_hand = via != next_hop
         return [Switch(next_hop, via)] if is_new else []
 
@@ -302,6 +310,7 @@ class Health:
         for way in self.ways.values():
             if len(way.candidates) < 2:
                 continue
+            self._compare(way, now)
             if self.hops[way.via].state is HopState.DEAD:
                 yield from self._replace(way, now)
             else:
@@ -317,15 +326,31 @@ class Health:
             actions += [*self._begin(self.hops[via], now), AskNeighbour(via)]
         return actions
 
+    def _compare(self, way: Way, now: float) -> None:
+        """A carrier that never answered is dead, whatever its neighbour entry says, once another one has answered what
+        it missed: being on the link is not forwarding."""
+        carrier = self.hops[way.via]
+        if carrier.heard is None and carrier.has_missed and self._able(way):
+            carrier.is_outdone = True
+            carrier.enter(HopState.DEAD, now)
+
+    def _able(self, way: Way) -> list[Hop]:
+        """Who has answered since the carrier was last doubted, best first."""
+        began = self._doubted(way)
+        others = [self.hops[via] for via in way.candidates if via != way.via]
+        return [hop for hop in others if hop.heard is not None and hop.heard >= began]
+
+    def _doubted(self, way: Way) -> float:
+        return self.hops[way.via].began if way.suspected is None else way.suspected
+
     def _replace(self, way: Way, now: float) -> Iterator[Action]:
         """The one that carries it is dead: the best other one takes its place that has given a sign since."""
         carrier = self.hops[way.via]
-        began = carrier.began if way.suspected is None else way.suspected
         others = [self.hops[via] for via in way.candidates if via != way.via]
-        able = [hop for hop in others if hop.heard is not None and hop.heard >= began]
+        able = self._able(way)
         if not able and carrier.is_gone:
             # Nobody answers, so it may be the DNS that is ill; but this one is not even on the link.
-            able = [hop for hop in others if hop.seen is not None and hop.seen >= began]
+            able = [hop for hop in others if hop.seen is not None and hop.seen >= self._doubted(way)]
         if able:
             if way.back_at is not None:  # it went back, and did not stay there
                 is_old = now - way.back_at >= self.times.longest_hold
@@ -344,11 +369,11 @@ class Health:
         for via in way.better:
             hop = self.hops[via]
             if hop.heard == now and hop.answering_since is not None and now - hop.answering_since >= way.hold:
-                yield self._move(way, via, now, "" if via == way.preferred else way.reason)
+                yield self._move(way, via, now, way.reason)
                 way.back_at = now
                 return
 
     def _move(self, way: Way, via: IPAddress, now: float, reason: str) -> Switch:
-        way.via, way.since, way.reason = via, now, reason
+        way.via, way.since, way.reason = via, now, reason if via != way.preferred else ""
         way.by_hand, way.suspected, way.silent = False, None, False
         return Switch(way.preferred, via)

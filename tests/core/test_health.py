@@ -192,6 +192,50 @@ def test_where_the_cluster_dns_never_answers_a_gateway_that_leaves_the_link_is_r
     assert [via for _, via in play.switches] == [B]
 
 
+def test_one_that_never_answered_is_left_as_soon_as_another_one_answers_though_it_is_on_the_link() -> None:
+    play = Play(alive=(B,))
+    play.send(2.0)
+    ((at, via),) = play.switches
+    assert via == B
+    assert at <= 1000.0 + ROUND + 0.05
+    assert play.health.hops[A].state is HopState.DEAD
+    play.send(60.0)
+    assert len(play.switches) == 1
+    assert play.health.hops[A].state is HopState.DEAD, "its neighbour entry does not make it well"
+
+
+def test_one_that_never_answered_is_left_also_for_one_that_answers_late() -> None:
+    play = Play(alive=())
+    play.send(0.5)
+    assert play.health.hops[A].has_missed
+    play.take(play.health.answered(play.now, B, 0.5))
+    assert [via for _, via in play.switches] == [B]
+
+
+def test_a_choice_that_does_not_forward_is_left_again_though_nobody_had_asked_it_before() -> None:
+    play = Play(B, C, alive=(A, C))
+    play.send(1.0)
+    play.take(play.health.choose(play.now, A, B))
+    play.send(2.0)
+    assert [via for _, via in play.switches] == [B, A]
+    assert not play.way.by_hand
+    assert play.way.reason == ""
+
+
+def test_a_choice_that_has_just_missed_a_round_is_asked_with_the_next_packet() -> None:
+    play = Play(alive=(A,))
+    play.send(1.0)
+    play.answering = set()
+    play.send(1.0)
+    play.answering = {A}
+    play.send(2.0)
+    chosen = play.now
+    play.take(play.health.choose(chosen, A, B))
+    play.send(1.0)
+    assert [via for _, via in play.switches] == [B, A]
+    assert play.switches[1][0] - chosen <= ROUND + 0.1
+
+
 def test_packets_go_back_only_after_the_better_one_has_answered_for_the_whole_hold() -> None:
     play = Play()
     play.send(1.0)

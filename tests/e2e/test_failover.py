@@ -109,6 +109,16 @@ def test_by_hand_the_next_one_carries_the_packets_and_the_preferred_one_again(ga
     assert f"devlink failover {FIRST}" in finding["fix"]
 
 
+def test_a_choice_that_does_not_forward_is_left_again(gateways: Gateways) -> None:
+    """Nobody has asked it before, and it answers ARP."""
+    gateways.stop_forwarding(SECOND)
+    with gateways.stream() as stream:
+        gateways.link.run("devlink", "failover", SECOND)
+        gateways.link.wait_until(lambda: gateways.way() == FIRST, "the one that answers carries the packets again")
+        stream.go_on()
+    assert gateways.states()[SECOND] == "silent"
+
+
 @pytest.mark.parametrize(("gateway", "code", "words"), [("172.16.0.99", 2, FIRST), ("not-an-address", 2, "address")])
 def test_what_is_no_gateway_is_refused_with_those_that_are(
     gateways: Gateways, gateway: str, code: int, words: str
