@@ -51,23 +51,36 @@ class ProbeLine:
         async with self._opening:
             parameters = {"session": self._session, "via": str(via), "target": str(target), "kind": kind}
             try:
-                if self._line is None or self._line.closed.done():
-                    self._line = await Connection.connect(str(Paths().socket))
-                _, descriptor = await self._line.call_for_descriptor("io.devlink.Helper.OpenProbe", parameters)
+                line = await self._connected()
+                _, descriptor = await line.call_for_descriptor("io.devlink.Helper.OpenProbe", parameters)
             except ProtocolError as error:
                 raise HelperError("The devlink helper went away.", why=reason(error), next_step="Try again.") from error
+            finally:
+                if self._is_closed and self._line is not None:
+                    self._line.close()  # it may have been on its way when the others were closed
         sock = socket.socket(fileno=descriptor)
         if self._is_closed:
             sock.close()
-            raise HelperError("Nobody probes any more.", next_step="Try again.")
+            raise _nobody()
         sock.setblocking(False)
         return sock
+
+    async def _connected(self) -> Connection:
+        if self._is_closed:
+            raise _nobody()
+        if self._line is None or self._line.closed.done():
+            self._line = await Connection.connect(str(Paths().socket))
+        return self._line
 
     def close(self) -> None:
         """May be repeated."""
         self._is_closed = True
         if self._line is not None:
             self._line.close()
+
+
+def _nobody() -> HelperError:
+    return HelperError("Nobody probes any more.", next_step="Try again.")
 
 
 class Probes:
