@@ -45,17 +45,22 @@ class Failover:
     """Of one session that is up. Close it."""
 
     def __init__(
-        self, session: Session, link: HelperLink, tell: Callable[[], None], times: Times | None = None
+        self,
+        session: Session,
+        link: HelperLink,
+        tell: Callable[[], None],
+        times: Times | None = None,
+        before: "Health | None" = None,
     ) -> None:
-        """`tell`: something that `status` shows has changed."""
+        """`tell`: something that `status` shows has changed. `before`: what is known already."""
         desired = session.plan.desired
         self._session = session
         self._link = link
         self._tell = tell
-        self.routes = desired.routes
+        self.basis = _basis(session)
         self._table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
         vias = {detour.next_hop: detour.via for detour in desired.detours}
-        self.health = Health.of(candidates(session), vias, times)
+        self.health = Health.of(candidates(session), vias, times, by_hand=session.by_hand, before=before)
         self._loop = asyncio.get_running_loop()
         self._probes = Probes(session.name, session.wish.profile, self._answered)
         self._timer: asyncio.TimerHandle | None = None
@@ -65,6 +70,9 @@ class Failover:
         self._began = self._loop.time()
         self._note()
         self._following = spawn(self._follow(), name=f"follow the traffic of {session.name}")
+        for next_hop, via in vias.items():
+            if next_hop in self.health.ways and self.health.ways[next_hop].via != via:  # it may carry nothing any more
+                spawn(self._switch_quietly(Switch(next_hop, next_hop)), name=f"switch to {next_hop}")
 
     def close(self) -> None:
         """Nothing is asked and nothing is switched after this."""
@@ -77,8 +85,12 @@ class Failover:
     async def choose(self, gateway: IPAddress | None) -> tuple[IPAddress, IPAddress]:
         """By hand: `gateway`, or the next one after who carries it now, takes all that it can take.
 
-        Who carried it before and who does now. Raises UsageError, and what the helper refuses.
+        Who carried it before and who does now. Raises UsageError, and what the helper refuses: then all is as before.
         """
+        async with self._switching:
+            return await self._choose(gateway)
+
+    async def _choose(self, gateway: IPAddress | None) -> tuple[IPAddress, IPAddress]:
         ways = [way for way in self.health.ways.values() if len(way.candidates) > 1]
         if gateway is not None:
             ways = [way for way in self.health.ways.values() if gateway in way.candidates]
@@ -94,15 +106,28 @@ class Failover:
                 next_step="A profile names its gateways: devlink profile show",
             )
         before = ways[0].via
+        chosen = dict[IPAddress, IPAddress]()
         for way in ways:
             place = way.candidates.index(way.via) + 1
-            via = gateway if gateway is not None else way.candidates[place % len(way.candidates)]
-            actions = self.health.choose(self._loop.time(), way.preferred, via)
-            for action in actions:
-                assert isinstance(action, Switch)
-                await self._switch(action)
+            chosen[way.preferred] = gateway if gateway is not None else way.candidates[place % len(way.candidates)]
+        done = list[tuple[IPAddress, IPAddress]]()
+        try:
+            for next_hop, via in chosen.items():
+                if (present := self._present(next_hop)) != via:
+                    await self._have_carried(next_hop, via)
+                    done.append((next_hop, present))
+        except DevlinkError:
+            for next_hop, present in done:
+                try:
+                    await self._have_carried(next_hop, present)
+                except DevlinkError as error:
+                    log.error("%s does not carry again what it did: %s", present, error)
+                    self.health.place(next_hop, self._present(next_hop))
+            raise
+        for next_hop, via in chosen.items():
+            self.health.choose(self._loop.time(), next_hop, via)  # the switch that it asks for is made
         self._changed()
-        return before, ways[0].via
+        return before, chosen[ways[0].preferred]
 
     def shown(self) -> tuple[Mapping[str, Any], ...]:
         """Each gateway and node, as `io.devlink.Agent.Status` gives it."""
@@ -197,20 +222,25 @@ class Failover:
     async def _switch(self, action: Switch) -> None:
         """Raises the helper's DevlinkError; then who carried it still does."""
         async with self._switching:
-            if self._is_closed:
-                return
-            present = next((d.via for d in self._desired.detours if d.next_hop == action.next_hop), action.next_hop)
-            via = action.via if action.via != action.next_hop else None
+            if self._is_closed or self.health.ways[action.next_hop].via != action.via:
+                return  # it was decided anew while this one waited
             try:
-                answer = await self._link.switch(self._session.name, action.next_hop, via)
+                await self._have_carried(action.next_hop, action.via)
             except DevlinkError:
-                self.health.place(action.next_hop, present)
+                self.health.place(action.next_hop, self._present(action.next_hop))
                 raise
-            detour = Detour(next_hop=action.next_hop, via=via, oif=answer["oif"]) if via is not None else None
-            self._session.plan = replace(
-                self._session.plan, desired=with_detour(self._desired, action.next_hop, detour)
-            )
-            log.info("%s: what prefers %s goes by %s now", self._session.name, action.next_hop, action.via)
+
+    async def _have_carried(self, next_hop: IPAddress, by: IPAddress) -> None:
+        """Raises the helper's DevlinkError."""
+        via = by if by != next_hop else None
+        answer = await self._link.switch(self._session.name, next_hop, via)
+        detour = Detour(next_hop=next_hop, via=via, oif=answer["oif"]) if via is not None else None
+        self._session.plan = replace(self._session.plan, desired=with_detour(self._desired, next_hop, detour))
+        log.info("%s: what prefers %s goes by %s now", self._session.name, next_hop, by)
+
+    def _present(self, next_hop: IPAddress) -> IPAddress:
+        """Who carries it, as far as the helper has said."""
+        return next((each.via for each in self._desired.detours if each.next_hop == next_hop), next_hop)
 
     @property
     def _desired(self) -> Desired:
@@ -225,6 +255,7 @@ class Failover:
         before = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
         found = tuple(self._findings())
         is_new = found != self._session.carrying
+        self._session.by_hand = frozenset(way.preferred for way in self.health.ways.values() if way.by_hand)
         self._session.gateways, self._session.carrying = self.shown(), found
         after = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
         return is_new or before != after
@@ -258,13 +289,19 @@ class Failovers:
         """Have one for each session that is up, by its present plan; to be called at each change."""
         present = {session.name: session for session in sessions if _can_fail_over(session)}
         for name, (session, failover) in tuple(self._running.items()):
-            if present.get(name) is not session or failover.routes != session.plan.desired.routes:
+            if present.get(name) is not session:
                 del self._running[name]
                 failover.close()
                 session.gateways, session.carrying = (), ()
         for name, session in present.items():
-            if name not in self._running:
-                self._running[name] = (session, Failover(session, self._link, self._tell, self._times))
+            before = self._running[name][1] if name in self._running else None
+            if before is not None and before.basis == _basis(session):
+                continue
+            known = None
+            if before is not None:
+                before.close()
+                known = before.health
+            self._running[name] = (session, Failover(session, self._link, self._tell, self._times, known))
 
     async def choose(self, name: str | None, gateway: IPAddress | None) -> Mapping[str, Any]:
         """By hand, as `Failover.choose`; of the only session where none is named. Raises NotUpError and UsageError."""
@@ -292,11 +329,15 @@ async def ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
     table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
     hops = dict.fromkeys(table.longest(server.address) for server in dns.servers) if dns is not None else {}
     possible = candidates(session)
+    silent = {detour.next_hop: detour.via for detour in desired.detours}
     for hop in hops:
-        for via in possible.get(hop, ())[:TRIED] if hop is not None else ():
-            assert hop is not None
-            answer = await link.switch(session.name, hop, via)
-            detour = Detour(next_hop=hop, via=via, oif=answer["oif"])
+        if hop is None:
+            continue
+        # Where a detour was kept, the preferred one may be well again, and be the only one.
+        others = [via for via in (hop, *possible.get(hop, ())) if via != silent.get(hop, hop)]
+        for via in others[:TRIED]:
+            answer = await link.switch(session.name, hop, via if via != hop else None)
+            detour = Detour(next_hop=hop, via=via, oif=answer["oif"]) if via != hop else None
             log.info("%s: tried by %s in the place of %s", session.name, via, hop)
             yield replace(session.plan, desired=with_detour(desired, hop, detour))
 
@@ -308,6 +349,13 @@ def candidates(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:
         hop: tuple(via for via, _ in plan.candidates(hop) if via not in session.strangers)
         for hop in plan.desired.next_hops
     }
+
+
+def _basis(session: Session) -> tuple[object, ...]:
+    """What a Failover is made for: with another one it is made anew."""
+    spec = session.wish.profile.spec
+    dns = (spec.dns.domain, spec.dns.servers) if spec.dns is not None else None
+    return session.plan.desired.routes, candidates(session), dns
 
 
 def _can_fail_over(session: Session) -> bool:
@@ -340,7 +388,7 @@ def _failed_over(way: Way) -> Finding:
 def _all_silent(way: Way) -> Finding:
     return Finding(
         code="DL-GATEWAYS-SILENT",
-        severity=Severity.WARNING,
+        severity=Severity.ERROR,
         title="The cluster's DNS answers by none of the gateways, so nothing tells which of them forward.",
         evidence=f"asked by way of {', '.join(map(str, way.candidates))}; packets still go by {way.via}",
         fix="look at this laptop's link and at the cluster's DNS; it is tried again while packets are sent",

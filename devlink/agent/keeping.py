@@ -12,6 +12,7 @@ from devlink.agent.session import Refusal, Session, State, Wish
 from devlink.agent.sessions import AGAIN, Sessions, no_progress
 from devlink.agent.surroundings import Surroundings, look_around
 from devlink.agent.trouble import differences, doubtful, not_installed, suspended
+from devlink.agent.wishes import Ways
 from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
 from devlink.errors import DevlinkError, HelperError, IdentityError, VerificationError
@@ -288,7 +289,11 @@ class Keeper:
                 self.sessions.kept.keep(name, None)
                 continue
             async with self.sessions.lock:
-                session = Session(wish=wish, plan=_no_plan(wish), since=time.monotonic(), applied=name in alive)
+                ways = self.sessions.kept.ways(name) if name in alive else Ways()
+                session = Session(
+                    wish=wish, plan=_no_plan(wish, ways), since=time.monotonic(), applied=name in alive,
+                    by_hand=frozenset(ways.by_hand),
+                )  # fmt: skip
                 self.sessions.put(session)
                 await self._bring_back(session)
 
@@ -417,6 +422,6 @@ def _untouched(plan: Plan) -> Plan:
     return Plan(desired=Desired(session=plan.desired.session, ca=plan.desired.ca), mode=plan.mode, reason=plan.reason)
 
 
-def _no_plan(wish: Wish) -> Plan:
-    name = wish.profile.metadata.name
-    return Plan(desired=Desired(session=name), mode=RoutingMode.ROUTER, reason="it has not been looked at yet")
+def _no_plan(wish: Wish, ways: Ways) -> Plan:
+    desired = Desired(session=wish.profile.metadata.name, detours=ways.detours)
+    return Plan(desired=desired, mode=RoutingMode.ROUTER, reason="it has not been looked at yet")

@@ -15,7 +15,7 @@ from devlink.agent.ordinary import check_ordinary
 from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
-from devlink.agent.wishes import KeptWishes
+from devlink.agent.wishes import KeptWishes, Ways
 from devlink.core.detours import kept
 from devlink.core.findings import Finding
 from devlink.core.network import ObservedNetwork
@@ -77,7 +77,10 @@ class Sessions:
         return self._sessions.get(name)
 
     def put(self, session: Session) -> None:
-        """Add it, or have it in the place of the one of its name."""
+        """Add it, or have it in the place of the one of its name, whose detours it goes on with."""
+        before = self.get(session.name)
+        if before is not None and before is not session:
+            session.by_hand = before.by_hand & {detour.next_hop for detour in session.plan.desired.detours}
         self._sessions[session.name] = session
 
     def drop(self, name: str) -> None:
@@ -97,6 +100,10 @@ class Sessions:
     def tell(self) -> None:
         """Something that `status` shows has changed."""
         self.failovers.keep(self)
+        for session in self:
+            if session.applied and session.state is not State.CONNECTING:
+                ways = Ways(detours=session.plan.desired.detours, by_hand=tuple(sorted(session.by_hand, key=str)))
+                self.kept.keep_ways(session.name, ways)
         self._changed.set()
         self._changed = asyncio.Event()
         self._told()
@@ -112,7 +119,8 @@ class Sessions:
             exclude=wish.exclude, override=wish.override, uid=os.getuid(),
         )  # fmt: skip
         present = self.get(wish.profile.metadata.name)
-        return plan if present is None or not present.applied else kept(plan, present.plan, observed)
+        # Also where nothing of it is installed because the helper was away. Elsewhere nobody was silent yet.
+        return plan if present is None or present.is_suspended else kept(plan, present.plan, observed)
 
     async def establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
         desired = session.plan.desired

@@ -2,15 +2,28 @@
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from devlink.agent.session import Wish
 from devlink.core.codec import decode, encode
+from devlink.core.plan import Detour
+from devlink.core.prefixes import IPAddress
 from devlink.private_files import write_private
 
 log = logging.getLogger(__name__)
 
 SET_ASIDE = "set-aside"
+WAYS = ".ways"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Who carries a session's packets, where it is not whom the routes prefer."""
+
+    detours: tuple[Detour, ...] = ()
+    by_hand: tuple[IPAddress, ...] = ()
+    """The next hops whose detours their user chose."""
 
 
 class KeptWishes:
@@ -20,6 +33,8 @@ class KeptWishes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._aside = folder / SET_ASIDE
+        self._ways: dict[str, Ways] = {}
+        """As they are on disk, as far as it is known."""
 
     def keep(self, name: str, wish: Wish | None, *, is_set_aside: bool = False) -> None:
         """Note what is wanted of a session; None: nothing any more. `is_set_aside`: the helper has nothing of it."""
@@ -29,6 +44,7 @@ class KeptWishes:
         try:
             if wish is None:
                 path.unlink(missing_ok=True)
+                self.keep_ways(name, Ways())
             else:
                 write_private(path, json.dumps(encode(wish)))
             if other.exists():  # only now: a crash in between must not lose it
@@ -45,6 +61,31 @@ class KeptWishes:
     def is_set_aside(self, name: str) -> bool:
         """Whether the helper had nothing of it when it was noted."""
         return not (self._folder / f"{name}.json").exists() and (self._aside / f"{name}.json").exists()
+
+    def keep_ways(self, name: str, ways: Ways) -> None:
+        """Note by whom a session's packets go: an agent that is started again shall not lead them elsewhere."""
+        if self._ways.get(name) == ways:
+            return
+        path = self._folder / f"{name}{WAYS}"
+        try:
+            if ways == Ways():
+                path.unlink(missing_ok=True)
+            else:
+                write_private(path, json.dumps(encode(ways)))
+            self._ways[name] = ways
+        except OSError as error:
+            log.error("an agent that is started again will not know who carries the packets of %s: %s", name, error)
+
+    def ways(self, name: str) -> Ways:
+        """What is noted of that; nothing where it cannot be read."""
+        path = self._folder / f"{name}{WAYS}"
+        try:
+            return decode(Ways, json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return Ways()
+        except (OSError, ValueError) as error:
+            log.warning("%s cannot be read: %s", path, error)
+            return Ways()
 
     @staticmethod
     def _read(folder: Path) -> dict[str, Wish]:

@@ -21,7 +21,11 @@ def kept(plan: Plan, before: Plan, observed: ObservedNetwork) -> Plan:
     """
     hops = {route.next_hop for route in plan.desired.routes}
     still = tuple(
-        detour for detour in before.desired.detours if detour.next_hop in hops and _is_on_link(detour, observed)
+        detour
+        for detour in before.desired.detours
+        if detour.next_hop in hops
+        and detour.via in {via for via, _ in plan.candidates(detour.next_hop)}
+        and _is_on_link(detour, observed)
     )
     return replace(plan, desired=replace(plan.desired, detours=still)) if still else plan
 

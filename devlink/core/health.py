@@ -4,8 +4,8 @@ Each call takes the time (`now`, monotonic seconds) and gives what shall be done
 packets for it (`traffic`), so nothing happens while nothing is sent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from devlink.core.prefixes import IPAddress
@@ -141,6 +141,8 @@ class Way:
     back_off: float = 0.0
     reason: str = ""
     """Why packets do not go by the preferred one."""
+    before: tuple[IPAddress, float, str, bool] | None = None
+    """`via`, `since`, `reason` and `by_hand` before the last move."""
 
     @property
     def preferred(self) -> IPAddress:
@@ -167,15 +169,29 @@ class Health:
         candidates: Mapping[IPAddress, Iterable[IPAddress]],
         vias: Mapping[IPAddress, IPAddress],
         times: Times | None = None,
+        *,
+        by_hand: Container[IPAddress] = (),
+        before: "Health | None" = None,
     ) -> "Health":
-        """`candidates` for each preferred next hop, in order, without it; `vias`: who carries it already."""
+        """`candidates` for each preferred next hop, in order, without it; `vias`: who carries it already.
+
+        `by_hand`: the next hops for which the user chose that. What was known `before` of the same hops stays known.
+        """
         times = times or Times()
         ways = {}
         for next_hop, others in candidates.items():
             order = tuple(dict.fromkeys((next_hop, *others)))
             via = vias.get(next_hop, next_hop)
-            ways[next_hop] = Way(order, via if via in order else next_hop, hold=times.hold)
+            way = Way(order, via if via in order else next_hop, hold=times.hold)
+            old = before.ways.get(next_hop) if before is not None else None
+            if old is not None and old.via == way.via:
+                way = replace(old, candidates=order)
+            way.by_hand = way.via != next_hop and next_hop in by_hand
+            ways[next_hop] = way
         hops = {via: Hop(via) for way in ways.values() for via in way.candidates}
+        for via, hop in before.hops.items() if before is not None else ():
+            if via in hops:  # its questions were another one's, who hears their answers no more
+                hops[via] = replace(hop, round=-1, again_at=None)
         return cls(ways, times, hops)
 
     @property
@@ -264,7 +280,10 @@ class Health:
         return [*actions, *(self._decide(now) if is_over else ())]
 
     def choose(self, now: float, next_hop: IPAddress, via: IPAddress) -> list[Action]:
-        """The user's own choice: it stays until it dies, or until its user goes back to the preferred one."""
+        """The user's own choice: it stays until it dies, or until its user goes back to the preferred one.
+
+        To be noted when it can be so, or is so already.
+        """
         way = self.ways[next_hop]
         is_new = via != way.via
         if is_new:
@@ -278,8 +297,10 @@ class Health:
     def place(self, next_hop: IPAddress, via: IPAddress) -> None:
         """It is carried by `via`, whatever was decided: a switch has failed."""
         way = self.ways[next_hop]
-        if via in way.candidates:
-            way.via, way.by_hand = via, False
+        if way.before is not None and way.before[0] == via:
+            way.via, way.since, way.reason, way.by_hand = way.before
+        elif via in way.candidates:
+            way.via, way.reason, way.by_hand = via, "", False
 
     def _begin(self, hop: Hop, now: float, pause: float = 0.0) -> list[Action]:
         """A round of questions, unless one is on its way or has just been."""
@@ -374,6 +395,7 @@ class Health:
                 return
 
     def _move(self, way: Way, via: IPAddress, now: float, reason: str) -> Switch:
+        way.before = (way.via, way.since, way.reason, way.by_hand)
         way.via, way.since, way.reason = via, now, reason if via != way.preferred else ""
         way.by_hand, way.suspected, way.silent = False, None, False
         return Switch(way.preferred, via)

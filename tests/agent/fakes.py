@@ -44,6 +44,8 @@ class FakeLink:
         self.is_connected, self.version = True, "1"
         self.calls: list[str] = []
         self.held: dict[str, str] = {}
+        self.desired: dict[str, Desired] = {}
+        """What was applied last."""
         self.routes: dict[str, list[str]] = {}
         self.missing: list[str] = []
         self.resolver, self.forwarder, self.given_up = "direct", "serving", ""
@@ -69,6 +71,7 @@ class FakeLink:
         for name in replace:
             self.held.pop(name, None)
         self.held[desired.session] = "applied"
+        self.desired[desired.session] = desired
         self.routes[desired.session] = [str(route) for route in desired.routes]
         return {"routes": self.routes[desired.session], "resolver": "direct", "resolver_reason": "", "upstreams": []}
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -76,10 +77,14 @@ class FakeLink:
     def __init__(self) -> None:
         self.switches: list[tuple[str, str | None]] = []
         self.refusal: VerificationError | None = None
+        self.refused: set[IPAddress] = set()
+        """Next hops of which nothing may be switched."""
 
     async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
         if self.refusal is not None:
             raise self.refusal
+        if next_hop in self.refused:
+            raise VerificationError("It is not on the link.")
         self.switches.append((str(next_hop), str(via) if via is not None else None))
         return {"oif": "eth0"}
 
@@ -106,6 +111,39 @@ class World:
     def running(self) -> Failover:
         ((_, running),) = self.failovers._running.values()
         return running
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {each["address"]: each["state"] for each in self.session.gateways}
+
+    @property
+    def codes(self) -> list[str]:
+        return [finding.code for finding in self.session.carrying]
+
+    def with_gateways(self, *addresses: IPAddress) -> None:
+        """A new edition of the profile, with the same routes."""
+        profile = self.session.wish.profile
+        (like, *_) = profile.spec.gateways or ()
+        gateways = tuple(
+            replace(like, address=address, priority=10 * number) for number, address in enumerate(addresses, 1)
+        )
+        profile = replace(profile, spec=replace(profile.spec, gateways=gateways))
+        paths = {address: Path(oif="eth0") for address in addresses_of_interest(profile)}
+        routes = self.session.plan.desired.routes
+        self.session.wish = replace(self.session.wish, profile=profile)
+        self.session.plan = make_plan(profile, ObservedNetwork(paths=paths))
+        assert self.session.plan.desired.routes == routes
+
+    def with_routes(self, *hops: IPAddress) -> None:
+        """One route by each."""
+        desired = self.session.plan.desired
+        routes = tuple(
+            replace(desired.routes[0], destination=ip_network(f"10.20.{number}.0/24"), next_hop=hop)
+            for number, hop in enumerate(hops)
+        )
+        alternatives = {hop: tuple((via, "eth0") for via in (self.second, self.first) if via != hop) for hop in hops}
+        plan = replace(self.session.plan, desired=replace(desired, routes=routes), alternatives=alternatives)
+        self.session.plan = plan
 
     def send(self) -> None:
         routes = self.session.plan.desired.routes
@@ -217,3 +255,149 @@ def test_a_session_that_is_not_up_has_no_gateways_to_show() -> None:
         assert probes.is_closed
 
     run(body)
+
+
+THIRD = ip_address("172.16.0.20")
+
+
+def test_a_new_edition_with_another_gateway_and_the_same_routes_has_that_one_take_over() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        world.with_gateways(world.first, THIRD)
+        world.failovers.keep([world.session])
+        assert world.states[str(world.first)] == "healthy", "what is known of it stays known"
+        FakeProbes.silent = {world.first}
+        await world.until(lambda: bool(world.link.switches), world.send)
+        assert world.link.switches == [(str(world.first), str(THIRD))]
+
+    run(body)
+
+
+def test_a_gateway_that_turns_out_to_be_another_clusters_does_not_take_over() -> None:
+    async def body(world: World) -> None:
+        world.with_gateways(world.first, world.second, THIRD)
+        world.session.strangers = frozenset({world.second})
+        world.failovers.keep([world.session])
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        FakeProbes.silent = {world.first}
+        await world.until(lambda: bool(world.link.switches), world.send)
+        assert world.link.switches == [(str(world.first), str(THIRD))]
+
+    run(body)
+
+
+def test_packets_do_not_stay_with_a_gateway_that_turns_out_to_be_another_clusters() -> None:
+    async def body(world: World) -> None:
+        world.with_gateways(world.first, world.second, THIRD)
+        world.failovers.keep([world.session])
+        await world.failovers.choose(None, world.second)
+        world.session.strangers = frozenset({world.second})
+        world.failovers.keep([world.session])
+        await world.until(lambda: not world.session.plan.desired.detours)
+        assert world.link.switches[-1] == (str(world.first), None)
+
+    run(body)
+
+
+def test_traffic_to_a_route_that_a_new_edition_adds_has_its_next_hop_asked() -> None:
+    async def body(world: World) -> None:
+        world.with_routes(world.first, THIRD)
+        world.failovers.keep([world.session])
+        FakeLine.traffic.put_nowait("10.20.1.7")
+        await world.until(lambda: world.states.get(str(THIRD)) == "healthy")
+
+    run(body)
+
+
+def test_nothing_is_made_anew_where_nothing_has_changed() -> None:
+    async def body(world: World) -> None:
+        before = world.running
+        world.session.wish = replace(world.session.wish, fetched=1.0)
+        await world.failovers.choose(None, world.second)
+        world.failovers.keep([world.session])
+        assert world.running is before
+
+    run(body)
+
+
+def test_the_users_choice_outlives_a_new_edition() -> None:
+    async def body(world: World) -> None:
+        await world.failovers.choose(None, world.second)
+        desired = world.session.plan.desired
+        more = replace(desired.routes[0], destination=ip_network("10.99.0.0/16"))
+        world.session.plan = replace(world.session.plan, desired=replace(desired, routes=(*desired.routes, more)))
+        world.failovers.keep([world.session])
+        assert "as you chose" in world.session.carrying[0].title
+        end = asyncio.get_running_loop().time() + 2 * FAST.hold
+        await world.until(lambda: asyncio.get_running_loop().time() > end, world.send)
+        assert world.link.switches == [(str(world.first), str(world.second))]
+        assert world.session.by_hand == {world.first}
+
+    run(body)
+
+
+def test_a_choice_for_several_next_hops_is_made_for_all_or_for_none() -> None:
+    async def body(world: World) -> None:
+        world.with_routes(world.first, THIRD)
+        world.failovers.keep([world.session])
+        world.link.refused = {THIRD}
+        with pytest.raises(VerificationError):
+            await world.failovers.choose(None, world.second)
+        assert world.link.switches == [(str(world.first), str(world.second)), (str(world.first), None)]
+        assert not world.session.plan.desired.detours
+        assert not any(each["by_hand"] for each in world.session.gateways)
+        assert world.codes == []
+
+    run(body)
+
+
+def test_a_choice_that_is_refused_leaves_the_reason_why_another_one_carries() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        FakeProbes.silent = {world.first}
+        await world.until(lambda: bool(world.session.plan.desired.detours), world.send)
+        before = world.session.carrying
+        world.link.refusal = VerificationError("It is not on the link.")
+        with pytest.raises(VerificationError):
+            await world.failovers.choose(None, world.first)
+        world.running._changed()
+        assert world.session.carrying == before
+        assert f"{world.first} is silent" in before[0].title
+
+    run(body)
+
+
+def test_a_refused_switch_away_from_the_users_choice_leaves_it_their_choice() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        await world.failovers.choose(None, world.second)
+        before = world.session.carrying
+        world.link.refusal = VerificationError("It is not on the link.")
+        way = world.running.health.ways[world.first]
+        way_before = (way.via, way.by_hand, way.reason)
+        await world.running._switch_quietly(world.running.health._move(way, world.first, 0.0, ""))
+        assert (way.via, way.by_hand, way.reason) == way_before
+        assert world.session.carrying == before
+
+    run(body)
+
+
+def test_while_nobody_answers_a_session_is_degraded_and_up_as_soon_as_somebody_does() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        FakeProbes.silent = {world.first, world.second}
+        await world.until(lambda: world.session.state is State.DEGRADED, world.send)
+        assert world.codes == ["DL-GATEWAYS-SILENT"]
+        world.with_gateways(world.first, THIRD)
+        world.failovers.keep([world.session])
+        assert world.codes == ["DL-GATEWAYS-SILENT"], "a new edition is no answer"
+        FakeProbes.silent = set()
+        await world.until(lambda: world.session.state is State.UP, world.send)
+        assert "DL-GATEWAYS-SILENT" not in world.codes
+
+    run(body, replace(FAST, back_off=0.05))

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
+from devlink.core.detours import with_detour
+from devlink.core.findings import Finding, Severity
+from devlink.core.plan import Detour
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile import RoutingMode
+from devlink.core.profile_document import decode_profile
 from devlink.errors import (
     DevlinkError,
     HelperError,
@@ -16,6 +21,7 @@ from devlink.errors import (
     NotTrustedError,
 )
 from tests.agent.fakes import AWAY, DEAD, PROD, QA, Run, World
+from tests.core.profiles import SAMPLE
 
 
 @pytest.mark.parametrize(
@@ -432,5 +438,92 @@ def test_a_laptop_that_moved_where_the_profile_cannot_work_keeps_no_agent_from_s
         assert world.states == {"prod": "up", "qa": "suspended"}
         assert world.kept == ["prod.json", "set-aside"]
         assert world.link.held == {"prod": "up"}, "its lease has not to run out first"
+
+    run(body)
+
+
+TWO_GATEWAYS = decode_profile(SAMPLE.replace('"fd00:16::13"', "172.16.0.16", 1))
+
+
+async def failed_over(world: World) -> Detour:
+    """Up, and a gateway chosen by hand carries what the node should."""
+    await world.up(TWO_GATEWAYS)
+    (session,) = world.supervisor._sessions
+    hop = next(hop for hop in session.plan.desired.next_hops if session.plan.candidates(hop))
+    via, oif = session.plan.candidates(hop)[0]
+    detour = Detour(next_hop=hop, via=via, oif=oif)
+    session.plan = dataclasses.replace(session.plan, desired=with_detour(session.plan.desired, hop, detour))
+    session.by_hand = frozenset({hop})
+    world.supervisor._sessions.failovers.keep([])  # as one that comes up so
+    world.supervisor._sessions.tell()
+    return detour
+
+
+def carrying(world: World) -> tuple[tuple[Detour, ...], frozenset[IPAddress]]:
+    (session,) = world.supervisor._sessions
+    return world.link.desired["qa"].detours, session.by_hand
+
+
+def test_a_helper_that_comes_back_leads_packets_where_they_were_led_before(run: Run) -> None:
+    async def body(world: World) -> None:
+        detour = await failed_over(world)
+        world.link.held.clear()
+        world.link.lost(AWAY)
+        assert world.states == {"qa": "degraded"}
+        await world.link.returned()
+        assert world.states == {"qa": "up"}
+        assert carrying(world) == ((detour,), frozenset({detour.next_hop}))
+
+    run(body)
+
+
+def test_an_agent_that_is_started_again_leads_packets_where_they_were_led_before(run: Run) -> None:
+    async def body(world: World) -> None:
+        detour = await failed_over(world)
+        world.again()
+        world.link.held["qa"] = "orphaned"
+        await world.supervisor.resume()
+        assert world.states == {"qa": "up"}
+        assert carrying(world) == ((detour,), frozenset({detour.next_hop}))
+        await world.supervisor.down(None, everything=False)
+        assert world.kept == []
+
+    run(body)
+
+
+def test_what_was_noted_of_detours_and_cannot_be_read_keeps_no_session_from_coming_back(run: Run) -> None:
+    async def body(world: World) -> None:
+        await failed_over(world)
+        (path,) = world.folder.glob("*.ways")
+        path.write_text("{")
+        world.again()
+        world.link.held["qa"] = "orphaned"
+        await world.supervisor.resume()
+        assert world.states == {"qa": "up"}
+        assert carrying(world) == ((), frozenset())
+
+    run(body)
+
+
+def test_up_again_leaves_the_users_choice_of_a_gateway(run: Run) -> None:
+    async def body(world: World) -> None:
+        detour = await failed_over(world)
+        await world.up(TWO_GATEWAYS)
+        assert carrying(world) == ((detour,), frozenset({detour.next_hop}))
+
+    run(body)
+
+
+def test_a_look_finds_a_session_degraded_while_none_of_its_gateways_answers(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        (session,) = world.supervisor._sessions
+        silent = Finding(code="DL-GATEWAYS-SILENT", severity=Severity.ERROR, title="", evidence="", fix="")
+        session.carrying = (silent,)
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        session.carrying = ()
+        await world.supervisor.look()
+        assert world.states == {"qa": "up"}
 
     run(body)

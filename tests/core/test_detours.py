@@ -26,7 +26,7 @@ def test_there_is_one_detour_for_a_next_hop_and_none_after_it_is_taken_back() ->
 
 
 def plan(desired: Desired) -> Plan:
-    return Plan(desired=desired, mode=RoutingMode.GATEWAY, reason="")
+    return Plan(desired=desired, mode=RoutingMode.GATEWAY, reason="", alternatives={A: ((B, "eth1"),)})
 
 
 def test_a_new_plan_keeps_the_detours_of_the_one_before() -> None:
@@ -41,6 +41,11 @@ def test_a_new_plan_keeps_the_detours_of_the_one_before() -> None:
 def test_a_detour_by_who_is_not_on_that_link_any_more_is_not_kept(paths: dict[object, Path]) -> None:
     before = plan(with_detour(QA, A, BY_B))
     assert kept(plan(QA), before, ObservedNetwork(paths=paths)) == plan(QA)  # type: ignore[arg-type]
+
+
+def test_a_detour_by_who_is_no_candidate_of_the_new_plan_is_not_kept() -> None:
+    without = replace(plan(QA), alternatives={A: ((C, "eth0"),)})
+    assert kept(without, plan(with_detour(QA, A, BY_B)), HERE) == without
 
 
 def test_a_detour_for_a_next_hop_that_no_route_prefers_any_more_is_not_kept() -> None:

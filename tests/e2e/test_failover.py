@@ -41,6 +41,16 @@ def gateways(world: Gateways, before: Snapshot) -> Iterator[Gateways]:
     world.link.await_equal(before)
 
 
+def wall_off(gateways: Gateways) -> None:
+    """The node with the pods forwards nothing that comes from the laptop itself."""
+    links = json.loads(gateways.link.run("ip", "-j", "link"))
+    (address,) = [each["address"] for each in links if each["ifname"] == "eth0"]
+    wall = (
+        f"table inet wall {{ chain forward {{ type filter hook forward priority -10; ether saddr {address} drop; }}; }}"
+    )
+    gateways.world.run("node2", ["nft", wall], check=True)
+
+
 def harm(gateways: Gateways, address: str, how: str) -> None:
     deeds: dict[str, Callable[[str], None]] = {
         POWER_OFF: gateways.power_off,
@@ -71,15 +81,21 @@ def test_a_connection_to_a_pod_goes_on_when_its_gateway_is(gateways: Gateways, h
 
 
 def test_where_both_are_dead_the_first_that_returns_goes_on_with_the_connection(gateways: Gateways) -> None:
-    with gateways.stream() as stream:
-        gateways.stop_forwarding(FIRST)
-        gateways.stop_forwarding(SECOND)
-        gateways.link.wait_until(lambda: "DL-GATEWAYS-SILENT" in gateways.codes(), "it is said that nobody answers")
-        assert gateways.way() == FIRST, "there is no reason to go anywhere"
-        gateways.mend(SECOND)
-        stream.go_on()
-        assert gateways.way() == SECOND
-    gateways.link.wait_until(lambda: "DL-GATEWAYS-SILENT" not in gateways.codes(), "that is not said any more")
+    try:
+        with gateways.stream() as stream:
+            wall_off(gateways)  # a node would carry the services
+            gateways.stop_forwarding(FIRST)
+            gateways.stop_forwarding(SECOND)
+            gateways.link.wait_until(lambda: "DL-GATEWAYS-SILENT" in gateways.codes(), "it is said that nobody answers")
+            assert gateways.way() == FIRST, "there is no reason to go anywhere"
+            assert gateways.session()["state"] == "degraded"
+            gateways.mend(SECOND)
+            stream.go_on()
+            assert gateways.way() == SECOND
+        gateways.link.wait_until(lambda: "DL-GATEWAYS-SILENT" not in gateways.codes(), "that is not said any more")
+        gateways.link.wait_until(lambda: gateways.session()["state"] == "up", "it is up again")
+    finally:
+        gateways.world.run("node2", ["nft", "delete table inet wall"])
 
 
 def test_a_gateway_that_nobody_sends_to_is_left_alone(gateways: Gateways) -> None:
@@ -103,7 +119,7 @@ def test_by_hand_the_next_one_carries_the_packets_and_the_preferred_one_again(ga
     assert "DL-FAILED-OVER" not in gateways.codes()
     link.run("devlink", "failover", SECOND)
     (session,) = link.status()["sessions"]
-    assert [each["by_hand"] for each in session["gateways"]] == [False, True]
+    assert [each["address"] for each in session["gateways"] if each["by_hand"]] == [SECOND]
     (finding,) = [each for each in session["findings"] if each["code"] == "DL-FAILED-OVER"]
     assert finding["severity"] == "info"
     assert f"devlink failover {FIRST}" in finding["fix"]
@@ -182,19 +198,33 @@ def test_a_killed_helper_comes_back_and_gateways_are_watched_again(gateways: Gat
         stream.go_on()
 
 
+def test_a_helper_that_is_killed_and_up_again_leave_packets_with_the_gateway_that_was_chosen(
+    gateways: Gateways,
+) -> None:
+    link = gateways.link
+    link.run("devlink", "failover", SECOND)
+    gateways.stop_forwarding(FIRST)  # packets that are led there are lost
+    with gateways.stream() as stream:
+        assert link.kill("helper", number=signal.SIGKILL) == 1
+        link.wait_until(lambda: "degraded" in link.states().values(), "the agent has noticed")
+        link.wait_until(lambda: set(link.states().values()) == {"up"}, "it is up again by itself")
+        assert gateways.way() == SECOND
+        stream.go_on()
+    carriers = [(each["address"], each["by_hand"]) for each in gateways.session()["gateways"] if each["carries"]]
+    assert carriers == [(SECOND, True)]
+    link.up(gateways.by_gateway)
+    assert gateways.way() == SECOND
+    assert "as you chose" in str(gateways.session()["findings"])
+
+
 def test_a_silent_nodes_blocks_go_by_a_gateway(world: Gateways, before: Snapshot) -> None:
     """Per-node: the laptop's own packets are lost at the node, and those that a gateway brings are not."""
     link = world.link
     link.up(world.by_node)
     assert world.way() == WORKER
-    (eth0,) = [each for each in json.loads(link.run("ip", "-j", "link")) if each["ifname"] == "eth0"]
-    wall = (
-        "table inet wall { chain forward { type filter hook forward priority -10; "
-        f"ether saddr {eth0['address']} drop; }}; }}"
-    )
     try:
         with world.stream() as stream:
-            world.world.run("node2", ["nft", wall], check=True)
+            wall_off(world)
             stream.go_on()
             assert world.way() == FIRST
         assert [each["address"] for each in world.session()["gateways"] if each["state"] == "silent"] == [WORKER]
