@@ -303,10 +303,13 @@ def test_packets_do_not_stay_with_a_gateway_that_turns_out_to_be_another_cluster
 
 def test_traffic_to_a_route_that_a_new_edition_adds_has_its_next_hop_asked() -> None:
     async def body(world: World) -> None:
-        world.with_routes(world.first, THIRD)
+        desired = world.session.plan.desired
+        like = next(route for route in desired.routes if route.next_hop == world.first)
+        more = replace(like, destination=ip_network("10.99.0.0/16"))
+        world.session.plan = replace(world.session.plan, desired=replace(desired, routes=(*desired.routes, more)))
         world.failovers.keep([world.session])
-        FakeLine.traffic.put_nowait("10.20.1.7")
-        await world.until(lambda: world.states.get(str(THIRD)) == "healthy")
+        FakeLine.traffic.put_nowait("10.99.0.7")
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
 
     run(body)
 
