@@ -17,7 +17,7 @@ from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes, Ways
 from devlink.core.detours import kept
-from devlink.core.findings import Finding
+from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
@@ -188,7 +188,7 @@ class Sessions:
                     log.info("%s: nor by another gateway: %s", session.name, second.what)
                     continue
                 session.plan = plan
-                return remarks
+                return (_passed_over(error), *remarks)
             raise error
 
     async def stay_with(self, session: Session, error: DevlinkError) -> None:
@@ -223,6 +223,17 @@ class Sessions:
             await self.release(name)
         except DevlinkError as error:
             log.error("%s cannot be released: %s", name, error)
+
+
+def _passed_over(error: VerificationError) -> Finding:
+    """The session came up by another gateway; what kept it from the preferred one may be the cluster's fault."""
+    return Finding(
+        code="DL-GATEWAY-PASSED-OVER",
+        severity=Severity.WARNING,
+        title=f"By the preferred gateway it did not come up: {error.what}",
+        evidence=error.why,
+        fix=error.next_step,
+    )
 
 
 async def no_progress(_: str, __: bool) -> None:

@@ -197,7 +197,8 @@ class _LinkFacts:
 def alternatives(spec: Spec, mode: RoutingMode, there: Carriers) -> Mapping[IPAddress, tuple[Hop, ...]]:
     """For each next hop of the routes, in order, who can take its place: `Detour`s to choose from.
 
-    Gateways carry everything. Nodes carry the services; the pods of a silent node they cannot reach any better.
+    Gateways carry everything. Where each node carries its own pods, any of them takes the services too; in gateway mode
+    the profile has said who carries.
     """
     if mode is RoutingMode.ROUTER:
         return {}
@@ -210,7 +211,8 @@ def alternatives(spec: Spec, mode: RoutingMode, there: Carriers) -> Mapping[IPAd
     few = {hop[0] for hop in (*services.values(), *pods.values())} | {g for g, _ in there.gateways if g in found}
     for address in few:
         others = list(gateways[address.version])
-        if address.version in services and services[address.version][0] == address:
+        takes_services = address.version in services and services[address.version][0] == address
+        if mode is RoutingMode.PER_NODE and takes_services:
             others += [hop for _, hop in there.nodes if hop[0].version == address.version][: MAX_NODE_CANDIDATES + 1]
         found[address] = tuple(hop for hop in dict.fromkeys(others) if hop[0] != address)
     return found

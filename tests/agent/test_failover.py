@@ -389,18 +389,18 @@ def test_a_refused_switch_away_from_the_users_choice_leaves_it_their_choice() ->
     run(body)
 
 
-def test_while_nobody_answers_a_session_is_degraded_and_up_as_soon_as_somebody_does() -> None:
+def test_while_nobody_answers_a_session_is_at_best_degraded_and_up_as_soon_as_somebody_does() -> None:
     async def body(world: World) -> None:
         world.send()
         await world.until(lambda: world.states[str(world.first)] == "healthy")
         FakeProbes.silent = {world.first, world.second}
-        await world.until(lambda: world.session.state is State.DEGRADED, world.send)
+        await world.until(lambda: world.session.at_best is State.DEGRADED, world.send)
         assert world.codes == ["DL-GATEWAYS-SILENT"]
         world.with_gateways(world.first, THIRD)
         world.failovers.keep([world.session])
         assert world.codes == ["DL-GATEWAYS-SILENT"], "a new edition is no answer"
         FakeProbes.silent = set()
-        await world.until(lambda: world.session.state is State.UP, world.send)
+        await world.until(lambda: world.session.at_best is State.UP, world.send)
         assert "DL-GATEWAYS-SILENT" not in world.codes
 
     run(body, replace(FAST, back_off=0.05))
