@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from devlink.core.neighbours import Neighbours
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Detour, Plan
 from devlink.core.prefixes import IPAddress
@@ -19,17 +20,13 @@ def kept(plan: Plan, before: Plan, observed: ObservedNetwork) -> Plan:
     What was silent is no less so by a new edition of the profile: to go back to it for every change would cost each
     time what the failover cost.
     """
+    link_to = Neighbours(observed).link_to
     hops = {route.next_hop for route in plan.desired.routes}
     still = tuple(
         detour
         for detour in before.desired.detours
         if detour.next_hop in hops
         and detour.via in {via for via, _ in plan.candidates(detour.next_hop)}
-        and _is_on_link(detour, observed)
+        and link_to(detour.via) == detour.oif
     )
     return replace(plan, desired=replace(plan.desired, detours=still)) if still else plan
-
-
-def _is_on_link(detour: Detour, observed: ObservedNetwork) -> bool:
-    path = observed.paths.get(detour.via)
-    return path is not None and path.is_on_link and path.oif == detour.oif

@@ -12,6 +12,8 @@ OVERRIDE_TABLE = 5230
 """The table of those routes of ours that shall win over other tables and over more specific routes."""
 OVERRIDE_PREFERENCE = 5200
 """Of the rule that has `OVERRIDE_TABLE` asked: before Tailscale's (5210 and up), wg-quick's and the main table's."""
+CONNECTED = frozenset((2, 9))
+"""RTPROT_KERNEL and RTPROT_RA (linux/rtnetlink.h): routes to what is on a link by itself."""
 METRIC = 50
 """`RTA_PRIORITY` of our routes: before NetworkManager's (100 and up), behind nothing that matters."""
 FIRST_NEXTHOP_ID = 231_000_001
@@ -198,7 +200,7 @@ class Path:
 
     @property
     def is_on_link(self) -> bool:
-        """Whether the address can be a next hop (facts: R1): reached out of a link, without a router."""
+        """Whether packets for the address leave by a link without a router. core.neighbours says who is on that link."""
         return self.oif is not None and self.next_hop is None and self.kind == "unicast"
 
 

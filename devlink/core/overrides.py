@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from devlink.core.codec import parse_prefix
-from devlink.core.network import OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route
+from devlink.core.network import CONNECTED, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route
 from devlink.core.prefixes import Cover, IPNetwork, PrefixTable, collapse, key_of, overlap, subtract
 from devlink.core.profile import BridgeProfile
 from devlink.core.text import listed
@@ -18,8 +18,6 @@ from devlink.errors import UsageError
 ALL: tuple[IPNetwork, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 """What `--override all` stands for."""
 LOCAL_TABLE = 255
-CONNECTED = frozenset((2, 9))
-"""RTPROT_KERNEL and RTPROT_RA (linux/rtnetlink.h): routes to what is on a link by itself."""
 
 
 def parse_exclude(texts: Iterable[str]) -> tuple[IPNetwork, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from devlink.core.findings import Finding, Severity
+from devlink.core.neighbours import Neighbours
 from devlink.core.network import Link, ObservedNetwork, Route
 from devlink.core.prefixes import (
     Cover,
@@ -42,20 +43,16 @@ class Carriers:
 
 def carriers(spec: Spec, observed: ObservedNetwork) -> Carriers:
     """The gateways and nodes of a profile that are on-link."""
+    link_to = Neighbours(observed).link_to
     ranked = sorted(spec.gateways or (), key=lambda gateway: gateway.priority)
-    gateways = [(g.address, oif) for g in ranked if (oif := _link_to(g.address, observed))]
-    nodes = [(n, (n.address, oif)) for n in spec.nodes or () if (oif := _link_to(n.address, observed))]
+    gateways = [(g.address, oif) for g in ranked if (oif := link_to(g.address))]
+    nodes = [(n, (n.address, oif)) for n in spec.nodes or () if (oif := link_to(n.address))]
     return Carriers(
         gateways=tuple(gateways),
         nodes=tuple(nodes),
         for_pods=_first_of_each_family(gateways),
         for_services=_first_of_each_family([*gateways, *(hop for _, hop in nodes)]),
     )
-
-
-def _link_to(address: IPAddress, observed: ObservedNetwork) -> str | None:
-    path = observed.paths.get(address)
-    return path.oif if path is not None and path.is_on_link else None
 
 
 def _first_of_each_family(hops: Iterable[Hop]) -> dict[int, Hop]:
@@ -110,7 +107,7 @@ def _behind(address: IPAddress, observed: ObservedNetwork) -> str:
         return f"{address} is this laptop's own"
     if path.next_hop is not None:
         return f"{address} is behind {path.next_hop}"
-    return f"{address} is on link {path.oif}"
+    return f"{address} is not on a link: out of {path.oif} leads a route that is no network of that link"
 
 
 def _count(items: Sequence[object], noun: str) -> str:

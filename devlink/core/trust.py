@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from devlink.core.names import DomainName, reverse_prefix
-from devlink.core.network import MAIN_TABLE, ObservedNetwork
+from devlink.core.neighbours import addressed, connected
+from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Zone
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, is_within
 from devlink.core.profile import BridgeProfile
@@ -15,8 +16,6 @@ PRIVATE: tuple[IPNetwork, ...] = tuple(
     ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
 """RFC 1918 and RFC 4193. Anything else is worth a remark when trust is asked for."""
-CONNECTED = frozenset((2, 9))
-"""RTPROT_KERNEL and RTPROT_RA (linux/rtnetlink.h): routes to what is on a link by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +91,9 @@ def claim_of_plan(
 
 def record_of(claim: Claim, observed: ObservedNetwork) -> TrustRecord:
     """The record that covers a claim on this laptop: next hops by the on-link prefix that contains them now."""
-    links = PrefixTable((prefix, prefix) for prefix in _link_prefixes(observed))
-    connected = PrefixTable((prefix, prefix) for prefix in _connected_prefixes(observed))
-    hops = [links.longest(hop) or connected.longest(hop) or host_prefix(hop) for hop in claim.next_hops]
+    links = PrefixTable((prefix, prefix) for prefix, _ in addressed(observed))
+    near = PrefixTable((prefix, prefix) for prefix, _ in connected(observed))
+    hops = [links.longest(hop) or near.longest(hop) or host_prefix(hop) for hop in claim.next_hops]
     claimed = Cover(claim.prefixes)
     return TrustRecord(
         name=claim.name,
@@ -105,25 +104,6 @@ def record_of(claim: Claim, observed: ObservedNetwork) -> TrustRecord:
         dns_servers=collapse(host_prefix(a) for a in claim.dns_servers if claimed.find_address(a) is None),
         ca=claim.ca,
     )
-
-
-def _link_prefixes(observed: ObservedNetwork) -> Iterable[IPNetwork]:
-    """The networks that the laptop has an address in."""
-    for link in observed.links:
-        for address, length in link.addresses:
-            if link.up and length > 0:
-                yield ipaddress.ip_network((address, length), strict=False)
-
-
-def _connected_prefixes(observed: ObservedNetwork) -> Iterable[IPNetwork]:
-    """The networks that the kernel itself, or a router advertisement, put on a link: those of an address's peer, or of
-    IPv6 addresses of /128. What a program routes into a link, as a VPN does with 10.0.0.0/8, is nobody's network."""
-    for route in observed.routes:
-        if (
-            route.table == MAIN_TABLE and route.kind == "unicast" and route.protocol in CONNECTED
-            and route.next_hop is None and route.oif is not None and route.destination.prefixlen > 0
-        ):  # fmt: skip
-            yield route.destination
 
 
 def uncovered(record: TrustRecord, claim: Claim) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from devlink.core.checks import show
 from devlink.core.names import DomainName, reverse_prefix
+from devlink.core.neighbours import Neighbours
 from devlink.core.network import (
     MAIN_TABLE,
     METRIC,
@@ -161,7 +162,7 @@ def check_detour(
     """
     _check_detour_form(detour, detour.next_hop in desired.next_hops)
     check_trust(Desired(session=desired.session, detours=(detour,), ca=desired.ca), record, policy)
-    _check_on_link(detour.via, detour.oif, observed)
+    _check_on_link(detour.via, detour.oif, Neighbours(observed))
 
 
 def check_next_hops(desired: Desired, observed: ObservedNetwork) -> None:
@@ -169,6 +170,7 @@ def check_next_hops(desired: Desired, observed: ObservedNetwork) -> None:
 
     So must the one be that a detour goes by, and a source must be an address of its route's link.
     """
+    neighbours = Neighbours(observed)
     checked: set[tuple[IPAddress, str]] = set()
     sources: dict[str, set[IPAddress]] = {
         link.name: {address for address, _ in link.addresses} for link in observed.links
@@ -178,7 +180,7 @@ def check_next_hops(desired: Desired, observed: ObservedNetwork) -> None:
             continue
         assert route.next_hop is not None
         if (route.next_hop, route.oif) not in checked:
-            _check_on_link(route.next_hop, route.oif, observed)
+            _check_on_link(route.next_hop, route.oif, neighbours)
             checked.add((route.next_hop, route.oif))
         if route.source is not None and route.source not in sources.get(route.oif, ()):
             raise VerificationError(
@@ -187,12 +189,11 @@ def check_next_hops(desired: Desired, observed: ObservedNetwork) -> None:
                 next_step="Try again.",
             )
     for detour in desired.detours:
-        _check_on_link(detour.via, detour.oif, observed)
+        _check_on_link(detour.via, detour.oif, neighbours)
 
 
-def _check_on_link(hop: IPAddress, oif: str, observed: ObservedNetwork) -> None:
-    path = observed.paths.get(hop)
-    if path is None or not path.is_on_link or path.oif != oif:
+def _check_on_link(hop: IPAddress, oif: str, neighbours: Neighbours) -> None:
+    if neighbours.link_to(hop) != oif:
         raise VerificationError(
             f"{hop} cannot be a next hop: it is not on link {oif}.",
             why="The kernel sends a packet to a next hop only out of a link, never through another router.",

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
+from devlink.core.neighbours import Neighbours
 from devlink.core.network import (
     FIRST_NEXTHOP_ID,
     OVERRIDE_TABLE,
     Change,
     Holding,
-    Hop,
     ObservedNetwork,
     Route,
     RouteDiff,
@@ -100,7 +100,8 @@ def mending(
     addresses = {address for link in ways.links for address, _ in link.addresses}
     up = {link.name for link in ways.links if link.up}
     waiting = {hop for hop in desired.hops if hop[1] not in up}
-    stale = {hop for hop in desired.hops - waiting if not _is_on_link(hop, ways)}
+    link_to = Neighbours(ways).link_to
+    stale = {hop for hop in desired.hops - waiting if hop[0] is not None and link_to(hop[0]) != hop[1]}
     objects = {nexthop.id: (nexthop.next_hop, nexthop.oif) for nexthop in desired.nexthops}
     hop_of = {route.key: objects.get(route.nexthop_id, (route.next_hop, route.oif)) for route in desired.routes}
     out = waiting | stale
@@ -126,11 +127,3 @@ def mending(
         unwanted_nexthops=tuple(n for n in change.unwanted_nexthops if objects.get(n) in stale),
     )
     return mended, left_out
-
-
-def _is_on_link(hop: Hop, ways: ObservedNetwork) -> bool:
-    next_hop, oif = hop
-    if next_hop is None:
-        return True
-    path = ways.paths.get(next_hop)
-    return path is not None and path.is_on_link and path.oif == oif

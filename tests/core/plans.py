@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from devlink.core.network import ObservedNetwork, ObservedRoute, Path
+from devlink.core.network import Link, ObservedNetwork, ObservedRoute, Path
 from devlink.core.plan import Plan, addresses_of_interest
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Node
@@ -20,12 +20,16 @@ NOWHERE = Path()
 PROFILE = decode_profile(SAMPLE)
 GATEWAY, GATEWAY6 = ip_address("172.16.0.13"), ip_address("fd00:16::13")
 """Both the sample's gateways and its nodes."""
+ETH0 = Link(
+    index=2, name="eth0", mtu=1500, up=True,
+    addresses=((ip_address("172.16.0.5"), 24), (ip_address("fd00:16::5"), 64)),
+)  # fmt: skip
 
 
 def seen(*on_link: IPAddress, routes: tuple[ObservedRoute, ...] = ()) -> ObservedNetwork:
     """A network where these addresses are on the link and every other one is behind a router."""
     paths = {address: ON_LINK if address in on_link else ROUTED for address in addresses_of_interest(PROFILE)}
-    return ObservedNetwork(paths=paths, routes=routes)
+    return ObservedNetwork(paths=paths, routes=routes, links=(ETH0,))
 
 
 def altered(**changes: Any) -> BridgeProfile:

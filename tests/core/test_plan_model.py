@@ -9,7 +9,16 @@ from pathlib import Path as FilePath
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Path, Rule, diff_routes
+from devlink.core.network import (
+    MAIN_TABLE,
+    OVERRIDE_TABLE,
+    Link,
+    ObservedNetwork,
+    ObservedRoute,
+    Path,
+    Rule,
+    diff_routes,
+)
 from devlink.core.overlaps import conflicts
 from devlink.core.overrides import ALL
 from devlink.core.plan import Plan, addresses_of_interest, make_plan, protect
@@ -90,7 +99,18 @@ def laptops(draw: st.DrawFn, profile: BridgeProfile) -> ObservedNetwork:
     )
     extra = draw(st.sampled_from(SETS))
     rules = tuple(sorted((*USUAL, *extra), key=lambda rule: rule.priority)) if extra else ()
-    return ObservedNetwork(paths=paths, routes=tuple(foreign), rules=rules)
+    return ObservedNetwork(paths=paths, routes=tuple(foreign), rules=rules, links=holding(paths))
+
+
+def holding(paths: dict[IPAddress, Path]) -> tuple[Link, ...]:
+    """The links with a network for each address that is on them."""
+    held: dict[str, list[tuple[IPAddress, int]]] = {"eth0": [], "wlan0": []}
+    for address, path in paths.items():
+        if path.is_on_link and path.oif is not None:
+            held[path.oif].append((address, address.max_prefixlen - 1))
+    return tuple(
+        Link(index=n, name=name, mtu=1500, up=True, addresses=tuple(a)) for n, (name, a) in enumerate(held.items())
+    )
 
 
 ROUTER = ip_address("192.168.7.1")

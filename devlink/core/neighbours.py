@@ -1,0 +1,75 @@
+"""Who is on which link: next hops must be (facts: R1), whatever a VPN does to the laptop's own packets for them."""
+
+import ipaddress
+from collections.abc import Iterable
+from functools import cached_property
+
+from devlink.core.network import CONNECTED, MAIN_TABLE, ObservedNetwork, ObservedRoute
+from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable
+
+
+class Neighbours:
+    """Where addresses can be next hops; a look-up takes as many steps as there are prefix lengths."""
+
+    def __init__(self, observed: ObservedNetwork) -> None:
+        self._observed = observed
+        up = {link.name for link in observed.links if link.up}
+        links: dict[IPNetwork, list[str]] = {}
+        for prefix, name in (*addressed(observed), *connected(observed)):
+            names = links.setdefault(prefix, [])
+            names.insert(0 if name in up else len(names), name)  # of two in one network, the one that works
+        self._up = up
+        self._connected = PrefixTable(links.items())
+
+    def link_to(self, address: IPAddress) -> str | None:
+        """The link that `address` is on, so that a route can name both; None where it is on none.
+
+        That is a link which has a network that holds it. A route which names link and next hop is looked up no more, so
+        it does not matter that a policy rule or a narrower route sends the laptop's own packets for that address into
+        another link. And what leads out of a link without a router, as a VPN's default route does, puts nobody on it:
+        unless it is for that one host, or the routes are not known (`observe_ways`), so that the kernel's word counts.
+        """
+        path = self._observed.paths.get(address)
+        if path is None or path.oif is None or path.kind != "unicast":
+            return None
+        names = [name for names in self._connected.around(_host(address)) for name in names]
+        if path.next_hop is None and path.oif in names:
+            return path.oif
+        if not address.is_link_local:  # that is on every link
+            # The kernel passes over routes out of other links, but not over a router on this one (fib_check_nh).
+            for name in names:
+                if name in self._up and name != path.oif:
+                    return name
+        if path.next_hop is not None:
+            return None
+        leading = next((r for r in self._direct.around(_host(address)) if r.oif == path.oif), None)
+        return path.oif if leading is None or leading.destination.prefixlen == address.max_prefixlen else None
+
+    @cached_property
+    def _direct(self) -> PrefixTable[ObservedRoute]:
+        """What leads out of a link without a router, in any table."""
+        direct = (r for r in self._observed.foreign if r.kind == "unicast" and r.next_hop is None and r.oif is not None)
+        return PrefixTable((r.destination, r) for r in direct)
+
+
+def _host(address: IPAddress) -> IPNetwork:
+    return ipaddress.ip_network((int(address), address.max_prefixlen))
+
+
+def addressed(observed: ObservedNetwork) -> Iterable[tuple[IPNetwork, str]]:
+    """The networks that the laptop has an address in, and their links."""
+    for link in observed.links:
+        for address, length in link.addresses:
+            if link.up and length > 0:
+                yield ipaddress.ip_network((int(address), length), strict=False), link.name
+
+
+def connected(observed: ObservedNetwork) -> Iterable[tuple[IPNetwork, str]]:
+    """The networks that the kernel itself, or a router advertisement, put on a link: those of an address's peer, or of
+    IPv6 addresses of /128. What a program routes into a link, as a VPN does with 10.0.0.0/8, is nobody's network."""
+    for route in observed.routes:
+        if (
+            route.table == MAIN_TABLE and route.kind == "unicast" and route.protocol in CONNECTED
+            and route.next_hop is None and route.oif is not None and route.destination.prefixlen > 0
+        ):  # fmt: skip
+            yield route.destination, route.oif
