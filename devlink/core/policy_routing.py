@@ -6,7 +6,7 @@ as the kernel says of what no interface has brought.
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import (
@@ -18,8 +18,18 @@ from devlink.core.network import (
     Route,
     Rule,
 )
-from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, is_within, outermost, overlap, span
-from devlink.core.text import listed
+from devlink.core.prefixes import (
+    IPAddress,
+    IPNetwork,
+    PrefixTable,
+    Remainder,
+    collapse,
+    is_within,
+    outermost,
+    overlap,
+    span,
+)
+from devlink.core.text import LISTED, listed
 
 LOCAL_TABLE = 255
 ORDINARY_UID = 1000
@@ -40,6 +50,23 @@ class Rival:
     is_whole: bool
     """Whether it takes all of the prefix, not a part."""
 
+    @property
+    def part(self) -> IPNetwork:
+        """What of our prefix it takes, as far as one prefix says it: what to override, or to exclude."""
+        parts = (self.route.destination if self.route is not None else None, self.rule.destination)
+        return max(
+            (
+                self.prefix,
+                *(p for p in parts if p is not None and not self.rule.inverted and is_within(p, self.prefix)),
+            ),
+            key=lambda part: part.prefixlen,
+        )
+
+    @property
+    def can_be_overridden(self) -> bool:
+        """Whether our own rule is asked before this one."""
+        return self.rule.priority > OVERRIDE_PREFERENCE
+
     def __str__(self) -> str:
         """As evidence: which rule, which table, which route."""
         if self.route is None:
@@ -56,7 +83,19 @@ def rivals_of(routes: Iterable[Route], observed: ObservedNetwork, uid: int = ORD
     for route in routes:
         if route.kind == "unicast":
             by_table[route.table].append(route.destination)
-    return tuple(r for table, prefixes in by_table.items() for r in rivals(prefixes, observed, table=table, uid=uid))
+    found = list(rivals(by_table[OVERRIDE_TABLE], observed, table=OVERRIDE_TABLE, uid=uid))
+    # What the table that wins has, it is asked for: of the main table's routes only the rest is judged.
+    winning = Remainder(by_table[OVERRIDE_TABLE])
+    untouched: list[IPNetwork] = []
+    for prefix in outermost(by_table[MAIN_TABLE]):
+        parts = tuple(winning.of(prefix))
+        if parts == (prefix,):
+            untouched.append(prefix)
+            continue
+        taking = rivals(parts, observed, uid=uid)
+        is_whole = {rival.prefix for rival in taking if rival.is_whole} == set(parts)
+        found += (rival if is_whole else replace(rival, is_whole=False) for rival in taking)
+    return (*rivals(untouched, observed, uid=uid), *found)
 
 
 def rivals(
@@ -124,8 +163,22 @@ def policy_findings(found: Iterable[Rival]) -> Iterable[Finding]:
                 severity=Severity.ERROR if is_whole else Severity.WARNING,
                 title=title,
                 evidence=listed(those),
-                fix="to win over it: devlink up --override PREFIX; to do without: devlink up --exclude PREFIX",
+                fix="; ".join(_cures(those)),
             )
+
+
+def _cures(those: Iterable[Rival]) -> Iterable[str]:
+    """What helps against each of them, whose rule may come too early for ours."""
+    weak: list[IPNetwork] = []
+    strong: list[IPNetwork] = []
+    for rival in those:
+        (weak if rival.can_be_overridden else strong).append(rival.part)
+    if weak:
+        options = " ".join(f"--override {part}" for part in collapse(weak)[:LISTED])
+        yield f"to win over it: devlink up {options}; to do without: devlink up --exclude PREFIX"
+    if strong:
+        options = " ".join(f"--exclude {part}" for part in collapse(strong)[:LISTED])
+        yield f"disconnect what made the rule (ip rule), or do without: devlink up {options}"
 
 
 class _Walk:

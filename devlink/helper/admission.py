@@ -9,7 +9,6 @@ from devlink.core.neighbours import Neighbours
 from devlink.core.network import (
     MAIN_TABLE,
     METRIC,
-    OVERRIDE_PREFERENCE,
     OVERRIDE_TABLE,
     ObservedNetwork,
     ObservedRoute,
@@ -253,7 +252,7 @@ def _by_rule(rival: Rival) -> str:
 
 
 def _beside_rule(rival: Rival) -> str:
-    if rival.rule.priority <= OVERRIDE_PREFERENCE:  # then our rule would come too late
+    if not rival.can_be_overridden:
         return f"Disconnect what made the rule (ip rule), or do without: devlink up --exclude {rival.prefix}"
     return (
         f"To have yours win: devlink up --override {rival.prefix}. To do without: devlink up --exclude {rival.prefix}. "

@@ -1,11 +1,12 @@
 """Which table is asked before ours, for the rules that real programs make, and for each selector."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from devlink.core.findings import Severity
+from devlink.core.findings import Finding, Severity
 from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, PROTOCOL, ObservedNetwork, ObservedRoute, Rule
 from devlink.core.plan import make_plan
 from devlink.core.policy_routing import rivals
@@ -168,3 +169,39 @@ def test_a_table_that_takes_all_is_an_error_in_the_plan_and_one_that_takes_a_par
         assert "--override" in finding.fix
         all_ours = make_plan(PROFILE, observed, override=(ip_network("0.0.0.0/0"),))
         assert not [f for f in all_ours.findings if f.code == "DL-POLICY-WINS"]
+
+
+def policy(observed: ObservedNetwork, *override: str) -> list[Finding]:
+    plan = make_plan(PROFILE, observed, override=tuple(map(ip_network, override)))
+    return [f for f in plan.findings if f.code == "DL-POLICY-WINS"]
+
+
+def test_the_cure_that_a_finding_names_ends_it() -> None:
+    rules = (LOCAL, rule(5270, table=52), MAIN)
+    part = replace(seen(GATEWAY, GATEWAY6, routes=(other("10.20.64.0/18", table=52),)), rules=rules)
+    (finding,) = policy(part)
+    assert finding.severity is Severity.WARNING
+    assert "devlink up --override 10.20.64.0/18;" in finding.fix
+    assert policy(part, "10.20.64.0/18") == []
+    two = replace(part, routes=(*part.routes, other("10.20.0.0/24", table=52)))
+    (rest,) = policy(two, "10.20.64.0/18")
+    assert rest.severity is Severity.WARNING
+    assert "10.20.0.0/24" in rest.evidence
+    assert "10.20.64.0/18 dev" not in rest.evidence
+
+
+def test_what_takes_a_whole_rest_of_a_route_of_which_a_part_is_overridden_takes_no_whole_route() -> None:
+    rules = (LOCAL, rule(5270, table=52), MAIN)
+    half = replace(seen(GATEWAY, GATEWAY6, routes=(other("10.20.128.0/17", table=52),)), rules=rules)
+    assert [f.severity for f in policy(half, "10.20.64.0/18")] == [Severity.WARNING]
+    whole = replace(half, routes=(other("10.0.0.0/8", table=52),))
+    assert Severity.ERROR in [f.severity for f in policy(whole, "10.20.64.0/18")]
+
+
+def test_against_a_rule_that_comes_before_ours_no_override_is_advised() -> None:
+    early = replace(
+        seen(GATEWAY, GATEWAY6, routes=(other("10.20.64.0/18", table=52),)), rules=(LOCAL, rule(100, table=52), MAIN)
+    )
+    (finding,) = policy(early)
+    assert "--override" not in finding.fix
+    assert "--exclude 10.20.64.0/18" in finding.fix
