@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName, reverse_zones
-from devlink.core.network import ObservedNetwork, Route
+from devlink.core.network import CONNECTED, ObservedNetwork, Route
 from devlink.core.overlaps import overlap_findings, pins
 from devlink.core.overrides import override_routes
-from devlink.core.policy_routing import ORDINARY_UID, policy_findings, rivals_of
-from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.policy_routing import ORDINARY_UID, Ways, policy_findings, rivals_of
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, covered
 from devlink.core.profile import BridgeProfile, ClusterDns, RoutingMode, Spec, Transport
 from devlink.core.routing import Hop, alternatives, carriers, choose_mode, make_routes, missing
+from devlink.core.text import listed
+from devlink.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,8 @@ def make_plan(
     What is in `exclude` gets no route. What is in `override` gets routes that win over everybody else's. `uid` is the
     user's: policy rules may tell users apart.
 
-    Raises VerificationError where the profile insists on next hops that are not on-link (facts: R1).
+    Raises UsageError where names are asked for and `exclude` takes the way to the cluster's DNS, VerificationError
+    where the profile insists on next hops that are not on-link (facts: R1).
     """
     spec = profile.spec
     there = carriers(spec, observed)
@@ -151,6 +154,8 @@ def make_plan(
         mode, reason = choose_mode(spec, there, observed)
     else:
         mode, reason = RoutingMode.ROUTER, "routes were not asked for"
+    if with_dns and with_routes:
+        _check_excluded_dns(profile, mode, exclude, observed)
     planned = make_routes(spec, mode, there, observed, exclude)
     routes = override_routes(planned, override, exclude, observed)
     findings = [
@@ -163,7 +168,7 @@ def make_plan(
         desired=Desired(
             session=profile.metadata.name,
             routes=routes,
-            zones=_zones(spec, spec.dns) if with_dns and spec.dns else (),
+            zones=_zones(spec, spec.dns, exclude) if with_dns and spec.dns else (),
             pins=tuple(pins),
             ca=spec.identity.ca_hash if spec.identity else "",
         ),
@@ -171,6 +176,33 @@ def make_plan(
         reason=reason,
         alternatives=alternatives(spec, mode, there),
         findings=tuple(findings),
+    )
+
+
+def _check_excluded_dns(
+    profile: BridgeProfile, mode: RoutingMode, exclude: tuple[IPNetwork, ...], observed: ObservedNetwork
+) -> None:
+    """Raise UsageError where names would go to servers that the user has taken the way to.
+
+    Where somebody else, such as a VPN, routes them, they may be reached that way: verification sees.
+    """
+    dns = profile.spec.dns
+    if dns is None or not exclude or mode is RoutingMode.ROUTER:
+        return
+    claimed, excluded = Cover(profile.spec.prefixes), Cover(exclude)
+    ways = Ways(observed)
+    for server in dns.servers:
+        cut = excluded.find_address(server.address)
+        if cut is None or claimed.find_address(server.address) is None:
+            return
+        present = ways.of(server.address)
+        if present is not None and present.destination.prefixlen and present.protocol not in CONNECTED:
+            return
+    servers = listed(server.address for server in dns.servers)
+    raise UsageError(
+        f"--exclude: the cluster's DNS ({servers}) is in it, so names would have nobody to ask.",
+        why="What is excluded gets no route, and no other route leads to it.",
+        next_step="Exclude less, or bring up the routes alone: devlink up --no-dns",
     )
 
 
@@ -187,11 +219,12 @@ def _without_identity(spec: Spec) -> Iterable[Finding]:
         )
 
 
-def _zones(spec: Spec, dns: ClusterDns) -> tuple[Zone, ...]:
+def _zones(spec: Spec, dns: ClusterDns, exclude: tuple[IPNetwork, ...]) -> tuple[Zone, ...]:
     servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
     zones = [Zone(suffix=dns.domain, servers=servers, namespaces=dns.namespaces, search=dns.search or ())]
     if dns.reverse:
-        zones += [Zone(suffix=zone, servers=servers) for prefix in spec.prefixes for zone in reverse_zones(prefix)]
+        reached = [prefix for prefix in spec.prefixes if not covered(prefix, exclude)]
+        zones += [Zone(suffix=zone, servers=servers) for prefix in reached for zone in reverse_zones(prefix)]
     return tuple(zones)
 
 

@@ -17,7 +17,7 @@ from devlink.core.plan import Plan, addresses_of_interest, make_plan, proof_addr
 from devlink.core.prefixes import collapse, covered, is_within
 from devlink.core.profile import BridgeProfile, Identity, RoutingMode
 from devlink.core.trust import claim_of_plan, claim_of_profile, record_of, uncovered
-from devlink.errors import VerificationError
+from devlink.errors import UsageError, VerificationError
 from tests.core.plans import (
     GATEWAY,
     GATEWAY6,
@@ -307,3 +307,29 @@ def test_the_hash_of_the_clusters_ca_goes_with_the_plan() -> None:
     identity = Identity(ca=pem())
     assert make_plan(altered(identity=identity), seen()).desired.ca == identity.ca_hash
     assert make_plan(PROFILE, seen()).desired.ca == ""
+
+
+def test_excluding_the_clusters_dns_is_refused_unless_no_names_are_asked_for_or_another_leads_there() -> None:
+    here = seen(GATEWAY, GATEWAY6)
+    assert PROFILE.spec.dns is not None
+    services = tuple(p for p in PROFILE.spec.services or () if any(s.address in p for s in PROFILE.spec.dns.servers))
+    with pytest.raises(UsageError, match=r"10\.254\.0\.2") as error:
+        make_plan(PROFILE, here, exclude=services)
+    assert "--no-dns" in str(error.value.next_step)
+    assert make_plan(PROFILE, here, exclude=services, with_dns=False).desired.routes
+    assert make_plan(PROFILE, here, exclude=services, with_routes=False).desired.zones
+    assert make_plan(PROFILE, here, exclude=services[:1]).desired.zones, "the other family's is left"
+    vpn = replace(here, routes=tuple(theirs(str(p), oif="tun0", protocol=3) for p in services))
+    assert make_plan(PROFILE, vpn, exclude=services).desired.zones
+    lan = replace(here, routes=tuple(theirs(str(p), oif="eth0", protocol=2) for p in services))
+    with pytest.raises(UsageError):
+        make_plan(PROFILE, lan, exclude=services)
+
+
+def test_what_is_excluded_whole_has_no_reverse_zone_and_a_part_takes_none_away() -> None:
+    def suffixes(exclude: str) -> set[str]:
+        plan = make_plan(PROFILE, seen(GATEWAY, GATEWAY6), exclude=(ip_network(exclude),))
+        return {str(zone.suffix) for zone in plan.desired.zones}
+
+    assert "20.10.in-addr.arpa" in suffixes("10.20.5.0/24")
+    assert suffixes("10.20.5.0/24") - suffixes("10.20.0.0/16") == {"20.10.in-addr.arpa"}

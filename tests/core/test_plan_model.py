@@ -145,7 +145,7 @@ def test_what_a_plan_promises_holds_in_the_kernel(data: st.DataObject, profile: 
     observed = data.draw(laptops(profile))
     exclude, override = data.draw(choices(profile))
     before = Kernel(observed)
-    plan = make_plan(profile, observed, exclude=exclude, override=override)
+    plan = make_plan(profile, observed, with_dns=not exclude, exclude=exclude, override=override)
     assert all(route.kind == "throw" or not any(overlapping(route.destination, e) for e in exclude)
                for route in plan.desired.routes)  # fmt: skip
     lost = rivals_of(plan.desired.routes, observed)
@@ -164,7 +164,7 @@ def test_what_a_plan_promises_holds_in_the_kernel(data: st.DataObject, profile: 
     assert set(kernel.seen.ours) == set(wanted)
     assert kernel.seen.foreign == before.seen.foreign
     assert not diff_routes(wanted, kernel.seen.ours)
-    again = make_plan(profile, kernel.seen, exclude=exclude, override=override)
+    again = make_plan(profile, kernel.seen, with_dns=not exclude, exclude=exclude, override=override)
     assert (again.desired, again.findings) == (plan.desired, plan.findings)
     assert protect(again.desired, upstreams, kernel.seen) == made
 
