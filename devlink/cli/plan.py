@@ -13,7 +13,7 @@ from devlink.core.network import OVERRIDE_PREFERENCE, OVERRIDE_TABLE, PROTOCOL
 from devlink.core.plan import addresses_of_interest, make_plan, protect
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.helper.admission import check_foreign
+from devlink.helper.admission import check_foreign, check_form
 from devlink.helper.forwarding import protected_ways
 from devlink.helper.journal import Journal
 from devlink.helper.policy import Paths, read_policy
@@ -44,6 +44,7 @@ def show_plan(
         exclude=excluded, override=overridden, uid=os.getuid(),
     )  # fmt: skip
     desired = plan.desired
+    check_form(desired)
     check_foreign(desired.routes, observed, uid=os.getuid())
     click.echo(f"# routing {plan.mode.value}: {plan.reason}")
     if excluded:

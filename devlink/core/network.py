@@ -200,7 +200,7 @@ class Path:
 
     @property
     def is_on_link(self) -> bool:
-        """Whether packets for the address leave by a link without a router. core.neighbours says who is on that link."""
+        """Whether packets for it leave by a link without a router; core.neighbours says who is on that link."""
         return self.oif is not None and self.next_hop is None and self.kind == "unicast"
 
 

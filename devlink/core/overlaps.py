@@ -12,7 +12,7 @@ from devlink.core.network import (
     Route,
 )
 from devlink.core.policy_routing import Ways
-from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, key_of, span
+from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, key_of, span
 from devlink.core.profile import Node
 from devlink.core.text import LISTED, listed, shortened
 
@@ -73,11 +73,15 @@ def seized(routes: Iterable[Route], protected: Iterable[IPAddress]) -> tuple[Rou
 
 
 def overlap_findings(
-    routes: tuple[Route, ...], observed: ObservedNetwork, nodes: Sequence[Node] = ()
+    routes: tuple[Route, ...],
+    observed: ObservedNetwork,
+    nodes: Sequence[Node] = (),
+    dropped: Iterable[IPNetwork] = (),
 ) -> Iterable[Finding]:
     """More specific routes of others inside ours, and wider ones around ours: legal, but worth knowing.
 
-    `nodes` say whose pods are lost with what others keep.
+    `nodes` say whose pods are lost with what others keep. `dropped` were to have a route, and have none for what others
+    keep around them.
     """
     others = [
         r
@@ -86,8 +90,9 @@ def overlap_findings(
     ]
     ours = PrefixTable((r.destination, r) for r in routes if r.table == MAIN_TABLE)
     winning = PrefixTable((r.destination, r) for r in routes if r.table == OVERRIDE_TABLE)
-    kept: dict[object, tuple[ObservedRoute, Route]] = {}
+    kept: dict[object, tuple[ObservedRoute, IPNetwork]] = {}
     taken: dict[object, ObservedRoute] = {}
+    gone = Cover(dropped)
     for other in others:
         winner = winning.holding(other.destination)
         if winner is not None and winner.kind == "unicast":
@@ -97,12 +102,14 @@ def overlap_findings(
         if winner is not None and outside is None:  # it is thrown out of a route in the table that wins
             outside = next((r for r in winning.around(other.destination) if r.kind == "unicast"), None)
         if outside is not None:
-            kept[key_of(other.destination), other.oif] = (other, outside)
+            kept[key_of(other.destination), other.oif] = (other, outside.destination)
+        elif (all_of := gone.find(other.destination)) is not None:
+            kept[key_of(other.destination), other.oif] = (other, all_of)
     if kept:
         first = list(kept.values())[:LISTED]
         owners = _owners([other.destination for other, _ in first], nodes, ours)
         shown = [
-            f"{_named(other)} in {outside.destination}"
+            f"{_named(other)} in {outside}"
             + (f" (with pods of node {listed(owners[number])})" if owners[number] else "")
             for number, (other, outside) in enumerate(first)
         ]
@@ -110,7 +117,7 @@ def overlap_findings(
             code="DL-ROUTE-KEPT",
             severity=Severity.WARNING,
             title="A part of the cluster's networks does not reach the cluster.",
-            evidence=f"more specific, and kept: {shortened(shown, len(kept))}",
+            evidence=f"kept by others: {shortened(shown, len(kept))}",
             fix="if their addresses should be the cluster's: remove these routes, or: devlink up --override PREFIX",
         )
     if taken:

@@ -28,7 +28,8 @@ def parse_exclude(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
 def parse_override(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
     """Prefixes in CIDR form, or `all`. Raises UsageError."""
     texts = tuple(texts)
-    return ALL if "all" in texts else tuple(dict.fromkeys(_parse(text, "--override") for text in texts))
+    named = dict.fromkeys(_parse(text, "--override") for text in texts if text != "all")
+    return (*(ALL if "all" in texts else ()), *named)
 
 
 def _parse(text: str, option: str) -> IPNetwork:
@@ -46,7 +47,8 @@ def _parse(text: str, option: str) -> IPNetwork:
 
 def show_override(prefixes: tuple[IPNetwork, ...]) -> list[str]:
     """As the user writes them."""
-    return ["all"] if prefixes == ALL else [str(prefix) for prefix in prefixes]
+    named = [str(prefix) for prefix in prefixes if prefix not in ALL]
+    return ["all", *named] if set(ALL) <= set(prefixes) else [str(prefix) for prefix in prefixes]
 
 
 def check_choices(profile: BridgeProfile, exclude: Iterable[IPNetwork], override: Iterable[IPNetwork]) -> None:
@@ -67,7 +69,8 @@ def override_routes(
     """`routes`, with those for `override` in the table that wins, and a `throw` for what others keep of it.
 
     A part of a route gets one of its own there, by the same next hop. Kept is what is on a link by itself and what is
-    for one host, unless its very prefix is to be overridden: the laptop's other networks, a VPN's server.
+    for one host, unless its very prefix is to be overridden: the laptop's other networks, a VPN's server. Nothing of
+    ours is left inside of that, were it a narrower block: its addresses may be hosts of that network.
     """
     if not override:
         return routes
@@ -82,12 +85,27 @@ def override_routes(
         around = next(table.around(part), None)
         if around is not None and key_of(part) not in winning:
             winning[key_of(part)] = dataclasses.replace(around, destination=part, table=OVERRIDE_TABLE)
+    kept = _kept([route.destination for route in winning.values()], override, observed)
+    if kept:
+        cover = Cover(kept)
+        # What is named is overridden also where it is a part of what is kept.
+        named = Cover(prefix for prefix in override if prefix not in ALL and cover.find(prefix) is not None)
+        winning = {
+            key: route
+            for key, route in winning.items()
+            if cover.find(route.destination) is None or named.find(route.destination) is not None
+        }
+        for part in subtract((prefix for prefix in override if named.find(prefix) is not None), exclude):
+            around = next(table.around(part), None)
+            if around is not None:
+                winning.setdefault(key_of(part), dataclasses.replace(around, destination=part, table=OVERRIDE_TABLE))
+    # Where nothing of ours is left around what is kept, there is nothing to take it out of.
+    left = PrefixTable((route.destination, route) for route in winning.values())
     throws = tuple(
         Route(destination=prefix, oif="", table=OVERRIDE_TABLE, kind="throw")
-        for prefix in _kept([route.destination for route in winning.values()], override, observed)
+        for prefix in kept
+        if left.holding(prefix, strictly=True) is not None
     )
-    for throw in throws:
-        winning.pop(key_of(throw.destination), None)
     # First what is kept: else its packets would be ours for a moment.
     return throws + tuple(winning.values()) + rest
 

@@ -161,7 +161,7 @@ def make_plan(
     findings = [
         *missing(spec, mode, there, exclude),
         *policy_findings(rivals_of(routes, observed, uid)),
-        *overlap_findings(routes, observed, spec.nodes or ()),
+        *overlap_findings(routes, observed, spec.nodes or (), _dropped(planned, routes)),
         *_without_identity(spec),
     ]
     return Plan(
@@ -177,6 +177,12 @@ def make_plan(
         alternatives=alternatives(spec, mode, there),
         findings=tuple(findings),
     )
+
+
+def _dropped(planned: Iterable[Route], routes: Iterable[Route]) -> Iterable[IPNetwork]:
+    """What has no route any more after the choice of what shall win: a network of the laptop's keeps all of it."""
+    left = {route.destination for route in routes if route.kind == "unicast"}
+    return (route.destination for route in planned if route.destination not in left)
 
 
 def _check_excluded_dns(

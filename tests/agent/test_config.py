@@ -25,7 +25,10 @@ def test_what_is_given_now_adds_to_what_the_file_says_of_that_profile(config: Pa
         '[profiles.other]\nexclude = ["10.30.0.0/16"]\n'
     )
     assert choices(PROFILE) == ((ip_network("10.20.8.0/24"),), (ip_network("10.254.0.0/16"),))
-    assert choices(PROFILE, ["10.20.9.0/24"], ["all"]) == ((ip_network("10.20.8.0/23"),), ALL)
+    assert choices(PROFILE, ["10.20.9.0/24"], ["all"]) == (
+        (ip_network("10.20.8.0/23"),),
+        (*ALL, ip_network("10.254.0.0/16")),
+    )
 
 
 def test_without_a_file_only_what_is_given_holds(config: Path) -> None:

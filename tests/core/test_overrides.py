@@ -8,8 +8,9 @@ import pytest
 from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route
 from devlink.core.overlaps import pins
 from devlink.core.overrides import ALL, check_choices, override_routes, parse_exclude, parse_override, show_override
-from devlink.core.plan import make_plan
+from devlink.core.plan import Desired, make_plan
 from devlink.errors import UsageError
+from devlink.helper.admission import check_form
 from tests.core.plans import GATEWAY, GATEWAY6, PROFILE, seen, theirs
 
 WIDE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
@@ -88,6 +89,46 @@ def test_a_block_that_is_the_network_of_a_link_is_left_to_the_link() -> None:
     assert "10.20.73.64/26*" not in made
 
 
+@pytest.mark.parametrize("protocol", [2, 9])
+def test_a_network_on_a_link_is_kept_whether_the_kernel_or_a_router_advertisement_put_it_there(protocol: int) -> None:
+    assert overridden("all", routes=(replace(BRIDGE, protocol=protocol),))[0] == "throw 10.20.5.0/24*"
+
+
+def check(made: tuple[Route, ...]) -> None:
+    """As the helper does."""
+    check_form(Desired(session="qa", routes=made))
+
+
+def test_where_a_link_has_exactly_one_of_our_networks_nothing_of_ours_is_left_there_and_nothing_is_thrown() -> None:
+    bridge = theirs("10.20.0.0/16", oif="br0", protocol=2)
+    assert overridden("all", routes=(bridge,)) == ["10.254.0.0/16*"]
+    check(override_routes(OURS, ALL, (), ObservedNetwork(routes=(bridge,))))
+    findings = {f.code: f for f in make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(bridge,)), override=ALL).findings}
+    assert "10.20.0.0/16 dev br0 in 10.20.0.0/16" in findings["DL-ROUTE-KEPT"].evidence
+
+
+def test_a_network_that_is_named_is_overridden_beside_all_too() -> None:
+    bridge = theirs("10.20.0.0/16", oif="br0", protocol=2)
+    assert "10.20.0.0/16*" in overridden("all", "10.20.0.0/16", routes=(bridge,))
+    assert overridden("all", "10.20.5.0/24", routes=(BRIDGE,)) == overridden("all")
+
+
+def test_a_part_that_is_named_of_a_network_that_is_kept_is_overridden() -> None:
+    wide = theirs("10.20.64.0/20", oif="br0", protocol=2)
+    made = overridden("all", "10.20.66.0/24", routes=(wide,))
+    assert made == ["throw 10.20.64.0/20*", "10.20.0.0/16*", "10.254.0.0/16*", "10.20.66.0/24*"]
+    check(override_routes(OURS, parse_override(["all", "10.20.66.0/24"]), (), ObservedNetwork(routes=(wide,))))
+
+
+def test_a_block_inside_a_network_that_is_kept_gets_no_route_and_is_told_as_lost() -> None:
+    around = theirs("10.20.73.0/24", oif="br0", protocol=2)
+    assert overridden("all", routes=(around,)) == ["throw 10.20.73.0/24*", "10.20.0.0/16*", "10.254.0.0/16*"]
+    assert "10.20.73.64/26*" in overridden("all", "10.20.73.0/24", routes=(around,))
+    findings = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(around,)), override=ALL).findings
+    (kept,) = [f for f in findings if f.code == "DL-ROUTE-KEPT"]
+    assert f"10.20.73.0/24 dev br0 in 10.20.0.0/16 (with pods of node {GATEWAY})" in kept.evidence
+
+
 def test_what_is_kept_comes_first_so_that_it_is_never_ours_for_a_moment() -> None:
     made = override_routes(OURS, ALL, (), ObservedNetwork(routes=(BRIDGE,)))
     assert [route.kind for route in made] == ["throw", "unicast", "unicast", "unicast"]
@@ -115,7 +156,7 @@ def test_routes_of_others_that_are_overridden_are_reported() -> None:
 
 def test_an_override_is_written_as_it_was_typed() -> None:
     assert show_override(parse_override(["all"])) == ["all"]
-    assert show_override(parse_override(["10.20.0.0/16", "all"])) == ["all"]
+    assert show_override(parse_override(["10.20.0.0/16", "all"])) == ["all", "10.20.0.0/16"]
     assert show_override(parse_override(["10.20.0.0/16", "fd00:20::/48"])) == ["10.20.0.0/16", "fd00:20::/48"]
 
 
