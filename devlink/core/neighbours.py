@@ -32,16 +32,21 @@ class Neighbours:
         path = self._observed.paths.get(address)
         if path is None or path.oif is None or path.kind != "unicast":
             return None
-        names = [name for names in self._connected.around(_host(address)) for name in names]
+        nearest = self._connected.longest(address)  # nearly always this decides, and there may be 20,000 nodes
+        if path.next_hop is None and nearest is not None and path.oif in nearest:
+            return path.oif
+        names = [name for names in self._connected.around(_host(address)) for name in names] if nearest else []
         if path.next_hop is None and path.oif in names:
             return path.oif
-        if not address.is_link_local:  # that is on every link
+        if names and not address.is_link_local:  # that is on every link
             # The kernel passes over routes out of other links, but not over a router on this one (fib_check_nh).
             for name in names:
                 if name in self._up and name != path.oif:
                     return name
         if path.next_hop is not None:
             return None
+        if self._direct.longest(address) is None:
+            return path.oif
         leading = next((r for r in self._direct.around(_host(address)) if r.oif == path.oif), None)
         return path.oif if leading is None or leading.destination.prefixlen == address.max_prefixlen else None
 
