@@ -252,7 +252,7 @@ def _without_probes(snapshot: Snapshot) -> Snapshot:
     """Without the tables and rules of probes, and without what tells of traffic."""
     filters, is_ours = [], False
     for line in snapshot.packet_filter:
-        is_ours = is_ours or line.startswith("table inet devlink-traffic")
+        is_ours = is_ours or line.startswith(("table ip devlink-traffic", "table ip6 devlink-traffic"))
         if not is_ours:
             filters.append(line)
         is_ours = is_ours and line != "}"

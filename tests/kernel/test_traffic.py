@@ -8,14 +8,16 @@ import time
 
 import pytest
 
-from devlink.core.prefixes import IPAddress
+from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.errors import HelperError
 from devlink.kernel import traffic
 from devlink.kernel.probe import mark_of
-from devlink.kernel.traffic import RATE, Traffic, destinations
+from devlink.kernel.traffic import FEW, RATE, Traffic, destinations
 from tests.kernel.private_network import in_private_network, ip, make_links
 
 PODS, PODS_6 = ipaddress.ip_network("10.20.0.0/16"), ipaddress.ip_network("fd00:10:20::/48")
+MANY = [ipaddress.ip_network(f"10.{n}.0.0/16") for n in (20, *range(101, 101 + FEW))]
+MANY_6 = [ipaddress.ip_network(f"fd00:10:{n}::/48") for n in (20, *range(101, 101 + FEW))]
 
 
 def send(address: str, mark: int = 0) -> None:
@@ -43,10 +45,11 @@ def rules() -> str:
 
 
 @pytest.mark.lab
-def test_the_first_packet_of_either_family_is_told_with_where_it_goes() -> None:
+@pytest.mark.parametrize("networks", [[PODS, PODS_6], [*MANY, *MANY_6]], ids=["few", "many"])
+def test_the_first_packet_of_either_family_is_told_with_where_it_goes(networks: list[IPNetwork]) -> None:
     def body() -> None:
         prepare()
-        watch = Traffic([PODS, PODS_6])
+        watch = Traffic(networks)
         send("10.20.1.1")
         assert [str(a) for a in hear(watch)] == ["10.20.1.1"]
         send("fd00:10:20::7")
@@ -59,15 +62,49 @@ def test_the_first_packet_of_either_family_is_told_with_where_it_goes() -> None:
 
 
 @pytest.mark.lab
-def test_packets_elsewhere_and_probes_are_not_told() -> None:
+@pytest.mark.parametrize("networks", [[PODS], MANY], ids=["few", "many"])
+def test_packets_elsewhere_and_probes_are_not_told(networks: list[IPNetwork]) -> None:
     def body() -> None:
         prepare()
-        watch = Traffic([PODS])
+        watch = Traffic(networks)
         send("10.99.0.1")
         send("fd00:10:20::7")
         send("10.20.1.2", mark=mark_of(7))
         send("10.20.1.1")
         assert [str(a) for a in hear(watch)] == ["10.20.1.1"]
+        watch.close()
+
+    in_private_network(body)
+
+
+@pytest.mark.lab
+def test_packets_that_go_on_are_told_of_again() -> None:
+    def body() -> None:
+        prepare()
+        watch = Traffic([PODS])
+        for _ in range(3):
+            deadline = time.monotonic() + 5.0
+            while not hear(watch, 0.02):
+                send("10.20.1.1")
+                assert time.monotonic() < deadline
+        watch.close()
+
+    in_private_network(body)
+
+
+@pytest.mark.lab
+def test_packets_that_cannot_be_ours_meet_as_few_rules_as_may_be() -> None:
+    def body() -> None:
+        prepare()
+        watch = Traffic([PODS])
+        assert "table ip devlink-traffic" in rules()
+        assert "set networks" not in rules()
+        assert "ip6" not in rules()
+        watch.close()
+        watch = Traffic([*MANY_6])
+        assert "set networks" in rules()
+        assert "table ip " not in rules()
+        assert rules().count("ip6 daddr") == 1
         watch.close()
 
     in_private_network(body)
