@@ -13,6 +13,8 @@ COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.
 UNIT := not lab and not system and not cluster and not peers and not slow
 # The halves of `check` run side by side; each prints as one piece.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target
+BENCHES := start discover failover wakeups plan routes throughput forwarder
+PEERS := tests/kit/peers.sh
 
 # Debian leaves these out of an ordinary user's PATH, and nft lives there.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -77,15 +79,9 @@ demo: setup ## devlink in a private world, from up to down, without root
 
 .PHONY: bench
 bench: setup ## the figures that README and CHANGELOG claim, each beside a peer or a limit in the same run
-	@$(BIN)/python tests/benchmarks/start.py
-	@$(BIN)/python tests/benchmarks/discover.py
-	@$(BIN)/python -m tests.benchmarks.failover
-	@$(BIN)/python -m tests.benchmarks.wakeups
-	@$(BIN)/python -m tests.benchmarks.plan
-	@$(BIN)/python -m tests.benchmarks.routes
-	@tests/kit/peers.sh || true
-	@$(BIN)/python -m tests.benchmarks.throughput
-	@$(BIN)/python -m tests.benchmarks.forwarder
+	@$(PEERS) || true
+	@missed=; for bench in $(BENCHES); do $(BIN)/python -m tests.benchmarks.$$bench || missed+=" $$bench"; done; \
+	[[ -z $$missed ]] || { echo "missed a limit, or failed:$$missed"; exit 1; }
 
 .PHONY: kit
 kit: ## build the real programs of a cluster (needs Go) into the cache, outside the tree

@@ -8,16 +8,20 @@ TCP's own retransmission. Seconds: median and worst.
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from devlink.lab import availability
+from tests.benchmarks.limits import Limit, verdict
 from tests.e2e.two_gateways import FIRST, SECOND, Gateways, Stream, beside_two
 
 ROUNDS = 20
 RULE = "{:<44} {:>10} {:>10} {:>14} {:>14}"
+MEDIAN, WORST = 1.0, 2.0
+"""Seconds: the longest that a connection may stand still."""
 CALM = 0.15
 """Seconds: what the stream does not count as a gap."""
 
@@ -39,7 +43,17 @@ def gap(gateways: Gateways, stream: Stream, harm: Callable[[str], None], *, by_h
     return worst
 
 
-def main() -> None:
+def limits(figures: Sequence[Mapping[str, object]]) -> list[Limit]:
+    """What each gap is held to where nobody sees the gateway die."""
+    return [
+        Limit(what=f"gateway {row['what']}, {name}", value=float(str(row[f"{name}_s"])), unit="s", most=most)
+        for row in figures
+        for name, most in (("median", MEDIAN), ("worst", WORST))
+    ]
+
+
+def main() -> int:
+    """Print the figures; 1 where one is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
@@ -47,8 +61,8 @@ def main() -> None:
     why_not = availability.available()
     if why_not is not None:
         print(f"failover: not measured: {why_not}")
-        return
-    figures = []
+        return 0
+    figures: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder, beside_two(Path(folder) / "helper.log") as gateways:
         gateways.link.up(gateways.by_gateway)
         print(RULE.format("a busy connection to a pod", "median", "worst", "by hand", "its worst"))
@@ -65,7 +79,8 @@ def main() -> None:
                 figures.append({"what": what, **{k: round(v, 3) for k, v in zip(names, row, strict=True)}})
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    return verdict(limits(figures))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,15 +10,16 @@ import ipaddress
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from devlink.core.network import diff_routes
 from devlink.core.plan import make_plan, protect
+from tests.benchmarks.limits import Limit, verdict
 from tests.core.plans import large
 
 BLOCKS = 20_000
-LIMITS = {"plan, few routes of others": 4.0, "plan, as many of others": 6.0, "difference and pins": 3.0}
-"""How many times the reading each may take."""
+LIMITS = {"plan, few routes of others": 4.0, "plan, as many of others": 4.3, "difference and pins": 3.0}
+"""How many times the reading each may take: 300 ms for a plan, where the reading takes 70 ms."""
 
 
 def measured(rounds: int) -> list[dict[str, object]]:
@@ -45,6 +46,17 @@ def measured(rounds: int) -> list[dict[str, object]]:
     ]
 
 
+def limits(rows: Sequence[Mapping[str, object]]) -> list[Limit]:
+    """What each part of planning is held to."""
+    return [
+        Limit(
+            what=str(row["what"]), value=float(str(row["ratio"])), unit="x the reading", most=float(str(row["limit"]))
+        )
+        for row in rows
+        if row["limit"] is not None
+    ]
+
+
 def main() -> int:
     """Print the figures; 1 where one is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -58,7 +70,7 @@ def main() -> int:
         print(f"{f'{BLOCKS} blocks':<30} {'CPU ms':>8} {'ratio':>7} {'limit':>7}")
         for row in rows:
             print(f"{row['what']:<30} {row['ms']:>8} {row['ratio']:>7} {row['limit'] or '':>7}")
-    return int(any(row["limit"] is not None and float(str(row["ratio"])) > float(str(row["limit"])) for row in rows))
+    return verdict(limits(rows))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,15 @@ import resource
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from devlink.core.network import Change, Holding, Nexthop, Route, RouteDiff
+from devlink.core.network import FIRST_NEXTHOP_ID, Change, Holding, Nexthop, Route, RouteDiff
 from devlink.core.plan import Detour
 from devlink.helper.installed import Installed, SessionRoutes
 from devlink.helper.journal import Journal
@@ -30,11 +31,18 @@ from devlink.kernel.nexthops import RTM_NEWNEXTHOP, encode_nexthop
 from devlink.kernel.ours import observe_ours
 from devlink.kernel.routes import apply
 from devlink.lab import availability
+from tests.benchmarks.limits import Limit, verdict
 from tests.helper.fakes import Nameless
 from tests.kernel.private_network import in_private_network, make_links
 
 GATEWAY, SPARE = ip_address("192.0.2.9"), ip_address("192.0.2.10")
 COUNT = 10_000
+FIRST, SECOND = (
+    Nexthop(id=FIRST_NEXTHOP_ID + place, next_hop=hop, oif="v0") for place, hop in enumerate((GATEWAY, SPARE))
+)
+"""The objects by which a session installs its routes."""
+CHANGED, READ, SWITCHED = 1.0, 2.5, 2.7
+"""The most of `ip -batch`, of `ip route`, and of the one message."""
 RULE = "{:<56} {:>9} {:>9} {:>7} {:>7}"
 Deed = Callable[[], None]
 Figures = dict[str, list[tuple[float, float]]]
@@ -50,11 +58,15 @@ def plain(hop: object = GATEWAY) -> tuple[Route, ...]:
     )
 
 
-def batch(verb: str, routes: tuple[Route, ...], *, foreign: bool = False) -> Deed:
-    """The same by iproute2."""
-    text = "".join(f"route {verb} {route}\n" for route in routes)
-    if foreign:
-        text = text.replace("proto 231", "proto bird")
+def by_object(nexthop: Nexthop) -> tuple[Route, ...]:
+    """The same, as a session installs them: by one nexthop object."""
+    return tuple(replace(each, next_hop=None, oif="", nexthop_id=nexthop.id) for each in plain())
+
+
+def batch(verb: str, routes: tuple[Route, ...], nexthop: str = "") -> Deed:
+    """The same by iproute2; the object is made first or deleted last."""
+    lines = [f"route {verb} {route}\n" for route in routes]
+    text = "".join([*lines, nexthop] if verb == "del" else [nexthop, *lines])
     return lambda: _run(["ip", "-batch", "-"], text)
 
 
@@ -87,42 +99,42 @@ def in_turn(rounds: int, *deeds: tuple[str, Deed]) -> Figures:
 
 
 def changes(rounds: int) -> list[dict[str, object]]:
-    """Added, replaced and deleted."""
-    first, second = plain(), plain(SPARE)
+    """Added, replaced and deleted, with the object by which they go."""
+    first, second = by_object(FIRST), by_object(SECOND)
+    both = (FIRST.id, SECOND.id)
+    gone = "".join(f"nexthop del id {number}\n" for number in both)
     figures = in_turn(
         rounds,
-        ("add", lambda: apply(Change(routes=RouteDiff(add=first)))),
-        ("replace", lambda: apply(Change(routes=RouteDiff(replace=second)))),
-        ("delete", lambda: apply(Change(routes=RouteDiff(delete=second)))),
-        ("ip add", batch("add", first)),
-        ("ip replace", batch("replace", second)),
-        ("ip delete", batch("del", second)),
+        ("add", lambda: apply(Change(nexthops=(FIRST,), routes=RouteDiff(add=first)))),
+        ("replace", lambda: apply(Change(nexthops=(SECOND,), routes=RouteDiff(replace=second)))),
+        ("delete", lambda: apply(Change(routes=RouteDiff(delete=second), unwanted_nexthops=both))),
+        ("ip add", batch("add", first, f"nexthop add {FIRST}\n")),
+        ("ip replace", batch("replace", second, f"nexthop add {SECOND}\n")),
+        ("ip delete", batch("del", second, gone)),
     )
-    return [row(f"{COUNT} routes, {v}, over ip -batch", figures, v, f"ip {v}") for v in ("add", "replace", "delete")]
+    return [
+        row(f"{COUNT} routes by object, {v}, over ip -batch", figures, v, f"ip {v}", most=CHANGED)
+        for v in ("add", "replace", "delete")
+    ]
 
 
 def reads(rounds: int) -> list[dict[str, object]]:
-    """What is ours, among as many routes of others and where all are ours."""
-    routes, few = plain(), tuple(replace(each, metric=51) for each in plain()[:10])
-    rows = []
-    desired = Holding(routes=routes + few)
-    for what, foreign in ((f"ours read among {COUNT}", True), (f"{COUNT} of ours read", False)):
-        batch("add", routes, foreign=foreign)()
-        apply(Change(routes=RouteDiff(add=few)))
-        figures = in_turn(
-            rounds, ("ours", lambda: _forget(observe_ours())), ("ip", lambda: _run(["ip", "route", "show"]))
-        )
-        rows.append(row(f"{what}, over ip route", figures, "ours", "ip"))
-        if not foreign:
-            figures = in_turn(
-                rounds,
-                ("ours", lambda: _forget(observe_ours().change_to(desired))),
-                ("ip", lambda: _run(["ip", "route", "show"])),
-            )
-            rows.append(row(f"{what} and compared, over ip route", figures, "ours", "ip"))
-        batch("del", routes, foreign=foreign)()
-        apply(Change(routes=RouteDiff(delete=few)))
-    return rows
+    """What is ours, where all are ours."""
+    routes = by_object(FIRST)
+    desired = Holding(routes=routes, nexthops=(FIRST,))
+    apply(Change(nexthops=(FIRST,), routes=RouteDiff(add=routes)))
+    assert not observe_ours().change_to(desired)
+    figures = in_turn(
+        rounds,
+        ("read", lambda: _forget(observe_ours())),
+        ("read and compared", lambda: _forget(observe_ours().change_to(desired))),
+        ("ip", lambda: _run(["ip", "route", "show"])),
+    )
+    apply(Change(unwanted_nexthops=(FIRST.id,)))
+    return [
+        row(f"{COUNT} by object, read, over ip route", figures, "read", "ip", most=READ),
+        row(f"{COUNT} by object, read and compared, over ip route", figures, "read and compared", "ip"),
+    ]
 
 
 def _forget(_: object) -> None:
@@ -158,7 +170,7 @@ def switches(rounds: int) -> list[dict[str, object]]:
             )
     figures["replace"] = by_replace
     return [
-        row(f"{COUNT} routes switched, over the message alone", figures, "ours", "raw"),
+        row(f"{COUNT} routes switched, over the message alone", figures, "ours", "raw", most=SWITCHED),
         row(f"{COUNT} routes switched, over a replace of each", figures, "ours", "replace"),
     ]
 
@@ -171,7 +183,7 @@ def _send(raw: socket.socket, nexthop: Nexthop) -> None:
     raw.recv(4096)
 
 
-def row(what: str, figures: Figures, ours: str, other: str) -> dict[str, object]:
+def row(what: str, figures: Figures, ours: str, other: str, *, most: float | None = None) -> dict[str, object]:
     """One line of the table."""
     (wall, cpu), (other_wall, other_cpu) = (
         [statistics.median(column) for column in zip(*figures[name], strict=True)] for name in (ours, other)
@@ -184,10 +196,21 @@ def row(what: str, figures: Figures, ours: str, other: str) -> dict[str, object]
         "other_ms": round(other_wall, 2),
         "ratio": round(ratio, 2),
         "cpu_ratio": round(of_cpu, 2),
+        "limit": most,
     }
 
 
-def main() -> None:
+def limits(rows: Sequence[Mapping[str, object]]) -> list[Limit]:
+    """What each ratio of wall time is held to."""
+    return [
+        Limit(what=str(row["what"]), value=float(str(row["ratio"])), unit="x", most=float(str(row["limit"])))
+        for row in rows
+        if row["limit"] is not None
+    ]
+
+
+def main() -> int:
+    """Print the figures; 1 where one is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
@@ -195,18 +218,23 @@ def main() -> None:
     why_not = availability.available()
     if why_not is not None:
         print(f"routes: not measured: {why_not}")
-        return
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures"
 
-    def body() -> None:
-        make_links()
-        print(RULE.format("median", "devlink", "beside", "ratio", "of CPU"))
-        rows = [*changes(arguments.runs), *reads(arguments.runs), *switches(arguments.runs)]
-        if arguments.json:
-            arguments.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-        print(end="", flush=True)
+        def body() -> None:
+            make_links()
+            print(RULE.format("median", "devlink", "beside", "ratio", "of CPU"))
+            rows = [*changes(arguments.runs), *reads(arguments.runs), *switches(arguments.runs)]
+            figures.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+            print(end="", flush=True)
 
-    in_private_network(body)
+        in_private_network(body)  # in a process of its own
+        text = figures.read_text("utf-8")
+    if arguments.json:
+        arguments.json.write_text(text, "utf-8")
+    return verdict(limits(json.loads(text)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,15 +5,19 @@
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from devlink.lab import availability
+from tests.benchmarks.limits import Limit, verdict
 
 SPAN = 20.0
 """Seconds that are watched."""
+MOST = 1.0
+"""Wakeups a second."""
 
 
 def wakeups(pids: Iterable[int], seconds: float) -> int:
@@ -34,7 +38,13 @@ def _switches(pids: Iterable[int]) -> int:
     return count
 
 
-def main() -> None:
+def limits(total: int, seconds: float) -> list[Limit]:
+    """What that many wakeups in so many seconds are held to."""
+    return [Limit(what="up and idle, wakeups", value=total / seconds, unit="a second", most=MOST)]
+
+
+def main() -> int:
+    """Print the figures; 1 where they are over the limit."""
     from tests.e2e.two_gateways import beside_two
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -44,7 +54,7 @@ def main() -> None:
     why_not = availability.available()
     if why_not is not None:
         print(f"wakeups: not measured: {why_not}")
-        return
+        return 0
     with tempfile.TemporaryDirectory() as folder, beside_two(Path(folder) / "helper.log") as gateways:
         gateways.link.up(gateways.by_gateway)
         with gateways.stream() as stream:
@@ -54,12 +64,13 @@ def main() -> None:
         total = wakeups(pids, arguments.seconds)
         print(
             f"up and idle, all threads of {len(pids)} processes: {total} wakeups in {arguments.seconds:g} s, "
-            f"{total / arguments.seconds:.2f} a second; limit 1"
+            f"{total / arguments.seconds:.2f} a second; limit {MOST:g}"
         )
     if arguments.json:
-        figures = [{"what": "wakeups a second, idle, up", "ours": total / arguments.seconds, "limit": 1.0}]
+        figures = [{"what": "wakeups a second, idle, up", "ours": total / arguments.seconds, "limit": MOST}]
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    return verdict(limits(total, arguments.seconds))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
