@@ -171,10 +171,12 @@ def choose_samples(
         ours = [route for route in routes if route.table == table and route.kind != "throw"]
         found = rivals([route.destination for route in ours], observed, table=table, uid=uid)
         lost = [_taken_by(rival) for rival in found if not rival.is_whole]
+        # The local table, with the laptop's own addresses, comes before all others.
+        others = [r.destination for r in observed.routes if r.kind == "local"]
         if table == OVERRIDE_TABLE:
-            others = [r.destination for r in observed.routes if r.table == OVERRIDE_TABLE]
+            others += [r.destination for r in observed.routes if r.table == OVERRIDE_TABLE]
         else:
-            others = [r.destination for r in observed.routes if r.kind == "unicast"]
+            others += [r.destination for r in observed.routes if r.kind == "unicast"]
         is_lost = Cover(lost)
         taken = sorted({span(prefix) for prefix in (*others, *lost)})
         for route in ours:

@@ -117,8 +117,10 @@ def _ruleset(table: str, group: int, networks: tuple[IPNetwork, ...]) -> str:
         if not ours:
             continue
         is_few = len(ours) <= FEW
-        elements = "" if is_few else (
-            f"set networks {{ type {kind}; flags interval; auto-merge; elements = {{ {', '.join(ours)} }}; }}\n"
+        elements = (
+            ""
+            if is_few
+            else (f"set networks {{ type {kind}; flags interval; auto-merge; elements = {{ {', '.join(ours)} }}; }}\n")
         )
         rules = "\n".join(
             f"{family} daddr {place} rt {family} nexthop != @recent meta mark & {MARK_MASK:#x} != {MARK:#x}"

@@ -145,6 +145,13 @@ DESTINATIONS: list[IPNetwork] = [
 ]
 
 
+@pytest.mark.parametrize("table", [254, 5230], ids=["main", "override"])
+def test_the_laptops_own_address_is_no_sample(table: int) -> None:
+    pods = replace(route("10.20.0.0/16"), table=table)
+    own = ObservedRoute(destination=ip_network("10.20.0.1"), kind="local", table=255, protocol=2, oif="br0")
+    assert choose_samples((pods,), ObservedNetwork(routes=(own,))) == {pods: ip_address("10.20.0.2")}
+
+
 @given(
     ours=st.lists(st.sampled_from(DESTINATIONS[:-3]), min_size=1, unique=True),
     foreign=st.lists(st.sampled_from(DESTINATIONS), unique=True),
