@@ -35,6 +35,16 @@ while True:
     except OSError:
         client.close()
 """
+SILENCE = """
+import socket
+listener = socket.create_server(("", 6443))
+print("ready", flush=True)
+held = []
+while True:
+    held.append(listener.accept())
+"""
+"""An API server that hangs: who connects is told nothing, not even that nobody is there."""
+SEEN_BEFORE = "does not answer; the cluster was seen through gateway"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +80,14 @@ def api(node_lan: Link) -> Iterator[None]:
 def answering(link: Link, issued: Issued) -> Iterator[None]:
     """The cluster's API has that certificate while the block runs."""
     link.world.write_file("node2", "/tmp/api.pem", issued.key + issued.certificate)
-    with link.world.popen("node2", [sys.executable, "-c", API, "/tmp/api.pem"]) as server:
+    with serving(link, API, "/tmp/api.pem"):
+        yield
+
+
+@contextmanager
+def serving(link: Link, *program: str) -> Iterator[None]:
+    """That runs in the place of the cluster's API while the block runs."""
+    with link.world.popen("node2", [sys.executable, "-c", *program]) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
         try:
@@ -88,6 +105,16 @@ def move(link: Link, address: str, router: str) -> None:
     link.run("sh", "-ec", script, address, router)
 
 
+def unplug(link: Link) -> None:
+    """The cable is out, and that was noticed: so what comes next is looked at."""
+    link.run("ip", "link", "set", "eth0", "down")
+    link.wait_until(lambda: "no network in which its cluster" in finding(link), "it is seen that the cable is out")
+
+
+def plug(link: Link) -> None:
+    link.run("sh", "-ec", f"ip link set eth0 up; {DEFAULT}")
+
+
 def replug(link: Link) -> None:
     """The cable is out for a moment."""
     link.run("sh", "-ec", f"ip link set eth0 down; sleep .2; ip link set eth0 up; {DEFAULT}")
@@ -100,6 +127,15 @@ def state(link: Link) -> str:
 def finding(link: Link) -> str:
     (session,) = link.status()["sessions"]
     return str(session["findings"][0])
+
+
+def agent_log(link: Link) -> str:
+    return link.run("cat", "/root/.local/state/devlink/log/agent.log")
+
+
+def kept(link: Link) -> str:
+    """The files from which an agent that is started knows what it shall have up."""
+    return link.run("sh", "-ec", 'find "$XDG_RUNTIME_DIR/devlink/sessions" -type f')
 
 
 def names_work(link: Link) -> bool:
@@ -127,10 +163,13 @@ def test_in_a_network_that_carries_nothing_it_is_suspended_and_at_home_it_is_up_
 def test_what_is_suspended_can_be_taken_down_for_good(link: Link) -> None:
     move(link, *CAFE)
     link.wait_until(lambda: state(link) == "suspended", "it is suspended")
+    assert kept(link)
     link.down()
     move(link, *OFFICE)
+    link.wait_until(lambda: "agent" not in link.remains(), "the agent ends: there is nothing that it waits for")
     assert link.devlink("status").returncode == 3
     assert link.run("ip", "route", "show", "proto", "231") == ""
+    assert not kept(link), "nor has the next agent anything to bring back"
 
 
 def test_a_home_that_numbers_itself_like_the_office_gets_nothing(node_lan: Link) -> None:
@@ -145,8 +184,12 @@ def test_a_home_that_numbers_itself_like_the_office_gets_nothing(node_lan: Link)
         link.wait_until(lambda: state(link) == "suspended", "the stranger is found out")
         assert "is not the cluster of profile" in finding(link)
         assert link.run("ip", "route", "show", "proto", "231") == ""
+        move(link, *CAFE)
+        link.wait_until(lambda: "cluster's DNS" in finding(link), "it is seen that this is elsewhere")
         move(link, *OFFICE)
-        assert state(link) != "up"
+        link.wait_until(lambda: "is not the cluster of profile" in finding(link), "it is looked at anew")
+        assert state(link) == "suspended"
+        assert link.run("ip", "route", "show", "proto", "231") == ""
     link.world.run("node1", ["ip", "link", "set", "eth0", "address", old], check=True)
     with answering(link, CLUSTER.issue("kubernetes.default.svc")):
         move(link, *CAFE)
@@ -162,10 +205,14 @@ def test_an_api_that_is_merely_silent_takes_nothing_down(node_lan: Link) -> None
     before = link.world.snapshot()
     with answering(link, CLUSTER.issue("kubernetes.default.svc")):
         link.up()
-    during = link.run("ip", "route", "show", "proto", "231")
-    replug(link)
-    link.wait_until(lambda: names_work(link), "it is up")
-    assert link.run("ip", "route", "show", "proto", "231") == during
+    during, seen = link.run("ip", "route", "show", "proto", "231"), agent_log(link).count(SEEN_BEFORE)
+    with serving(link, SILENCE):
+        unplug(link)
+        plug(link)
+        link.wait_until(lambda: agent_log(link).count(SEEN_BEFORE) > seen, "the API was asked, and is silent")
+        link.wait_until(lambda: state(link) == "up", "the gateway speaks for it")
+        assert names_work(link)
+        assert link.run("ip", "route", "show", "proto", "231") == during
     link.down()
     link.await_equal(before)
 
