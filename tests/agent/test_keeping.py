@@ -306,6 +306,28 @@ def test_where_another_cluster_answers_nothing_is_tried_unattended(
     run(body)
 
 
+@pytest.mark.parametrize("tries", [0, 2])
+def test_where_the_network_itself_leads_to_another_cluster_nothing_is_tried_unattended_either(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
+    """There next hops do not tell one network from another, so only who answers ends the tries."""
+
+    async def body(world: World) -> None:
+        pauses = Pauses(monkeypatch)
+        await world.up(dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, routing=RoutingMode.ROUTER)))
+        other = IdentityError("Another cluster answers.", next_step="Whose network is this?")
+        await lose(world, *[DEAD] * tries, other, *[other] * 20)
+        for _ in range(tries):
+            await world.until(lambda: bool(pauses.seconds))
+            await pauses.end()
+        await world.until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "try qa again"])
+        assert len(pauses.seconds) == tries
+        assert world.states == {"qa": "suspended"}
+        assert finding(world)["title"].startswith(other.what)
+
+    run(body)
+
+
 def test_a_try_waits_for_what_its_user_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(world: World) -> None:
         pauses = Pauses(monkeypatch)

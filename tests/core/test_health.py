@@ -282,6 +282,22 @@ def test_the_users_choice_stays_until_it_dies() -> None:
     assert not play.way.by_hand
 
 
+def test_the_users_choice_stays_though_the_better_one_answers_for_long_while_it_carries_something_else() -> None:
+    play = Play()
+    play.health = Health.of({A: (B,), C: (A,)}, {})
+    play.way = play.health.ways[A]
+    play.take(play.health.choose(play.now, A, B))
+    play.answering = {A, B}  # what prefers C goes by A: so A is asked, and answers
+    for _ in range(round(2 * Times().hold / 0.5)):
+        play.take(play.health.traffic(play.now, A))
+        play.take(play.health.traffic(play.now, C))
+        play.wait(0.5)
+    assert play.health.ways[C].via == A
+    assert play.health.hops[A].state is HopState.HEALTHY
+    assert play.way.via == B
+    assert play.way.by_hand
+
+
 def test_choosing_the_preferred_one_ends_the_choice() -> None:
     play = Play()
     play.take(play.health.choose(play.now, A, B))
