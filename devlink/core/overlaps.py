@@ -21,21 +21,28 @@ DROPPING = ("blackhole", "unreachable", "prohibit", "throw")
 
 
 def conflicts(routes: Iterable[Route], observed: ObservedNetwork) -> tuple[tuple[Route, ObservedRoute], ...]:
-    """Each of our routes in the main table whose destination somebody else routes already, with theirs.
+    """Each of our routes whose place somebody else has already, with theirs.
 
-    A blackhole and its like count only where they win: of routes to one destination the kernel takes the lowest metric.
+    In the main table that is its destination; a blackhole and its like count only where they win: of routes to one
+    destination the kernel takes the lowest metric. The table that wins must be ours alone, for each family that we have
+    routes of in it: our rule would have it asked for all addresses, and whatever others have in it would win as well.
     """
+    routes = tuple(routes)
     ours = [route for route in routes if route.table == MAIN_TABLE]
     mine = PrefixTable((route.destination, number) for number, route in enumerate(ours))
+    winning = {r.destination.version: r for r in reversed(routes) if r.table == OVERRIDE_TABLE}
     found: dict[int, ObservedRoute] = {}
+    beside: list[tuple[Route, ObservedRoute]] = []
     for theirs in observed.foreign:
-        if theirs.table == MAIN_TABLE and (
+        if theirs.table == OVERRIDE_TABLE and theirs.destination.version in winning:
+            beside.append((winning[theirs.destination.version], theirs))
+        elif theirs.table == MAIN_TABLE and (
             theirs.kind == "unicast" or (theirs.kind in DROPPING and theirs.metric <= METRIC)
         ):
             number = mine.exact(theirs.destination)
             if number is not None and (number not in found or theirs.metric < found[number].metric):
                 found[number] = theirs
-    return tuple((ours[number], found[number]) for number in sorted(found))
+    return (*((ours[number], found[number]) for number in sorted(found)), *beside)
 
 
 def pins(routes: Iterable[Route], protected: Iterable[IPAddress], observed: ObservedNetwork) -> tuple[Route, ...]:

@@ -209,6 +209,13 @@ def check_foreign(routes: Iterable[Route], observed: ObservedNetwork, *, uid: in
     found = conflicts(routes, observed)
     if found:
         taken = found[0][1].destination
+        if found[0][1].table == OVERRIDE_TABLE:
+            raise ConflictError(
+                f"Table {OVERRIDE_TABLE}, which has what is overridden, is used already, by {owner_of(found[0][1])}.",
+                why="; ".join(_belonging(theirs) for _, theirs in found[:4])
+                + f". With a rule that has table {OVERRIDE_TABLE} asked first, these would win over everybody's.",
+                next_step=f"Disconnect what made them (ip route show table {OVERRIDE_TABLE}), or leave out --override.",
+            )
         raise ConflictError(
             f"{taken} is routed already, by {owner_of(found[0][1])}.",
             why="; ".join(_belonging(theirs) for _, theirs in found[:4]) + ".",

@@ -67,6 +67,20 @@ def test_a_route_in_the_table_that_wins_meets_no_conflict_in_the_main_table() ->
     assert conflicts([winning], ObservedNetwork(routes=(theirs("10.20.0.0/16", protocol=4),))) == ()
 
 
+@pytest.mark.parametrize("other", ["0.0.0.0/0", "10.20.0.0/16", "10.20.7.0/24", "192.0.2.0/24"])
+@pytest.mark.parametrize("kind", ["unicast", "throw"])
+def test_whatever_others_have_in_the_table_that_wins_is_a_conflict_for_routes_there_of_its_family(
+    other: str, kind: str
+) -> None:
+    foreign = theirs(other, table=OVERRIDE_TABLE, kind=kind)
+    observed = ObservedNetwork(routes=(foreign,))
+    winning = replace(ROUTE, table=OVERRIDE_TABLE)
+    assert conflicts([ROUTE, winning], observed) == ((winning, foreign),)
+    assert conflicts([ROUTE], observed) == (), "that table is not asked"
+    six = Route(destination=ip_network("fd00:20::/48"), next_hop=GATEWAY6, oif="eth0", table=OVERRIDE_TABLE)
+    assert conflicts([six], observed) == ()
+
+
 def test_a_narrower_blackhole_inside_ours_is_reported() -> None:
     blackhole = theirs("10.20.7.0/26", kind="blackhole", oif=None)
     findings = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(blackhole,))).findings

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from devlink.core.network import (
     MAIN_TABLE,
+    METRIC,
     OVERRIDE_TABLE,
     Link,
     ObservedNetwork,
@@ -88,8 +89,8 @@ def laptops(draw: st.DrawFn, profile: BridgeProfile) -> ObservedNetwork:
                 destination=st.sampled_from(places or [ip_network("0.0.0.0/0")]),
                 oif=st.sampled_from(["eth0", "tun0", "docker0"]),
                 next_hop=st.none(),
-                metric=st.sampled_from([0, 20, 100, 600]),
-                table=st.sampled_from([MAIN_TABLE, MAIN_TABLE, 52, 51820, 100]),
+                metric=st.sampled_from([0, 20, METRIC, 100, 600]),
+                table=st.sampled_from([*[MAIN_TABLE] * 4, 52, 51820, 100, OVERRIDE_TABLE]),
                 protocol=st.sampled_from([2, 3, 4, 16]),
                 kind=st.sampled_from(["unicast"] * 5 + ["blackhole", "throw"]),
             ),
@@ -99,17 +100,26 @@ def laptops(draw: st.DrawFn, profile: BridgeProfile) -> ObservedNetwork:
     )
     extra = draw(st.sampled_from(SETS))
     rules = tuple(sorted((*USUAL, *extra), key=lambda rule: rule.priority)) if extra else ()
-    return ObservedNetwork(paths=paths, routes=tuple(foreign), rules=rules, links=holding(paths))
+    return ObservedNetwork(paths=paths, routes=tuple(foreign), rules=rules, links=draw(links(profile, paths)))
 
 
-def holding(paths: dict[IPAddress, Path]) -> tuple[Link, ...]:
-    """The links with a network for each address that is on them."""
-    held: dict[str, list[tuple[IPAddress, int]]] = {"eth0": [], "wlan0": []}
+@st.composite
+def links(draw: st.DrawFn, profile: BridgeProfile, paths: dict[IPAddress, Path]) -> tuple[Link, ...]:
+    """The links with a network for each address that is on them; eth0 with an MTU around the profile's, and addresses
+    beside the next hops."""
+    hops = [hop for hop in addresses_of_interest(profile) if hop.version == 6]
+    subnets: list[tuple[IPAddress, int]] = [(hop + 100, length) for hop in hops[:2] for length in (64, 112)]
+    subnets += [(ip_address("2001:db8:7::100"), 64), (ip_address("fe80::100"), 64)]
+    held: dict[str, list[tuple[IPAddress, int]]] = {
+        "eth0": draw(st.lists(st.sampled_from(subnets), max_size=3, unique=True)),
+        "wlan0": [],
+    }
     for address, path in paths.items():
         if path.is_on_link and path.oif is not None:
             held[path.oif].append((address, address.max_prefixlen - 1))
+    mtu = {"eth0": draw(st.sampled_from([1280, 1480, 1500])), "wlan0": 1500}
     return tuple(
-        Link(index=n, name=name, mtu=1500, up=True, addresses=tuple(a)) for n, (name, a) in enumerate(held.items())
+        Link(index=n, name=name, mtu=mtu[name], up=True, addresses=tuple(a)) for n, (name, a) in enumerate(held.items())
     )
 
 

@@ -308,6 +308,16 @@ def test_a_destination_that_somebody_else_routes_is_a_conflict_that_names_them(
     assert "ip route del 10.20.0.0/16" in error.value.next_step
 
 
+def test_a_foreign_route_in_the_table_that_wins_is_a_conflict_that_names_its_owner() -> None:
+    route_ = ObservedRoute(destination=ip_network("192.0.2.0/24"), oif="tun0", protocol=186, table=OVERRIDE_TABLE)
+    with pytest.raises(ConflictError) as error:
+        admission.check_foreign(WINNING, ObservedNetwork(routes=(route_,)), uid=1000)
+    assert "Table 5230" in error.value.what
+    assert "192.0.2.0/24 dev tun0 belongs to " in error.value.why
+    assert "ip route show table 5230" in error.value.next_step
+    admission.check_foreign([ROUTE], ObservedNetwork(routes=(route_,)), uid=1000)
+
+
 OTHER = replace(PLAN, session="other", routes=(replace(ROUTE, destination=ip_network("10.30.0.0/16")),))
 
 
