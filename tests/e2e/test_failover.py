@@ -12,6 +12,7 @@ from devlink import lab
 from devlink.core.health import Times
 from devlink.lab.snapshot import Snapshot
 from tests.benchmarks.wakeups import wakeups
+from tests.e2e.link import PATIENCE
 from tests.e2e.test_lifecycle import cluster_name_answers
 from tests.e2e.two_gateways import FIRST, GATEWAY, SECOND, WORKER, Gateways, beside_two
 
@@ -118,6 +119,46 @@ def test_a_gateway_that_nobody_sends_to_is_left_alone(gateways: Gateways) -> Non
     assert gateways.link.helper_log == log
     with gateways.stream():
         assert gateways.way() == SECOND, "it was only that nobody sent anything"
+
+
+@pytest.mark.matrix  # the hold is half a minute
+def test_packets_go_back_once_the_preferred_gateway_has_answered_for_the_whole_hold(gateways: Gateways) -> None:
+    link = gateways.link
+    with gateways.stream() as stream:
+        gateways.stop_forwarding(FIRST)
+        link.wait_until(lambda: gateways.way() == SECOND, "the other one carries it")
+        mended = time.monotonic()
+        gateways.mend(FIRST)
+        link.wait_until(
+            lambda: gateways.way() == FIRST, "packets go back", Times().hold + PATIENCE, meanwhile=stream.go_on
+        )
+        assert time.monotonic() - mended >= Times().hold
+        stream.go_on(2)
+        assert max(stream.gaps) < TOLERABLE
+    link.wait_until(lambda: "DL-FAILED-OVER" not in gateways.codes(), "that is not said any more")
+
+
+@pytest.mark.matrix
+def test_a_gateway_that_comes_and_goes_gets_nothing_back(gateways: Gateways) -> None:
+    before = switches(gateways)
+    with gateways.stream() as stream:
+        for _ in range(8):
+            gateways.stop_forwarding(FIRST)
+            gateways.link.wait_until(lambda: gateways.states()[FIRST] == "silent", "it is seen that it is silent")
+            assert gateways.way() == SECOND
+            stream.go_on()
+            gateways.mend(FIRST)
+            gateways.link.wait_until(lambda: gateways.states()[FIRST] == "returning", "it is seen that it answers")
+            assert gateways.way() == SECOND
+            stream.go_on()
+        assert max(stream.gaps) < TOLERABLE
+    assert switches(gateways) == before + 1
+
+
+def switches(gateways: Gateways) -> int:
+    """How often packets have gone over to another gateway, by the agent's word."""
+    log = gateways.world.run(lab.LAPTOP, ["cat", "/root/.local/state/devlink/log/agent.log"]).stdout
+    return log.count(f"what prefers {FIRST} goes by ")
 
 
 def test_by_hand_the_next_one_carries_the_packets_and_the_preferred_one_again(gateways: Gateways) -> None:
