@@ -1,4 +1,4 @@
-"""Keeps our routes in the kernel while others take them away: put back at once, and nine times a minute at most."""
+"""Keeps our routes in the kernel while others take them away: back at once, each nine times a minute at most."""
 
 import logging
 import time
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from devlink.core.network import Route, RouteKey
 from devlink.errors import DevlinkError
 from devlink.helper.netwatch import NetworkWatch
+from devlink.helper.repair import Lack
 from devlink.helper.restraint import BURST, BURST_TIME, Restraint
 from devlink.kernel.observe import observe
 from devlink.kernel.owners import as_ip_route, owner_of
@@ -26,7 +27,8 @@ class Reasserter:
     def __init__(self, machine: "Machine") -> None:
         self._machine = machine
         self._watch = NetworkWatch(self._look, settle=SETTLE)
-        self._restraint = Restraint()
+        self._restraints: dict[RouteKey, Restraint] = {}
+        """Of those that were put back lately, or are given up: a fight for one route says nothing of another."""
         self._waiting: frozenset[RouteKey] = frozenset()
         """Routes that waited at the last look for a link or an address, without which they cannot be there."""
         self._left_alone: frozenset[RouteKey] = frozenset()
@@ -37,7 +39,7 @@ class Reasserter:
 
     def start(self) -> None:
         """Something is installed anew: what was given up is tried, and counted from none."""
-        self._restraint.begin_anew()
+        self._restraints = {}
         self._waiting = self._left_alone = frozenset()
         self._told = self.given_up = ""
         self._watch.start()
@@ -52,20 +54,20 @@ class Reasserter:
             try:
                 lack = await self._machine.lack()
                 now = time.monotonic()
+                self._forget(lack, now)
                 # What goes with its link is nobody's deed: a link that flaps must not have us give up.
                 been = self._waiting | self._left_alone
                 taken = tuple(route for route in lack.taken if route.key not in been)
-                if taken and not self._restraint.permits(now):
-                    self._give_up(taken)
+                if fought := tuple(route for route in taken if not self._permits(route.key, now)):
+                    self._give_up(fought)
                 mended = await self._machine.reassert(self._left_alone)
             except DevlinkError as error:  # the network changes at this moment: the next look sees more
                 if str(error) != self._told:
                     self._told = str(error)
                     log.warning("what is missing cannot be put back yet: %s", error)
                 return True
-            fought = {route.key for route in taken} - self._left_alone
-            if fought or mended.held:
-                self._restraint.note(now)
+            for key in {route.key for route in taken} - self._left_alone | {route.key for route in mended.held}:
+                self._restraints.setdefault(key, Restraint()).note(now)
             if mended.back:
                 log.warning("put back, as it was gone: %s", _listed(mended.back))
             held = f"another program holds the place of: {_listed(mended.held)}" if mended.held else ""
@@ -76,10 +78,20 @@ class Reasserter:
             self._waiting, self._told = frozenset(route.key for route in lack.waiting), held
             return bool(lack.waiting or mended.held)
 
+    def _permits(self, key: RouteKey, now: float) -> bool:
+        return key not in self._restraints or self._restraints[key].permits(now)
+
+    def _forget(self, lack: Lack, now: float) -> None:
+        """Of what is there again, or wanted no more, nothing is given up; and what is long ago does not count."""
+        missing = {route.key for route in (*lack.taken, *lack.waiting)}
+        back = self._left_alone - missing
+        self._left_alone -= back
+        if not self._left_alone:
+            self.given_up = ""
+        self._restraints = {k: r for k, r in self._restraints.items() if k not in back and not r.is_over(now)}
+
     def _give_up(self, missing: tuple[Route, ...]) -> None:
         self._left_alone |= {route.key for route in missing}
-        if self.given_up:
-            return
         self.given_up = f"they were taken away {BURST} times within {BURST_TIME:g} s, and are left alone"
         if rival := _rival(missing):
             self.given_up += f"; there is {rival}"

@@ -114,6 +114,32 @@ def test_at_the_tenth_time_it_is_left_alone_and_said_loudly_who_is_there_instead
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
 
 
+def test_a_fight_for_one_route_says_nothing_of_another_and_each_that_is_left_is_told(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(world: World) -> None:
+        other = world.wanted[1]
+        for _ in range(BURST):
+            await world.told(ROUTE)
+        assert set(world.missing) == {ROUTE}
+        await world.told(*world.wanted)
+        assert set(world.missing) == {ROUTE}, "the other was taken for the first time"
+        for _ in range(BURST):
+            await world.told(*world.wanted)
+        assert set(world.missing) == set(world.wanted)
+        await world.told(other)
+        assert world.missing != (), "that one is still left alone"
+        assert world.reasserter.given_up
+        await world.told()
+        assert world.reasserter.given_up == "", "all are there again, whoever put them there"
+        await world.told(ROUTE)
+        assert not world.missing
+
+    run(body)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert [text.split()[0] for text in told] == ["10.20.0.0/16", "10.254.0.0/16"]
+
+
 def test_a_link_that_flaps_is_no_fight(run: Run) -> None:
     async def body(world: World) -> None:
         for _ in range(3 * BURST):

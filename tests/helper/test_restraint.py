@@ -29,3 +29,11 @@ def test_what_is_wanted_anew_is_counted_from_none() -> None:
     times_permitted(restraint, 0.0, BURST)
     restraint.begin_anew()
     assert times_permitted(restraint, 0.0, 3 * BURST) == BURST - 1
+
+
+def test_it_may_be_forgotten_once_nothing_of_it_counts_and_never_while_it_is_given_up() -> None:
+    restraint = Restraint()
+    restraint.note(0.0)
+    assert [restraint.is_over(now) for now in (BURST_TIME / 2, BURST_TIME)] == [False, True]
+    times_permitted(restraint, 0.0, BURST)
+    assert not restraint.is_over(1000 * BURST_TIME)
