@@ -13,7 +13,7 @@ from devlink.core.network import OVERRIDE_PREFERENCE, OVERRIDE_TABLE, PROTOCOL
 from devlink.core.plan import addresses_of_interest, make_plan, protect
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
-from devlink.helper.admission import check_foreign, check_form
+from devlink.helper.admission import check_foreign, check_form, check_protected
 from devlink.helper.forwarding import protected_ways
 from devlink.helper.journal import Journal
 from devlink.helper.policy import Paths, read_policy
@@ -34,7 +34,7 @@ def show_plan(
 ) -> int:
     """Print what `up` would install. Needs neither agent nor helper, and changes nothing of the machine's network.
 
-    Raises ConflictError where the helper would refuse the plan for the routes of others.
+    Raises ConflictError where the helper would refuse the plan for the routes of others, or for who keeps their way.
     """
     obtained = asyncio.run(obtain(profile, context, os.environ))
     excluded, overridden = choices(obtained.profile, exclude, override)
@@ -46,6 +46,8 @@ def show_plan(
     desired = plan.desired
     check_form(desired)
     check_foreign(desired.routes, observed, uid=os.getuid())
+    ways, unread = _upstreams() if desired.routes else ((), "")
+    check_protected(desired, ways, observed)
     click.echo(f"# routing {plan.mode.value}: {plan.reason}")
     if excluded:
         click.echo(f"# no route to {', '.join(map(str, excluded))}: you excluded it")
@@ -54,7 +56,9 @@ def show_plan(
     for route in desired.routes:
         click.echo(f"ip route add {route}{'  # stays with who has it' if route.kind == 'throw' else ''}")
     if desired.routes:
-        for pin in protect(desired, _upstreams(), observed):
+        if unread:
+            click.echo(f"# the ordinary DNS servers cannot be read, so what keeps their ways is not shown: {unread}")
+        for pin in protect(desired, ways, observed):
             click.echo(f"ip route add {pin}  # keeps the way that it has")
     for zone in desired.zones:
         servers = ", ".join(f"{s.address} ({s.transport.value})" for s in zone.servers)
@@ -68,15 +72,14 @@ def show_plan(
     return 0
 
 
-def _upstreams() -> Iterable[IPAddress]:
-    """The servers on which ordinary names depend, as the helper reads them; said where this user may not read them."""
+def _upstreams() -> tuple[tuple[IPAddress, ...], str]:
+    """The servers on which ordinary names depend, as the helper reads them; or why this user may not read them."""
     try:
         policy = read_policy(Paths().policy)
         tools = Tools(nameserver=policy.nameserver, files=FilesClient(_no_process))
-        return protected_ways(policy, Resolver(tools, Journal(Paths().journal)).ways())
+        return tuple(protected_ways(policy, Resolver(tools, Journal(Paths().journal)).ways())), ""
     except HelperError as error:
-        click.echo(f"# the ordinary DNS servers cannot be read, so what keeps their ways is not shown: {error.what}")
-        return ()
+        return (), error.what
 
 
 def _no_process() -> socket.socket:

@@ -66,6 +66,15 @@ def test_a_route_of_another_ends_it_as_it_would_end_up(dry_run: DryRun, monkeypa
     assert dry_run(taken, options=("--no-routes",))[0] == 0
 
 
+def test_a_route_to_just_an_ordinary_dns_server_is_refused_as_up_would(dry_run: DryRun, tmp_path: Path) -> None:
+    profile = tmp_path / "qa.yaml"
+    profile.write_text(SAMPLE.replace("10.254.0.0/16", "10.254.0.10/32", 1))
+    code, out, err = dry_run(upstreams=("10.254.0.10",))
+    assert (code, out) == (5, "")
+    assert "10.254.0.10 must keep the way that it has" in err
+    assert dry_run(upstreams=("10.254.0.10",), options=("--no-routes",))[0] == 0
+
+
 def test_the_ways_of_default_gateway_and_upstreams_are_kept_as_up_would_keep_them(dry_run: DryRun) -> None:
     code, out, _ = dry_run(DEFAULT, LAN, upstreams=("10.20.0.53", "10.254.0.53", "192.0.2.53"))
     assert code == 0
