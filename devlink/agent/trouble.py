@@ -64,7 +64,7 @@ def differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str,
     if missing := [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]:
         shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         if given_up := state["given_up"]:
-            title = "Another program takes routes of this session away again and again."
+            title = "Another program keeps routes of this session away."
             found.append(("DL-ROUTES-FOUGHT", title, f"{shown}: {given_up}"))
         else:
             found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))

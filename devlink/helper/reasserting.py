@@ -33,15 +33,20 @@ class Reasserter:
         """Routes that waited at the last look for a link or an address, without which they cannot be there."""
         self._left_alone: frozenset[RouteKey] = frozenset()
         """Those that are given up."""
-        self._told = ""
-        self.given_up = ""
-        """Why what is missing is left alone; empty while it is not."""
+        self._held: frozenset[RouteKey] = frozenset()
+        """Those whose place another program had at the last look. That is no fight: nothing was put back."""
+        self._told = self._fought = self._holder = ""
+
+    @property
+    def given_up(self) -> str:
+        """Why what is missing stays so; empty while it is put back, or waits."""
+        return "; ".join(filter(None, (self._fought, self._holder)))
 
     def start(self) -> None:
         """Something is installed anew: what was given up is tried, and counted from none."""
         self._restraints = {}
-        self._waiting = self._left_alone = frozenset()
-        self._told = self.given_up = ""
+        self._waiting = self._left_alone = self._held = frozenset()
+        self._told = self._fought = self._holder = ""
         self._watch.start()
 
     def stop(self) -> None:
@@ -66,16 +71,16 @@ class Reasserter:
                     self._told = str(error)
                     log.warning("what is missing cannot be put back yet: %s", error)
                 return True
-            for key in {route.key for route in taken} - self._left_alone | {route.key for route in mended.held}:
+            held = frozenset(route.key for route in mended.held)
+            for key in {route.key for route in taken} - self._left_alone - held:
                 self._restraints.setdefault(key, Restraint()).note(now)
             if mended.back:
                 log.warning("put back, as it was gone: %s", _listed(mended.back))
-            held = f"another program holds the place of: {_listed(mended.held)}" if mended.held else ""
-            if held and held != self._told:
-                log.warning("%s", held)
+            if held != self._held:
+                self._hold(mended.held)
             if lack.waiting and not self._waiting:
                 log.warning("gone, and waiting for its link: %s", _listed(lack.waiting))
-            self._waiting, self._told = frozenset(route.key for route in lack.waiting), held
+            self._waiting, self._told = frozenset(route.key for route in lack.waiting), ""
             return bool(lack.waiting or mended.held)
 
     def _permits(self, key: RouteKey, now: float) -> bool:
@@ -87,15 +92,25 @@ class Reasserter:
         back = self._left_alone - missing
         self._left_alone -= back
         if not self._left_alone:
-            self.given_up = ""
+            self._fought = ""
         self._restraints = {k: r for k, r in self._restraints.items() if k not in back and not r.is_over(now)}
+
+    def _hold(self, routes: tuple[Route, ...]) -> None:
+        """Say whose place another program has now; the kernel tells when it gives it back (`kernel.filter`)."""
+        newly = tuple(route for route in routes if route.key not in self._held)
+        self._held = frozenset(route.key for route in routes)
+        self._holder = "another program holds their place until it takes its own routes away" if routes else ""
+        if routes and (rival := _rival(routes)):
+            self._holder += f"; there is {rival}"
+        if newly:
+            log.warning("%s: %s", _listed(newly), self._holder)
 
     def _give_up(self, missing: tuple[Route, ...]) -> None:
         self._left_alone |= {route.key for route in missing}
-        self.given_up = f"they were taken away {BURST} times within {BURST_TIME:g} s, and are left alone"
+        self._fought = f"they were taken away {BURST} times within {BURST_TIME:g} s, and are left alone"
         if rival := _rival(missing):
-            self.given_up += f"; there is {rival}"
-        log.error("%s: %s; `devlink up` tries again", _listed(missing), self.given_up)
+            self._fought += f"; there is {rival}"
+        log.error("%s: %s; `devlink up` tries again", _listed(missing), self._fought)
 
 
 def _rival(missing: tuple[Route, ...]) -> str:

@@ -46,7 +46,8 @@ def only_what_matters() -> bytes:
     ours, and addresses that are told anew: IPv6 router advertisements and DHCP do so every few seconds or minutes.
 
     Who replaces a route of ours in its place (NLM_F_REPLACE does not compare the protocol) is told of as the owner of
-    the new one, and no deletion of ours is told; that it has our metric is what tells it from a routing daemon's work.
+    the new one, and no deletion of ours is told; that it has our metric is what tells it from a routing daemon's work,
+    and so it does when the place is given back.
     """
     # Numbers of 16 and 32 bits are read in network order, and netlink writes the machine's.
     route, gone, address = (socket.htons(kind) for kind in (RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWADDR))
@@ -61,6 +62,8 @@ def only_what_matters() -> bytes:
             Step(BPF_JEQ_K, 0, "pass"),
             Step(BPF_LD_B_ABS, RTM_PROTOCOL),
             Step(BPF_JEQ_K, PROTOCOL, "pass"),
+            Step(BPF_LD_H_ABS, NLMSG_TYPE),
+            Step(BPF_JEQ_K, gone, "metric"),
             Step(BPF_LD_H_ABS, NLMSG_FLAGS),
             Step(BPF_JSET_K, socket.htons(NLM_F_REPLACE), "", "drop"),
             Step(BPF_LD_IMM, RTMSG_END),
@@ -84,7 +87,7 @@ def only_what_matters() -> bytes:
             Step(BPF_RET_K, ALL),
             Step(BPF_RET_K, 0),
         ],
-        {"route": 4, "address": 17, "pass": 27, "drop": 28},
+        {"route": 4, "metric": 12, "address": 19, "pass": 29, "drop": 30},
     )
 
 

@@ -166,6 +166,19 @@ def test_another_program_that_replaces_a_route_of_ours_in_its_place_is_told(dest
     watched(body)
 
 
+@pytest.mark.parametrize(("destination", "hop"), [("10.1.0.0/16", "192.0.2.77"), ("2001:db8:7::/48", "2001:db8::77")])
+def test_another_program_that_gives_a_place_that_may_be_ours_back_is_told(destination: str, hop: str) -> None:
+    async def body(told: Told, _: Monitor) -> None:
+        ip("route", "add", destination, "via", hop, "metric", "50", "proto", "static")
+        await told.quiet()
+        before = told.count
+        ip("route", "delete", destination, "via", hop, "metric", "50")
+        await told.next()
+        assert told.count == before + 1
+
+    watched(body)
+
+
 @pytest.mark.parametrize("address", ["192.0.2.1/24", "2001:db8::1/64"])
 def test_an_address_that_is_only_renewed_wakes_nobody_and_its_loss_is_told(address: str) -> None:
     async def body(told: Told, monitor: Monitor) -> None:
