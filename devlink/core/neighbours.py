@@ -27,7 +27,7 @@ class Neighbours:
         That is a link which has a network that holds it. A route which names link and next hop is looked up no more, so
         it does not matter that a policy rule or a narrower route sends the laptop's own packets for that address into
         another link. And what leads out of a link without a router, as a VPN's default route does, puts nobody on it:
-        unless it is for that one host, or the routes are not known (`observe_ways`), so that the kernel's word counts.
+        unless it is for that one host, or that route is not known (`observe_ways`), so that the kernel's word counts.
         """
         path = self._observed.paths.get(address)
         if path is None or path.oif is None or path.kind != "unicast":

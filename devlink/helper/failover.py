@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from typing import Any
 
 from devlink.core.detours import with_detour
+from devlink.core.neighbours import Neighbours
+from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress, collapse
 from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError, UsageError
@@ -105,7 +107,7 @@ class Failover:
             detour = None
             if via is not None and via != next_hop:
                 observed = await asyncio.to_thread(observe_ways, (via,))
-                detour = Detour(next_hop=next_hop, via=via, oif=observed.paths[via].oif or "")
+                detour = Detour(next_hop=next_hop, via=via, oif=_link_to(via, observed))
                 record = self._trust.get(lease.name)
                 admission.check_detour(detour, lease.desired, record, self._policy.trust, observed)
             await self._machine.switch(lease.name, next_hop, detour)
@@ -119,7 +121,7 @@ class Failover:
         Raises NotTrustedError and VerificationError.
         """
         observed = await asyncio.to_thread(observe_ways, (via,))
-        oif = observed.paths[via].oif or ""
+        oif = _link_to(via, observed)
         only = Desired(session=lease.name, detours=(Detour(next_hop=via, via=via, oif=oif),), ca=lease.desired.ca)
         admission.check_trust(only, self._trust.get(lease.name), self._policy.trust)
         admission.check_next_hops(only, observed)
@@ -235,3 +237,8 @@ async def _readable(watch: Traffic, *, unless: asyncio.Event) -> bool:
     finally:
         loop.remove_reader(watch.fileno())
         ending.cancel()
+
+
+def _link_to(via: IPAddress, observed: ObservedNetwork) -> str:
+    """The link that `via` is on, whatever a VPN does to the laptop's own packets for it; else the one of that way."""
+    return Neighbours(observed).link_to(via) or observed.paths[via].oif or ""

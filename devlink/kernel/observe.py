@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
-from devlink.core.network import PROTOCOL, Link, ObservedNetwork, ObservedRoute, Path
+from devlink.core.network import CONNECTED, MAIN_TABLE, PROTOCOL, Link, ObservedNetwork, ObservedRoute, Path
 from devlink.core.prefixes import IPAddress
 from devlink.kernel.links import (
     RTM_GETADDR,
@@ -84,17 +84,27 @@ def observe(addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
 
 
 def observe_ways(addresses: Iterable[IPAddress]) -> ObservedNetwork:
-    """The links, and the way to each of `addresses`; no routes, so that it costs the same beside any number of them.
+    """The links, the way to each of `addresses`, and of the routes those alone that say who is on a link by itself, so
+    that `core.neighbours` judges as in `observe`; it costs the same beside any number of routes of other kinds.
 
     Raises HelperError if the kernel does not answer.
     """
     try:
         with NetlinkSocket() as netlink:
+            bodies = [b for family in FAMILIES for each in CONNECTED for b in dump_routes(netlink, family, each)]
             ways = {address: _look_up(netlink, address) for address in dict.fromkeys(addresses)}
             links = _dump_links(netlink)
     except OSError as error:
         raise unreachable_kernel(error) from error
-    return ObservedNetwork(links=links, paths=_paths(ways, {link.index: link.name for link in links}))
+    names = {link.index: link.name for link in links}
+    routes = read_routes(bodies, lambda message: _observed(message, {}, names) if _is_connected(message) else None)
+    return ObservedNetwork(
+        links=links, routes=tuple(with_destination(route, key) for key, route in routes), paths=_paths(ways, names)
+    )
+
+
+def _is_connected(message: RouteMessage) -> bool:
+    return message.table == MAIN_TABLE and message.protocol in CONNECTED
 
 
 def _paths(ways: dict[IPAddress, RouteMessage | None], names: dict[int, str]) -> dict[IPAddress, Path]:

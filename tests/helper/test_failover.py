@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from devlink.core.codec import encode
-from devlink.core.network import Holding, ObservedNetwork, Path
+from devlink.core.network import Holding, Link, ObservedNetwork, ObservedRoute, Path
 from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.trust import TrustRecord
@@ -134,6 +134,28 @@ def switching(world: World) -> list[tuple[str, IPAddress, Detour | None]]:
 
     world.machine.switch = switch  # type: ignore[attr-defined]
     return told
+
+
+def test_a_switch_goes_by_the_gateways_own_link_beside_a_vpn_that_takes_all(
+    run: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def beside_a_vpn(addresses: Iterable[IPAddress]) -> ObservedNetwork:
+        lan = ObservedRoute(destination=ip_network("172.16.0.0/24"), oif="eth0", protocol=9)
+        links = (Link(index=2, name="eth0", mtu=1500, up=True), Link(index=3, name="tun0", mtu=1400, up=True))
+        return ObservedNetwork(links=links, routes=(lan,), paths={each: Path(oif="tun0") for each in addresses})
+
+    monkeypatch.setattr(failover, "observe_ways", beside_a_vpn)
+
+    async def body(world: World) -> None:
+        told = switching(world)
+        async with world.caller() as alice:
+            await alice.up(QA)
+            said = await alice.call("Switch", session="qa", next_hop=str(GATEWAY), via=str(OTHER))
+            assert said == {"oif": "eth0"}
+            assert told == [("qa", GATEWAY, Detour(next_hop=GATEWAY, via=OTHER, oif="eth0"))]
+
+    run(body)
 
 
 def test_a_switch_is_one_order_to_the_machine_and_stays_with_the_session(run: Run) -> None:  # noqa: F811

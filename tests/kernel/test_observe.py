@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from devlink.core.neighbours import Neighbours
 from devlink.core.network import ObservedRoute, Path
 from devlink.kernel.observe import link_kind, observe, observe_ways
 from devlink.kernel.rtnetlink import KINDS
@@ -143,3 +144,24 @@ def test_the_way_to_an_address_with_a_zone_is_its_link() -> None:
 def test_there_is_no_way_by_a_link_that_cannot_have_that_name(zone: str) -> None:
     address = ipaddress.ip_address(f"fe80::1%{zone}")
     assert observe_ways((address,)).paths[address].oif is None
+
+
+def test_who_is_on_which_link_is_the_same_without_the_routes_of_others_beside_a_vpn_that_takes_all() -> None:
+    hop = ipaddress.ip_address("2001:db8:5::9")
+
+    def body() -> None:
+        make_links()
+        # As DHCPv6 and a router advertisement leave it.
+        ip("-6", "address", "add", "2001:db8:5::1/128", "dev", "v0", "nodad")
+        ip("-6", "route", "add", "2001:db8:5::/64", "dev", "v0", "proto", "ra")
+        ip("link", "add", "tun0", "type", "veth", "peer", "name", "tun1")
+        ip("link", "set", "tun1", "up")
+        ip("link", "set", "tun0", "up")
+        ip("-6", "route", "add", "default", "dev", "tun0", "table", "52")
+        ip("-6", "rule", "add", "pref", "5270", "lookup", "52")
+        whole, ways = observe((hop,)), observe_ways((hop,))
+        assert whole.paths[hop].oif == "tun0"
+        assert [Neighbours(each).link_to(hop) for each in (whole, ways)] == ["v0", "v0"]
+        assert {route.protocol for route in ways.routes} <= {2, 9}
+
+    in_private_network(body)
