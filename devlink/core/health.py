@@ -349,9 +349,9 @@ class Health:
 
     def _compare(self, way: Way, now: float) -> None:
         """A carrier that never answered is dead, whatever its neighbour entry says, once another one has answered what
-        it missed: being on the link is not forwarding."""
+        it missed: being on the link is not forwarding. While a question to itself is on its way, that one tells."""
         carrier = self.hops[way.via]
-        if carrier.heard is None and carrier.has_missed and self._able(way):
+        if carrier.heard is None and carrier.has_missed and carrier.round < 0 and self._able(way):
             carrier.is_outdone = True
             carrier.enter(HopState.DEAD, now)
 

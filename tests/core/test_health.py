@@ -368,3 +368,27 @@ def test_however_packets_come_a_dead_gateway_is_left_within_two_rounds_of_traffi
     if play.now - 1.0 > first:
         assert play.switches
         assert play.switches[0][0] <= died + Times().pause + ROUND + 0.5
+
+
+def test_one_that_never_answered_is_not_left_while_its_own_question_is_on_its_way() -> None:
+    play = Play(alive=())
+    play.send(0.5)
+    assert play.health.hops[A].has_missed
+    play.wait(Times().unheard_pause)
+    play.take(play.health.traffic(play.now, A))
+    assert play.health.hops[A].round >= 0
+    play.take(play.health.answered(play.now, B, 0.001))
+    assert play.switches == []
+    play.take(play.health.answered(play.now, A, 0.002))
+    play.wait(1.0)
+    assert play.switches == []
+
+
+def test_one_that_never_answered_is_left_when_its_own_question_ends_without_an_answer() -> None:
+    play = Play(alive=())
+    play.send(0.5)
+    play.wait(Times().unheard_pause)
+    play.take(play.health.traffic(play.now, A))
+    play.take(play.health.answered(play.now, B, 0.001))
+    play.wait(1.0)
+    assert [via for _, via in play.switches] == [B]
