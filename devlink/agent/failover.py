@@ -13,7 +13,7 @@ from typing import Any
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import Probes
 from devlink.agent.session import Session, State
-from devlink.core.detours import with_detour
+from devlink.core.detours import carrier, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.health import Action, Ask, AskNeighbour, Health, HopState, Switch, Times, Way
 from devlink.core.plan import Desired, Detour, Plan
@@ -240,7 +240,7 @@ class Failover:
 
     def _present(self, next_hop: IPAddress) -> IPAddress:
         """Who carries it, as far as the helper has said."""
-        return next((each.via for each in self._desired.detours if each.next_hop == next_hop), next_hop)
+        return carrier(self._desired, next_hop)
 
     @property
     def _desired(self) -> Desired:
@@ -255,7 +255,7 @@ class Failover:
         before = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
         found = tuple(self._findings())
         is_new = found != self._session.carrying
-        self._session.by_hand = frozenset(way.preferred for way in self.health.ways.values() if way.by_hand)
+        self._session.by_hand = frozenset((w.preferred, w.via) for w in self.health.ways.values() if w.by_hand)
         self._session.gateways, self._session.carrying = self.shown(), found
         after = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
         return is_new or before != after

@@ -292,7 +292,7 @@ class Keeper:
                 ways = self.sessions.kept.ways(name) if name in alive else Ways()
                 session = Session(
                     wish=wish, plan=_no_plan(wish, ways), since=time.monotonic(), applied=name in alive,
-                    by_hand=frozenset(ways.by_hand),
+                    by_hand=frozenset((each.next_hop, each.via) for each in ways.by_hand),
                 )  # fmt: skip
                 self.sessions.put(session)
                 await self._bring_back(session)

@@ -98,8 +98,8 @@ class Session:
     """Gateways behind which another cluster answers: none of them takes over."""
     carrying: tuple[Finding, ...] = ()
     """What is to be said of who carries its packets."""
-    by_hand: frozenset[IPAddress] = frozenset()
-    """The next hops whose detours their user chose."""
+    by_hand: frozenset[tuple[IPAddress, IPAddress]] = frozenset()
+    """The next hops for which their user chose who carries their packets, and whom."""
     applied: bool = False
     """Whether the helper has it, as far as this agent knows."""
     has_answer: bool = False

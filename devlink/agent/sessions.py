@@ -16,7 +16,7 @@ from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes, Ways
-from devlink.core.detours import kept
+from devlink.core.detours import kept, pairs
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
@@ -80,7 +80,7 @@ class Sessions:
         """Add it, or have it in the place of the one of its name, whose detours it goes on with."""
         before = self.get(session.name)
         if before is not None and before is not session:
-            session.by_hand = before.by_hand & {detour.next_hop for detour in session.plan.desired.detours}
+            session.by_hand = before.by_hand & pairs(session.plan.desired)
         self._sessions[session.name] = session
 
     def drop(self, name: str) -> None:
@@ -102,8 +102,9 @@ class Sessions:
         self.failovers.keep(self)
         for session in self:
             if session.applied and session.state is not State.CONNECTING:
-                ways = Ways(detours=session.plan.desired.detours, by_hand=tuple(sorted(session.by_hand, key=str)))
-                self.kept.keep_ways(session.name, ways)
+                detours = session.plan.desired.detours
+                chosen = tuple(each for each in detours if (each.next_hop, each.via) in session.by_hand)
+                self.kept.keep_ways(session.name, Ways(detours=detours, by_hand=chosen))
         self._changed.set()
         self._changed = asyncio.Event()
         self._told()
@@ -150,6 +151,7 @@ class Sessions:
         await self.link.confirm(desired.session)
         fault_point("agent.confirmed")
         session.doubts, session.offline_since, session.around = (), 0.0, None
+        session.by_hand &= pairs(session.plan.desired)  # another one may have taken the place of whom the user chose
         session.enter(State.UP, time.monotonic())
         await progress("verified", True)
 

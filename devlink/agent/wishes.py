@@ -8,7 +8,6 @@ from pathlib import Path
 from devlink.agent.session import Wish
 from devlink.core.codec import decode, encode
 from devlink.core.plan import Detour
-from devlink.core.prefixes import IPAddress
 from devlink.private_files import write_private
 
 log = logging.getLogger(__name__)
@@ -22,8 +21,8 @@ class Ways:
     """Who carries a session's packets, where it is not whom the routes prefer."""
 
     detours: tuple[Detour, ...] = ()
-    by_hand: tuple[IPAddress, ...] = ()
-    """The next hops whose detours their user chose."""
+    by_hand: tuple[Detour, ...] = ()
+    """Those of them that their user chose."""
 
 
 class KeptWishes:

@@ -14,6 +14,16 @@ def with_detour(desired: Desired, next_hop: IPAddress, detour: Detour | None) ->
     return replace(desired, detours=(*others, detour) if detour is not None else others)
 
 
+def carrier(desired: Desired, next_hop: IPAddress) -> IPAddress:
+    """By whom goes what the routes send to `next_hop`."""
+    return next((detour.via for detour in desired.detours if detour.next_hop == next_hop), next_hop)
+
+
+def pairs(desired: Desired) -> frozenset[tuple[IPAddress, IPAddress]]:
+    """Each next hop that does not carry its packets itself, and who does."""
+    return frozenset((detour.next_hop, detour.via) for detour in desired.detours)
+
+
 def kept(plan: Plan, before: Plan, observed: ObservedNetwork) -> Plan:
     """A new plan with those detours of the one before that can still be in the network as it is `observed` now.
 

@@ -170,12 +170,13 @@ class Health:
         vias: Mapping[IPAddress, IPAddress],
         times: Times | None = None,
         *,
-        by_hand: Container[IPAddress] = (),
+        by_hand: Container[tuple[IPAddress, IPAddress]] = (),
         before: "Health | None" = None,
     ) -> "Health":
         """`candidates` for each preferred next hop, in order, without it; `vias`: who carries it already.
 
-        `by_hand`: the next hops for which the user chose that. What was known `before` of the same hops stays known.
+        `by_hand`: the next hops for which the user chose someone, and whom: where another one carries it, that was not
+        their choice. What was known `before` of the same hops stays known.
         """
         times = times or Times()
         ways = {}
@@ -186,7 +187,7 @@ class Health:
             old = before.ways.get(next_hop) if before is not None else None
             if old is not None and old.via == way.via:
                 way = replace(old, candidates=order)
-            way.by_hand = way.via != next_hop and next_hop in by_hand
+            way.by_hand = way.via != next_hop and (next_hop, way.via) in by_hand
             ways[next_hop] = way
         hops = {via: Hop(via) for way in ways.values() for via in way.candidates}
         for via, hop in before.hops.items() if before is not None else ():

@@ -11,9 +11,10 @@ import pytest
 from devlink.agent import failover
 from devlink.agent.failover import Failover, Failovers
 from devlink.agent.session import Session, State, Wish
+from devlink.core.detours import with_detour
 from devlink.core.health import Times
 from devlink.core.network import ObservedNetwork, Path
-from devlink.core.plan import addresses_of_interest, make_plan
+from devlink.core.plan import Detour, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile_document import decode_profile
 from devlink.errors import HelperError, NotUpError, UsageError, VerificationError
@@ -336,7 +337,26 @@ def test_the_users_choice_outlives_a_new_edition() -> None:
         end = asyncio.get_running_loop().time() + 2 * FAST.hold
         await world.until(lambda: asyncio.get_running_loop().time() > end, world.send)
         assert world.link.switches == [(str(world.first), str(world.second))]
-        assert world.session.by_hand == {world.first}
+        assert world.session.by_hand == {(world.first, world.second)}
+
+    run(body)
+
+
+def test_packets_go_back_from_a_gateway_that_took_the_place_of_the_one_the_user_chose() -> None:
+    async def body(world: World) -> None:
+        world.with_gateways(world.first, world.second, THIRD)
+        world.failovers.keep([world.session])
+        await world.failovers.choose(None, world.second)
+        world.session.strangers = frozenset({world.second})
+        world.session.plan = replace(
+            world.session.plan,
+            desired=with_detour(
+                world.session.plan.desired, world.first, Detour(next_hop=world.first, via=THIRD, oif="eth0")
+            ),
+        )
+        world.failovers.keep([world.session])
+        assert world.session.by_hand == frozenset()
+        await world.until(lambda: not world.session.plan.desired.detours, world.send)
 
     run(body)
 

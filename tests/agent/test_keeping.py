@@ -475,13 +475,13 @@ async def failed_over(world: World) -> Detour:
     via, oif = session.plan.candidates(hop)[0]
     detour = Detour(next_hop=hop, via=via, oif=oif)
     session.plan = dataclasses.replace(session.plan, desired=with_detour(session.plan.desired, hop, detour))
-    session.by_hand = frozenset({hop})
+    session.by_hand = frozenset({(hop, via)})
     world.supervisor._sessions.failovers.keep([])  # as one that comes up so
     world.supervisor._sessions.tell()
     return detour
 
 
-def carrying(world: World) -> tuple[tuple[Detour, ...], frozenset[IPAddress]]:
+def carrying(world: World) -> tuple[tuple[Detour, ...], frozenset[tuple[IPAddress, IPAddress]]]:
     (session,) = world.supervisor._sessions
     return world.link.desired["qa"].detours, session.by_hand
 
@@ -494,7 +494,7 @@ def test_a_helper_that_comes_back_leads_packets_where_they_were_led_before(run: 
         assert world.states == {"qa": "degraded"}
         await world.link.returned()
         assert world.states == {"qa": "up"}
-        assert carrying(world) == ((detour,), frozenset({detour.next_hop}))
+        assert carrying(world) == ((detour,), frozenset({(detour.next_hop, detour.via)}))
 
     run(body)
 
@@ -506,7 +506,7 @@ def test_an_agent_that_is_started_again_leads_packets_where_they_were_led_before
         world.link.held["qa"] = "orphaned"
         await world.supervisor.resume()
         assert world.states == {"qa": "up"}
-        assert carrying(world) == ((detour,), frozenset({detour.next_hop}))
+        assert carrying(world) == ((detour,), frozenset({(detour.next_hop, detour.via)}))
         await world.supervisor.down(None, everything=False)
         assert world.kept == []
 
@@ -531,7 +531,7 @@ def test_up_again_leaves_the_users_choice_of_a_gateway(run: Run) -> None:
     async def body(world: World) -> None:
         detour = await failed_over(world)
         await world.up(TWO_GATEWAYS)
-        assert carrying(world) == ((detour,), frozenset({detour.next_hop}))
+        assert carrying(world) == ((detour,), frozenset({(detour.next_hop, detour.via)}))
 
     run(body)
 
