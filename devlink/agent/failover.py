@@ -6,6 +6,7 @@ What is decided and when is `core.health`'s; here are its questions, its timer a
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -65,7 +66,7 @@ class Failover:
         self._probes = Probes(session.name, session.wish.profile, self._answered)
         self._timer: asyncio.TimerHandle | None = None
         self._switching = asyncio.Lock()
-        self._is_closed = False
+        self.is_closed = False
         self._cannot_hear: DevlinkError | None = None
         self._began = self._loop.time()
         self._note()
@@ -74,9 +75,15 @@ class Failover:
             if next_hop in self.health.ways and self.health.ways[next_hop].via != via:  # it may carry nothing any more
                 spawn(self._switch_quietly(Switch(next_hop, next_hop)), name=f"switch to {next_hop}")
 
+    async def stop(self) -> None:
+        """As `close`; a switch that is on its way has ended by then, and the session's plan knows it."""
+        self.close()
+        async with self._switching:
+            pass
+
     def close(self) -> None:
-        """Nothing is asked and nothing is switched after this."""
-        self._is_closed = True
+        """Nothing is asked, and no further switch is begun, after this. May be repeated."""
+        self.is_closed = True
         self._following.cancel()
         if self._timer is not None:
             self._timer.cancel()
@@ -191,7 +198,7 @@ class Failover:
         except (DevlinkError, OSError) as error:
             log.info("whether %s is on its link cannot be told: %s", via, error)
             return
-        if not self._is_closed:
+        if not self.is_closed:
             self._act(self.health.neighbour(self._loop.time(), via, is_there=is_there))
 
     # What is done about it
@@ -208,7 +215,7 @@ class Failover:
             self._timer.cancel()
             self._timer = None
         at = self.health.next_timer
-        if at is not None and not self._is_closed:
+        if at is not None and not self.is_closed:
             self._timer = self._loop.call_at(at, self._timed)
         self._changed()
 
@@ -222,7 +229,7 @@ class Failover:
     async def _switch(self, action: Switch) -> None:
         """Raises the helper's DevlinkError; then who carried it still does."""
         async with self._switching:
-            if self._is_closed or self.health.ways[action.next_hop].via != action.via:
+            if self.is_closed or self.health.ways[action.next_hop].via != action.via:
                 return  # it was decided anew while this one waited
             try:
                 await self._have_carried(action.next_hop, action.via)
@@ -248,7 +255,7 @@ class Failover:
 
     def _changed(self) -> None:
         """Tell, where what is shown differs by more than times."""
-        if not self._is_closed and self._note():
+        if not self.is_closed and self._note():
             self._tell()
 
     def _note(self) -> bool:
@@ -284,18 +291,37 @@ class Failovers:
         self._tell = tell
         self._times = times
         self._running: dict[str, tuple[Session, Failover]] = {}
+        self._held = set[str]()
+
+    @asynccontextmanager
+    async def held(self, *names: str) -> AsyncIterator[None]:
+        """While those sessions are installed anew nothing else switches them: what is verified is what is planned.
+
+        Afterwards it is told, and `keep` goes on by the plan that there is then.
+        """
+        self._held.update(names)
+        try:
+            for name in names:
+                if name in self._running:
+                    await self._running[name][1].stop()
+            yield
+        finally:
+            self._held.difference_update(names)
+            self._tell()
 
     def keep(self, sessions: Iterable[Session]) -> None:
         """Have one for each session that is up, by its present plan; to be called at each change."""
         present = {session.name: session for session in sessions if _can_fail_over(session)}
         for name, (session, failover) in tuple(self._running.items()):
-            if present.get(name) is not session:
+            if name not in self._held and present.get(name) is not session:
                 del self._running[name]
                 failover.close()
                 session.gateways, session.carrying = (), ()
         for name, session in present.items():
+            if name in self._held:
+                continue
             before = self._running[name][1] if name in self._running else None
-            if before is not None and before.basis == _basis(session):
+            if before is not None and not before.is_closed and before.basis == _basis(session):
                 continue
             known = None
             if before is not None:

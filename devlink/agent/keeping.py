@@ -388,12 +388,13 @@ class Keeper:
         is_place = True
         """Whether what fails speaks against the network that the laptop is in."""
         try:
-            session.plan = await self.sessions.plan(session.wish)
-            if session.plan.mode is RoutingMode.ROUTER:  # before anybody's names are sent there
-                await verify.verify(session.wish.profile, _untouched(session.plan))
-            is_place = False
-            session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
-            await self.sessions.establish(session, progress=no_progress)
+            async with self.sessions.failovers.held(session.name):
+                session.plan = await self.sessions.plan(session.wish)
+                if session.plan.mode is RoutingMode.ROUTER:  # before anybody's names are sent there
+                    await verify.verify(session.wish.profile, _untouched(session.plan))
+                is_place = False
+                session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
+                await self.sessions.establish(session, progress=no_progress)
             session.wish = replace(session.wish, refusal=None)
             self.sessions.kept.keep(session.name, session.wish)
         except DevlinkError as error:

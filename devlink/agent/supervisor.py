@@ -59,7 +59,7 @@ class Supervisor:
         `notes` are shown with it: what is to be said of the profile's source.
         """
         name = wish.profile.metadata.name
-        async with self._sessions.lock:
+        async with self._sessions.lock, self._sessions.failovers.held(name, *(self.names if replace else ())):
             present = self._sessions.get(name)
             others = [session for session in self._sessions if session.name != name] if replace else []
             if present is not None and not replace:
@@ -184,19 +184,24 @@ class Supervisor:
             session = self._sessions.get(wish.profile.metadata.name)
             if session is None or session.ending or session.trouble or session.state not in (State.UP, State.DEGRADED):
                 return False  # one whose gateways are all silent is not left out: a newer edition may name others
-            before = (session.wish, session.plan)
-            plan = await self._sessions.plan(wish)
-            session.wish, session.plan = wish, plan
-            if plan.desired != before[1].desired:
-                try:
-                    await self._sessions.establish(session, progress=no_progress)
-                except DevlinkError as error:
-                    session.wish, session.plan = before
-                    await self._sessions.stay_with(session, error)
-                    raise
+            async with self._sessions.failovers.held(session.name):
+                await self._go_over(session, wish)
             self._sessions.kept.keep(session.name, wish)
-            self._sessions.tell()
             return True
+
+    async def _go_over(self, session: Session, wish: Wish) -> None:
+        """Raises DevlinkError; then all is as it was."""
+        before = (session.wish, session.plan)
+        plan = await self._sessions.plan(wish)
+        session.wish, session.plan = wish, plan
+        if plan.desired == before[1].desired:
+            return
+        try:
+            await self._sessions.establish(session, progress=no_progress)
+        except DevlinkError as error:
+            session.wish, session.plan = before
+            await self._sessions.stay_with(session, error)
+            raise
 
     async def _take_back(self, session: Session, present: Session | None, others: list[Session]) -> DevlinkError | None:
         """After a failed `up`: what was up before it is up again, in one transaction where something was replaced.

@@ -361,6 +361,51 @@ def test_packets_go_back_from_a_gateway_that_took_the_place_of_the_one_the_user_
     run(body)
 
 
+def test_nothing_is_switched_while_a_session_is_installed_anew_and_its_new_plan_says_who_carries_it_then() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        plan = world.session.plan
+        async with world.failovers.held("qa"):
+            FakeProbes.silent = {world.first}
+            end = asyncio.get_running_loop().time() + 0.3
+            world.failovers.keep([world.session])
+            await world.until(lambda: asyncio.get_running_loop().time() > end, world.send)
+            assert world.link.switches == []
+            detour = Detour(next_hop=world.first, via=world.second, oif="eth0")
+            world.session.plan = replace(plan, desired=with_detour(plan.desired, world.first, detour))
+        world.failovers.keep([world.session])
+        assert world.running.health.ways[world.first].via == world.second
+        FakeProbes.silent = set()
+        await world.until(lambda: not world.session.plan.desired.detours, world.send)
+
+    run(body)
+
+
+def test_a_switch_that_is_on_its_way_is_in_the_plan_before_the_session_is_installed_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(world: World) -> None:
+        begun, going = asyncio.Event(), asyncio.Event()
+        switch = world.link.switch
+
+        async def slowly(session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
+            begun.set()
+            await going.wait()
+            return await switch(session, next_hop, via)
+
+        monkeypatch.setattr(world.link, "switch", slowly)
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        FakeProbes.silent = {world.first}
+        await world.until(begun.is_set, world.send)
+        asyncio.get_running_loop().call_later(0.05, going.set)
+        async with world.failovers.held("qa"):
+            assert [detour.via for detour in world.session.plan.desired.detours] == [world.second]
+
+    run(body)
+
+
 def test_a_choice_for_several_next_hops_is_made_for_all_or_for_none() -> None:
     async def body(world: World) -> None:
         world.with_routes(world.first, THIRD)

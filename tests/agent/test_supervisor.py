@@ -17,6 +17,7 @@ from devlink.core.codec import encode
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Desired
 from devlink.core.profile import BridgeProfile
+from devlink.core.profile_document import decode_profile
 from devlink.errors import (
     ConflictError,
     DevlinkError,
@@ -26,6 +27,7 @@ from devlink.errors import (
     VerificationError,
 )
 from tests.agent.fakes import AWAY, DEAD, PROD, QA, Run, World
+from tests.core.profiles import SAMPLE
 
 
 def test_a_session_is_applied_verified_confirmed_and_kept_in_that_order(run: Run) -> None:
@@ -573,5 +575,28 @@ def test_another_clusters_profile_of_the_same_name_takes_no_session_over_unasked
         wish = world.supervisor.wish("qa")
         assert wish is not None
         assert wish.origin == theirs
+
+    run(body)
+
+
+def test_nobody_switches_a_session_while_a_newer_edition_is_verified_and_somebody_does_afterwards(run: Run) -> None:
+    two = decode_profile(SAMPLE.replace('"fd00:16::13"', "172.16.0.16", 1))
+    pods = tuple(ipaddress.ip_network(text) for text in ("10.20.0.0/16", "10.30.0.0/16"))
+    newer = dataclasses.replace(two, spec=dataclasses.replace(two.spec, pods=pods, nodes=None))
+
+    async def body(world: World) -> None:
+        await world.up(two)
+        running = world.supervisor._sessions.failovers._running
+        _, before = running["qa"]
+        verifying = asyncio.Event()
+        world.verification = [verifying]
+        renewing = asyncio.get_running_loop().create_task(world.supervisor.renew(Wish(profile=newer)))
+        await world.until(lambda: not world.verification)
+        assert before.is_closed
+        world.supervisor._sessions.tell()
+        assert running["qa"][1].is_closed, "whatever is told meanwhile"
+        verifying.set()
+        assert await renewing
+        assert not running["qa"][1].is_closed
 
     run(body)
