@@ -16,10 +16,10 @@ from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes, Ways
-from devlink.core.detours import kept, pairs
+from devlink.core.detours import carrier, kept, pairs
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
-from devlink.core.plan import Plan, addresses_of_interest, make_plan
+from devlink.core.plan import Desired, Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
@@ -189,8 +189,8 @@ class Sessions:
                 except VerificationError as second:
                     log.info("%s: nor by another gateway: %s", session.name, second.what)
                     continue
-                session.plan = plan
-                return (_passed_over(error), *remarks)
+                before, session.plan = session.plan, plan
+                return (*_passed_over(error, before.desired, plan.desired), *remarks)
             raise error
 
     async def stay_with(self, session: Session, error: DevlinkError) -> None:
@@ -227,15 +227,24 @@ class Sessions:
             log.error("%s cannot be released: %s", name, error)
 
 
-def _passed_over(error: VerificationError) -> Finding:
-    """The session came up by another gateway; what kept it from the preferred one may be the cluster's fault."""
-    return Finding(
-        code="DL-GATEWAY-PASSED-OVER",
-        severity=Severity.WARNING,
-        title=f"By the preferred gateway it did not come up: {error.what}",
-        evidence=error.why,
-        fix=error.next_step,
-    )
+def _passed_over(error: VerificationError, tried: Desired, taken: Desired) -> Iterator[Finding]:
+    """The session came up by another gateway than at first; what kept it from that one may be the cluster's fault.
+
+    Where packets are back with the preferred one, all is as it should be.
+    """
+    for hop in tried.next_hops:
+        before, after = carrier(tried, hop), carrier(taken, hop)
+        if before == after:
+            continue
+        log.info("%s: by %s it did not come up, by %s it did: %s", tried.session, before, after, error.what)
+        if after != hop:
+            yield Finding(
+                code="DL-GATEWAY-PASSED-OVER",
+                severity=Severity.WARNING,
+                title=f"By {before} it did not come up, by {after} it did: {error.what}",
+                evidence=error.why,
+                fix=error.next_step,
+            )
 
 
 async def no_progress(_: str, __: bool) -> None:

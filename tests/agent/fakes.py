@@ -75,6 +75,10 @@ class FakeLink:
         self.routes[desired.session] = [str(route) for route in desired.routes]
         return {"routes": self.routes[desired.session], "resolver": "direct", "resolver_reason": "", "upstreams": []}
 
+    async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
+        self._note(f"switch {session} {next_hop} to {via}")
+        return {"oif": "eth0"}
+
     async def confirm(self, session: str) -> None:
         self._note(f"confirm {session}")
         self.held[session] = "up"

@@ -549,3 +549,51 @@ def test_a_look_finds_a_session_degraded_while_none_of_its_gateways_answers(run:
         assert world.states == {"qa": "up"}
 
     run(body)
+
+
+def passed_over(world: World) -> list[str]:
+    (shown,) = world.supervisor.status()["sessions"]
+    return [each["title"] for each in shown["findings"] if each["code"] == "DL-GATEWAY-PASSED-OVER"]
+
+
+GATEWAYS_ONLY = dataclasses.replace(
+    TWO_GATEWAYS,
+    spec=dataclasses.replace(
+        TWO_GATEWAYS.spec,
+        pods=tuple(pod for pod in TWO_GATEWAYS.spec.pods or () if pod.version == 4),
+        services=tuple(block for block in TWO_GATEWAYS.spec.services or () if block.version == 4),
+        nodes=None,
+        routing=RoutingMode.GATEWAY,
+    ),
+)
+
+
+def test_who_did_not_carry_it_and_who_does_are_both_named(run: Run) -> None:
+    async def body(world: World) -> None:
+        first, second = (gateway.address for gateway in GATEWAYS_ONLY.spec.gateways or ())
+        world.verification = [DEAD]
+        await world.up(GATEWAYS_ONLY)
+        assert passed_over(world) == [f"By {first} it did not come up, by {second} it did: {DEAD.what}"]
+
+    run(body)
+
+
+def test_where_the_users_choice_does_not_carry_it_and_the_preferred_one_does_there_is_no_warning_nor_a_choice(
+    run: Run,
+) -> None:
+    async def body(world: World) -> None:
+        await world.up(GATEWAYS_ONLY)
+        (session,) = world.supervisor._sessions
+        first, second = (gateway.address for gateway in GATEWAYS_ONLY.spec.gateways or ())
+        detour = Detour(next_hop=first, via=second, oif="eth0")
+        session.plan = dataclasses.replace(session.plan, desired=with_detour(session.plan.desired, first, detour))
+        session.by_hand = frozenset({(first, second)})
+        world.verification = [DEAD]
+        await world.up(GATEWAYS_ONLY)
+        (session,) = world.supervisor._sessions
+        assert world.link.calls[-2] == f"switch qa {first} to None"
+        assert session.plan.desired.detours == ()
+        assert session.by_hand == frozenset()
+        assert passed_over(world) == []
+
+    run(body)
