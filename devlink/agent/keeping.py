@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)
 """Seconds before each further try of what could not be brought up again, four minutes in all; then it waits for another
 network, or for its user."""
+IN_DOUBT = 300.0
+"""Seconds between two tries after that to verify what is installed, where no gateway that answers anew is heard of."""
 HELPER_TIME = 0.2
 """Seconds in which the helper puts back what another program took from our routes: that is no other place."""
 OFFLINE_LIMIT = 30.0
@@ -82,7 +84,10 @@ class Keeper:
         """While all are silent it is not up, whatever is installed; when one answers, doubts may be over."""
         if session.applied and session.state in (State.UP, State.DEGRADED) and not session.trouble:
             session.enter(session.at_best, time.monotonic())
-        had_answer, session.has_answer = session.has_answer, session.hears_gateway
+        had_answer = session.has_answer
+        # One that missed a question is asked again at once: the answer to that is none anew.
+        is_asking = any(each["carries"] and each["state"] == "suspect" for each in session.gateways)
+        session.has_answer = session.hears_gateway or (had_answer and is_asking)
         is_waiting = session.trying is None or session.trying.done()
         if session.has_answer and not had_answer and session.doubts and session.applied and is_waiting:
             doubt = session.doubts[0]
@@ -341,27 +346,39 @@ class Keeper:
             ):
                 break
             await asyncio.sleep(pause)
-            async with self.sessions.lock:
-                if (
-                    self.sessions.get(session.name) is not session
-                    or session.ending
-                    or not self.sessions.link.is_connected
-                ):
-                    return  # with the helper it begins anew
-                again = self._verify_again if session.applied else self._establish_again
-                failure = await again(session)
+            failure = await self._try_once(session)
+            if failure is None:
+                return
+            error = failure
+        besides = f"in another network, and by: devlink up {session.name}"
+        while session.doubts and session.applied and not session.gateways:  # nobody listens to any
+            self._leave_in_doubt(session, error, f"It is tried every {IN_DOUBT / 60:g} min, {besides}")
+            await asyncio.sleep(IN_DOUBT)
+            failure = await self._try_once(session)
             if failure is None:
                 return
             error = failure
         log.error("%s is tried again in another network only", session.name)
         if session.doubts and session.applied:
-            when = f"It is tried when a gateway answers anew, in another network, and by: devlink up {session.name}"
-            session.doubts = (doubtful(error, when),)
-            session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
-            self.sessions.tell()
+            self._leave_in_doubt(session, error, f"It is tried when a gateway answers anew, {besides}")
         if session.state is State.DEGRADED and not session.applied:
             session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
             self.sessions.tell()
+
+    async def _try_once(self, session: Session) -> DevlinkError | None:
+        """What went wrong once more; None where nothing is left to try."""
+        async with self.sessions.lock:
+            if self.sessions.get(session.name) is not session or session.ending or not self.sessions.link.is_connected:
+                return None  # with the helper it begins anew
+            if session.applied and not session.doubts:
+                return None  # a change of the network was faster
+            again = self._verify_again if session.applied else self._establish_again
+            return await again(session)
+
+    def _leave_in_doubt(self, session: Session, error: DevlinkError, when: str) -> None:
+        session.doubts = (doubtful(error, when),)
+        session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
+        self.sessions.tell()
 
     async def _is_refused(self, session: Session) -> bool:
         """Whether another cluster answered where the laptop is. Routes and names were led to it, if only for the time

@@ -322,6 +322,86 @@ def test_what_is_in_doubt_and_tried_no_more_says_so_and_is_tried_when_a_gateway_
     run(body)
 
 
+def test_what_is_in_doubt_where_nobody_listens_to_gateways_is_tried_at_long_intervals_and_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "PAUSES", ())
+    pauses: list[float] = []
+    ended = asyncio.Semaphore(0)
+    sleep = asyncio.sleep
+
+    async def paused(seconds: float) -> None:
+        if not seconds:
+            return await sleep(0)
+        pauses.append(seconds)
+        await ended.acquire()
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        monkeypatch.setattr(asyncio, "sleep", paused)
+        world.gateway, world.verification = "bb", [DEAD] * 4
+        await world.told()
+        for tries in range(1, 4):
+            await world.until(lambda tries=tries: pauses == [300.0] * tries)  # type: ignore[misc]
+            assert len(world.verified) == tries
+            assert world.states == {"qa": "degraded"}
+            assert "It is tried every 5 min, in another network, and by: devlink up qa" in finding(world)
+            ended.release()
+        await world.until(lambda: len(pauses) == 4)
+        world.verification = []
+        ended.release()
+        await world.until(lambda: world.states == {"qa": "up"})
+        (session,) = world.supervisor._sessions
+        await world.until(lambda: session.trying is not None and session.trying.done())
+
+    run(body)
+
+
+def test_doubts_that_were_over_before_the_long_interval_was_are_not_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "PAUSES", ())
+    monkeypatch.setattr(keeping, "IN_DOUBT", 0.02)
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.gateway, world.verification = "bb", [DEAD]
+        await world.told()
+        await world.until(lambda: "It is tried every" in finding(world))
+        world.gateway = "cc"
+        await world.told()
+        assert (world.states, len(world.verified)) == ({"qa": "up"}, 2)
+        world.verification = [DEAD]
+        (session,) = world.supervisor._sessions
+        await world.until(lambda: session.trying is not None and session.trying.done())
+        assert (world.states, len(world.verified)) == ({"qa": "up"}, 2)
+
+    run(body)
+
+
+@pytest.mark.parametrize(("meanwhile", "tried"), [("suspect", 0), ("silent", 1)])
+def test_only_a_gateway_that_was_silent_has_doubts_tried_anew_by_its_answer(
+    run: Run, monkeypatch: pytest.MonkeyPatch, meanwhile: str, tried: int
+) -> None:
+    monkeypatch.setattr(keeping, "PAUSES", (0.0,))
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        gateways(world, "healthy")
+        world.gateway, world.verification = "bb", [DEAD] * 9
+        await world.told()
+        (session,) = world.supervisor._sessions
+        await world.until(lambda: session.trying is not None and session.trying.done())
+        assert "It is tried when a gateway answers anew" in finding(world)
+        before = len(world.verified)
+        for state in (meanwhile, "healthy"):
+            gateways(world, state)
+        await world.until(lambda: session.trying is not None and session.trying.done())
+        assert len(world.verified) - before == tried
+
+    run(body)
+
+
 def test_after_a_sleep_everything_is_looked_at_though_nothing_seems_to_have_changed(run: Run) -> None:
     async def body(world: World) -> None:
         await up_and_noted(world)
