@@ -4,43 +4,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
-from devlink.agent import verify
-from devlink.agent.session import Refusal, Session, State, Wish
-from devlink.agent.sessions import AGAIN, Sessions, no_progress
-from devlink.agent.surroundings import Surroundings, look_around
-from devlink.agent.trouble import differences, doubtful, not_installed, suspended
+from devlink.agent.restoring import OFFLINE, Restorer
+from devlink.agent.session import Session, State, Wish
+from devlink.agent.sessions import Sessions
+from devlink.agent.surroundings import look_around
+from devlink.agent.trouble import differences, doubtful, not_installed
 from devlink.agent.wishes import Ways
 from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
-from devlink.errors import DevlinkError, HelperError, IdentityError, VerificationError
+from devlink.errors import DevlinkError, HelperError, VerificationError
 from devlink.helper.netwatch import NetworkWatch
 from devlink.kernel.wallclock import WallClock
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
 
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)
-"""Seconds before each further try of what could not be brought up again, four minutes in all; then it waits for another
-network, or for its user."""
-IN_DOUBT = 300.0
-"""Seconds between two tries after that to verify what is installed, where no gateway that answers anew is heard of."""
 HELPER_TIME = 0.2
 """Seconds in which the helper puts back what another program took from our routes: that is no other place."""
 OFFLINE_LIMIT = 30.0
 """Seconds without any network until a session is suspended: one that roams, or whose cable was out, goes on before."""
-OFFLINE = VerificationError(
-    "The laptop has no network in which its cluster could be.",
-    why="None of the profile's next hops has a way to it: its link is down, or has no address.",
-    next_step="See: ip -br link; ip -br address",
-)
-
-NO_WAY = "nothing of it is installed in this network"
-"""Why a session is routed as it was where it can no longer be."""
-NOWHERE = Surroundings(hops=(), ways=(), addresses=(), is_offline=True)
-"""Where nobody ever is: what could not be seen there is another place at the next look."""
 
 
 class Keeper:
@@ -49,6 +33,7 @@ class Keeper:
     def __init__(self, folder: Path) -> None:
         """`folder` as of `Sessions`."""
         self.sessions = Sessions(folder, told=self._told, lost=self._helper_lost, returned=self._helper_returned)
+        self._restorer = Restorer(self.sessions)
         self._looking: asyncio.Task[None] | None = None
         self._watch = NetworkWatch(self._network_changed)
         self._clock: WallClock | None = None
@@ -91,7 +76,7 @@ class Keeper:
         is_waiting = session.trying is None or session.trying.done()
         if session.has_answer and not had_answer and session.doubts and session.applied and is_waiting:
             doubt = session.doubts[0]
-            self._try_later(session, VerificationError(doubt.title, next_step=doubt.fix))
+            self._restorer.try_later(session, VerificationError(doubt.title, next_step=doubt.fix))
 
     def _stop_watching(self) -> None:
         self._watch.stop()
@@ -173,16 +158,16 @@ class Keeper:
                 asyncio.get_running_loop().call_later(OFFLINE_LIMIT, self._watch.tell)
             if now - session.offline_since < OFFLINE_LIMIT:
                 return False
-            return await self._act(session, wish, lambda: self._suspend(session, OFFLINE))
+            return await self._act(session, wish, lambda: self._restorer.suspend(session, OFFLINE))
         session.offline_since = 0.0
         try:
             plan = await self.sessions.plan(wish, observed)
         except DevlinkError as error:
             away = error
-            return await self._act(session, wish, lambda: self._suspend(session, away))
+            return await self._act(session, wish, lambda: self._restorer.suspend(session, away))
         if not _is_same(plan, session.plan):
             log.info("%s: another network, routing is %s in it: %s", session.name, plan.mode.value, plan.reason)
-            return await self._act(session, wish, lambda: self._bring_back(session))
+            return await self._act(session, wish, lambda: self._restorer.bring_back(session))
         if around != session.around and session.around is not None:
             await asyncio.sleep(HELPER_TIME)
             _, around = await asyncio.to_thread(look_around, wish.profile)
@@ -199,7 +184,7 @@ class Keeper:
         if session.around is None:  # the helper was lost before it was noted where it came up
             session.around = around
         if has_slept or around != session.around:
-            return await self._act(session, wish, lambda: self._bring_back(session))
+            return await self._act(session, wish, lambda: self._restorer.bring_back(session))
         return False
 
     async def _act(self, session: Session, wish: Wish, deed: Callable[[], Awaitable[None]]) -> bool:
@@ -211,70 +196,9 @@ class Keeper:
         return False
 
     async def _stay(self, session: Session) -> None:
-        failure = await self._verify_again(session)
+        failure = await self._restorer.verify_again(session)
         if failure is not None and not session.is_suspended:
-            self._try_later(session, failure)
-
-    async def _verify_again(self, session: Session) -> DevlinkError | None:
-        """Whether what is installed still holds where the laptop is now; what speaks against it.
-
-        Another cluster, or none where nothing of ours leads to it, is no network for this session.
-        """
-        failure: DevlinkError | None = None
-        try:
-            session.remarks = await self.sessions.verify(session, session.plan)
-            _, session.around = await asyncio.to_thread(look_around, session.wish.profile)
-            session.doubts, session.offline_since = (), 0.0
-            session.enter(State.UP, time.monotonic())
-        except DevlinkError as error:
-            failure = error
-            log.warning("%s cannot be verified in this network: %s", session.name, error)
-            if isinstance(error, IdentityError) or session.plan.mode is RoutingMode.ROUTER:
-                await self._suspend(session, error)
-            else:
-                session.doubts = (doubtful(error),)
-                session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
-        self.sessions.tell()
-        return failure
-
-    async def _suspend(self, session: Session, error: DevlinkError) -> None:
-        """Nothing of it shall be here until the laptop is elsewhere; or, in some cases, the cluster answers."""
-        if session.applied:
-            await self.sessions.release_quietly(session.name)
-        session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
-        log.warning("%s is suspended: %s", session.name, error)
-        await self._set_aside(session, error)
-        self._try_later(session, error)
-
-    async def _set_aside(self, session: Session, error: DevlinkError) -> None:
-        """Nothing of it is installed: note that, and where it was."""
-        self.sessions.kept.keep(session.name, session.wish, is_set_aside=True)
-        session.around = await self._place(session)
-        if error is OFFLINE and not session.around.is_offline:
-            session.around = NOWHERE  # a network has come meanwhile, and nothing was tried in it
-        if isinstance(error, IdentityError):
-            refusal = Refusal(around=session.around, trouble=session.trouble[0])
-            session.wish = replace(session.wish, refusal=refusal)
-            self.sessions.kept.keep(session.name, session.wish, is_set_aside=True)
-        if session.is_suspended:  # the plan of the network before says nothing of this one
-            session.plan = replace(session.plan, reason=await self._reason_here(session, error))
-        self.sessions.tell()
-
-    async def _reason_here(self, session: Session, error: DevlinkError) -> str:
-        if error is OFFLINE:
-            return NO_WAY
-        try:
-            plan = await self.sessions.plan(session.wish)
-        except DevlinkError:
-            return NO_WAY
-        return plan.reason if plan.mode is session.plan.mode else NO_WAY
-
-    async def _place(self, session: Session) -> Surroundings:
-        """Where the laptop is now; NOWHERE if that cannot be seen."""
-        try:
-            return (await asyncio.to_thread(look_around, session.wish.profile))[1]
-        except DevlinkError:
-            return NOWHERE
+            self._restorer.try_later(session, failure)
 
     # Bringing back
 
@@ -300,7 +224,7 @@ class Keeper:
                     by_hand=frozenset((each.next_hop, each.via) for each in ways.by_hand),
                 )  # fmt: skip
                 self.sessions.put(session)
-                await self._bring_back(session)
+                await self._restorer.bring_back(session)
 
     def _helper_lost(self, error: DevlinkError) -> None:
         for session in self.sessions:
@@ -316,116 +240,7 @@ class Keeper:
                     await self.sessions.release_quietly(session.name)  # one that only hung may still have it
                     self.sessions.forget(session.name)
                 elif session.state in (State.DEGRADED, State.SUSPENDED):
-                    await self._bring_back(session)
-
-    async def _bring_back(self, session: Session) -> None:
-        """Bring up what was up, without anybody asking anew; now, else later."""
-        if session.trying is not None:
-            session.trying.cancel()
-        if not session.is_suspended:
-            session.trouble = ()  # the helper was away, and is no longer
-        error = await self._establish_again(session)
-        if error is not None:
-            self._try_later(session, error)
-
-    def _try_later(self, session: Session, error: DevlinkError) -> None:
-        if session.trying is asyncio.current_task():
-            return  # it goes on by itself
-        if session.trying is not None:
-            session.trying.cancel()
-        session.trying = spawn(self._keep_trying(session, error), name=f"try {session.name} again")
-
-    async def _keep_trying(self, session: Session, error: DevlinkError) -> None:
-        """What went wrong may have been of that moment: resolved was restarting, the Wi-Fi was not there yet.
-
-        Where another cluster answers, nothing shall be led there unattended; and next hops come with another network.
-        """
-        for pause in PAUSES:
-            if isinstance(error, IdentityError) or (
-                session.is_suspended and session.plan.mode is not RoutingMode.ROUTER
-            ):
-                break
-            await asyncio.sleep(pause)
-            failure = await self._try_once(session)
-            if failure is None:
-                return
-            error = failure
-        besides = f"in another network, and by: devlink up {session.name}"
-        while session.doubts and session.applied and not session.gateways:  # nobody listens to any
-            self._leave_in_doubt(session, error, f"It is tried every {IN_DOUBT / 60:g} min, {besides}")
-            await asyncio.sleep(IN_DOUBT)
-            failure = await self._try_once(session)
-            if failure is None:
-                return
-            error = failure
-        log.error("%s is tried again in another network only", session.name)
-        if session.doubts and session.applied:
-            self._leave_in_doubt(session, error, f"It is tried when a gateway answers anew, {besides}")
-        if session.state is State.DEGRADED and not session.applied:
-            session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
-            self.sessions.tell()
-
-    async def _try_once(self, session: Session) -> DevlinkError | None:
-        """What went wrong once more; None where nothing is left to try."""
-        async with self.sessions.lock:
-            if self.sessions.get(session.name) is not session or session.ending or not self.sessions.link.is_connected:
-                return None  # with the helper it begins anew
-            if session.applied and not session.doubts:
-                return None  # a change of the network was faster
-            again = self._verify_again if session.applied else self._establish_again
-            return await again(session)
-
-    def _leave_in_doubt(self, session: Session, error: DevlinkError, when: str) -> None:
-        session.doubts = (doubtful(error, when),)
-        session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
-        self.sessions.tell()
-
-    async def _is_refused(self, session: Session) -> bool:
-        """Whether another cluster answered where the laptop is. Routes and names were led to it, if only for the time
-        of a handshake, if it were tried at each restart of a helper or an agent, and after each sleep."""
-        refusal = session.wish.refusal
-        if refusal is None or session.applied:
-            return False
-        session.around = await self._place(session)
-        if session.around != refusal.around:
-            return False
-        log.warning("%s is left alone where another cluster answered", session.name)
-        session.lose(time.monotonic(), refusal.trouble, State.SUSPENDED)
-        self.sessions.tell()
-        return True
-
-    async def _establish_again(self, session: Session) -> DevlinkError | None:
-        """What kept it from coming up, and is worth another try; then nothing of it is left."""
-        if await self._is_refused(session):
-            return None
-        was_applied, was_suspended = session.applied, session.is_suspended
-        if not was_suspended:
-            session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
-        failure: DevlinkError | None = None
-        is_place = True
-        """Whether what fails speaks against the network that the laptop is in."""
-        try:
-            async with self.sessions.failovers.held(session.name):
-                session.plan = await self.sessions.plan(session.wish)
-                if session.plan.mode is RoutingMode.ROUTER:  # before anybody's names are sent there
-                    await verify.verify(session.wish.profile, _untouched(session.plan))
-                is_place = False
-                session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
-                await self.sessions.establish(session, progress=no_progress)
-            session.wish = replace(session.wish, refusal=None)
-            self.sessions.kept.keep(session.name, session.wish)
-        except DevlinkError as error:
-            failure = error
-            log.error("%s cannot be brought up again: %s", session.name, error)
-            if session.applied or was_applied:
-                await self.sessions.release_quietly(session.name)
-            if isinstance(error, IdentityError) or (is_place and isinstance(error, VerificationError)):
-                session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
-            else:
-                session.lose(time.monotonic(), not_installed(error, "It is tried again by itself."))
-            await self._set_aside(session, error)
-        self.sessions.tell()
-        return failure
+                    await self._restorer.bring_back(session)
 
 
 def _is_same(plan: Plan, before: Plan) -> bool:
@@ -433,11 +248,6 @@ def _is_same(plan: Plan, before: Plan) -> bool:
     affair."""
     ours, theirs = plan.desired, before.desired
     return (plan.mode, ours.routes, ours.zones, ours.pins) == (before.mode, theirs.routes, theirs.zones, theirs.pins)
-
-
-def _untouched(plan: Plan) -> Plan:
-    """The plan without names: with it, it is verified what the network itself carries."""
-    return Plan(desired=Desired(session=plan.desired.session, ca=plan.desired.ca), mode=plan.mode, reason=plan.reason)
 
 
 def _no_plan(wish: Wish, ways: Ways) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from devlink.agent import keeping
+from devlink.agent import keeping, restoring
 from devlink.agent import sessions as module
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
@@ -135,7 +135,8 @@ class World:
         monkeypatch.setattr(module, "HelperLink", FakeLink)
         monkeypatch.setattr(module, "observe", self._observe)
         monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
-        monkeypatch.setattr(keeping, "look_around", self._look_around)
+        for where in (keeping, restoring):
+            monkeypatch.setattr(where, "look_around", self._look_around)
         monkeypatch.setattr(keeping, "OFFLINE_LIMIT", 0.05)
         monkeypatch.setattr(keeping, "HELPER_TIME", 0)
         self.monitors = watch_the_kernel(monkeypatch)

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from devlink.agent import keeping
+from devlink.agent import keeping, restoring
 from devlink.agent.failover import _all_silent
 from devlink.agent.session import Wish
 from devlink.agent.wishes import KeptWishes
@@ -158,7 +158,7 @@ def test_where_another_cluster_answered_its_user_may_try_it(run: Run) -> None:
 def test_what_cannot_be_verified_after_a_change_stays_and_is_told_and_looked_at_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(restoring, "PAUSES", (0.01, 0.01))
 
     async def body(world: World) -> None:
         await up_and_noted(world)
@@ -205,7 +205,7 @@ def test_a_moment_without_a_network_gives_nothing_back_and_a_longer_one_does(
         await world.until(lambda: world.states == {"qa": "suspended"})
         await world.looked()
         assert world.link.held == {}
-        assert world.supervisor.status()["sessions"][0]["reason"] == keeping.NO_WAY, "its next hops are on no link"
+        assert world.supervisor.status()["sessions"][0]["reason"] == restoring.NO_WAY, "its next hops are on no link"
         world.is_offline = False
         world.gateway = "bb"
         await world.told()
@@ -244,7 +244,7 @@ def test_where_a_profile_finds_no_next_hop_the_reason_of_the_network_before_is_n
         world.on_link, world.gateway = False, "cafe"
         await world.told()
         assert world.states == {"qa": "suspended"}
-        assert world.supervisor.status()["sessions"][0]["reason"] == keeping.NO_WAY
+        assert world.supervisor.status()["sessions"][0]["reason"] == restoring.NO_WAY
 
     run(body)
 
@@ -301,7 +301,7 @@ def test_while_all_gateways_are_silent_a_session_is_degraded_and_a_look_leaves_i
 def test_what_is_in_doubt_and_tried_no_more_says_so_and_is_tried_when_a_gateway_answers(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSES", (0.0,))
+    monkeypatch.setattr(restoring, "PAUSES", (0.0,))
 
     async def body(world: World) -> None:
         await up_and_noted(world)
@@ -325,7 +325,7 @@ def test_what_is_in_doubt_and_tried_no_more_says_so_and_is_tried_when_a_gateway_
 def test_what_is_in_doubt_where_nobody_listens_to_gateways_is_tried_at_long_intervals_and_says_so(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSES", ())
+    monkeypatch.setattr(restoring, "PAUSES", ())
     pauses: list[float] = []
     ended = asyncio.Semaphore(0)
     sleep = asyncio.sleep
@@ -360,8 +360,8 @@ def test_what_is_in_doubt_where_nobody_listens_to_gateways_is_tried_at_long_inte
 def test_doubts_that_were_over_before_the_long_interval_was_are_not_tried_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSES", ())
-    monkeypatch.setattr(keeping, "IN_DOUBT", 0.02)
+    monkeypatch.setattr(restoring, "PAUSES", ())
+    monkeypatch.setattr(restoring, "IN_DOUBT", 0.02)
 
     async def body(world: World) -> None:
         await up_and_noted(world)
@@ -383,7 +383,7 @@ def test_doubts_that_were_over_before_the_long_interval_was_are_not_tried_again(
 def test_only_a_gateway_that_was_silent_has_doubts_tried_anew_by_its_answer(
     run: Run, monkeypatch: pytest.MonkeyPatch, meanwhile: str, tried: int
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSES", (0.0,))
+    monkeypatch.setattr(restoring, "PAUSES", (0.0,))
 
     async def body(world: World) -> None:
         await up_and_noted(world)
@@ -461,7 +461,7 @@ def test_a_suspended_session_outlives_its_agent_and_is_tried_by_the_next(run: Ru
 def test_what_could_not_be_brought_up_again_is_tried_in_another_network_though_its_tries_are_over(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSES", ())
+    monkeypatch.setattr(restoring, "PAUSES", ())
 
     async def body(world: World) -> None:
         await up_and_noted(world)
@@ -483,7 +483,7 @@ def test_what_could_not_be_brought_up_again_is_tried_in_another_network_though_i
 def test_in_a_network_of_routers_a_silent_cluster_is_asked_again_after_a_while(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSES", (0.01,) * 5)
+    monkeypatch.setattr(restoring, "PAUSES", (0.01,) * 5)
 
     async def body(world: World) -> None:
         world.on_link = False
