@@ -78,7 +78,7 @@ def test_who_takes_our_routes_away_ten_times_a_minute_gets_them_and_it_is_told(l
     assert "10 times" in link.devlink("status").stdout
     link.up()
     assert link.devlink("status").returncode == 0
-    link.run("ip", "route", "flush", "proto", "231")
+    link.run("ip", "nexthop", "flush", "proto", "231")
     link.wait_until(lambda: "10.254.0.0/16" in link.run("ip", "route"), "what is applied anew is kept anew")
     link.down()
 
