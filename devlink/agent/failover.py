@@ -5,19 +5,18 @@ What is decided and when is `core.health`'s; here are its questions, its timer a
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import Probes
-from devlink.agent.session import Session, State
+from devlink.agent.session import Session
 from devlink.core.detours import carrier, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.health import Action, Ask, AskNeighbour, Health, HopState, Switch, Times, Way
-from devlink.core.plan import Desired, Detour, Plan
+from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError
 from devlink.helper.policy import Paths
@@ -30,8 +29,6 @@ POLL = 10.0
 """Seconds between two questions where this machine cannot tell when packets are sent."""
 PREPARED = 3
 """Candidates of each next hop whose sockets are made before they are needed."""
-TRIED = 3
-"""Gateways that are tried besides the preferred one while a session comes up: each costs some seconds."""
 SHOWN_STATES = {
     HopState.UNKNOWN: "unknown", HopState.HEALTHY: "healthy", HopState.SUSPECT: "suspect", HopState.DEAD: "silent",
     HopState.RETURNING: "returning",
@@ -58,10 +55,10 @@ class Failover:
         self._session = session
         self._link = link
         self._tell = tell
-        self.basis = _basis(session)
+        self._basis = _basis(session)
         self._table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
         vias = {detour.next_hop: detour.via for detour in desired.detours}
-        self.health = Health.of(candidates(session), vias, times, by_hand=session.by_hand, before=before)
+        self.health = Health.of(session.candidates, vias, times, by_hand=session.by_hand, before=before)
         self._loop = asyncio.get_running_loop()
         self._probes = Probes(session.name, session.wish.profile, self._answered)
         self._timer: asyncio.TimerHandle | None = None
@@ -74,6 +71,10 @@ class Failover:
         for next_hop, via in vias.items():
             if next_hop in self.health.ways and self.health.ways[next_hop].via != via:  # it may carry nothing any more
                 spawn(self._switch_quietly(Switch(next_hop, next_hop)), name=f"switch to {next_hop}")
+
+    def fits(self, session: Session) -> bool:
+        """Whether it still runs, and would be made the same anew."""
+        return not self.is_closed and self._basis == _basis(session)
 
     async def stop(self) -> None:
         """As `close`; a switch that is on its way has ended by then, and the session's plan knows it."""
@@ -283,110 +284,11 @@ class Failover:
             )
 
 
-class Failovers:
-    """Of all sessions, as they come up and go down."""
-
-    def __init__(self, link: HelperLink, tell: Callable[[], None], times: Times | None = None) -> None:
-        self._link = link
-        self._tell = tell
-        self._times = times
-        self._running: dict[str, tuple[Session, Failover]] = {}
-        self._held = set[str]()
-
-    @asynccontextmanager
-    async def held(self, *names: str) -> AsyncIterator[None]:
-        """While those sessions are installed anew nothing else switches them: what is verified is what is planned.
-
-        Afterwards it is told, and `keep` goes on by the plan that there is then.
-        """
-        self._held.update(names)
-        try:
-            for name in names:
-                if name in self._running:
-                    await self._running[name][1].stop()
-            yield
-        finally:
-            self._held.difference_update(names)
-            self._tell()
-
-    def keep(self, sessions: Iterable[Session]) -> None:
-        """Have one for each session that is up, by its present plan; to be called at each change."""
-        present = {session.name: session for session in sessions if _can_fail_over(session)}
-        for name, (session, failover) in tuple(self._running.items()):
-            if name not in self._held and present.get(name) is not session:
-                del self._running[name]
-                failover.close()
-                session.gateways, session.carrying = (), ()
-        for name, session in present.items():
-            if name in self._held:
-                continue
-            before = self._running[name][1] if name in self._running else None
-            if before is not None and not before.is_closed and before.basis == _basis(session):
-                continue
-            known = None
-            if before is not None:
-                before.close()
-                known = before.health
-            self._running[name] = (session, Failover(session, self._link, self._tell, self._times, known))
-
-    async def choose(self, name: str | None, gateway: IPAddress | None) -> Mapping[str, Any]:
-        """By hand, as `Failover.choose`; of the only session where none is named. Raises NotUpError and UsageError."""
-        if name is None and len(self._running) > 1:
-            raise UsageError(
-                f"More than one session is up: {', '.join(self._running)}.", next_step="Name one: --profile NAME"
-            )
-        name = name if name is not None else next(iter(self._running), None)
-        running = self._running.get(name) if name is not None else None
-        if running is None:
-            raise NotUpError(
-                f"{name} is not up, or it has no next hops." if name else "Nothing is up that has next hops.",
-                next_step="See: devlink status",
-            )
-        before, via = await running[1].choose(gateway)
-        self._tell()
-        return {"session": running[0].name, "before": str(before), "gateway": str(via)}
-
-
-async def ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
-    """The session's plan with what leads to the cluster's DNS going by each of its other gateways, one after another,
-    each installed when it is given. Raises the helper's DevlinkError."""
-    dns = session.wish.profile.spec.dns
-    desired = session.plan.desired
-    table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
-    hops = dict.fromkeys(table.longest(server.address) for server in dns.servers) if dns is not None else {}
-    possible = candidates(session)
-    silent = {detour.next_hop: detour.via for detour in desired.detours}
-    for hop in hops:
-        if hop is None:
-            continue
-        # Where a detour was kept, the preferred one may be well again, and be the only one.
-        others = [via for via in (hop, *possible.get(hop, ())) if via != silent.get(hop, hop)]
-        for via in others[:TRIED]:
-            answer = await link.switch(session.name, hop, via if via != hop else None)
-            detour = Detour(next_hop=hop, via=via, oif=answer["oif"]) if via != hop else None
-            log.info("%s: tried by %s in the place of %s", session.name, via, hop)
-            yield replace(session.plan, desired=with_detour(desired, hop, detour))
-
-
-def candidates(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:
-    """For each next hop that the routes prefer, who can take its place, best first."""
-    plan = session.plan
-    return {
-        hop: tuple(via for via, _ in plan.candidates(hop) if via not in session.strangers)
-        for hop in plan.desired.next_hops
-    }
-
-
 def _basis(session: Session) -> tuple[object, ...]:
-    """What a Failover is made for: with another one it is made anew."""
+    """What a Failover is made for."""
     spec = session.wish.profile.spec
     dns = (spec.dns.domain, spec.dns.servers) if spec.dns is not None else None
-    return session.plan.desired.routes, candidates(session), dns
-
-
-def _can_fail_over(session: Session) -> bool:
-    is_up = session.applied and session.state in (State.UP, State.DEGRADED) and not session.ending
-    return is_up and any(candidates(session).values())
+    return session.plan.desired.routes, session.candidates, dns
 
 
 def _roles(session: Session) -> dict[IPAddress, str]:

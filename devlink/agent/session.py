@@ -124,6 +124,14 @@ class Session:
         return State.DEGRADED if is_silent else State.UP
 
     @property
+    def candidates(self) -> dict[IPAddress, tuple[IPAddress, ...]]:
+        """For each next hop that the routes prefer, who can take its place, best first."""
+        return {
+            hop: tuple(via for via, _ in self.plan.candidates(hop) if via not in self.strangers)
+            for hop in self.plan.desired.next_hops
+        }
+
+    @property
     def hears_gateway(self) -> bool:
         """Whether one that carries its packets answers."""
         return any(each["carries"] and each["state"] in ("healthy", "returning") for each in self.gateways)

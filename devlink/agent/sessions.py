@@ -4,11 +4,12 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from devlink.agent import verify
-from devlink.agent.failover import Failovers, ways_round
+from devlink.agent.failovers import Failovers
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
 from devlink.agent.ordinary import check_ordinary
@@ -16,11 +17,11 @@ from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptWishes, Ways
-from devlink.core.detours import carrier, kept, pairs
+from devlink.core.detours import carrier, kept, pairs, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
-from devlink.core.plan import Desired, Plan, addresses_of_interest, make_plan
-from devlink.core.prefixes import IPAddress
+from devlink.core.plan import Desired, Detour, Plan, addresses_of_interest, make_plan
+from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe
@@ -40,6 +41,8 @@ POINTS.update(
 AGAIN = "When you want it: devlink up"
 PROVEN = 8
 """Gateways whose cluster is looked at besides the one in use; in a big cluster every node could be one."""
+TRIED = 3
+"""Gateways that are tried besides the preferred one while a session comes up: each costs some seconds."""
 Progress = Callable[[str, bool], Awaitable[None]]
 """Told of each step: its words, and whether it is done."""
 
@@ -181,7 +184,7 @@ class Sessions:
         except IdentityError:
             raise
         except VerificationError as error:
-            async for plan in ways_round(session, self.link):
+            async for plan in _ways_round(session, self.link):
                 try:
                     remarks = await self.verify(session, plan)
                 except IdentityError:
@@ -225,6 +228,27 @@ class Sessions:
             await self.release(name)
         except DevlinkError as error:
             log.error("%s cannot be released: %s", name, error)
+
+
+async def _ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
+    """The session's plan with what leads to the cluster's DNS going by each of its other gateways, one after another,
+    each installed when it is given. Raises the helper's DevlinkError."""
+    dns = session.wish.profile.spec.dns
+    desired = session.plan.desired
+    table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
+    hops = dict.fromkeys(table.longest(server.address) for server in dns.servers) if dns is not None else {}
+    possible = session.candidates
+    silent = {detour.next_hop: detour.via for detour in desired.detours}
+    for hop in hops:
+        if hop is None:
+            continue
+        # Where a detour was kept, the preferred one may be well again, and be the only one.
+        others = [via for via in (hop, *possible.get(hop, ())) if via != silent.get(hop, hop)]
+        for via in others[:TRIED]:
+            answer = await link.switch(session.name, hop, via if via != hop else None)
+            detour = Detour(next_hop=hop, via=via, oif=answer["oif"]) if via != hop else None
+            log.info("%s: tried by %s in the place of %s", session.name, via, hop)
+            yield replace(session.plan, desired=with_detour(desired, hop, detour))
 
 
 def _passed_over(error: VerificationError, tried: Desired, taken: Desired) -> Iterator[Finding]:
