@@ -16,7 +16,7 @@ from devlink.agent.session import Session
 from devlink.core.detours import carrier, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.health import Action, Ask, AskNeighbour, Health, HopState, Switch, Times, Way
-from devlink.core.plan import Desired, Detour
+from devlink.core.plan import Desired
 from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError
 from devlink.helper.policy import Paths
@@ -240,9 +240,7 @@ class Failover:
 
     async def _have_carried(self, next_hop: IPAddress, by: IPAddress) -> None:
         """Raises the helper's DevlinkError."""
-        via = by if by != next_hop else None
-        answer = await self._link.switch(self._session.name, next_hop, via)
-        detour = Detour(next_hop=next_hop, via=via, oif=answer["oif"]) if via is not None else None
+        detour = await self._link.switch(self._session.name, next_hop, by)
         self._session.plan = replace(self._session.plan, desired=with_detour(self._desired, next_hop, detour))
         log.info("%s: what prefers %s goes by %s now", self._session.name, next_hop, by)
 

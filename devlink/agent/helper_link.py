@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from devlink.core.codec import encode
-from devlink.core.plan import Desired
+from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, ProtocolError, reason
 from devlink.helper.policy import Paths
@@ -70,9 +70,14 @@ class HelperLink:
     async def release(self, session: str) -> None:
         await self._call("Release", {"session": session})
 
-    async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
-        """Have what the routes send to `next_hop` go by `via`; None: by itself. Raises the helper's DevlinkError."""
-        return await self._call("Switch", {"session": session, "next_hop": str(next_hop), "via": via and str(via)})
+    async def switch(self, session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
+        """Have what the routes send to `next_hop` go by that one or another. The detour that there is then.
+
+        Raises the helper's DevlinkError.
+        """
+        via = by if by != next_hop else None
+        answer = await self._call("Switch", {"session": session, "next_hop": str(next_hop), "via": via and str(via)})
+        return Detour(next_hop=next_hop, via=via, oif=answer["oif"]) if via is not None else None
 
     async def state(self) -> Mapping[str, Any]:
         """The helper's own account of this user's sessions, as `io.devlink.Helper.List` gives it."""

@@ -20,7 +20,7 @@ from devlink.agent.wishes import KeptWishes, Ways
 from devlink.core.detours import carrier, kept, pairs, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
-from devlink.core.plan import Desired, Detour, Plan, addresses_of_interest, make_plan
+from devlink.core.plan import Desired, Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
@@ -232,23 +232,35 @@ class Sessions:
 
 async def _ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
     """The session's plan with what leads to the cluster's DNS going by each of its other gateways, one after another,
-    each installed when it is given. Raises the helper's DevlinkError."""
-    dns = session.wish.profile.spec.dns
-    desired = session.plan.desired
-    table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
+    each installed when it is given. What was tried in vain goes as the plan says again; a gateway that the helper
+    refuses is passed over.
+
+    Raises the helper's DevlinkError where it is away, or what was before is no more. Whoever ends with an error on the
+    way has something else installed than the plan: release the session, or install a plan whole.
+    """
+    plan, dns = session.plan, session.wish.profile.spec.dns
+    table = PrefixTable((route.destination, route.next_hop) for route in plan.desired.routes)
     hops = dict.fromkeys(table.longest(server.address) for server in dns.servers) if dns is not None else {}
-    possible = session.candidates
-    silent = {detour.next_hop: detour.via for detour in desired.detours}
     for hop in hops:
         if hop is None:
             continue
+        before = carrier(plan.desired, hop)
         # Where a detour was kept, the preferred one may be well again, and be the only one.
-        others = [via for via in (hop, *possible.get(hop, ())) if via != silent.get(hop, hop)]
+        others = [via for via in (hop, *session.candidates[hop]) if via != before]
+        is_switched = False
         for via in others[:TRIED]:
-            answer = await link.switch(session.name, hop, via if via != hop else None)
-            detour = Detour(next_hop=hop, via=via, oif=answer["oif"]) if via != hop else None
+            try:
+                detour = await link.switch(session.name, hop, via)
+            except HelperError:
+                raise
+            except DevlinkError as error:
+                log.info("%s: %s cannot take the place of %s: %s", session.name, via, hop, error)
+                continue
+            is_switched = True
             log.info("%s: tried by %s in the place of %s", session.name, via, hop)
-            yield replace(session.plan, desired=with_detour(desired, hop, detour))
+            yield replace(plan, desired=with_detour(plan.desired, hop, detour))
+        if is_switched:
+            await link.switch(session.name, hop, before)
 
 
 def _passed_over(error: VerificationError, tried: Desired, taken: Desired) -> Iterator[Finding]:

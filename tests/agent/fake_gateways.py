@@ -14,7 +14,7 @@ from devlink.agent.failovers import Failovers
 from devlink.agent.session import Session, State, Wish
 from devlink.core.health import Times
 from devlink.core.network import ObservedNetwork, Path
-from devlink.core.plan import addresses_of_interest, make_plan
+from devlink.core.plan import Detour, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile_document import decode_profile
 from devlink.errors import HelperError, VerificationError
@@ -75,18 +75,18 @@ class FakeLink:
     """Notes the switches."""
 
     def __init__(self) -> None:
-        self.switches: list[tuple[str, str | None]] = []
+        self.switches: list[tuple[IPAddress, IPAddress]] = []
         self.refusal: VerificationError | None = None
         self.refused: set[IPAddress] = set()
         """Next hops of which nothing may be switched."""
 
-    async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
+    async def switch(self, session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
         if self.refusal is not None:
             raise self.refusal
         if next_hop in self.refused:
             raise VerificationError("It is not on the link.")
-        self.switches.append((str(next_hop), str(via) if via is not None else None))
-        return {"oif": "eth0"}
+        self.switches.append((next_hop, by))
+        return Detour(next_hop=next_hop, via=by, oif="eth0") if by != next_hop else None
 
 
 class World:

@@ -14,9 +14,10 @@ from devlink.agent import sessions as module
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
 from devlink.agent.surroundings import Surroundings, Way
+from devlink.core.detours import pairs, with_detour
 from devlink.core.findings import Finding
 from devlink.core.network import ObservedNetwork, Path
-from devlink.core.plan import Desired, Plan, addresses_of_interest
+from devlink.core.plan import Desired, Detour, Plan, addresses_of_interest
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.profile_document import decode_profile
@@ -45,7 +46,7 @@ class FakeLink:
         self.calls: list[str] = []
         self.held: dict[str, str] = {}
         self.desired: dict[str, Desired] = {}
-        """What was applied last."""
+        """What was applied last, and how it was switched since."""
         self.routes: dict[str, list[str]] = {}
         self.missing: list[str] = []
         self.resolver, self.forwarder, self.given_up = "direct", "serving", ""
@@ -75,9 +76,11 @@ class FakeLink:
         self.routes[desired.session] = [str(route) for route in desired.routes]
         return {"routes": self.routes[desired.session], "resolver": "direct", "resolver_reason": "", "upstreams": []}
 
-    async def switch(self, session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
-        self._note(f"switch {session} {next_hop} to {via}")
-        return {"oif": "eth0"}
+    async def switch(self, session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
+        self._note(f"switch {session} {next_hop} to {by}")
+        detour = Detour(next_hop=next_hop, via=by, oif="eth0") if by != next_hop else None
+        self.desired[session] = with_detour(self.desired[session], next_hop, detour)
+        return detour
 
     async def confirm(self, session: str) -> None:
         self._note(f"confirm {session}")
@@ -187,6 +190,7 @@ class World:
         self.verified.append(plan.mode)
         if plan.desired.zones or plan.desired.routes:
             assert self.link.held[profile.metadata.name] in ("applied", "up"), "what is verified is installed"
+            assert pairs(plan.desired) == pairs(self.link.desired[profile.metadata.name]), "as is who carries it"
         if self.verification:
             outcome = self.verification.pop(0)
             if isinstance(outcome, BaseException):

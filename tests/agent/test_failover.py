@@ -19,13 +19,13 @@ def test_a_silent_gateway_is_left_and_gone_back_to_and_the_plan_knows() -> None:
         await world.until(lambda: "healthy" in {each["state"] for each in world.session.gateways})
         FakeProbes.silent = {world.first}
         await world.until(lambda: bool(world.session.plan.desired.detours), world.send)
-        assert world.link.switches == [(str(world.first), str(world.second))]
+        assert world.link.switches == [(world.first, world.second)]
         (detour,) = world.session.plan.desired.detours
         assert (detour.next_hop, detour.via, detour.oif) == (world.first, world.second, "eth0")
         assert [finding.code for finding in world.session.carrying] == ["DL-FAILED-OVER"]
         FakeProbes.silent = set()
         await world.until(lambda: not world.session.plan.desired.detours, world.send)
-        assert world.link.switches[-1] == (str(world.first), None)
+        assert world.link.switches[-1] == (world.first, world.first)
         assert world.session.carrying == ()
         assert world.told
 
@@ -89,7 +89,7 @@ def test_a_choice_for_several_next_hops_is_made_for_all_or_for_none() -> None:
         world.link.refused = {THIRD}
         with pytest.raises(VerificationError):
             await world.failovers.choose(None, world.second)
-        assert world.link.switches == [(str(world.first), str(world.second)), (str(world.first), None)]
+        assert world.link.switches == [(world.first, world.second), (world.first, world.first)]
         assert not world.session.plan.desired.detours
         assert not any(each["by_hand"] for each in world.session.gateways)
         assert world.codes == []

@@ -1,10 +1,8 @@
 """The failovers of sessions that come up, change and go down."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import Any
 
 import pytest
 
@@ -35,7 +33,7 @@ def test_a_new_edition_with_another_gateway_and_the_same_routes_has_that_one_tak
         assert world.states[str(world.first)] == "healthy", "what is known of it stays known"
         FakeProbes.silent = {world.first}
         await world.until(lambda: bool(world.link.switches), world.send)
-        assert world.link.switches == [(str(world.first), str(THIRD))]
+        assert world.link.switches == [(world.first, THIRD)]
 
     run(body)
 
@@ -49,7 +47,7 @@ def test_a_gateway_that_turns_out_to_be_another_clusters_does_not_take_over() ->
         await world.until(lambda: world.states[str(world.first)] == "healthy")
         FakeProbes.silent = {world.first}
         await world.until(lambda: bool(world.link.switches), world.send)
-        assert world.link.switches == [(str(world.first), str(THIRD))]
+        assert world.link.switches == [(world.first, THIRD)]
 
     run(body)
 
@@ -62,7 +60,7 @@ def test_packets_do_not_stay_with_a_gateway_that_turns_out_to_be_another_cluster
         world.session.strangers = frozenset({world.second})
         world.failovers.keep([world.session])
         await world.until(lambda: not world.session.plan.desired.detours)
-        assert world.link.switches[-1] == (str(world.first), None)
+        assert world.link.switches[-1] == (world.first, world.first)
 
     run(body)
 
@@ -101,7 +99,7 @@ def test_the_users_choice_outlives_a_new_edition() -> None:
         assert "as you chose" in world.session.carrying[0].title
         end = asyncio.get_running_loop().time() + 2 * FAST.hold
         await world.until(lambda: asyncio.get_running_loop().time() > end, world.send)
-        assert world.link.switches == [(str(world.first), str(world.second))]
+        assert world.link.switches == [(world.first, world.second)]
         assert world.session.by_hand == {(world.first, world.second)}
 
     run(body)
@@ -154,10 +152,10 @@ def test_a_switch_that_is_on_its_way_is_in_the_plan_before_the_session_is_instal
         begun, going = asyncio.Event(), asyncio.Event()
         switch = world.link.switch
 
-        async def slowly(session: str, next_hop: IPAddress, via: IPAddress | None) -> Mapping[str, Any]:
+        async def slowly(session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
             begun.set()
             await going.wait()
-            return await switch(session, next_hop, via)
+            return await switch(session, next_hop, by)
 
         monkeypatch.setattr(world.link, "switch", slowly)
         world.send()
