@@ -15,7 +15,8 @@ from devlink.agent.probes import Probes
 from devlink.agent.session import Session
 from devlink.core.detours import carrier, with_detour
 from devlink.core.findings import Finding, Severity
-from devlink.core.health import Action, Ask, AskNeighbour, Health, HopState, Switch, Times, Way
+from devlink.core.health import Action, Ask, AskNeighbour, Health, Switch, Times
+from devlink.core.health_records import HopState, Way
 from devlink.core.plan import Desired
 from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError

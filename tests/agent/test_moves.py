@@ -10,7 +10,7 @@ from devlink.agent.failover import _all_silent
 from devlink.agent.session import Wish
 from devlink.agent.wishes import KeptWishes
 from devlink.core.findings import Finding
-from devlink.core.health import Way
+from devlink.core.health_records import Way
 from devlink.core.profile import RoutingMode
 from devlink.errors import HelperError, IdentityError, NotUpError, VerificationError
 from tests.agent.fakes import DEAD, PROD, QA, ROUTER, Run, World

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.core.health import Action, Ask, AskNeighbour, Health, HopState, Switch, Times
+from devlink.core.health import Action, Ask, AskNeighbour, Health, Switch, Times
+from devlink.core.health_records import HopState
 from devlink.core.prefixes import IPAddress
 
 A, B, C = (ipaddress.ip_address(f"172.16.0.{n}") for n in (13, 16, 17))
