@@ -16,7 +16,7 @@ from devlink.agent.session import Session
 from devlink.core.detours import carrier, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.health import Action, Ask, AskNeighbour, Health, Switch, Times
-from devlink.core.health_records import HopState, Way
+from devlink.core.health_records import Way
 from devlink.core.plan import Desired
 from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError
@@ -30,10 +30,6 @@ POLL = 10.0
 """Seconds between two questions where this machine cannot tell when packets are sent."""
 PREPARED = 3
 """Candidates of each next hop whose sockets are made before they are needed."""
-SHOWN_STATES = {
-    HopState.UNKNOWN: "unknown", HopState.HEALTHY: "healthy", HopState.SUSPECT: "suspect", HopState.DEAD: "silent",
-    HopState.RETURNING: "returning",
-}  # fmt: skip
 SURVIVAL = (
     "TCP connections to services (ClusterIPs) that were open then are broken, because the other gateway did not make "
     "them; those to pod addresses go on."
@@ -53,7 +49,7 @@ class Failover:
     ) -> None:
         """`tell`: something that `status` shows has changed. `before`: what is known already."""
         desired = session.plan.desired
-        self._session = session
+        self.session = session
         self._link = link
         self._tell = tell
         self._basis = _basis(session)
@@ -73,9 +69,10 @@ class Failover:
             if next_hop in self.health.ways and self.health.ways[next_hop].via != via:  # it may carry nothing any more
                 spawn(self._switch_quietly(Switch(next_hop, next_hop)), name=f"switch to {next_hop}")
 
-    def fits(self, session: Session) -> bool:
+    @property
+    def is_current(self) -> bool:
         """Whether it still runs, and would be made the same anew."""
-        return not self.is_closed and self._basis == _basis(session)
+        return not self.is_closed and self._basis == _basis(self.session)
 
     async def stop(self) -> None:
         """As `close`; a switch that is on its way has ended by then, and the session's plan knows it."""
@@ -97,64 +94,36 @@ class Failover:
         Who carried it before and who does now. Raises UsageError, and what the helper refuses: then all is as before.
         """
         async with self._switching:
-            return await self._choose(gateway)
+            ways = self._open_to(gateway)
+            before = ways[0].via
+            chosen = {way.preferred: gateway if gateway is not None else way.next for way in ways}
+            await self._have_all_carried(chosen)
+            for next_hop, via in chosen.items():
+                self.health.choose(self._loop.time(), next_hop, via)  # the switch that it asks for is made
+            self._changed()
+            return before, chosen[ways[0].preferred]
 
-    async def _choose(self, gateway: IPAddress | None) -> tuple[IPAddress, IPAddress]:
-        ways = [way for way in self.health.ways.values() if len(way.candidates) > 1]
+    def _open_to(self, gateway: IPAddress | None) -> list[Way]:
+        """What `gateway` can carry; else what has the same candidates as the first that has several.
+
+        Raises UsageError where that is nothing.
+        """
+        ways = list(self.health.ways.values())
         if gateway is not None:
-            ways = [way for way in self.health.ways.values() if gateway in way.candidates]
+            found = [way for way in ways if gateway in way.candidates]
         else:
-            ways = ways[:1] and [way for way in ways if way.candidates == ways[0].candidates]
-        if not ways:
-            known = list(dict.fromkeys(via for way in self.health.ways.values() for via in way.candidates))
+            several = [way.candidates for way in ways if len(way.candidates) > 1]
+            found = [way for way in ways if way.candidates in several[:1]]
+        if not found:
+            known = dict.fromkeys(str(via) for way in ways for via in way.candidates)
             raise UsageError(
-                f"{gateway} cannot carry anything of {self._session.name}."
+                f"{gateway} cannot carry anything of {self.session.name}."
                 if gateway is not None
-                else f"{self._session.name} has nobody else who could carry its packets.",
-                why=f"Next hops that it has here: {', '.join(map(str, known)) or 'none'}.",
+                else f"{self.session.name} has nobody else who could carry its packets.",
+                why=f"Next hops that it has here: {', '.join(known) or 'none'}.",
                 next_step="A profile names its gateways: devlink profile show",
             )
-        before = ways[0].via
-        chosen = dict[IPAddress, IPAddress]()
-        for way in ways:
-            place = way.candidates.index(way.via) + 1
-            chosen[way.preferred] = gateway if gateway is not None else way.candidates[place % len(way.candidates)]
-        done = list[tuple[IPAddress, IPAddress]]()
-        try:
-            for next_hop, via in chosen.items():
-                if (present := self._present(next_hop)) != via:
-                    await self._have_carried(next_hop, via)
-                    done.append((next_hop, present))
-        except DevlinkError:
-            for next_hop, present in done:
-                try:
-                    await self._have_carried(next_hop, present)
-                except DevlinkError as error:
-                    log.error("%s does not carry again what it did: %s", present, error)
-                    self.health.place(next_hop, self._present(next_hop))
-            raise
-        for next_hop, via in chosen.items():
-            self.health.choose(self._loop.time(), next_hop, via)  # the switch that it asks for is made
-        self._changed()
-        return before, chosen[ways[0].preferred]
-
-    def shown(self) -> tuple[Mapping[str, Any], ...]:
-        """Each gateway and node, as `io.devlink.Agent.Status` gives it."""
-        now, roles = self._loop.time(), _roles(self._session)
-        carrying = {way.via for way in self.health.ways.values()}
-        by_hand = {way.via for way in self.health.ways.values() if way.by_hand}
-        return tuple(
-            {
-                "address": str(hop.address),
-                "role": roles.get(hop.address, "node"),
-                "state": SHOWN_STATES[hop.state],
-                "since": round(max(0.0, now - (hop.since or self._began)), 1),
-                "carries": hop.address in carrying,
-                "by_hand": hop.address in by_hand,
-                "rtt_ms": round(hop.rtt * 1000, 2) if hop.rtt is not None else None,
-            }
-            for hop in self.health.hops.values()
-        )
+        return found
 
     # What happens
 
@@ -164,7 +133,7 @@ class Failover:
         except (OSError, TimeoutError):
             return  # the helper is gone: whoever brings the session back begins anew
         try:
-            async for reply in line.stream("io.devlink.Helper.FollowTraffic", {"session": self._session.name}):
+            async for reply in line.stream("io.devlink.Helper.FollowTraffic", {"session": self.session.name}):
                 self._traffic(ip_address(str(text)) for text in reply["destinations"])
         except (NotUpError, ProtocolError):
             return
@@ -239,11 +208,28 @@ class Failover:
                 self.health.place(action.next_hop, self._present(action.next_hop))
                 raise
 
+    async def _have_all_carried(self, chosen: Mapping[IPAddress, IPAddress]) -> None:
+        """All of it, by preferred next hop, or nothing. Raises the helper's DevlinkError."""
+        done: dict[IPAddress, IPAddress] = {}
+        try:
+            for next_hop, via in chosen.items():
+                if (present := self._present(next_hop)) != via:
+                    await self._have_carried(next_hop, via)
+                    done[next_hop] = present
+        except DevlinkError:
+            for next_hop, present in done.items():
+                try:
+                    await self._have_carried(next_hop, present)
+                except DevlinkError as error:
+                    log.error("%s does not carry again what it did: %s", present, error)
+                    self.health.place(next_hop, self._present(next_hop))
+            raise
+
     async def _have_carried(self, next_hop: IPAddress, by: IPAddress) -> None:
         """Raises the helper's DevlinkError."""
-        detour = await self._link.switch(self._session.name, next_hop, by)
-        self._session.plan = replace(self._session.plan, desired=with_detour(self._desired, next_hop, detour))
-        log.info("%s: what prefers %s goes by %s now", self._session.name, next_hop, by)
+        detour = await self._link.switch(self.session.name, next_hop, by)
+        self.session.plan = replace(self.session.plan, desired=with_detour(self._desired, next_hop, detour))
+        log.info("%s: what prefers %s goes by %s now", self.session.name, next_hop, by)
 
     def _present(self, next_hop: IPAddress) -> IPAddress:
         """Who carries it, as far as the helper has said."""
@@ -251,7 +237,7 @@ class Failover:
 
     @property
     def _desired(self) -> Desired:
-        return self._session.plan.desired
+        return self.session.plan.desired
 
     def _changed(self) -> None:
         """Tell, where what is shown differs by more than times."""
@@ -259,13 +245,28 @@ class Failover:
             self._tell()
 
     def _note(self) -> bool:
-        before = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
-        found = tuple(self._findings())
-        is_new = found != self._session.carrying
-        self._session.by_hand = frozenset((w.preferred, w.via) for w in self.health.ways.values() if w.by_hand)
-        self._session.gateways, self._session.carrying = self.shown(), found
-        after = [(each["state"], each["carries"], each["by_hand"]) for each in self._session.gateways]
-        return is_new or before != after
+        session, ways = self.session, self.health.ways.values()
+        before = (session.carrying, _without_times(session.gateways))
+        session.by_hand = frozenset((way.preferred, way.via) for way in ways if way.by_hand)
+        session.carrying, session.gateways = tuple(self._findings()), tuple(self._shown())
+        return before != (session.carrying, _without_times(session.gateways))
+
+    def _shown(self) -> Iterable[Mapping[str, Any]]:
+        """Each gateway and node, as `io.devlink.Agent.Status` gives it."""
+        now = self._loop.time()
+        roles = {gateway.address: gateway.role for gateway in self.session.wish.profile.spec.gateways or ()}
+        carrying = {way.via for way in self.health.ways.values()}
+        by_hand = {way.via for way in self.health.ways.values() if way.by_hand}
+        for hop in self.health.hops.values():
+            yield {
+                "address": str(hop.address),
+                "role": roles.get(hop.address, "node"),
+                "state": hop.state.value,
+                "since": round(max(0.0, now - (hop.since or self._began)), 1),
+                "carries": hop.address in carrying,
+                "by_hand": hop.address in by_hand,
+                "rtt_ms": round(hop.rtt * 1000, 2) if hop.rtt is not None else None,
+            }
 
     def _findings(self) -> Iterable[Finding]:
         for way in self.health.ways.values():
@@ -290,8 +291,8 @@ def _basis(session: Session) -> tuple[object, ...]:
     return session.plan.desired.routes, session.candidates, dns
 
 
-def _roles(session: Session) -> dict[IPAddress, str]:
-    return {gateway.address: gateway.role for gateway in session.wish.profile.spec.gateways or ()}
+def _without_times(gateways: Iterable[Mapping[str, Any]]) -> list[tuple[object, ...]]:
+    return [(each["state"], each["carries"], each["by_hand"]) for each in gateways]
 
 
 def _failed_over(way: Way) -> Finding:

@@ -19,7 +19,7 @@ class Failovers:
         self._link = link
         self._tell = tell
         self._times = times
-        self._running: dict[str, tuple[Session, Failover]] = {}
+        self._running: dict[str, Failover] = {}
         self._held = set[str]()
 
     @asynccontextmanager
@@ -32,7 +32,7 @@ class Failovers:
         try:
             for name in names:
                 if name in self._running:
-                    await self._running[name][1].stop()
+                    await self._running[name].stop()
             yield
         finally:
             self._held.difference_update(names)
@@ -41,22 +41,19 @@ class Failovers:
     def keep(self, sessions: Iterable[Session]) -> None:
         """Have one for each session that is up, by its present plan; to be called at each change."""
         present = {session.name: session for session in sessions if _can_fail_over(session)}
-        for name, (session, failover) in tuple(self._running.items()):
-            if name not in self._held and present.get(name) is not session:
+        for name, running in tuple(self._running.items()):
+            if name not in self._held and present.get(name) is not running.session:
                 del self._running[name]
-                failover.close()
-                session.gateways, session.carrying = (), ()
+                running.close()
+                running.session.gateways, running.session.carrying = (), ()
         for name, session in present.items():
-            if name in self._held:
+            before = self._running.get(name)
+            if name in self._held or (before is not None and before.is_current):
                 continue
-            before = self._running[name][1] if name in self._running else None
-            if before is not None and before.fits(session):
-                continue
-            known = None
             if before is not None:
                 before.close()
-                known = before.health
-            self._running[name] = (session, Failover(session, self._link, self._tell, self._times, known))
+            known = before.health if before is not None else None
+            self._running[name] = Failover(session, self._link, self._tell, self._times, known)
 
     async def choose(self, name: str | None, gateway: IPAddress | None) -> Mapping[str, Any]:
         """By hand, as `Failover.choose`; of the only session where none is named. Raises NotUpError and UsageError."""
@@ -71,9 +68,9 @@ class Failovers:
                 f"{name} is not up, or it has no next hops." if name else "Nothing is up that has next hops.",
                 next_step="See: devlink status",
             )
-        before, via = await running[1].choose(gateway)
+        before, via = await running.choose(gateway)
         self._tell()
-        return {"session": running[0].name, "before": str(before), "gateway": str(via)}
+        return {"session": running.session.name, "before": str(before), "gateway": str(via)}
 
 
 def _can_fail_over(session: Session) -> bool:

@@ -269,8 +269,10 @@ class Health:
     def _able(self, way: Way) -> list[Hop]:
         """Who has answered since the carrier was last doubted, best first."""
         began = self._doubted(way)
-        others = [self.hops[via] for via in way.candidates if via != way.via]
-        return [hop for hop in others if hop.heard is not None and hop.heard >= began]
+        return [hop for hop in self._others(way) if hop.heard is not None and hop.heard >= began]
+
+    def _others(self, way: Way) -> list[Hop]:
+        return [self.hops[via] for via in way.candidates if via != way.via]
 
     def _doubted(self, way: Way) -> float:
         return self.hops[way.via].began if way.suspected is None else way.suspected
@@ -278,17 +280,16 @@ class Health:
     def _replace(self, way: Way, now: float) -> Iterator[Action]:
         """The one that carries it is dead: the best other one takes its place that has given a sign since."""
         carrier = self.hops[way.via]
-        others = [self.hops[via] for via in way.candidates if via != way.via]
         able = self._able(way)
         if not able and carrier.is_gone:
             # Nobody answers, so it may be the DNS that is ill; but this one is not even on the link.
-            able = [hop for hop in others if hop.seen is not None and hop.seen >= self._doubted(way)]
+            able = [hop for hop in self._others(way) if hop.seen is not None and hop.seen >= self._doubted(way)]
         if able:
             if way.back_at is not None:  # it went back, and did not stay there
                 is_old = now - way.back_at >= self.times.longest_hold
                 way.hold = self.times.hold if is_old else min(2 * way.hold, self.times.longest_hold)
             yield self._move(way, able[0].address, now, f"{way.via} is silent")
-        elif not way.silent and not any(hop.round >= 0 for hop in others):
+        elif not way.silent and not any(hop.round >= 0 for hop in self._others(way)):
             way.silent, way.back_off = True, self.times.back_off
             way.retry_at = now + way.back_off
             for via in way.candidates:

@@ -7,7 +7,7 @@ from devlink.core.prefixes import IPAddress
 
 
 class HopState(StrEnum):
-    """What is known of one gateway or node."""
+    """What is known of one gateway or node; the value is what `status` calls it."""
 
     UNKNOWN = "unknown"
     """Nobody has asked it yet; or neither it nor another one has ever answered, and its neighbour entry says that it is
@@ -15,7 +15,7 @@ class HopState(StrEnum):
     HEALTHY = "healthy"
     SUSPECT = "suspect"
     """It missed one question; the next ones are on their way."""
-    DEAD = "dead"
+    DEAD = "silent"
     """It missed all questions in a row; where it has never answered any, while another one did."""
     RETURNING = "returning"
     """It was dead and answers again, but not for long enough to be trusted."""
@@ -89,6 +89,11 @@ class Way:
     @property
     def preferred(self) -> IPAddress:
         return self.candidates[0]
+
+    @property
+    def next(self) -> IPAddress:
+        """The candidate after the one that carries it now; after the last comes the first."""
+        return self.candidates[(self.candidates.index(self.via) + 1) % len(self.candidates)]
 
     @property
     def better(self) -> tuple[IPAddress, ...]:

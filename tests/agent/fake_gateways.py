@@ -109,7 +109,7 @@ class World:
 
     @property
     def running(self) -> Failover:
-        ((_, running),) = self.failovers._running.values()
+        (running,) = self.failovers._running.values()
         return running
 
     @property

@@ -97,6 +97,17 @@ def test_a_choice_for_several_next_hops_is_made_for_all_or_for_none() -> None:
     run(body)
 
 
+def test_who_carries_one_thing_by_choice_and_another_by_itself_is_shown_as_chosen() -> None:
+    async def body(world: World) -> None:
+        world.with_routes(world.first, world.second)
+        world.failovers.keep([world.session])
+        await world.failovers.choose(None, world.second)
+        by_hand = {each["address"] for each in world.session.gateways if each["by_hand"]}
+        assert by_hand == {str(world.second)}
+
+    run(body)
+
+
 def test_a_choice_that_is_refused_leaves_the_reason_why_another_one_carries() -> None:
     async def body(world: World) -> None:
         world.send()
