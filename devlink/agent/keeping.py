@@ -73,7 +73,7 @@ class Keeper:
         # One that missed a question is asked again at once: the answer to that is none anew.
         is_asking = any(each["carries"] and each["state"] == "suspect" for each in session.gateways)
         session.has_answer = session.hears_gateway or (had_answer and is_asking)
-        is_waiting = session.trying is None or session.trying.done()
+        is_waiting = session.trying is None or session.trying.done() or session.rests
         if session.has_answer and not had_answer and session.doubts and session.applied and is_waiting:
             doubt = session.doubts[0]
             self._restorer.try_later(session, VerificationError(doubt.title, next_step=doubt.fix))

@@ -21,7 +21,7 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)
 """Seconds before each further try of what could not be brought up again, four minutes in all; then it waits for another
 network, or for its user."""
 IN_DOUBT = 300.0
-"""Seconds between two tries after that to verify what is installed, where no gateway that answers anew is heard of."""
+"""Seconds between two tries after that to verify what is installed, unless a gateway that was silent answers."""
 OFFLINE = VerificationError(
     "The laptop has no network in which its cluster could be.",
     why="None of the profile's next hops has a way to it: its link is down, or has no address.",
@@ -116,6 +116,7 @@ class Restorer:
             return  # it goes on by itself
         if session.trying is not None:
             session.trying.cancel()
+        session.rests = False
         session.trying = spawn(self._keep_trying(session, error), name=f"try {session.name} again")
 
     async def _keep_trying(self, session: Session, error: DevlinkError) -> None:
@@ -134,16 +135,17 @@ class Restorer:
                 return
             error = failure
         besides = f"in another network, and by: devlink up {session.name}"
-        while session.doubts and session.applied and not session.gateways:  # nobody listens to any
-            self._leave_in_doubt(session, error, f"It is tried every {IN_DOUBT / 60:g} min, {besides}")
+        while session.doubts and session.applied:
+            anew = "when a gateway answers anew, " if session.gateways else ""
+            self._leave_in_doubt(session, error, f"It is tried every {IN_DOUBT / 60:g} min, {anew}{besides}")
+            session.rests = True
             await asyncio.sleep(IN_DOUBT)
+            session.rests = False
             failure = await self._try_once(session)
             if failure is None:
                 return
             error = failure
         log.error("%s is tried again in another network only", session.name)
-        if session.doubts and session.applied:
-            self._leave_in_doubt(session, error, f"It is tried when a gateway answers anew, {besides}")
         if session.state is State.DEGRADED and not session.applied:
             session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
             self._sessions.tell()

@@ -106,6 +106,8 @@ class Session:
     """Whether a gateway that carries its packets had answered when it was last told of."""
     trying: "asyncio.Task[None] | None" = None
     """Tries again to bring it up; the last that did."""
+    rests: bool = False
+    """Whether that waits for long before it tries again what is in doubt: a gateway's answer need not wait for it."""
     ending: bool = False
     """Its user has taken it down while the helper was away: that one's successor shall not get it again."""
 
