@@ -177,12 +177,16 @@ class Supervisor:
     async def renew(self, wish: Wish) -> bool:
         """Go over to a newer edition of a session's profile: only what differs is touched, and verified again.
 
-        False where the session is not up at this moment: then it is to be tried again. Raises the DevlinkError that
-        keeps it from that; the edition that was up stays up.
+        False where the session is not up at this moment, or was brought up anew while this one waited: then it is to be
+        tried again, from what is wished then. Raises the DevlinkError that keeps it from that; the edition that was up
+        stays up.
         """
+        present = self._sessions.get(wish.profile.metadata.name)
         async with self._sessions.lock:
             session = self._sessions.get(wish.profile.metadata.name)
-            if session is None or session.ending or session.trouble or session.state not in (State.UP, State.DEGRADED):
+            if session is None or session is not present:
+                return False
+            if session.ending or session.trouble or session.state not in (State.UP, State.DEGRADED):
                 return False  # one whose gateways are all silent is not left out: a newer edition may name others
             async with self._sessions.failovers.held(session.name):
                 await self._go_over(session, wish)

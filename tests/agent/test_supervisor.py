@@ -579,6 +579,29 @@ def test_another_clusters_profile_of_the_same_name_takes_no_session_over_unasked
     run(body)
 
 
+def test_a_renewal_that_waited_while_its_user_wished_anew_does_not_take_that_back(run: Run) -> None:
+    excluded = ipaddress.ip_network("10.20.9.0/24")
+    newer = dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, mtu=1400))
+
+    async def body(world: World) -> None:
+        await world.up(QA)
+        renewals = list[asyncio.Task[bool]]()
+
+        async def progress(_: str, __: bool) -> None:
+            if not renewals:
+                renewing = world.supervisor.renew(Wish(profile=newer))
+                renewals.append(asyncio.get_running_loop().create_task(renewing))
+                await asyncio.sleep(0)
+
+        await world.supervisor.up(Wish(profile=QA, exclude=(excluded,)), replace=False, progress=progress)
+        assert not await renewals[0], "it is to be tried again, from what is wished now"
+        wish = world.supervisor.wish("qa")
+        assert wish is not None
+        assert (wish.exclude, wish.profile.spec.mtu) == ((excluded,), QA.spec.mtu)
+
+    run(body)
+
+
 def test_nobody_switches_a_session_while_a_newer_edition_is_verified_and_somebody_does_afterwards(run: Run) -> None:
     two = decode_profile(SAMPLE.replace('"fd00:16::13"', "172.16.0.16", 1))
     pods = tuple(ipaddress.ip_network(text) for text in ("10.20.0.0/16", "10.30.0.0/16"))
