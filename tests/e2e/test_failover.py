@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.e2e.two_gateways import FIRST, GATEWAY, SECOND, WORKER, Gateways, bes
 
 pytestmark = pytest.mark.lab
 POWER_OFF, NO_FORWARDING, DROP, REJECT = "powered off", "not forwarding", "dropping", "rejecting"
+NOBODY = "10.20.120.180"
+"""In the node's own block, which no pod has."""
 TOLERABLE = 8.0
 """Seconds without an answer: a failure, not a figure (see tests/benchmarks/failover.py)."""
 
@@ -223,6 +226,28 @@ def test_up_goes_by_the_second_gateway_where_the_first_is_dead(world: Gateways, 
     finally:
         world.mend()
         world.link.down()
+    world.link.await_equal(before)
+
+
+@pytest.mark.matrix  # four verifications, three of which wait in vain
+def test_up_tries_the_other_gateways_of_each_next_hop_to_the_dns_and_leaves_none_where_it_was_tried_in_vain(
+    world: Gateways, before: Snapshot
+) -> None:
+    def with_nobody_first(spec: dict[str, Any]) -> None:
+        spec["dns"]["servers"].insert(0, {"address": NOBODY, "transport": "auto"})
+
+    profile = world.link.write_profile("nobody-first", with_nobody_first)
+    world.stop_forwarding(FIRST)
+    try:
+        world.link.up(profile)
+        services = [each for each in world.session()["gateways"] if each["address"] == SECOND]
+        assert [each["carries"] for each in services] == [True]
+        assert world.way() == WORKER, "no gateway of that node's brought it up"
+        assert cluster_name_answers(world.link)
+    finally:
+        world.mend()
+        world.link.down()
+        world.link.run("devlink", "trust", "revoke", "nobody-first")
     world.link.await_equal(before)
 
 
