@@ -69,7 +69,9 @@ test: static ## everything but test-system: static checks, then the tests in one
 	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not matrix"
 
 .PHONY: test-system
-test-system: setup ## what `make test` leaves out: each way to hold DNS servers, on each of the systems (root)
+test-system: setup ## what `make test` leaves out: more systems, more networks, long runs (root)
+	@tests/kit/build.sh
+	@tests/kit/peers.sh
 	@tests/kit/systems.sh
 	@$(BIN)/pytest -q -n 2 --dist worksteal -m matrix
 

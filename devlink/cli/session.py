@@ -323,8 +323,11 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         tell.line(f"  {'routes' if index == 0 else '':<9} ", route)
     if len(routes) > 8:
         tell.line("            ", f"and {len(routes) - 8} more (devlink status -o json)")
-    for index, gateway in enumerate(_worth_showing(session)):
+    gateways = _worth_showing(session)
+    for index, gateway in enumerate(gateways[:MAX_GATEWAYS]):
         tell.line(f"  {'gateways' if index == 0 else '':<9} ", _gateway(gateway))
+    if len(gateways) > MAX_GATEWAYS:
+        tell.line("            ", f"and {len(gateways) - MAX_GATEWAYS} more (devlink status -o json)")
     for choice in ("exclude", "override"):
         if session[choice]:
             tell.line(f"  {choice:<9} ", ", ".join(session[choice]))
@@ -349,16 +352,15 @@ MAX_GATEWAYS = 8
 
 
 def _worth_showing(session: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Those that are no plain nodes, and nodes that something is wrong with or that carry more than their own pods."""
+    """Those that are no plain nodes, and nodes that something is wrong with or that carry; what says most comes first."""
     carries_own = session["mode"] == "per-node"  # every node does, and that tells nothing
-    return [
-        each
-        for each in session["gateways"]
-        if each["role"] != "node"
-        or each["state"] in ("silent", "returning")
-        or each["by_hand"]
-        or (each["carries"] and not carries_own)
-    ][:MAX_GATEWAYS]
+
+    def is_special(gateway: Mapping[str, Any]) -> bool:
+        is_ill = gateway["state"] in ("silent", "returning")
+        return is_ill or bool(gateway["by_hand"]) or (bool(gateway["carries"]) and not carries_own)
+
+    worth = [each for each in session["gateways"] if each["role"] != "node" or is_special(each)]
+    return sorted(worth, key=is_special, reverse=True)  # else as the profile has them
 
 
 def _gateway(gateway: Mapping[str, Any]) -> str:

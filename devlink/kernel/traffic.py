@@ -215,5 +215,5 @@ def _cannot(why: str) -> HelperError:
     return HelperError(
         "The kernel does not tell when packets are sent to the cluster.",
         why=why,
-        next_step="Gateways are asked every few seconds instead. It takes nftables (libnftables1) and NFLOG.",
+        next_step="Gateways are asked every ten seconds instead. It takes nftables (libnftables1) and NFLOG.",
     )

@@ -19,11 +19,9 @@ def gaps(median: float, worst: float) -> list[Limit]:
     return failover.limits([{"what": "is powered off", "median_s": median, "worst_s": worst, "by_hand_worst_s": 9.0}])
 
 
-def rates(ours: float) -> list[Limit]:
-    names = (throughput.OURS, throughput.BY_HAND, throughput.SSHUTTLE)
-    return throughput.limits(
-        [{"what": name, "devlink_over_it": ours if name == throughput.BY_HAND else 0.1} for name in names]
-    )
+def rates(over_by_hand: float, over_sshuttle: float = 9.0) -> list[Limit]:
+    ratios = {throughput.OURS: 1.0, throughput.BY_HAND: over_by_hand, throughput.SSHUTTLE: over_sshuttle}
+    return throughput.limits([{"what": name, "devlink_over_it": ratio} for name, ratio in ratios.items()])
 
 
 def ratios(limits: Callable[[Sequence[Any]], list[Limit]], ratio: float, most: float) -> list[Limit]:
@@ -40,6 +38,7 @@ def ratios(limits: Callable[[Sequence[Any]], list[Limit]], ratio: float, most: f
         (ratios(routes.limits, 1.0, 1.0), ratios(routes.limits, 1.01, 1.0), "one"),
         (rates(0.99), rates(0.989), "by a route made by hand"),
         (rates(1.3), rates(math.nan), "by a route made by hand"),
+        (rates(1.0, 1.0), rates(1.0, 0.99), "by sshuttle"),
     ],
 )
 def test_a_figure_beyond_its_limit_is_named_and_fails(

@@ -35,9 +35,9 @@ TRANSFER_PATIENCE = 60.0
 SSHUTTLE_TURNS = 5
 WARM_UP = 1_000_000
 """Octets of a transfer that does not count: for what follows `up`, and for the neighbours to be known."""
-LEAST = 0.99
-"""Of the rate by a route made by hand."""
 OURS, BY_HAND, SSHUTTLE = "by devlink", "by a route made by hand", "by sshuttle"
+LEAST = {BY_HAND: 0.99, SSHUTTLE: 1.0}
+"""The rate by devlink, over each."""
 ROW = "{:<44} {:>12} {:>10} {:>10}"
 SSHD_CONFIG = f"""
 HostKey {KEYS}/host
@@ -215,9 +215,9 @@ def measure(turns: int, seconds: int, *, with_sshuttle: bool) -> list[dict[str, 
 def limits(rows: Sequence[Mapping[str, object]]) -> list[Limit]:
     """What the rate is held to."""
     return [
-        Limit(what=f"rate over that {BY_HAND}", value=float(str(row["devlink_over_it"])), unit="x", least=LEAST)
+        Limit(what=f"rate over that {row['what']}", value=float(str(row["devlink_over_it"])), unit="x", least=least)
         for row in rows
-        if row["what"] == BY_HAND
+        if (least := LEAST.get(str(row["what"]))) is not None
     ]
 
 

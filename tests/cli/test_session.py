@@ -617,3 +617,19 @@ def test_of_a_gateway_that_has_not_answered_it_is_not_said_that_nobody_asked_it(
     with FakePeer(socket_path, {"Status": [status({**SESSION, "gateways": [{**GATEWAY, "role": "gateway"}]})]}):
         _, out, _ = devlink("status")
     assert "172.16.0.13 (gateway) no answer yet for 21 s, carries the packets" in out
+
+
+def test_of_many_gateways_the_one_that_carries_and_the_ill_ones_are_shown_first_and_the_rest_is_counted(
+    devlink: Command, socket_path: Path
+) -> None:
+    def gateway(number: int, **change: Any) -> dict[str, Any]:
+        return {**GATEWAY, "role": "gateway", "address": f"172.16.0.{number}", "carries": False, **change}
+
+    many = [gateway(number) for number in range(1, 9)]
+    shown = {**SESSION, "mode": "gateway", "gateways": [*many, gateway(9, state="silent"), gateway(10, carries=True)]}
+    with FakePeer(socket_path, {"Status": [status(shown)]}):
+        _, out, _ = devlink("status")
+    lines = [line for line in out.splitlines() if "(gateway)" in line]
+    assert [line.split("172.16.0.")[1].split()[0] for line in lines[:3]] == ["9", "10", "1"]
+    assert len(lines) == 8
+    assert "and 2 more (devlink status -o json)" in out
