@@ -352,7 +352,7 @@ MAX_GATEWAYS = 8
 
 
 def _worth_showing(session: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Those that are no plain nodes, and nodes that something is wrong with or that carry; what says most comes first."""
+    """Those that are no plain nodes, and nodes that are ill or carry; what says most comes first."""
     carries_own = session["mode"] == "per-node"  # every node does, and that tells nothing
 
     def is_special(gateway: Mapping[str, Any]) -> bool:

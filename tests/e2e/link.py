@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any, Self
 
 from devlink import lab
 from devlink.faults import VARIABLE
+from devlink.helper.client import SOCKET
 from devlink.lab.snapshot import Snapshot
 from devlink.lab.world import Entered, World
 
@@ -144,7 +146,15 @@ class Link:
         self.start_helper(fault)
 
     def helper_answers(self) -> bool:
-        return self.devlink("helper", "status").returncode == 0
+        """Asked by its socket: to start the command for it costs a tenth of a second of CPU, at each try."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(1.0)
+            try:
+                line.connect(f"/proc/{self.world.anchor(lab.LAPTOP)}/root{SOCKET}")
+                line.sendall(b'{"method":"org.varlink.service.GetInfo"}\0')
+                return b'"product"' in line.recv(4096)
+            except OSError:
+                return False
 
     def set_grace(self, seconds: float) -> None:
         """For the next helper."""
