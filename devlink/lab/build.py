@@ -311,8 +311,8 @@ def _add_pod_default(ip: IPRoute, index: int, address: IPAddress) -> None:
 def _load_rules(host: Host, spec: WorldSpec) -> None:
     rules = host.nftables
     for node in spec.cluster.nodes:
-        if node.host == host.name and not spec.cluster.is_real:
-            rules += kubeproxy.ruleset(spec, node)
+        if node.host == host.name:
+            rules += kubeproxy.masquerading(spec, node) + ("" if spec.cluster.is_real else kubeproxy.ruleset(spec))
     if rules:
         done = subprocess.run(["nft", "-f", "-"], input=rules, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -7,7 +7,7 @@ from typing import Any
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.lab.credentials import DEVELOPER, kubeconfig
 from devlink.lab.rights import rights
-from devlink.lab.spec import Calico, NodeBlocks, Service, WorldSpec
+from devlink.lab.spec import Calico, Masquerade, NodeBlocks, Service, WorldSpec
 
 Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
@@ -169,14 +169,22 @@ def _slice(spec: WorldSpec, service: Service, family: str) -> Object:
         "ports": [{"name": p.name, "port": p.target, "protocol": p.protocol.upper()} for p in service.ports],
         "endpoints": [
             {
-                "addresses": [str(address) for address in pod.addresses if f"IPv{address.version}" == family],
-                "nodeName": pod.node,
+                "addresses": [str(address) for address in addresses if f"IPv{address.version}" == family],
+                "nodeName": node,
                 "conditions": {"ready": True, "serving": True, "terminating": False},
-                **({"hostname": pod.name} if headless else {}),
+                **({"hostname": name} if headless else {}),
             }
-            for pod in (spec.pod(name) for name in service.endpoints)
+            for name, node, addresses in (_endpoint(spec, name) for name in service.endpoints)
         ],
     }
+
+
+def _endpoint(spec: WorldSpec, name: str) -> tuple[str, str, tuple[IPAddress, ...]]:
+    """A pod, or a node whose network a pod shares: its name, its node, its addresses."""
+    for pod in spec.cluster.pod_objects:
+        if pod.name == name:
+            return name, pod.node, pod.addresses
+    return name, name, spec.host(name).addresses
 
 
 def _calico_kind(kind: str) -> Object:
@@ -255,8 +263,9 @@ def _node(spec: WorldSpec, number: int, node: NodeBlocks) -> Object:
         if node.host in calico.reflectors:
             annotations["projectcalico.org/RouteReflectorClusterID"] = str(calico.cluster_id)
             labels[RR_LABEL] = "true"
-    # kubeadm's and the controller manager's idea; Calico's IPAM gives out other blocks.
-    cidr = f"10.244.{number}.0/24"
+    # The controller manager's idea, which is flannel's too; the IPAM of others gives out other blocks.
+    is_flannel = spec.cluster.masquerade is Masquerade.FLANNEL
+    blocks = [str(prefix) for prefix in node.pods] if is_flannel else [f"10.244.{number}.0/24"]
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -265,7 +274,7 @@ def _node(spec: WorldSpec, number: int, node: NodeBlocks) -> Object:
             "labels": labels,
             "annotations": annotations,
         },
-        "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
+        "spec": {"podCIDR": blocks[0], "podCIDRs": blocks},
         "status": {
             "addresses": [
                 *({"type": "InternalIP", "address": str(address)} for address in host.addresses),
