@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from devlink.agent.cache import Origin
 from devlink.agent.surroundings import Surroundings
 from devlink.core.codec import encode
+from devlink.core.detours import carrier
 from devlink.core.findings import Finding
 from devlink.core.overrides import show_override
 from devlink.core.plan import Desired, Plan
@@ -90,6 +91,8 @@ class Session:
     """Monotonic seconds when the laptop was first seen without a way to any next hop; 0 while it has one."""
     remarks: tuple[Finding, ...] = ()
     """What verification noticed, and what does not keep it from being up."""
+    passed_over: Mapping[tuple[IPAddress, IPAddress], Finding] = field(default_factory=dict)
+    """For each next hop, and who carried its packets when it did not come up: why. Until they go by either again."""
     notes: tuple[Finding, ...] = ()
     """What is to be said of the profile's source: an old copy is used, a newer one waits."""
     gateways: tuple[Mapping[str, Any], ...] = ()
@@ -155,8 +158,17 @@ class Session:
         self.doubts, self.remarks, self.offline_since = (), (), 0.0
         self.enter(state, now, trouble)
 
+    def forget_passed_over(self) -> None:
+        """Where packets are back with the preferred next hop, or with who was passed over, all is as it should be."""
+        self.passed_over = {
+            (hop, before): why
+            for (hop, before), why in self.passed_over.items()
+            if carrier(self.plan.desired, hop) not in (hop, before)
+        }
+
     def shown(self, now: float) -> Mapping[str, Any]:
         """As `io.devlink.Agent.Status` gives it."""
+        passed_over = self.passed_over.values() if self.applied else ()
         # What is not there has no names, and what its plan found is not so here.
         plan = replace(self.plan, desired=Desired(session=self.name), findings=()) if self.is_suspended else self.plan
         return {
@@ -178,6 +190,8 @@ class Session:
             "resolver_reason": self.resolver_reason,
             "findings": [
                 encode(finding)
-                for finding in (*self.trouble, *self.carrying, *self.notes, *self.remarks, *plan.findings)
+                for finding in (
+                    *self.trouble, *self.carrying, *passed_over, *self.notes, *self.remarks, *plan.findings,
+                )
             ],
-        }
+        }  # fmt: skip

@@ -84,6 +84,7 @@ class Sessions:
         before = self.get(session.name)
         if before is not None and before is not session:
             session.by_hand = before.by_hand & pairs(session.plan.desired)
+            session.passed_over = before.passed_over
         self._sessions[session.name] = session
 
     def drop(self, name: str) -> None:
@@ -105,6 +106,7 @@ class Sessions:
         self.failovers.keep(self)
         for session in self:
             if session.applied and session.state is not State.CONNECTING:
+                session.forget_passed_over()
                 detours = session.plan.desired.detours
                 chosen = tuple(each for each in detours if (each.next_hop, each.via) in session.by_hand)
                 self.kept.keep_ways(session.name, Ways(detours=detours, by_hand=chosen))
@@ -193,7 +195,9 @@ class Sessions:
                     log.info("%s: nor by another gateway: %s", session.name, second.what)
                     continue
                 before, session.plan = session.plan, plan
-                return (*_passed_over(error, before.desired, plan.desired), *remarks)
+                passed_over = dict(_passed_over(error, before.desired, plan.desired))
+                session.passed_over = {**session.passed_over, **passed_over}
+                return remarks
             raise error
 
     async def stay_with(self, session: Session, error: DevlinkError) -> None:
@@ -263,24 +267,24 @@ async def _ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]
             await link.switch(session.name, hop, before)
 
 
-def _passed_over(error: VerificationError, tried: Desired, taken: Desired) -> Iterator[Finding]:
-    """The session came up by another gateway than at first; what kept it from that one may be the cluster's fault.
-
-    Where packets are back with the preferred one, all is as it should be.
-    """
+def _passed_over(
+    error: VerificationError, tried: Desired, taken: Desired
+) -> Iterator[tuple[tuple[IPAddress, IPAddress], Finding]]:
+    """As `Session.passed_over`: what kept it from coming up by who was tried first may be the cluster's fault."""
     for hop in tried.next_hops:
         before, after = carrier(tried, hop), carrier(taken, hop)
         if before == after:
             continue
         log.info("%s: by %s it did not come up, by %s it did: %s", tried.session, before, after, error.what)
         if after != hop:
-            yield Finding(
+            finding = Finding(
                 code="DL-GATEWAY-PASSED-OVER",
                 severity=Severity.WARNING,
                 title=f"By {before} it did not come up, by {after} it did: {error.what}",
                 evidence=error.why,
                 fix=error.next_step,
             )
+            yield (hop, before), finding
 
 
 async def no_progress(_: str, __: bool) -> None:

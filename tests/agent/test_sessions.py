@@ -59,6 +59,30 @@ def test_who_did_not_carry_it_and_who_does_are_both_named(run: Run) -> None:
     run(body)
 
 
+def test_what_kept_it_from_a_gateway_is_told_until_packets_are_back_with_it(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.verification = [DEAD]
+        await world.up(TWO)
+        told = passed_over(world)
+        await world.told()
+        world.gateway = "bb"
+        count = len(world.verified)
+        await world.told()
+        assert len(world.verified) > count, "it was verified again in another network"
+        assert passed_over(world) == told
+        await world.up(TWO)
+        assert passed_over(world) == told
+        session = session_of(world)
+        by_the_second = session.plan
+        session.plan = replace(by_the_second, desired=replace(by_the_second.desired, detours=()))
+        world.supervisor._sessions.tell()
+        assert passed_over(world) == []
+        session.plan = by_the_second
+        assert passed_over(world) == [], "that it failed over later is another story"
+
+    run(body)
+
+
 def test_where_the_users_choice_does_not_carry_it_and_the_preferred_one_does_there_is_no_warning_nor_a_choice(
     run: Run,
 ) -> None:
