@@ -1,10 +1,12 @@
 """The five networks: `up`, data by pod addresses, ClusterIPs and names, `down`; and what each is known to fail by.
 
-Where kube-proxy or BGP is the point, both are the real ones.
+Each goes with the real kube-proxy, in one of its modes in each run and in the other one in the matrix, and where the
+network has BGP with the real BIRD.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import yaml
 from devlink import lab
 from devlink.lab import Parts, Peering, ProxyMode, Routes
 from devlink.lab.credentials import PUBLISHER
-from tests.e2e.link import Link, linked
+from tests.e2e.link import PROFILE, Link, linked
 from tests.lab.routers import await_true, next_hop, set_peering
 
 pytestmark = pytest.mark.lab
@@ -22,6 +24,41 @@ BIG = 3_000_000
 BY_GATEWAY = "/root/by-gateway.yaml"
 """The profile that asks for routing by the gateways, in the shared worlds."""
 Log = pytest.TempPathFactory
+
+
+def strict(network: Callable[..., lab.WorldSpec], **more: object) -> Callable[..., lab.WorldSpec]:
+    """With kube-proxy as kubeadm sets it up: its iptables mode drops what it finds invalid."""
+    return partial(network, parts=Parts.REAL, drop_invalid=True, **more)
+
+
+REAL = {
+    "a": strict(lab.network_a, routes=Routes.BIRD, reflectors=2, dns_nodes=("node1", "node2")),
+    "b": strict(lab.network_b, routes=Routes.BIRD),
+    "c": strict(lab.network_c),
+    "d": strict(lab.network_d),
+    "e": strict(lab.network_e, routes=Routes.BIRD, peering=Peering.MULTIHOP),
+}
+MODES = {
+    "a": ProxyMode.IPTABLES, "b": ProxyMode.NFTABLES, "c": ProxyMode.IPTABLES, "d": ProxyMode.NFTABLES,
+    "e": ProxyMode.IPTABLES,
+}  # fmt: skip
+"""Of kube-proxy in each run."""
+ROUTING = {"a": "per-node", "b": "per-node", "c": "router", "d": "gateway", "e": "router"}
+
+
+def real(network: str, log: Log, proxy_mode: ProxyMode | None = None) -> AbstractContextManager[Link]:
+    """One of the networks with its real parts."""
+    return linked(REAL[network](proxy_mode=proxy_mode or MODES[network]), log.mktemp(network) / "helper.log")
+
+
+@contextmanager
+def while_up(link: Link, profile: str = PROFILE) -> Iterator[None]:
+    """Up while the block runs; with `down` the laptop is what it was."""
+    before = link.world.snapshot()
+    link.up(profile)
+    yield
+    link.down()
+    link.assert_equal(before)
 
 
 @contextmanager
@@ -35,12 +72,8 @@ def left_as_found(link: Link) -> Iterator[Link]:
 
 @pytest.fixture(scope="module")
 def world_a(tmp_path_factory: Log) -> Iterator[Link]:
-    """Network A on the node LAN: two reflectors, kube-proxy in its iptables mode, which drops what it finds invalid."""
-    spec = lab.network_a(
-        parts=Parts.REAL, proxy_mode=ProxyMode.IPTABLES, drop_invalid=True, routes=Routes.BIRD, reflectors=2,
-        dns_nodes=("node1", "node2"),
-    )  # fmt: skip
-    with linked(spec, tmp_path_factory.mktemp("a") / "helper.log") as link:
+    """Network A on the node LAN: two reflectors."""
+    with real("a", tmp_path_factory) as link:
         link.write_profile("by-gateway", by_gateway)
         yield link
 
@@ -53,9 +86,8 @@ def of_network_a(world_a: Link) -> Iterator[Link]:
 
 @pytest.fixture(scope="module")
 def world_b(tmp_path_factory: Log) -> Iterator[Link]:
-    """Network B: a mesh and an overlay, kube-proxy in its nftables mode."""
-    spec = lab.network_b(parts=Parts.REAL, routes=Routes.BIRD)
-    with linked(spec, tmp_path_factory.mktemp("b") / "helper.log") as link:
+    """Network B: a mesh and an overlay."""
+    with real("b", tmp_path_factory) as link:
         link.write_profile("by-gateway", by_gateway)
         yield link
 
@@ -91,10 +123,21 @@ def assert_carries(link: Link, *, without: str = "") -> None:
     assert curl(link, lab.ORDINARY_NAME) == lab.UPSTREAM
 
 
-def findings(link: Link) -> dict[str, str]:
-    """What the one session has to tell: for each code the cure."""
+def assert_silent(link: Link, service: str) -> None:
+    """Not even an error comes back from a ClusterIP."""
+    ask = ["curl", "-s", "--max-time", "1", f"http://{link.world.spec.service(service).address}/"]
+    assert link.world.run(lab.LAPTOP, ask).returncode == 28
+
+
+def findings(link: Link) -> dict[str, dict[str, str]]:
+    """What the one session has to tell, by its code."""
     (session,) = link.status()["sessions"]
-    return {finding["code"]: finding.get("fix", "") for finding in session["findings"]}
+    return {finding["code"]: finding for finding in session["findings"]}
+
+
+def cure(link: Link, code: str) -> str:
+    """What the finding of that code says is to be done; nothing where there is none."""
+    return findings(link).get(code, {}).get("fix", "")
 
 
 def mode(link: Link) -> str:
@@ -109,15 +152,24 @@ def by_gateway(spec: dict[str, Any]) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.peers
+@pytest.mark.matrix
+@pytest.mark.parametrize("network", REAL)
+def test_in_kube_proxys_other_mode_all_is_carried_as_well(tmp_path_factory: Log, network: str) -> None:
+    """Also network E by a multihop session: the nftables mode drops nothing that it finds invalid."""
+    (other,) = set(ProxyMode) - {MODES[network]}
+    with real(network, tmp_path_factory, other) as link, while_up(link):
+        assert mode(link) == ROUTING[network]
+        assert_carries(link)
+
+
+@pytest.mark.cluster
+@pytest.mark.peers
 def test_a_by_the_owners_of_the_blocks_all_is_carried_past_a_strict_kube_proxy(of_network_a: Link) -> None:
     link = of_network_a
-    before = link.world.snapshot()
-    link.up()
-    assert mode(link) == "per-node"
-    assert not {"DL-POD-HANGS", "DL-POD-SILENT", "DL-SERVICE-NO-RETURN"} & set(findings(link))
-    assert_carries(link)
-    link.down()
-    link.assert_equal(before)
+    with while_up(link):
+        assert mode(link) == "per-node"
+        assert not {"DL-POD-HANGS", "DL-POD-SILENT", "DL-SERVICE-NO-RETURN"} & set(findings(link))
+        assert_carries(link)
 
 
 @pytest.mark.cluster
@@ -125,14 +177,11 @@ def test_a_by_the_owners_of_the_blocks_all_is_carried_past_a_strict_kube_proxy(o
 def test_a_by_a_gateway_a_pod_elsewhere_hangs_and_the_cures_are_named(of_network_a: Link) -> None:
     """R2."""
     link = of_network_a
-    before = link.world.snapshot()
-    link.up(BY_GATEWAY)
-    assert mode(link) == "gateway"
-    assert received(link, "api-0", patience=1) == 0
-    assert "tcpBeLiberal" in findings(link).get("DL-POD-HANGS", "")
-    assert_carries(link, without="api-0")
-    link.down()
-    link.assert_equal(before)
+    with while_up(link, BY_GATEWAY):
+        assert mode(link) == "gateway"
+        assert received(link, "api-0", patience=1) == 0
+        assert "tcpBeLiberal" in cure(link, "DL-POD-HANGS")
+        assert_carries(link, without="api-0")
 
 
 def test_a_off_the_node_lan_nothing_is_installed_and_the_routers_part_is_named(tmp_path_factory: Log) -> None:
@@ -152,12 +201,27 @@ def test_a_off_the_node_lan_nothing_is_installed_and_the_routers_part_is_named(t
         link.await_equal(before)
 
 
-def test_a_without_masquerade_services_elsewhere_are_silent_and_cluster_cidr_is_named(tmp_path_factory: Log) -> None:
-    """R3: kube-proxy's `clusterCIDR` is empty."""
-    spec = lab.network_a(snat_services=False, dns_nodes=("node2",))
+@pytest.mark.cluster
+@pytest.mark.parametrize("proxy_mode", [ProxyMode.IPTABLES, pytest.param(ProxyMode.NFTABLES, marks=pytest.mark.matrix)])
+def test_a_without_masquerade_services_elsewhere_are_silent_and_cluster_cidr_is_named(
+    tmp_path_factory: Log, proxy_mode: ProxyMode
+) -> None:
+    """R3: kube-proxy's `clusterCIDR` is empty. By the node that has the cluster's DNS there are names at least."""
+    spec = lab.network_a(parts=Parts.REAL, proxy_mode=proxy_mode, snat_services=False, dns_nodes=("node2",))
     with linked(spec, tmp_path_factory.mktemp("a-no-snat") / "helper.log") as link:
+        with while_up(link):
+            found = findings(link)["DL-GATEWAY-PASSED-OVER"]
+            assert found["severity"] == "warning"
+            for node in ("node1", "node2"):
+                assert str(spec.host(node).address) in found["title"]
+            assert f"answered by {spec.dns_pod.address}" in found["evidence"]
+            assert "DL-SERVICE-NO-RETURN" in found["evidence"]
+            assert "clusterCIDR" in found["fix"]
+            assert curl(link, spec.service_name("api", "qa")) == "api-0"
+            assert_silent(link, "web")
+        profile = link.write_profile("by-gateway", by_gateway)
         before = link.world.snapshot()
-        said = link.up(expect=4)
+        said = link.up(profile, expect=4)
         assert "DL-SERVICE-NO-RETURN" in said
         assert "clusterCIDR" in said
         link.await_equal(before)
@@ -167,13 +231,10 @@ def test_a_without_masquerade_services_elsewhere_are_silent_and_cluster_cidr_is_
 @pytest.mark.peers
 def test_b_all_is_carried_and_the_domain_is_its_own(of_network_b: Link) -> None:
     link = of_network_b
-    before = link.world.snapshot()
-    link.up()
-    assert mode(link) == "per-node"
-    assert link.world.spec.service_name("web").endswith(".cluster.kube")
-    assert_carries(link)
-    link.down()
-    link.assert_equal(before)
+    with while_up(link):
+        assert mode(link) == "per-node"
+        assert link.world.spec.service_name("web").endswith(".cluster.kube")
+        assert_carries(link)
 
 
 @pytest.mark.cluster
@@ -181,21 +242,17 @@ def test_b_all_is_carried_and_the_domain_is_its_own(of_network_b: Link) -> None:
 def test_b_by_a_gateway_a_strict_tunnel_loses_pods_elsewhere_and_is_named(of_network_b: Link) -> None:
     """R4: only nodes that others forward to are strict, so pods by their owners go on."""
     link = of_network_b
-    before = link.world.snapshot()
-    link.up(BY_GATEWAY)
-    assert mode(link) == "gateway"
-    assert_carries(link)
-    link.down()
+    with while_up(link, BY_GATEWAY):
+        assert mode(link) == "gateway"
+        assert_carries(link)
     set_filter(link, "1")
     try:
-        link.up(BY_GATEWAY)
-        assert received(link, "api-0", patience=1) == -1
-        assert "rp_filter" in findings(link).get("DL-POD-SILENT", "")
-        assert_carries(link, without="api-0")
+        with while_up(link, BY_GATEWAY):
+            assert received(link, "api-0", patience=1) == -1
+            assert "rp_filter" in cure(link, "DL-POD-SILENT")
+            assert_carries(link, without="api-0")
     finally:
         set_filter(link, "0")
-    link.down()
-    link.assert_equal(before)
 
 
 @pytest.mark.cluster
@@ -220,45 +277,36 @@ def set_filter(link: Link, value: str) -> None:
         )  # fmt: skip
 
 
+@pytest.mark.cluster
 def test_c_udp_is_lost_in_the_firewall_and_names_come_by_tcp(tmp_path_factory: Log) -> None:
-    with linked(lab.network_c(), tmp_path_factory.mktemp("c") / "helper.log") as link:
-        before = link.world.snapshot()
-        link.up()
+    """Pods elsewhere do not hang: flannel masquerades, so each node sees both halves of a flow."""
+    with real("c", tmp_path_factory) as link, while_up(link):
         assert mode(link) == "router"
         assert "DL-UDP53-BLOCKED" in findings(link)
         assert_carries(link)
-        link.down()
-        link.assert_equal(before)
 
 
+@pytest.mark.cluster
 def test_d_only_services_have_a_route_and_the_nodes_dns_is_asked(tmp_path_factory: Log) -> None:
-    spec = lab.network_d()
-    with linked(spec, tmp_path_factory.mktemp("d") / "helper.log") as link:
-        before = link.world.snapshot()
-        link.up()
+    with real("d", tmp_path_factory) as link, while_up(link):
+        spec = link.world.spec
         (session,) = link.status()["sessions"]
         (route,) = session["routes"]
         assert route.startswith(f"{spec.cluster.services[0]} via {spec.gateway.address} ")
         assert_carries(link)
-        link.down()
-        link.assert_equal(before)
 
 
+@pytest.mark.cluster
 @pytest.mark.matrix  # the world alone is proved in each run, and `up` sees nothing of it
 def test_d_without_the_second_interface_pods_answer_and_services_on_the_gateways_own_pods_do_not(
     tmp_path_factory: Log,
 ) -> None:
-    spec = lab.network_d(has_veth=False)
-    with linked(spec, tmp_path_factory.mktemp("d-no-veth") / "helper.log") as link:
-        before = link.world.snapshot()
-        link.up()
+    spec = lab.network_d(parts=Parts.REAL, has_veth=False)
+    with linked(spec, tmp_path_factory.mktemp("d-no-veth") / "helper.log") as link, while_up(link):
         for pod in ("web-0", "api-0"):
             assert received(link, pod) == BIG
         assert curl(link, spec.service("api", "qa").address) == "api-0"
-        silent = ["curl", "-s", "--max-time", "1", f"http://{spec.service('web').address}/"]
-        assert link.world.run(lab.LAPTOP, silent).returncode == 28
-        link.down()
-        link.assert_equal(before)
+        assert_silent(link, "web")
 
 
 def test_d_with_its_dns_on_such_a_pod_does_not_come_up(tmp_path_factory: Log) -> None:
@@ -272,44 +320,28 @@ def test_d_with_its_dns_on_such_a_pod_does_not_come_up(tmp_path_factory: Log) ->
         link.await_equal(before)
 
 
+@pytest.mark.cluster
 @pytest.mark.peers
-@pytest.mark.parametrize(
-    "parts", [Parts.BY_HAND, pytest.param(Parts.REAL, marks=[pytest.mark.cluster, pytest.mark.matrix])]
-)
-def test_e_by_a_multihop_session_a_pod_elsewhere_hangs_until_next_hops_are_kept(
-    tmp_path_factory: Log, parts: Parts
-) -> None:
+def test_e_by_a_multihop_session_a_pod_elsewhere_hangs_until_next_hops_are_kept(tmp_path_factory: Log) -> None:
     """R2 where no route of the laptop is part of it."""
-    spec = lab.network_e(
-        parts=parts, proxy_mode=ProxyMode.IPTABLES, drop_invalid=True, routes=Routes.BIRD, peering=Peering.MULTIHOP
-    )
-    with linked(spec, tmp_path_factory.mktemp("e") / "helper.log") as link:
-        before = link.world.snapshot()
-        link.up()
-        assert mode(link) == "router"
-        assert received(link, "api-0", patience=1) == 0
-        assert "DL-POD-HANGS" in findings(link)
-        assert_carries(link, without="api-0")
-        link.down()
-        link.assert_equal(before)
+    with real("e", tmp_path_factory) as link:
+        with while_up(link):
+            assert mode(link) == "router"
+            assert received(link, "api-0", patience=1) == 0
+            assert "DL-POD-HANGS" in findings(link)
+            assert_carries(link, without="api-0")
         set_peering(link.world, Peering.MULTIHOP_KEEP)
-        owner = str(spec.host("node3").address)
+        owner = str(link.world.spec.host("node3").address)
         await_true(lambda: next_hop(link.world, lab.ROUTER, "api-0") == owner, "the switch knows the owner")
-        link.up()
-        assert "DL-POD-HANGS" not in findings(link)
-        assert_carries(link)
-        link.down()
-        link.assert_equal(before)
+        with while_up(link):
+            assert "DL-POD-HANGS" not in findings(link)
+            assert_carries(link)
 
 
 def test_e_beside_the_switch_all_goes_by_it(tmp_path_factory: Log) -> None:
     spec = lab.network_e(attachment=lab.Attachment.BESIDE_SWITCH)
-    with linked(spec, tmp_path_factory.mktemp("e-beside") / "helper.log") as link:
-        before = link.world.snapshot()
-        link.up()
+    with linked(spec, tmp_path_factory.mktemp("e-beside") / "helper.log") as link, while_up(link):
         assert mode(link) == "gateway"
         (session,) = link.status()["sessions"]
         assert {route.split()[2] for route in session["routes"]} == {str(spec.gateway.address)}
         assert_carries(link)
-        link.down()
-        link.assert_equal(before)

@@ -164,12 +164,13 @@ def test_a_kubeconfig_is_taken_by_kubectl(routed: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drop_invalid", "received"), [(True, "0"), (False, "3000000")], ids=["strict", "tcpBeLiberal"]
+    ("drop_invalid", "received"),
+    [pytest.param(True, "0", id="strict", marks=pytest.mark.matrix), pytest.param(False, "3000000", id="tcpBeLiberal")],
 )
 def test_the_iptables_mode_hangs_what_goes_to_a_remote_pod_by_the_gateway_unless_it_is_liberal(
     drop_invalid: bool, received: str
 ) -> None:
-    """R2, and R3 for the ClusterIP, with the real one."""
+    """R2, and R3 for the ClusterIP, with the real one. That it hangs is seen in each run by devlink (tests/e2e)."""
     spec = lab.network_a(parts=Parts.REAL, proxy_mode=ProxyMode.IPTABLES, drop_invalid=drop_invalid)
     with World.start(spec) as world:
         for prefix in (*spec.cluster.pods, *spec.cluster.services):
@@ -185,6 +186,7 @@ def test_the_iptables_mode_hangs_what_goes_to_a_remote_pod_by_the_gateway_unless
     assert not [name for pid, name in running.items() if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.matrix  # in each run devlink meets it (tests/e2e)
 def test_without_a_cluster_cidr_only_services_with_a_remote_endpoint_time_out() -> None:
     """R3 with the real one, for a laptop whose packets the router carries to the gateway."""
     spec = lab.network_a(parts=Parts.REAL, snat_services=False, laptop=lab.LaptopPlace.BEHIND_ROUTER)
