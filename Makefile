@@ -16,6 +16,8 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync
 BENCHES := start discover failover wakeups plan routes throughput forwarder
 PEERS := tests/kit/peers.sh
 
+# Where writing bytecode is forbidden pytest would rewrite every test file anew in each run, which takes ten seconds.
+export PYTHONDONTWRITEBYTECODE :=
 # Debian leaves these out of an ordinary user's PATH, and nft lives there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -53,7 +55,7 @@ contracts:
 	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
 
 unit:
-	@$(BIN)/pytest -q -n 2 --dist worksteal --hypothesis-profile=check -m "$(UNIT)"
+	@$(BIN)/pytest -q -n 3 --dist worksteal --hypothesis-profile=check -m "$(UNIT)"
 
 .PHONY: fix
 fix: setup ## repair format and lint where a program can
