@@ -5,18 +5,15 @@ or a command that is started in the very moment switches (`devlink failover`), a
 TCP's own retransmission. Seconds: median and worst.
 """
 
-import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-from devlink.lab import availability
 from tests.benchmarks.limits import Limit, verdict
-from tests.e2e.two_gateways import FIRST, SECOND, Gateways, Stream, beside_two
+from tests.benchmarks.options import options
+from tests.e2e.two_gateways import FIRST, SECOND, Gateways, Stream, up_beside_two
 
 ROUNDS = 20
 RULE = "{:<44} {:>10} {:>10} {:>14} {:>14}"
@@ -54,17 +51,11 @@ def limits(figures: Sequence[Mapping[str, object]]) -> list[Limit]:
 
 def main() -> int:
     """Print the figures; 1 where one is over its limit."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
-    arguments = parser.parse_args()
-    why_not = availability.available()
-    if why_not is not None:
-        print(f"failover: not measured: {why_not}")
+    arguments = options("failover", __doc__, rounds=ROUNDS)
+    if arguments is None:
         return 0
     figures: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as folder, beside_two(Path(folder) / "helper.log") as gateways:
-        gateways.link.up(gateways.by_gateway)
+    with up_beside_two() as gateways:
         print(RULE.format("a busy connection to a pod", "median", "worst", "by hand", "its worst"))
         with gateways.stream() as stream:
             deaths = {"is powered off": gateways.power_off, "stops forwarding": gateways.stop_forwarding}

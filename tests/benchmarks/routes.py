@@ -4,7 +4,6 @@
 drifts is fair to both; what counts is the ratio of the medians: of wall time, and of CPU where other work is going on.
 """
 
-import argparse
 import asyncio
 import json
 import resource
@@ -30,8 +29,8 @@ from devlink.kernel.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F
 from devlink.kernel.nexthops import RTM_NEWNEXTHOP, encode_nexthop
 from devlink.kernel.ours import observe_ours
 from devlink.kernel.routes import apply
-from devlink.lab import availability
 from tests.benchmarks.limits import Limit, verdict
+from tests.benchmarks.options import options
 from tests.helper.fakes import Nameless
 from tests.kernel.private_network import in_private_network, make_links
 
@@ -211,13 +210,8 @@ def limits(rows: Sequence[Mapping[str, object]]) -> list[Limit]:
 
 def main() -> int:
     """Print the figures; 1 where one is over its limit."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
-    arguments = parser.parse_args()
-    why_not = availability.available()
-    if why_not is not None:
-        print(f"routes: not measured: {why_not}")
+    arguments = options("routes", __doc__, runs=9)
+    if arguments is None:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures"

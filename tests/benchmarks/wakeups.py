@@ -3,16 +3,15 @@
 `make bench` runs it. A wakeup is a voluntary context switch of any of their threads (proc(5), `status`).
 """
 
-import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from devlink.lab import availability
 from tests.benchmarks.limits import Limit, verdict
+from tests.benchmarks.options import options
+from tests.e2e.two_gateways import up_beside_two
 
 SPAN = 20.0
 """Seconds that are watched."""
@@ -45,18 +44,10 @@ def limits(total: int, seconds: float) -> list[Limit]:
 
 def main() -> int:
     """Print the figures; 1 where they are over the limit."""
-    from tests.e2e.two_gateways import beside_two
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=SPAN)
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
-    arguments = parser.parse_args()
-    why_not = availability.available()
-    if why_not is not None:
-        print(f"wakeups: not measured: {why_not}")
+    arguments = options("wakeups", __doc__, seconds=SPAN)
+    if arguments is None:
         return 0
-    with tempfile.TemporaryDirectory() as folder, beside_two(Path(folder) / "helper.log") as gateways:
-        gateways.link.up(gateways.by_gateway)
+    with up_beside_two() as gateways:
         with gateways.stream() as stream:
             stream.go_on()
         time.sleep(2.0)  # what follows the last packet

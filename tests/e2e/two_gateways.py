@@ -1,6 +1,7 @@
 """Network A with two gateways beside the node that has the pods, and what befalls them."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -184,3 +185,11 @@ def beside_two(log: Path) -> Iterator[Gateways]:
     """The world, while the block runs."""
     with linked(two_gateways(), log) as link:
         yield Gateways(link)
+
+
+@contextmanager
+def up_beside_two() -> Iterator[Gateways]:
+    """The same, for a bench: the laptop is up by the first gateway."""
+    with tempfile.TemporaryDirectory() as folder, beside_two(Path(folder) / "helper.log") as gateways:
+        gateways.link.up(gateways.by_gateway)
+        yield gateways
