@@ -12,6 +12,7 @@ from devlink.agent.sessions import Sessions
 from devlink.agent.surroundings import look_around
 from devlink.agent.trouble import differences, doubtful, not_installed
 from devlink.agent.wishes import Ways
+from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
 from devlink.errors import DevlinkError, HelperError, VerificationError
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 HELPER_TIME = 0.2
 """Seconds in which the helper puts back what another program took from our routes: that is no other place."""
+HELPER_TRIES = 5
+"""So often it is given that time: a program that takes them takes them again."""
 OFFLINE_LIMIT = 30.0
 """Seconds without any network until a session is suspended: one that roams, or whose cable was out, goes on before."""
 
@@ -38,6 +41,8 @@ class Keeper:
         self._watch = NetworkWatch(self._network_changed)
         self._clock: WallClock | None = None
         self._has_slept = False
+        self._is_late = False
+        """Whether a change of the network was seen while a session was on its way: it is looked at after that."""
 
     def close(self) -> None:
         """See nothing any more, and let go of the helper; leases then run out."""
@@ -62,8 +67,10 @@ class Keeper:
                 self._clock = WallClock(self.wake)
             except OSError as error:
                 log.error("it is not seen when the laptop has slept: %s", error)
-        if any(session.applied and session.around is None for session in self.sessions):
-            self._watch.tell()  # it has just come up: where that was is to be noted
+        is_new = any(session.applied and session.around is None for session in self.sessions)
+        if is_new or (self._is_late and all(session.state is not State.CONNECTING for session in self.sessions)):
+            self._is_late = False
+            self._watch.tell()  # one that has just come up: where that was is to be noted
 
     def _weigh_gateways(self, session: Session) -> None:
         """While all are silent it is not up, whatever is installed; when one answers, doubts may be over."""
@@ -136,6 +143,7 @@ class Keeper:
         if has_slept:
             await self.look()
         for session in self.sessions:
+            self._is_late |= session.state is State.CONNECTING
             if session.ending or session.state is State.CONNECTING or not self.sessions.link.is_connected:
                 continue
             try:
@@ -158,19 +166,22 @@ class Keeper:
                 asyncio.get_running_loop().call_later(OFFLINE_LIMIT, self._watch.tell)
             if now - session.offline_since < OFFLINE_LIMIT:
                 return False
-            return await self._act(session, wish, lambda: self._restorer.suspend(session, OFFLINE))
+            return await self._act(session, wish, lambda: self._restorer.suspend(session, OFFLINE, around))
         session.offline_since = 0.0
         try:
             plan = await self.sessions.plan(wish, observed)
         except DevlinkError as error:
             away = error
-            return await self._act(session, wish, lambda: self._restorer.suspend(session, away))
+            return await self._act(session, wish, lambda: self._restorer.suspend(session, away, around))
         if not _is_same(plan, session.plan):
             log.info("%s: another network, routing is %s in it: %s", session.name, plan.mode.value, plan.reason)
             return await self._act(session, wish, lambda: self._restorer.bring_back(session))
         if around != session.around and session.around is not None:
-            await asyncio.sleep(HELPER_TIME)
-            _, around = await asyncio.to_thread(look_around, wish.profile)
+            for _ in range(HELPER_TRIES):
+                await asyncio.sleep(HELPER_TIME)
+                observed, around = await asyncio.to_thread(look_around, wish.profile)
+                if _is_whole(plan, observed):
+                    break
         is_elsewhere = session.around is not None and (around != session.around or not around.is_known)
         if is_elsewhere or session.doubts or has_slept:
             return await self._act(session, wish, lambda: self._stay(session))
@@ -188,7 +199,7 @@ class Keeper:
         return False
 
     async def _act(self, session: Session, wish: Wish, deed: Callable[[], Awaitable[None]]) -> bool:
-        """What was seen without the lock is acted upon with it. Whether to look once more: its user was faster."""
+        """What was seen without the lock is acted upon with it. Whether to look once more: another was faster."""
         async with self.sessions.lock:
             if self.sessions.get(session.name) is not session or session.wish is not wish or session.ending:
                 return True
@@ -248,6 +259,12 @@ def _is_same(plan: Plan, before: Plan) -> bool:
     affair."""
     ours, theirs = plan.desired, before.desired
     return (plan.mode, ours.routes, ours.zones, ours.pins) == (before.mode, theirs.routes, theirs.zones, theirs.pins)
+
+
+def _is_whole(plan: Plan, observed: ObservedNetwork) -> bool:
+    """Whether the kernel has a route of ours for each that is planned."""
+    there = {(route.table, route.destination) for route in observed.routes if route.is_ours}
+    return all((route.table, route.destination) in there for route in plan.desired.routes)
 
 
 def _no_plan(wish: Wish, ways: Ways) -> Plan:

@@ -46,37 +46,42 @@ class Restorer:
         Another cluster, or none where nothing of ours leads to it, is no network for this session.
         """
         failure: DevlinkError | None = None
+        around = await self._place(session)  # before: what the laptop comes to meanwhile is not what was verified
         try:
             session.remarks = await self._sessions.verify(session, session.plan)
-            _, session.around = await asyncio.to_thread(look_around, session.wish.profile)
-            session.doubts, session.offline_since = (), 0.0
+            session.around, session.doubts, session.offline_since = around, (), 0.0
             session.enter(State.UP, time.monotonic())
         except DevlinkError as error:
             failure = error
             log.warning("%s cannot be verified in this network: %s", session.name, error)
             if isinstance(error, IdentityError) or session.plan.mode is RoutingMode.ROUTER:
-                await self.suspend(session, error)
+                await self.suspend(session, error, around)
             else:
                 session.doubts = (doubtful(error),)
                 session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
         self._sessions.tell()
         return failure
 
-    async def suspend(self, session: Session, error: DevlinkError) -> None:
-        """Nothing of it shall be here until the laptop is elsewhere; or, in some cases, the cluster answers."""
+    async def suspend(self, session: Session, error: DevlinkError, around: Surroundings) -> None:
+        """Nothing of it shall be here until the laptop is elsewhere; or, in some cases, the cluster answers.
+
+        `around`: where the error speaks of.
+        """
+        is_there = await self._place(session) == around
         if session.applied:
             await self._sessions.release_quietly(session.name)
         session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
         log.warning("%s is suspended: %s", session.name, error)
-        await self._set_aside(session, error)
+        place = await self._place(session)  # looked at anew: without what was installed it is seen as another
+        if not is_there or (error is OFFLINE and not place.is_offline):
+            place = NOWHERE  # in the network that has come meanwhile nothing was tried
+        await self._set_aside(session, error, place)
         self.try_later(session, error)
 
-    async def _set_aside(self, session: Session, error: DevlinkError) -> None:
-        """Nothing of it is installed: note that, and where it was."""
+    async def _set_aside(self, session: Session, error: DevlinkError, around: Surroundings) -> None:
+        """Nothing of it is installed: note that, and where it failed."""
         self._sessions.kept.keep(session.name, session.wish, is_set_aside=True)
-        session.around = await self._place(session)
-        if error is OFFLINE and not session.around.is_offline:
-            session.around = NOWHERE  # a network has come meanwhile, and nothing was tried in it
+        session.around = around
         if isinstance(error, IdentityError):
             refusal = Refusal(around=session.around, trouble=session.trouble[0])
             session.wish = replace(session.wish, refusal=refusal)
@@ -191,6 +196,7 @@ class Restorer:
         if not was_suspended:
             session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
         failure: DevlinkError | None = None
+        around = await self._place(session)  # before: where the laptop comes to meanwhile, nothing was tried
         is_place = True
         """Whether what fails speaks against the network that the laptop is in."""
         try:
@@ -212,7 +218,9 @@ class Restorer:
                 session.lose(time.monotonic(), suspended(session.name, error), State.SUSPENDED)
             else:
                 session.lose(time.monotonic(), not_installed(error, "It is tried again by itself."))
-            await self._set_aside(session, error)
+            if was_applied:  # what is seen with something of it installed is not what is seen later, without
+                around = await self._place(session)
+            await self._set_aside(session, error, around)
         self._sessions.tell()
         return failure
 

@@ -2,17 +2,21 @@
 
 import asyncio
 import dataclasses
+from typing import Any
 
 import pytest
 
 from devlink.agent import keeping, restoring
 from devlink.agent.failover import _all_silent
 from devlink.agent.session import Wish
+from devlink.agent.surroundings import Surroundings
 from devlink.agent.wishes import KeptWishes
 from devlink.core.findings import Finding
 from devlink.core.health_records import Way
-from devlink.core.profile import RoutingMode
-from devlink.errors import HelperError, IdentityError, NotUpError, VerificationError
+from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
+from devlink.core.plan import Plan
+from devlink.core.profile import BridgeProfile, RoutingMode
+from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from tests.agent.fakes import DEAD, PROD, QA, ROUTER, Run, World
 
 STRANGER = IdentityError("What answers here is not the cluster.", why="another CA", next_step="Whose network is this?")
@@ -32,6 +36,20 @@ async def move_away(world: World) -> None:
     await world.told()
 
 
+async def go_where_only_qa_works(world: World) -> None:
+    """With both up; the router there carries the cluster, and prod wants a gateway."""
+    await up_and_noted(world)
+    await world.up(by_gateway(PROD))
+    await world.looked()
+    world.on_link, world.gateway = False, "office"
+    await world.told()
+    assert world.states == {"qa": "up", "prod": "suspended"}
+
+
+def by_gateway(profile: BridgeProfile) -> BridgeProfile:
+    return dataclasses.replace(profile, spec=dataclasses.replace(profile.spec, routing=RoutingMode.GATEWAY))
+
+
 def finding(world: World) -> str:
     (session,) = world.supervisor.status()["sessions"]
     return str(session["findings"][0])
@@ -43,6 +61,29 @@ def test_a_change_that_changes_nothing_for_a_session_is_none(run: Run) -> None:
         for _ in range(3):
             await world.told()
         assert (world.link.calls, world.verified, world.states) == ([], [], {"qa": "up"})
+
+    run(body)
+
+
+def test_a_route_of_ours_that_is_taken_again_and_again_while_it_is_looked_is_no_other_place(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        looks: list[str] = []
+
+        def look_around(profile: BridgeProfile) -> tuple[ObservedNetwork, Surroundings]:
+            """As without our route, four times; then it is there again."""
+            looks.append(world.gateway)
+            world.gateway = "aa" if len(looks) > 4 else "router"
+            observed, around = world._look_around(profile)
+            (session,) = world.supervisor._sessions
+            ours = [ObservedRoute(destination=r.destination, protocol=PROTOCOL) for r in session.plan.desired.routes]
+            return dataclasses.replace(observed, routes=tuple(ours[len(looks) <= 4 :])), around
+
+        monkeypatch.setattr(keeping, "look_around", look_around)
+        await world.told()
+        assert (len(looks), world.verified, world.states) == (5, [], {"qa": "up"})
 
     run(body)
 
@@ -236,9 +277,102 @@ def test_a_network_that_comes_in_the_moment_of_its_loss_is_not_taken_for_one_tha
     run(body)
 
 
+class Traveller:
+    """Has the laptop come to another place in the middle of verifications, each of which then ends as given."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, *ends: tuple[str, DevlinkError | None]) -> None:
+        self._world, self._ends = world, list(ends)
+        monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
+
+    async def _verify(self, profile: BridgeProfile, plan: Plan, **more: Any) -> tuple[Finding, ...]:
+        if self._ends:
+            self._world.gateway, error = self._ends.pop(0)
+            self._world.monitors[-1].changed()
+            for _ in range(3):  # what is looked at in threads has time
+                await asyncio.sleep(0.01)
+            if error is not None:
+                raise error
+        return await self._world._verify(profile, plan, **more)
+
+
+def test_a_network_that_comes_while_another_one_is_tried_is_tried_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        await move_away(world)
+        Traveller(world, monkeypatch, ("aa", STRANGER))
+        world.on_link, world.gateway = True, "hostile"
+        await world.told()
+        assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_a_network_that_comes_while_what_is_installed_is_found_to_be_strangers_is_tried_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        Traveller(world, monkeypatch, ("aa", STRANGER))
+        world.gateway = "hostile"
+        await world.told()
+        assert world.states == {"qa": "up"}
+        assert world.link.calls == ["release qa", "apply qa", "confirm qa"]
+
+    run(body)
+
+
+def test_a_network_that_comes_while_a_helper_that_returned_is_told_is_tried_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.link.lost(HelperError("It is away."))
+        world.link.held.clear()
+        Traveller(world, monkeypatch, ("aa", STRANGER))
+        world.gateway = "hostile"
+        await world.link.returned()
+        await world.until(lambda: world.states == {"qa": "up"})
+
+    run(body)
+
+
+def test_a_network_that_comes_while_another_one_is_verified_is_verified_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        Traveller(world, monkeypatch, ("cc", None))
+        world.gateway = "bb"
+        await world.told()
+        assert (world.states, len(world.verified)) == ({"qa": "up"}, 2)
+
+    run(body)
+
+
+def test_what_was_released_while_a_change_was_looked_at_is_not_verified_as_if_it_were_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "PAUSES", (0.0, 1000.0))
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.gateway, world.verification = "bb", [DEAD]
+        await world.told()
+        assert world.states == {"qa": "degraded"}
+        Traveller(world, monkeypatch, ("cc", STRANGER))
+        await world.until(lambda: world.states == {"qa": "suspended"})
+        await world.told()
+        assert world.states == {"qa": "up"}
+        assert world.link.calls == ["release qa", "apply qa", "confirm qa"]
+
+    run(body)
+
+
 def test_where_a_profile_finds_no_next_hop_the_reason_of_the_network_before_is_not_told(run: Run) -> None:
     async def body(world: World) -> None:
-        await world.up(dataclasses.replace(QA, spec=dataclasses.replace(QA.spec, routing=RoutingMode.GATEWAY)))
+        await world.up(by_gateway(QA))
         await world.looked()
         assert "is on this link" in world.supervisor.status()["sessions"][0]["reason"]
         world.on_link, world.gateway = False, "cafe"
@@ -251,13 +385,7 @@ def test_where_a_profile_finds_no_next_hop_the_reason_of_the_network_before_is_n
 
 def test_without_a_helper_what_is_suspended_can_be_taken_down_and_what_was_installed_cannot(run: Run) -> None:
     async def body(world: World) -> None:
-        gateway_only = dataclasses.replace(PROD, spec=dataclasses.replace(PROD.spec, routing=RoutingMode.GATEWAY))
-        await up_and_noted(world)
-        await world.up(gateway_only)
-        await world.looked()
-        world.on_link, world.gateway = False, "office"
-        await world.told()
-        assert world.states == {"qa": "up", "prod": "suspended"}
+        await go_where_only_qa_works(world)
         away = HelperError("It is away.")
         world.link.lost(away)
         world.link.failures["ready"] = away
@@ -499,13 +627,7 @@ def test_in_a_network_of_routers_a_silent_cluster_is_asked_again_after_a_while(
 
 def test_each_session_goes_its_own_way(run: Run) -> None:
     async def body(world: World) -> None:
-        gateway_only = dataclasses.replace(PROD, spec=dataclasses.replace(PROD.spec, routing=RoutingMode.GATEWAY))
-        await up_and_noted(world)
-        await world.up(gateway_only)
-        await world.looked()
-        world.on_link, world.gateway = False, "office"
-        await world.told()
-        assert world.states == {"qa": "up", "prod": "suspended"}
+        await go_where_only_qa_works(world)
         assert world.link.held == {"qa": "up"}
 
     run(body)

@@ -71,7 +71,8 @@ def test_who_takes_our_routes_away_ten_times_a_minute_gets_them_and_it_is_told(l
     for _ in range(9):
         link.run("ip", "route", "del", "10.254.0.0/16")
         link.wait_until(lambda: "10.254.0.0/16" in link.run("ip", "route"), "it is put back")
-    assert link.devlink("status").returncode == 0
+    done = link.devlink("status")
+    assert done.returncode == 0, done.stdout + link.logs()
     link.run("ip", "route", "del", "10.254.0.0/16")
     link.wait_until(lambda: "DL-ROUTES-FOUGHT" in codes(link), "it is left alone, and told")
     assert link.devlink("status").returncode == 4
