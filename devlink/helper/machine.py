@@ -126,25 +126,27 @@ class Machine:
         ours = observe_ours()
         lost = missing(self._installed, self._numbers.known, ours)
         if not lost:
-            return Lack()
+            return Lack(ours=ours)
         desired = self._installed.holding(self._numbers.known)
         _, cannot = mending(desired, ours, _ways_of(desired))
         return Lack(
             taken=tuple(route for route in lost if route.key not in cannot),
             waiting=tuple(route for route in lost if route.key in cannot),
+            ours=ours,
         )
 
-    async def reassert(self, leave: Collection[RouteKey] = ()) -> Mended:
+    async def reassert(self, leave: Collection[RouteKey] = (), lack: Lack | None = None) -> Mended:
         """Put back what is missing of what is installed, but for routes with keys in `leave`. Raises DevlinkError.
 
+        With the `lack` that was found before, only what was missing then: who counts thefts by it misses none.
         What has no link with a carrier just now waits for it. What leads to a next hop that is not on the link any more
         is taken away: the kernel keeps routes by a nexthop object when the address goes through which it was on-link.
         A route whose place somebody else has keeps no other from being put back.
         """
-        return await asyncio.to_thread(self._reassert, leave) if self._installed.routes else Mended()
+        return await asyncio.to_thread(self._reassert, leave, lack) if self._installed.routes else Mended()
 
-    def _reassert(self, leave: Collection[RouteKey]) -> Mended:
-        ours = observe_ours()
+    def _reassert(self, leave: Collection[RouteKey], lack: Lack | None) -> Mended:
+        ours = lack.ours if lack is not None and lack.ours is not None else observe_ours()
         numbers = self._numbers.of(self._installed, ours)
         desired = self._installed.holding(numbers)
         ways = _ways_of(desired)

@@ -65,7 +65,7 @@ class Reasserter:
                 taken = tuple(route for route in lack.taken if route.key not in been)
                 if fought := tuple(route for route in taken if not self._permits(route.key, now)):
                     self._give_up(fought)
-                mended = await self._machine.reassert(self._left_alone)
+                mended = await self._machine.reassert(self._left_alone, lack)
             except DevlinkError as error:  # the network changes at this moment: the next look sees more
                 if str(error) != self._told:
                     self._told = str(error)

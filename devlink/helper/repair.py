@@ -27,6 +27,8 @@ class Lack:
     """What could be there: another hand took it, or its link has come back since."""
     waiting: tuple[Route, ...] = ()
     """For a link with a carrier, an address of ours, or the next hop on its link."""
+    ours: Ours | None = None
+    """What the kernel had then of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -347,6 +347,19 @@ def test_what_is_to_be_left_alone_is_not_put_back_nor_what_it_alone_needs(run: R
     run(body, ALL)
 
 
+def test_what_goes_missing_after_it_was_looked_is_left_to_the_next_look(run: Run) -> None:
+    async def body(world: World) -> None:
+        ip("route", "delete", "10.1.0.0/16")
+        lack = await world.machine.lack()
+        ip("route", "delete", "10.4.0.0/16")
+        assert [str(r.destination) for r in (await world.machine.reassert((), lack)).back] == ["10.1.0.0/16"]
+        assert [str(r.destination) for r in (await world.machine.lack()).taken] == ["10.4.0.0/16"]
+        await world.machine.reassert((), await world.machine.lack())
+        assert await world.is_whole()
+
+    run(body, ALL)
+
+
 def test_what_waits_for_its_link_is_no_other_hands_deed(run: Run) -> None:
     async def body(world: World) -> None:
         ip("route", "delete", "10.1.0.0/16")

@@ -42,8 +42,9 @@ class World:
         assert self.lock.locked()
         return Lack(taken=tuple(r for r in self.missing if r not in self.waiting), waiting=self.waiting)
 
-    async def reassert(self, leave: Collection[RouteKey] = ()) -> Mended:
+    async def reassert(self, leave: Collection[RouteKey], lack: Lack) -> Mended:
         assert self.lock.locked()
+        assert set(lack.taken) | set(lack.waiting) == set(self.missing)
         self.looks += 1
         if self.failure is not None:
             raise self.failure
