@@ -291,7 +291,8 @@ def test_a_helper_that_hangs_makes_nobody_say_that_all_is_well(link: Link) -> No
         assert link.await_end(first, thaw=False)[0] == 4
         assert "does not answer" in link.up(expect=6)
         asking = link.start("up", PROFILE)
-        time.sleep(1)
+        assert asking.stdout is not None
+        assert "profile" in asking.stdout.readline(), "it has been read, and the helper is to say something"
         link.run("pkill", "-INT", "-f", "devlink up")
         code, said = link.await_end(asking, thaw=False)
         assert (code, "cancelled before anything was changed" in said) == (130, True), said
