@@ -1,11 +1,18 @@
 """What is wrong with a session, as findings: not installed, still there, or not as it was installed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devlink.agent.session import Session
 from devlink.core.findings import Finding, Severity
 from devlink.errors import DevlinkError, IdentityError
+
+STOP_FIGHTING = "stop that program, then: devlink up {0}"
+GIVE_BACK = (
+    "stop that program, or remove its routes: ours come back then by themselves. "
+    "To leave it the place, or to win: devlink up {0} --exclude PREFIX, or --override PREFIX"
+)
+"""`devlink up` alone would end with a conflict."""
 
 
 def not_installed(error: DevlinkError, besides: str = "") -> Finding:
@@ -60,24 +67,31 @@ def differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str,
     """What the helper says of a session, and of what all share, that is not as it was installed."""
     again = f"`devlink up` with {session.name} puts it back"
     found = []
+    contested: set[str] = set()
+    for key, code, title, fix in (
+        ("fought", "DL-ROUTES-FOUGHT", "Another program keeps routes of this session away.", STOP_FIGHTING),
+        ("occupied", "DL-ROUTES-HELD", "Another program has the place of routes of this session.", GIVE_BACK),
+    ):
+        if contest := theirs.get(key):
+            contested.update(contest["routes"])
+            found.append((code, title, f"{_first(contest['routes'])}: {contest['why']}", fix.format(session.name)))
     # The helper misses what the kernel has dropped; we miss also what the helper no longer wants.
-    if missing := [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]:
-        shown = "; ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        if given_up := state["given_up"]:
-            title = "Another program keeps routes of this session away."
-            found.append(("DL-ROUTES-FOUGHT", title, f"{shown}: {given_up}"))
-        else:
-            found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", shown))
+    missing = [*theirs["missing"], *(route for route in session.installed if route not in theirs["routes"])]
+    if gone := [route for route in missing if route not in contested]:
+        found.append(("DL-ROUTES-GONE", "Routes of this session are no longer in the kernel.", _first(gone), again))
     if session.plan.desired.zones and state["resolver"] in ("", "overwritten"):
         shown = f"the resolver mode was {session.resolver}, and is {state['resolver'] or 'none'}"
         if state["resolver_reason"]:
             shown += f": {state['resolver_reason']}"
-        found.append(("DL-RESOLVER-GONE", "Programs no longer ask devlink for names.", shown))
+        found.append(("DL-RESOLVER-GONE", "Programs no longer ask devlink for names.", shown, again))
     if session.plan.desired.zones and state["forwarder"] != "serving":
-        found.append(
-            ("DL-FORWARDER-AWAY", "The forwarder does not serve at this moment.", f"it is {state['forwarder']}")
-        )
+        shown = f"it is {state['forwarder']}"
+        found.append(("DL-FORWARDER-AWAY", "The forwarder does not serve at this moment.", shown, again))
     return tuple(
-        Finding(code=code, severity=Severity.ERROR, title=title, evidence=shown, fix=again)
-        for code, title, shown in found
+        Finding(code=code, severity=Severity.ERROR, title=title, evidence=shown, fix=fix)
+        for code, title, shown, fix in found
     )
+
+
+def _first(routes: Sequence[str]) -> str:
+    return "; ".join(routes[:3]) + (f" and {len(routes) - 3} more" if len(routes) > 3 else "")

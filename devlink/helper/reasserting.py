@@ -2,9 +2,11 @@
 
 import logging
 import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from devlink.core.network import Route, RouteKey
+from devlink.core.network import ObservedRoute, Route, RouteKey
 from devlink.errors import DevlinkError
 from devlink.helper.netwatch import NetworkWatch
 from devlink.helper.repair import Lack
@@ -19,6 +21,18 @@ log = logging.getLogger(__name__)
 
 SETTLE = 0.05
 """Seconds from the kernel's first word until it is looked: a link that goes takes a dozen routes with it."""
+
+FOUGHT = f"taken away {BURST} times within {BURST_TIME:g} s, and left alone since"
+OCCUPIED = "another program holds their place until it takes its own routes away"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """Routes that are missing because of another program."""
+
+    routes: tuple[str, ...]
+    """As `ip route` writes them."""
+    why: str
 
 
 class Reasserter:
@@ -35,18 +49,29 @@ class Reasserter:
         """Those that are given up."""
         self._held: frozenset[RouteKey] = frozenset()
         """Those whose place another program had at the last look. That is no fight: nothing was put back."""
-        self._told = self._fought = self._holder = ""
+        self._rivals: dict[RouteKey, ObservedRoute] = {}
+        """Of those in the two: what somebody else had to the same destination when that was noticed."""
+        self._told = ""
 
-    @property
-    def given_up(self) -> str:
-        """Why what is missing stays so; empty while it is put back, or waits."""
-        return "; ".join(filter(None, (self._fought, self._holder)))
+    def fought(self, missing: Iterable[Route]) -> Contest | None:
+        """Those of the missing that are given up: they come back when they are applied anew, and not by themselves."""
+        return self._contest(missing, self._left_alone, FOUGHT)
+
+    def occupied(self, missing: Iterable[Route]) -> Contest | None:
+        """Those of the missing that come back as soon as another program gives their place back."""
+        return self._contest(missing, self._held - self._left_alone, OCCUPIED)
+
+    def _contest(self, missing: Iterable[Route], keys: Collection[RouteKey], why: str) -> Contest | None:
+        routes = tuple(route for route in missing if route.key in keys)
+        if not routes:
+            return None
+        return Contest(routes=tuple(map(str, routes)), why=why + _there_is(routes, self._rivals))
 
     def start(self) -> None:
         """Something is installed anew: what was given up is tried, and counted from none."""
         self._restraints = {}
         self._waiting = self._left_alone = self._held = frozenset()
-        self._told = self._fought = self._holder = ""
+        self._rivals, self._told = {}, ""
         self._watch.start()
 
     def stop(self) -> None:
@@ -91,36 +116,41 @@ class Reasserter:
         missing = {route.key for route in (*lack.taken, *lack.waiting)}
         back = self._left_alone - missing
         self._left_alone -= back
-        if not self._left_alone:
-            self._fought = ""
         self._restraints = {k: r for k, r in self._restraints.items() if k not in back and not r.is_over(now)}
 
     def _hold(self, routes: tuple[Route, ...]) -> None:
         """Say whose place another program has now; the kernel tells when it gives it back (`kernel.filter`)."""
         newly = tuple(route for route in routes if route.key not in self._held)
         self._held = frozenset(route.key for route in routes)
-        self._holder = "another program holds their place until it takes its own routes away" if routes else ""
-        if routes and (rival := _rival(routes)):
-            self._holder += f"; there is {rival}"
         if newly:
-            log.warning("%s: %s", _listed(newly), self._holder)
+            self._note_rivals(newly)
+            log.warning("%s: %s%s", _listed(newly), OCCUPIED, _there_is(newly, self._rivals))
 
     def _give_up(self, missing: tuple[Route, ...]) -> None:
         self._left_alone |= {route.key for route in missing}
-        self._fought = f"they were taken away {BURST} times within {BURST_TIME:g} s, and are left alone"
-        if rival := _rival(missing):
-            self._fought += f"; there is {rival}"
-        log.error("%s: %s; `devlink up` tries again", _listed(missing), self._fought)
+        self._note_rivals(missing)
+        log.error("%s: %s%s; `devlink up` tries again", _listed(missing), FOUGHT, _there_is(missing, self._rivals))
+
+    def _note_rivals(self, routes: tuple[Route, ...]) -> None:
+        """Who has their places, or else other routes to the same destinations."""
+        destinations = {route.destination for route in routes}
+        try:
+            theirs = [route for route in observe().foreign if route.destination in destinations]
+        except DevlinkError:
+            theirs = []
+        of_place = {(each.destination, each.metric, each.table): each for each in theirs}
+        first = {each.destination: each for each in reversed(theirs)}
+        others = (self._left_alone | self._held) - {route.key for route in routes}
+        self._rivals = {key: rival for key, rival in self._rivals.items() if key in others}
+        for route in routes:
+            if rival := of_place.get(route.key) or first.get(route.destination):
+                self._rivals[route.key] = rival
 
 
-def _rival(missing: tuple[Route, ...]) -> str:
-    """Who has a route to one of these destinations, if anybody."""
-    destinations = {route.destination for route in missing}
-    try:
-        theirs = next((route for route in observe().foreign if route.destination in destinations), None)
-    except DevlinkError:
-        return ""
-    return f"{as_ip_route(theirs)} of {owner_of(theirs)}" if theirs is not None else ""
+def _there_is(routes: Iterable[Route], rivals: Mapping[RouteKey, ObservedRoute]) -> str:
+    """What another program has instead of the first of them that is known."""
+    rival = next((rivals[route.key] for route in routes if route.key in rivals), None)
+    return f"; there is {as_ip_route(rival)} of {owner_of(rival)}" if rival is not None else ""
 
 
 def _listed(routes: tuple[Route, ...]) -> str:

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from devlink.core.codec import encode
+from devlink.core.network import Route
 from devlink.core.plan import Desired, protect
 from devlink.core.trust import claim_of_profile, forbidden, record_of
 from devlink.errors import (
@@ -159,15 +160,7 @@ class Helper:
         mode, reason = await self._machine.names.resolver()
         return {
             "sessions": [
-                {
-                    "name": lease.name,
-                    "uid": lease.uid,
-                    "state": lease.state,
-                    "held": lease.holder is caller,
-                    "routes": [str(route) for route in lease.installed.routes],
-                    "missing": [str(route) for route in lease.installed.routes if route in missing],
-                    "zones": [str(zone.suffix) for zone in lease.desired.zones],
-                }
+                {**self._shown(lease, missing), "held": lease.holder is caller}
                 for lease in self._leases
                 if caller.peer.uid in (0, lease.uid)
             ],
@@ -175,7 +168,20 @@ class Helper:
             "resolver_reason": reason,
             "forwarder": await self._machine.names.forwarder(),
             "left": await self._has_remains(),
-            "given_up": self._reasserter.given_up,
+        }
+
+    def _shown(self, lease: Lease, missing: Collection[Route]) -> dict[str, Any]:
+        routes = lease.installed.routes
+        lost = tuple(route for route in routes if route in missing)
+        return {
+            "name": lease.name,
+            "uid": lease.uid,
+            "state": lease.state,
+            "routes": [str(route) for route in routes],
+            "missing": [str(route) for route in lost],
+            "fought": encode(self._reasserter.fought(lost)),
+            "occupied": encode(self._reasserter.occupied(lost)),
+            "zones": [str(zone.suffix) for zone in lease.desired.zones],
         }
 
     async def _has_remains(self) -> bool:

@@ -49,7 +49,9 @@ class FakeLink:
         """What was applied last, and how it was switched since."""
         self.routes: dict[str, list[str]] = {}
         self.missing: list[str] = []
-        self.resolver, self.forwarder, self.given_up = "direct", "serving", ""
+        self.resolver, self.forwarder = "direct", "serving"
+        self.contests: dict[str, dict[str, Any]] = {}
+        """By session: what is `fought` and what is `occupied`."""
         self.failures: dict[str, DevlinkError] = {}
         self.slow: asyncio.Event | None = None
 
@@ -102,12 +104,12 @@ class FakeLink:
                 "held": state != "orphaned",
                 "routes": self.routes.get(name, []),
                 "missing": self.missing,
+                **self.contests.get(name, {}),
             }
             for name, state in self.held.items()
         ]
         return {
             "sessions": sessions, "resolver": self.resolver, "resolver_reason": "", "forwarder": self.forwarder,
-            "given_up": self.given_up,
         }  # fmt: skip
 
     def close(self) -> None:

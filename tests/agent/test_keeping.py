@@ -28,7 +28,6 @@ from tests.core.profiles import SAMPLE
     ("change", "code"),
     [
         ({"missing": ["10.20.0.0/16 via 172.16.0.13 dev eth0"]}, "DL-ROUTES-GONE"),
-        ({"missing": ["10.20.0.0/16 via 172.16.0.13 dev eth0"], "given_up": "10 times"}, "DL-ROUTES-FOUGHT"),
         ({"resolver": "overwritten"}, "DL-RESOLVER-GONE"),
         ({"forwarder": "restarting"}, "DL-FORWARDER-AWAY"),
         ({"routes": {"qa": []}}, "DL-ROUTES-GONE"),
@@ -44,9 +43,37 @@ def test_a_look_shows_what_is_no_longer_there_and_up_mends_it(run: Run, change: 
         await world.supervisor.look()
         assert world.states == {"qa": "degraded"}
         assert code in {f["code"] for f in world.supervisor.status()["sessions"][0]["findings"]}
-        world.link.missing, world.link.resolver, world.link.forwarder, world.link.given_up = [], "direct", "serving", ""
+        world.link.missing, world.link.resolver, world.link.forwarder = [], "direct", "serving"
         await world.up(QA)
         assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_each_route_that_is_missing_is_told_with_the_cure_that_helps_it_and_no_other_sessions_reason(run: Run) -> None:
+    fought, occupied, waiting = (f"10.{number}.0.0/16 via 172.16.0.13 dev eth0" for number in (20, 21, 22))
+
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.up(PROD)
+        world.link.missing = [fought, occupied, waiting]
+        world.link.contests["qa"] = {
+            "fought": {"routes": [fought], "why": "taken away 10 times"},
+            "occupied": {"routes": [occupied], "why": "a VPN is there"},
+        }
+        await world.supervisor.look()
+        told = {
+            session["name"]: {f["code"]: (f["evidence"], f["fix"]) for f in session["findings"]}
+            for session in world.supervisor.status()["sessions"]
+        }
+        assert told["qa"]["DL-ROUTES-FOUGHT"][0] == f"{fought}: taken away 10 times"
+        evidence, fix = told["qa"]["DL-ROUTES-HELD"]
+        assert evidence == f"{occupied}: a VPN is there"
+        assert "puts it back" not in fix, "`devlink up` ends with a conflict"
+        assert "by themselves" in fix
+        assert told["qa"]["DL-ROUTES-GONE"][0] == waiting
+        assert told["prod"]["DL-ROUTES-GONE"][0] == "; ".join((fought, occupied, waiting))
+        assert not {"DL-ROUTES-FOUGHT", "DL-ROUTES-HELD"} & set(told["prod"])
 
     run(body)
 

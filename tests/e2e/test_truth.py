@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from devlink import lab
+from devlink.core.network import METRIC
 from tests.e2e.link import BACKUP, PROFILE, RESOLV_CONF, Link
 
 pytestmark = pytest.mark.lab
@@ -81,6 +82,20 @@ def test_who_takes_our_routes_away_ten_times_a_minute_gets_them_and_it_is_told(l
     assert link.devlink("status").returncode == 0
     link.run("ip", "nexthop", "flush", "proto", "231")
     link.wait_until(lambda: "10.254.0.0/16" in link.run("ip", "route"), "what is applied anew is kept anew")
+    link.down()
+
+
+def test_a_place_that_another_program_took_is_told_as_that_and_taken_back_when_it_is_free(link: Link) -> None:
+    link.up()
+    block = next(line.split()[0] for line in link.run("ip", "route").splitlines() if "/26" in line)
+    place = (block, "metric", str(METRIC))
+    link.run("ip", "route", "replace", *place, "via", "172.16.0.1", "proto", "static")
+    link.wait_until(lambda: "DL-ROUTES-HELD" in codes(link), "it is told")
+    (told,) = (f for session in link.status()["sessions"] for f in session["findings"] if f["code"] == "DL-ROUTES-HELD")
+    assert "of the administrator's configuration (protocol static)" in told["evidence"]
+    assert link.devlink("up", PROFILE).returncode == 5, "so that is no cure"
+    link.run("ip", "route", "delete", *place)
+    link.wait_until(lambda: link.devlink("status").returncode == 0, "it is put back")
     link.down()
 
 

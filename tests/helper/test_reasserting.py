@@ -19,6 +19,10 @@ from tests.helper.fakes import LIMIT, FakeMonitor, watch_the_kernel
 
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=ip_address("172.16.0.13"), oif="eth0")
 VPN = ObservedRoute(destination=ROUTE.destination, oif="tun0", protocol=3)
+OTHER = replace(ROUTE, destination=ip_network("10.254.0.0/16"))
+BESIDE = replace(VPN, destination=OTHER.destination)
+"""In another place than OTHER's."""
+HOLDER = replace(BESIDE, oif="wg0", metric=OTHER.metric)
 
 
 class World:
@@ -26,7 +30,7 @@ class World:
 
     def __init__(self, monitors: list[FakeMonitor]) -> None:
         self.lock = asyncio.Lock()
-        self.wanted = (ROUTE, replace(ROUTE, destination=ip_network("10.254.0.0/16")))
+        self.wanted = (ROUTE, OTHER)
         self.missing: tuple[Route, ...] = ()
         self.waiting: tuple[Route, ...] = ()
         """Those of the missing that have no link."""
@@ -54,6 +58,18 @@ class World:
         self.put_back += bool(back)
         return Mended(back=back, held=held)
 
+    @property
+    def fought(self) -> str:
+        """Why what is missing is left alone, as it is told; nothing where none is."""
+        contest = self.reasserter.fought(self.missing)
+        return contest.why if contest is not None else ""
+
+    @property
+    def occupied(self) -> str:
+        """Who has the place of what is missing, as it is told; nothing where nobody has."""
+        contest = self.reasserter.occupied(self.missing)
+        return contest.why if contest is not None else ""
+
     async def told(self, *missing: Route) -> None:
         """The kernel says that something has changed; all comes of it that does."""
         self.missing = missing
@@ -72,7 +88,7 @@ Run = Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     monitors = watch_the_kernel(monkeypatch)
-    monkeypatch.setattr(reasserting, "observe", lambda: ObservedNetwork(routes=(VPN,)))
+    monkeypatch.setattr(reasserting, "observe", lambda: ObservedNetwork(routes=(VPN, BESIDE, HOLDER)))
 
     def runner(body: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
@@ -104,10 +120,11 @@ def test_at_the_tenth_time_it_is_left_alone_and_said_loudly_who_is_there_instead
         for _ in range(BURST + 5):
             await world.told(ROUTE)
         assert world.put_back == BURST - 1
-        assert "10 times" in world.reasserter.given_up
-        assert "dev tun0 proto boot" in world.reasserter.given_up
+        assert "10 times" in world.fought
+        assert "dev tun0 proto boot" in world.fought
+        assert not world.occupied
         world.reasserter.start()
-        assert world.reasserter.given_up == ""
+        assert world.fought == ""
         await world.told(ROUTE)
         assert world.put_back == BURST, "what is applied anew is kept anew"
 
@@ -130,9 +147,10 @@ def test_a_fight_for_one_route_says_nothing_of_another_and_each_that_is_left_is_
         assert set(world.missing) == set(world.wanted)
         await world.told(other)
         assert world.missing != (), "that one is still left alone"
-        assert world.reasserter.given_up
+        assert world.fought
         await world.told()
-        assert world.reasserter.given_up == "", "all are there again, whoever put them there"
+        world.missing = (other,)
+        assert world.fought == "", "all are there again, whoever put them there"
         await world.told(ROUTE)
         assert not world.missing
 
@@ -149,7 +167,8 @@ def test_a_link_that_flaps_is_no_fight(run: Run) -> None:
             world.waiting = ()
             await world.told(*world.wanted)
         assert world.put_back == 3 * BURST
-        assert world.reasserter.given_up == ""
+        world.missing = world.wanted
+        assert world.fought == ""
 
     run(body)
 
@@ -161,7 +180,7 @@ def test_it_is_a_fight_too_while_something_else_waits_for_its_link_and_that_is_p
         for _ in range(BURST + 5):
             await world.told(*world.wanted)
         assert world.put_back == BURST - 1
-        assert "10 times" in world.reasserter.given_up
+        assert "10 times" in world.fought
         world.waiting = ()
         await world.told(*world.wanted)
         assert world.missing == (ROUTE,), "what is given up stays so, and no other"
@@ -178,17 +197,36 @@ def test_a_place_that_another_holds_is_no_fight_and_taken_as_soon_as_it_is_free(
         assert set(world.missing) == {ROUTE}
         for _ in range(BURST + 5):
             await world.told(ROUTE)
-        assert "holds their place" in world.reasserter.given_up
-        assert "dev tun0 proto boot" in world.reasserter.given_up
-        assert "taken away" not in world.reasserter.given_up, "nothing was put back, so nothing was taken again"
+        assert "holds their place" in world.occupied
+        assert "dev tun0 proto boot" in world.occupied
+        assert world.fought == "", "nothing was put back, so nothing was taken again"
         world.held = ()
         await world.told(ROUTE)
         assert not world.missing
-        assert world.reasserter.given_up == ""
+        world.missing = (ROUTE,)
+        assert world.occupied == ""
 
     run(body)
     assert caplog.text.count("holds their place") == 1
     assert "ERROR" not in caplog.text
+
+
+def test_of_routes_that_are_missing_together_each_is_told_with_what_keeps_it_away(run: Run) -> None:
+    async def body(world: World) -> None:
+        away = replace(ROUTE, destination=ip_network("10.30.0.0/16"))
+        world.waiting, world.held = (away,), (OTHER,)
+        for _ in range(BURST):
+            await world.told(ROUTE, OTHER, away)
+        fought, occupied = (tell(world.missing) for tell in (world.reasserter.fought, world.reasserter.occupied))
+        assert (fought and fought.routes, occupied and occupied.routes) == ((str(ROUTE),), (str(OTHER),))
+        assert fought
+        assert "dev tun0" in fought.why
+        assert occupied
+        assert "dev wg0" in occupied.why, "who has the very place, not who is beside it"
+        assert world.reasserter.fought((OTHER, away)) is None, "of another session's nothing is said"
+        assert world.reasserter.occupied((ROUTE, away)) is None
+
+    run(body)
 
 
 def test_what_cannot_be_put_back_yet_is_said_once_and_tried_at_each_word(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path as FilePath
@@ -14,7 +14,7 @@ import pytest
 
 from devlink.core.codec import encode
 from devlink.core.names import DomainName
-from devlink.core.network import Holding, ObservedNetwork, ObservedRoute, Path, Route
+from devlink.core.network import Holding, ObservedNetwork, ObservedRoute, Path, Route, RouteKey
 from devlink.core.plan import Desired, ProofRecord, Upstream, Zone
 from devlink.core.prefixes import IPAddress
 from devlink.core.trust import TrustRecord
@@ -28,9 +28,11 @@ from devlink.errors import (
     UsageError,
     VerificationError,
 )
-from devlink.helper import verbs
+from devlink.helper import reasserting, verbs
 from devlink.helper.installed import Installed
 from devlink.helper.policy import DnsPolicy, Policy, QueryLogPolicy
+from devlink.helper.repair import Lack, Mended
+from devlink.helper.restraint import BURST
 from devlink.helper.truststore import TrustStore
 from devlink.helper.verbs import Helper
 from devlink.rpc import varlink
@@ -117,9 +119,18 @@ class FakeMachine:
         """Whether a failure leaves nothing."""
         self.slow: asyncio.Event | None = None
         self.wanted = Installed()
+        self.missing: tuple[Route, ...] = ()
+        self.held: tuple[Route, ...] = ()
+        """Those of the missing whose place another program has."""
 
     async def missing_routes(self) -> tuple[Route, ...]:
-        return ()
+        return self.missing
+
+    async def lack(self) -> Lack:
+        return Lack(taken=self.missing)
+
+    async def reassert(self, _: Collection[RouteKey] = ()) -> Mended:
+        return Mended(back=tuple(route for route in self.missing if route not in self.held), held=self.held)
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
         assert self.lock.locked()
@@ -246,7 +257,8 @@ def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         on_link = {a: Path(oif="eth0") for a in addresses if a in ip_network("172.16.0.0/24")}
         return ObservedNetwork(routes=(DEFAULT, LAN), paths=on_link)
 
-    monkeypatch.setattr(verbs, "observe", observe)
+    for module in (verbs, reasserting):
+        monkeypatch.setattr(module, "observe", observe)
     monkeypatch.setattr(verbs, "refusal", lambda *_: None)
     watch_the_kernel(monkeypatch)
 
@@ -477,6 +489,35 @@ def test_two_sessions_stand_side_by_side_and_end_one_by_one(run: Run) -> None:
             await alice.call("Release", session="qa")
             assert world.machine.destinations == {"10.30.0.0/16"}
             assert world.machine.targets[-1].zones == ()
+
+    run(body)
+
+
+def test_what_is_fought_for_and_whose_place_is_held_is_told_of_the_session_that_has_it_and_of_no_other(
+    run: Run,
+) -> None:
+    text = varlink.interface_description("io.devlink.Helper")
+    fought, taken = replace(ROUTE, destination=ip_network("10.21.0.0/16")), PROD.routes[0]
+
+    async def body(world: World) -> None:
+        async with world.caller() as one, world.caller(uid=1001) as other:
+            await one.up(replace(QA, routes=(ROUTE, fought), zones=()))
+            await other.up(PROD)
+            world.machine.missing, world.machine.held = (fought, taken), (taken,)
+            for _ in range(BURST):
+                await world.helper._reasserter._look()
+            world.machine.missing += (ROUTE,)
+            (qa,) = (await one.call("List"))["sessions"]
+            (prod,) = (await other.call("List"))["sessions"]
+            for session in (qa, prod):
+                assert_shape(session, text, "Session")
+            assert qa["missing"] == [str(ROUTE), str(fought)]
+            assert qa["fought"]["routes"] == [str(fought)]
+            assert "10 times" in qa["fought"]["why"]
+            assert qa["occupied"] is None, "the other one is another session's"
+            assert (prod["missing"], prod["fought"]) == ([str(taken)], None)
+            assert prod["occupied"]["routes"] == [str(taken)]
+            assert "holds their place" in prod["occupied"]["why"]
 
     run(body)
 
