@@ -19,7 +19,8 @@ from devlink.core.profile import BridgeProfile, Identity
 from devlink.core.text import listed
 from devlink.core.ways import Ways
 from devlink.errors import DevlinkError, IdentityError
-from devlink.kernel.observe import link_address, observe
+from devlink.kernel.neighbours import link_address_toward
+from devlink.kernel.observe import observe
 from devlink.private_files import write_private
 from devlink.rpc.tasks import spawn
 
@@ -68,9 +69,9 @@ async def prove(
     stranger, one that is silent while the first answers is a finding.
     """
     spec = profile.spec
-    if spec.identity is None or not spec.services:
+    address = spec.api
+    if spec.identity is None or address is None:
         return Proof()  # the plan says so
-    address = spec.services[0].network_address + 1
     path = Ways(plan.desired).to(address)
     used = path.next_hop if path is not None else None
     others = [each for each in dict.fromkeys(gateways) if each != used and each.version == address.version]
@@ -207,10 +208,7 @@ def _why_silent(error: OSError) -> str:
 
 def _gateway_toward(address: IPAddress) -> str:
     """The link address of the next hop toward `address`, or empty."""
-    path = observe((address,)).paths[address]
-    if path.oif is None or path.kind != "unicast":
-        return ""
-    return link_address(path.next_hop or address, path.oif)
+    return link_address_toward(address, observe((address,)).paths[address])
 
 
 def _file() -> Path:

@@ -182,6 +182,8 @@ class Link:
     """In octets."""
     up: bool
     """IFF_UP and carrier (IFF_LOWER_UP)."""
+    noarp: bool = False
+    """IFF_NOARP: a tunnel or the like, on which nobody has a link address."""
     addresses: tuple[tuple[IPAddress, int], ...] = ()
     """Each address with its prefix length."""
 

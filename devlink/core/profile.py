@@ -203,6 +203,11 @@ class Spec:
         """Pods and services."""
         return (self.pods or ()) + (self.services or ())
 
+    @property
+    def api(self) -> IPAddress | None:
+        """The ClusterIP of the cluster's API, which is the `kubernetes` service; None without services."""
+        return self.services[0].network_address + 1 if self.services else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:

@@ -20,8 +20,8 @@ from devlink.helper.machine import Machine
 from devlink.helper.policy import Policy
 from devlink.helper.probes import Probes
 from devlink.helper.truststore import TrustStore
+from devlink.kernel.neighbours import neighbour_answers
 from devlink.kernel.observe import observe_ways
-from devlink.kernel.probe import neighbour_answers
 from devlink.kernel.traffic import Traffic
 from devlink.rpc.server import Handler, Session
 from devlink.rpc.tasks import spawn

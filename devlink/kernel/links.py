@@ -6,6 +6,7 @@ Numbers and layouts are those of linux/rtnetlink.h, if_link.h, if_addr.h and nei
 import ipaddress
 import socket
 import struct
+from typing import NamedTuple
 
 from devlink.core.network import Link
 from devlink.core.prefixes import IPAddress
@@ -13,7 +14,7 @@ from devlink.kernel.netlink import attribute, attribute_u32, family_of, parse_at
 
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_GETNEIGH = 30
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
 IFLA_TXQLEN, IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 13, 26, 8
@@ -21,7 +22,7 @@ IN6_ADDR_GEN_MODE_NONE = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO = 1, 2, 6
 IFA_F_NODAD = 0x2
 NDA_DST, NDA_LLADDR = 1, 2
-IFF_UP, IFF_MULTICAST, IFF_LOWER_UP = 0x1, 0x1000, 0x10000
+IFF_UP, IFF_NOARP, IFF_MULTICAST, IFF_LOWER_UP = 0x1, 0x80, 0x1000, 0x10000
 RT_SCOPE_UNIVERSE = 0
 
 _IFINFOMSG = struct.Struct("=BxHiII")
@@ -67,14 +68,29 @@ def encode_address_dump() -> bytes:
     return _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
 
-def encode_neighbour_lookup(address: IPAddress, oif: int) -> bytes:
-    """The body that asks for the link address of a neighbour out of the interface with index `oif`."""
-    return _NDMSG.pack(family_of(address), oif, 0, 0, 0) + attribute(NDA_DST, address.packed)
+class Neighbour(NamedTuple):
+    """What the kernel tells of a neighbour."""
+
+    oif: int
+    """The index of the link that it is on."""
+    address: bytes
+    """Its 4 or 16 octets."""
+    state: int
+    """NUD_."""
+    link_address: bytes
+    """Empty where the kernel has not learnt it."""
 
 
-def decode_neighbour(body: bytes) -> bytes:
-    """The link address of an RTM_NEWNEIGH; empty where the kernel has not learnt it."""
-    return parse_attributes(body, _NDMSG.size).get(NDA_LLADDR, b"")
+def encode_neighbour(address: IPAddress, oif: int, state: int = 0, flags: int = 0) -> bytes:
+    """The body that asks for a neighbour on the link with index `oif`, or gives it a state (NUD_) and flags (NTF_)."""
+    return _NDMSG.pack(family_of(address), oif, state, flags, 0) + attribute(NDA_DST, address.packed)
+
+
+def decode_neighbour(body: bytes) -> Neighbour:
+    """The neighbour of an RTM_NEWNEIGH."""
+    _, oif, state, _, _ = _NDMSG.unpack_from(body)
+    found = parse_attributes(body, _NDMSG.size)
+    return Neighbour(oif, found.get(NDA_DST, b""), state, found.get(NDA_LLADDR, b""))
 
 
 def decode_link(body: bytes) -> tuple[Link, str]:
@@ -84,8 +100,8 @@ def decode_link(body: bytes) -> tuple[Link, str]:
     name = found[IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
     information = parse_attributes(found.get(IFLA_LINKINFO, b""))
     kind = information.get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="surrogateescape")
-    up = bool(flags & IFF_UP and flags & IFF_LOWER_UP)
-    return Link(index=index, name=name, mtu=u32(found[IFLA_MTU]), up=up), kind
+    up, noarp = bool(flags & IFF_UP and flags & IFF_LOWER_UP), bool(flags & IFF_NOARP)
+    return Link(index=index, name=name, mtu=u32(found[IFLA_MTU]), up=up, noarp=noarp), kind
 
 
 def decode_address(body: bytes) -> tuple[int, IPAddress, int] | None:

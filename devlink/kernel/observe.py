@@ -11,16 +11,13 @@ from devlink.core.prefixes import IPAddress
 from devlink.kernel.links import (
     RTM_GETADDR,
     RTM_GETLINK,
-    RTM_GETNEIGH,
     RTM_NEWADDR,
     RTM_NEWLINK,
     decode_address,
     decode_link,
-    decode_neighbour,
     encode_address_dump,
     encode_link_dump,
     encode_link_lookup,
-    encode_neighbour_lookup,
 )
 from devlink.kernel.netlink import NetlinkSocket, unreachable_kernel
 from devlink.kernel.nexthops import (
@@ -135,16 +132,6 @@ def dump_nexthops(netlink: NetlinkSocket) -> dict[int, NexthopMessage] | None:
             return None
         raise
     return {found.id: found for found in map(decode_nexthop, bodies)}
-
-
-def link_address(address: IPAddress, oif: str) -> str:
-    """The link address (MAC) of a neighbour on link `oif`, as hex; empty where the kernel does not know it."""
-    try:
-        with NetlinkSocket() as netlink:
-            body = encode_neighbour_lookup(address, socket.if_nametoindex(oif))
-            return decode_neighbour(netlink.get(RTM_GETNEIGH, body).body).hex(":")
-    except OSError:  # ENOENT: nobody has asked for it yet
-        return ""
 
 
 def link_kind(name: str) -> str:

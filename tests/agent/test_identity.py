@@ -46,7 +46,7 @@ def laptop(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(module, "observe", observe)
-    monkeypatch.setattr(module, "link_address", lambda *_: GATEWAY)
+    monkeypatch.setattr(module, "link_address_toward", lambda *_: GATEWAY)
     monkeypatch.setattr(module, "_new_socket", lambda _: Redirected(lambda: module.PORT))
 
 
@@ -167,10 +167,10 @@ def test_silence_is_told_unless_the_cluster_was_seen_through_this_gateway_before
         assert await check() == (), "the gateway speaks for it"
         (another,) = await check(profile(Authority.another().pem))
         assert another.code == "DL-UNAUTHENTICATED", "for this cluster only"
-        monkeypatch.setattr(module, "link_address", lambda *_: "02:00:00:00:00:66")
+        monkeypatch.setattr(module, "link_address_toward", lambda *_: "02:00:00:00:00:66")
         (elsewhere,) = await check()
         assert elsewhere.code == "DL-UNAUTHENTICATED", "and for this gateway only"
-        monkeypatch.setattr(module, "link_address", lambda *_: "")
+        monkeypatch.setattr(module, "link_address_toward", lambda *_: "")
         (unknown,) = await check()
         assert unknown.code == "DL-UNAUTHENTICATED"
 
@@ -271,7 +271,7 @@ def test_a_silent_gateway_is_told_unless_the_api_is_silent_by_every_way(
             assert "by way of 172.16.0.16: Connection refused" in finding.evidence
             assert "172.16.0.17" in finding.evidence
             assert "172.16.0.13" not in finding.evidence
-        monkeypatch.setattr(module, "link_address", lambda *_: "")
+        monkeypatch.setattr(module, "link_address_toward", lambda *_: "")
         (finding,) = (await prove_by({OTHER: nobody})).findings
         assert finding.code == "DL-UNAUTHENTICATED"
 

@@ -16,7 +16,7 @@ from tests.core.profiles import SAMPLE
 PROFILE = decode_profile(SAMPLE)
 ROUTER = ip_address("172.16.0.1")
 ETH0 = Link(index=2, name="eth0", mtu=1500, up=True, addresses=((ip_address("172.16.0.100"), 24),))
-WG0 = Link(index=3, name="wg0", mtu=1420, up=True, addresses=((ip_address("10.9.9.2"), 32),))
+WG0 = Link(index=3, name="wg0", mtu=1420, up=True, noarp=True, addresses=((ip_address("10.9.9.2"), 32),))
 DOCKER = Link(index=4, name="docker0", mtu=1500, up=False, addresses=((ip_address("172.17.0.1"), 16),))
 
 
@@ -27,21 +27,15 @@ class Laptop:
         self.links: tuple[Link, ...] = (ETH0, WG0, DOCKER)
         self.path = Path(oif="eth0", next_hop=ROUTER)
         self.neighbour = "02:00:00:00:00:01"
-        self.silent = 0
-        """So often it is not known yet."""
-        self.knocks: list[IPAddress] = []
         monkeypatch.setattr(module, "observe", self._observe)
-        monkeypatch.setattr(module, "link_address", self._link_address)
-        monkeypatch.setattr(module, "_knock", lambda address, _: self.knocks.append(address))
-        monkeypatch.setattr(module, "_has_two_ends", lambda link: link == "wg0")
-        monkeypatch.setattr(module, "NEIGHBOUR_LIMIT", 0.05)
+        monkeypatch.setattr(module, "link_address_toward", self._link_address_toward)
 
     def _observe(self, addresses: Iterable[IPAddress]) -> ObservedNetwork:
         return ObservedNetwork(links=self.links, paths=dict.fromkeys(addresses, self.path))
 
-    def _link_address(self, *_: object) -> str:
-        self.silent -= 1
-        return "" if self.silent >= 0 else self.neighbour
+    def _link_address_toward(self, _: IPAddress, path: Path, *, ask: bool) -> str:
+        assert ask, "after each loss of the carrier the kernel knows nobody"
+        return self.neighbour if path.oif == "eth0" else ""
 
     def look(self) -> Surroundings:
         return look_around(PROFILE)[1]
@@ -74,21 +68,16 @@ def test_another_way_or_another_neighbour_is_another_place(laptop: Laptop, chang
     assert laptop.look() != before
 
 
-def test_a_neighbour_that_the_kernel_does_not_know_yet_is_asked_for_once(laptop: Laptop) -> None:
-    laptop.silent = 2
-    assert laptop.look().is_known
-    assert laptop.knocks == [ROUTER]
-
-
 def test_where_nobody_answers_the_place_is_not_known(laptop: Laptop) -> None:
-    laptop.silent = 10_000
+    laptop.neighbour = ""
     assert not laptop.look().is_known
 
 
-def test_a_tunnel_has_no_neighbours_to_ask_for(laptop: Laptop) -> None:
-    laptop.path, laptop.silent = Path(oif="wg0"), 10_000
+def test_a_place_behind_a_tunnel_is_known_by_the_tunnel_which_has_no_neighbours(laptop: Laptop) -> None:
+    laptop.path = Path(oif="wg0")
     assert laptop.look().is_known
-    assert laptop.knocks == []
+    laptop.links = (replace(WG0, noarp=False),)
+    assert not laptop.look().is_known
 
 
 @pytest.mark.parametrize(

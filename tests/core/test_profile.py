@@ -1,6 +1,7 @@
 """What makes a profile wrong: each fault with its path and a hint, all at once, for both families."""
 
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,6 +148,13 @@ def test_one_change_makes_one_fault_with_its_path_and_a_hint(
     assert found.startswith(f"{path}: ")
     assert problem in found
     assert hint in found
+
+
+def test_the_api_is_the_first_address_of_the_first_services_network() -> None:
+    spec = decode_profile(SAMPLE).spec
+    assert str(spec.api) == "10.254.0.1"
+    assert str(replace(spec, services=(spec.services or ())[::-1]).api) == "fd00:254::1"
+    assert replace(spec, services=None).api is None
 
 
 def test_all_faults_are_named_at_once() -> None:

@@ -85,10 +85,12 @@ def test_links_are_told_with_their_addresses_and_state() -> None:
         make_links()
         ip("address", "add", "203.0.113.1", "peer", "203.0.113.2", "dev", "v0")
         ip("link", "add", "wide", "mtu", "1380", "type", "bridge")
+        ip("link", "set", "v1", "arp", "off")
         links = {link.name: link for link in observe().links}
         for shown in ip_json("-d", "address", "show"):
             link = links.pop(shown["ifname"])
             assert (link.index, link.mtu) == (shown["ifindex"], shown["mtu"])
+            assert link.noarp == ("NOARP" in shown["flags"])
             assert link.up == ("LOWER_UP" in shown["flags"] and "UP" in shown["flags"])
             told = [(a["local"], a["prefixlen"]) for a in shown["addr_info"]]
             assert sorted((str(address), length) for address, length in link.addresses) == sorted(told)

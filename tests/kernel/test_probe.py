@@ -1,6 +1,5 @@
-"""Marked sockets go by their own gateway or nowhere, and a neighbour is there or is not, in a network of our own."""
+"""Marked sockets go by their own gateway or nowhere, in a network of our own."""
 
-import asyncio
 import errno
 import ipaddress
 import socket
@@ -8,9 +7,8 @@ import subprocess
 
 import pytest
 
-from devlink.errors import HelperError
 from devlink.kernel import rules
-from devlink.kernel.probe import delete_ways, neighbour_answers, probe_socket, put_way, rules_of, way_to
+from devlink.kernel.probe import delete_ways, probe_socket, put_way, rules_of, way_to
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
 
 pytestmark = pytest.mark.lab
@@ -85,78 +83,6 @@ def test_a_way_can_be_put_twice_and_deleted_when_its_link_has_taken_it_along() -
         assert len(ip_json("route", "show", "table", "5231")) == 1
         ip("link", "delete", "v0")
         delete_ways([way])
-
-    in_private_network(body)
-
-
-def two_hosts() -> None:
-    """The other end of the cable is another host: 192.0.2.9 and 2001:db8::9 answer, nobody else does."""
-    make_links()
-    ip("address", "add", "fe80::1/64", "dev", "v0", "nodad")  # which the kernel's own questions come from
-    peer = subprocess.Popen(["unshare", "-n", "sleep", "60"])
-    for _ in range(500):
-        done = subprocess.run(["ip", "link", "set", "v1", "netns", str(peer.pid)], capture_output=True, check=False)
-        shown = subprocess.run(["ip", "link", "show", "v1"], capture_output=True, check=False)
-        if done.returncode == 0 and shown.returncode != 0:
-            break
-    inside = ["nsenter", "-t", str(peer.pid), "-n", "ip"]
-    addresses = ("192.0.2.9/24 dev v1", "2001:db8::9/64 dev v1 nodad")
-    for words in ("link set lo up", "link set v1 up", *(f"address add {each}" for each in addresses)):
-        subprocess.run([*inside, *words.split()], check=True)
-
-
-@pytest.mark.parametrize("address", ["192.0.2.9", "2001:db8::9"])
-def test_a_neighbour_that_is_there_answers_at_once_known_or_not(address: str) -> None:
-    def body() -> None:
-        two_hosts()
-
-        async def twice() -> None:
-            for _ in range(2):
-                async with asyncio.timeout(2.9):  # before the kernel would give up
-                    assert await neighbour_answers(ipaddress.ip_address(address), "v0")
-
-        asyncio.run(twice())
-
-    in_private_network(body)
-
-
-def test_a_neighbour_that_is_not_there_does_not() -> None:
-    def body() -> None:
-        two_hosts()
-        for name in ("ucast_solicit", "mcast_solicit"):
-            with open(f"/proc/sys/net/ipv4/neigh/v0/{name}", "w") as file:
-                file.write("1")
-
-        async def ask() -> list[bool]:
-            there, gone = ipaddress.ip_address("192.0.2.9"), ipaddress.ip_address("192.0.2.77")
-            return list(await asyncio.gather(neighbour_answers(gone, "v0"), neighbour_answers(there, "v0")))
-
-        assert asyncio.run(ask()) == [False, True]
-
-    in_private_network(body)
-
-
-@pytest.mark.parametrize("state", ["permanent", "noarp"])
-@pytest.mark.parametrize("address", ["192.0.2.50", "2001:db8::50"])
-def test_a_neighbour_that_is_set_by_hand_cannot_be_told_and_stays(address: str, state: str) -> None:
-    def body() -> None:
-        make_links()
-        ip("neighbour", "add", address, "lladdr", "02:00:00:00:00:99", "dev", "v0", "nud", state)
-        before = ip_json("neighbour", "show", address, "nud", "all")
-        with pytest.raises(HelperError, match="cannot be told"):
-            asyncio.run(neighbour_answers(ipaddress.ip_address(address), "v0"))
-        assert before
-        assert ip_json("neighbour", "show", address, "nud", "all") == before
-
-    in_private_network(body)
-
-
-def test_on_a_link_without_link_addresses_no_neighbour_can_be_told() -> None:
-    def body() -> None:
-        make_links()
-        ip("link", "set", "v0", "arp", "off")
-        with pytest.raises(HelperError, match="cannot be told"):
-            asyncio.run(neighbour_answers(VIA, "v0"))
 
     in_private_network(body)
 
