@@ -2,20 +2,19 @@
 
 import asyncio
 import errno
-import os
 import socket
 from collections.abc import Mapping
 
+from devlink.agent.questions import PORT, ask_over_tcp, first_by_version, is_answer, numbered, question_for
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
 from devlink.core.network import Path
 from devlink.core.plan import Plan
 from devlink.core.prefixes import Cover, IPAddress, PrefixTable
-from devlink.core.profile import BridgeProfile, ClusterDns, DnsServer, RoutingMode, Transport
+from devlink.core.profile import BridgeProfile, DnsServer, RoutingMode, Transport
 from devlink.core.ways import Ways
-from devlink.dns import replies, wire
+from devlink.dns import wire
 from devlink.kernel.observe import observe_ways
 
-PORT = 53
 LIMIT = 2.0
 """Seconds for one exchange: a lost SYN is sent again after one."""
 AGAIN = 0.5
@@ -64,11 +63,8 @@ async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
         """Nobody has confirmed anything of pods that need no route, so none is asked beyond the laptop's own links."""
         return profile.spec.pods is not None or observed.paths.get(address, Path()).is_on_link
 
-    first: dict[int, DnsServer] = {}
-    for server in dns.servers:
-        first.setdefault(server.address.version, server)
     looks = []
-    for version, server in first.items():
+    for version, server in first_by_version(dns.servers).items():
         if objection(server.address) is None:
             pods = [address for address in dns.endpoints or () if address.version == version and may_be_asked(address)]
             unasked = {address: why for address in pods if (why := objection(address)) is not None}
@@ -85,7 +81,7 @@ async def _look_at(
     ways: Ways,
 ) -> Seen:
     assert profile.spec.dns is not None
-    question = _question(profile.spec.dns)
+    question = question_for(profile.spec.dns)
     owners = PrefixTable((block, node.address) for node in profile.spec.nodes or () for block in node.pods)
     nodes = {address: owners.longest(address) for address in endpoints}
     hops = {address: path.next_hop if (path := ways.to(address)) else None for address in (server.address, *endpoints)}
@@ -122,30 +118,16 @@ async def _look_at(
     )
 
 
-def _question(dns: ClusterDns) -> bytes:
-    """The A record of a service that every cluster has; whatever is answered, an answer it is. Without an id."""
-    name = dns.domain.child("kubernetes.default.svc")
-    return bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 0)) + name.wire + wire.A.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
-
-
 async def over_tcp_to(address: IPAddress, question: bytes) -> Outcome:
     """Connect, ask, and have the answer: a path that carries the handshake need not carry the data."""
     loop = asyncio.get_running_loop()
-    packet = os.urandom(2) + question
     connected = False
     try:
         with _socket(address, socket.SOCK_STREAM) as sock:
             async with asyncio.timeout(LIMIT):
                 await loop.sock_connect(sock, (str(address), PORT))
                 connected = True
-                await loop.sock_sendall(sock, wire.frame(packet))
-                reader = wire.StreamReader()
-                while data := await loop.sock_recv(sock, 1 << 16):
-                    reader.feed(data)
-                    while (reply := reader.take()) is not None:
-                        if _answers(reply, packet):
-                            return Outcome.ANSWERED
-                return Outcome.REFUSED
+                return Outcome.ANSWERED if await ask_over_tcp(sock, numbered(question)) else Outcome.REFUSED
     except TimeoutError:
         return Outcome.HANGS if connected else Outcome.SILENT
     except OSError as error:
@@ -155,7 +137,7 @@ async def over_tcp_to(address: IPAddress, question: bytes) -> Outcome:
 async def over_udp_to(address: IPAddress, question: bytes) -> Outcome:
     """Ask over a connected socket, as most resolvers do."""
     loop = asyncio.get_running_loop()
-    packet = os.urandom(2) + question
+    packet = numbered(question)
     try:
         with _socket(address, socket.SOCK_DGRAM) as sock:
             await loop.sock_connect(sock, (str(address), PORT))
@@ -163,7 +145,7 @@ async def over_udp_to(address: IPAddress, question: bytes) -> Outcome:
                 await loop.sock_sendall(sock, packet)
                 try:
                     async with asyncio.timeout(AGAIN):
-                        while not _answers(await loop.sock_recv(sock, wire.MAX_MESSAGE), packet):
+                        while not is_answer(await loop.sock_recv(sock, wire.MAX_MESSAGE), packet):
                             pass
                     return Outcome.ANSWERED
                 except TimeoutError:
@@ -182,7 +164,7 @@ async def strays_of(address: IPAddress, question: bytes) -> tuple[IPAddress, ...
 async def _stray_of(address: IPAddress, question: bytes) -> IPAddress | None:
     """Who answered; None where nobody did."""
     loop = asyncio.get_running_loop()
-    packet = os.urandom(2) + question
+    packet = numbered(question)
     try:
         with _socket(address, socket.SOCK_DGRAM) as sock:
             for _ in range(round(LIMIT / AGAIN)):
@@ -191,7 +173,7 @@ async def _stray_of(address: IPAddress, question: bytes) -> IPAddress | None:
                     async with asyncio.timeout(AGAIN):
                         while True:
                             reply, sender = await loop.sock_recvfrom(sock, wire.MAX_MESSAGE)
-                            if _answers(reply, packet):
+                            if is_answer(reply, packet):
                                 return type(address)(sender[0])
                 except TimeoutError:
                     pass
@@ -204,10 +186,6 @@ def _socket(address: IPAddress, kind: socket.SocketKind) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, kind)
     sock.setblocking(False)
     return sock
-
-
-def _answers(reply: bytes, packet: bytes) -> bool:
-    return reply[:2] == packet[:2] and replies.is_reply_to(reply, packet[2:], len(packet))
 
 
 def _outcome(error: OSError) -> Outcome:

@@ -4,16 +4,14 @@ import asyncio
 import ctypes
 import errno
 import logging
-import os
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from devlink.core.names import DomainName
-from devlink.core.plan import Upstream
-from devlink.core.prefixes import IPAddress
-from devlink.core.profile import BridgeProfile, Transport
+from devlink.agent.questions import PORT, ask_over_tcp, first_by_version, is_answer, numbered, question_for
+from devlink.core.prefixes import Cover, IPAddress
+from devlink.core.profile import BridgeProfile, DnsServer
 from devlink.dns import wire
 from devlink.errors import DevlinkError, HelperError, ProtocolError, reason
 from devlink.helper.policy import Paths
@@ -22,10 +20,6 @@ from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
 
-DNS_PORT = 53
-HEADER = bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 0))
-"""Of a question with recursion desired, behind its id."""
-TYPE_A = 1
 TCP_LIMIT = 1.0
 """Seconds for an answer over TCP, from the first octet of the connection on."""
 NEIGHBOURS_AT_ONCE = 8
@@ -90,8 +84,8 @@ class Probes:
         """`answered` is told by way of whom an answer came, and after how many seconds."""
         self._session = session
         self._answered = answered
+        self._question = question_for(profile.spec.dns) if profile.spec.dns else b""
         self._servers = _servers(profile)
-        self._name = profile.spec.dns.domain.child("kubernetes.default.svc") if profile.spec.dns else None
         self._kinds: dict[int, str] = {}
         """By which transport the server of a family answered first: the other one may be lost in a firewall."""
         self._sockets: dict[tuple[IPAddress, int], _Udp] = {}
@@ -102,14 +96,14 @@ class Probes:
     def ask(self, via: IPAddress, attempt: int) -> None:
         """Put one question. What goes wrong is no answer."""
         server = self._servers.get(via.version)
-        if server is None or self._name is None:
+        if server is None:
             return
         transport = self._kinds.get(via.version, server.transport.value)
-        question = os.urandom(2) + HEADER + _question(self._name)
+        packet = numbered(self._question)
         if transport in ("udp", "auto"):
-            spawn(self._quietly(self._ask_udp(via, attempt, server, question)), name=f"probe by {via}")
+            spawn(self._quietly(self._ask_udp(via, attempt, server, packet)), name=f"probe by {via}")
         if transport in ("tcp", "auto"):
-            spawn(self._quietly(self._ask_tcp(via, server, question)), name=f"probe by {via} over TCP")
+            spawn(self._quietly(self._ask_tcp(via, server, packet)), name=f"probe by {via} over TCP")
 
     def prepare(self, via: IPAddress) -> None:
         """Have what a first question needs: it will be wanted in a hurry."""
@@ -143,18 +137,18 @@ class Probes:
         except DevlinkError as error:
             log.info("a probe was not sent: %s", error)
 
-    async def _ask_udp(self, via: IPAddress, attempt: int, server: Upstream, question: bytes) -> None:
+    async def _ask_udp(self, via: IPAddress, attempt: int, server: DnsServer, packet: bytes) -> None:
         key = (via, attempt)
         await self._prepare(via, attempt, server)
         try:
-            self._sockets[key].send(question, (str(server.address), server.port))
+            self._sockets[key].send(packet, (str(server.address), PORT))
         except OSError as error:
             if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
                 raise
             # Its way is gone: the link was down meanwhile. It is made again for the next one.
             self._sockets.pop(key).close()
 
-    async def _prepare(self, via: IPAddress, attempt: int, server: Upstream) -> None:
+    async def _prepare(self, via: IPAddress, attempt: int, server: DnsServer) -> None:
         key = (via, attempt)
         if key not in self._sockets:
             sock = await self._line.open(via, server.address, "udp")
@@ -163,20 +157,14 @@ class Probes:
             else:
                 self._sockets[key] = _Udp(sock, lambda rtt: self._heard(via, "udp", rtt))
 
-    async def _ask_tcp(self, via: IPAddress, server: Upstream, question: bytes) -> None:
+    async def _ask_tcp(self, via: IPAddress, server: DnsServer, packet: bytes) -> None:
         loop = asyncio.get_running_loop()
         with await self._line.open(via, server.address, "tcp") as sock:
             began = loop.time()
             async with asyncio.timeout(TCP_LIMIT):
-                await loop.sock_connect(sock, (str(server.address), server.port))
-                await loop.sock_sendall(sock, wire.frame(question))
-                reader = wire.StreamReader()
-                while data := await loop.sock_recv(sock, 1 << 16):
-                    reader.feed(data)
-                    while (reply := reader.take()) is not None:
-                        if _is_answer(reply, question[:2]):
-                            self._heard(via, "tcp", loop.time() - began)
-                            return
+                await loop.sock_connect(sock, (str(server.address), PORT))
+                if await ask_over_tcp(sock, packet):
+                    self._heard(via, "tcp", loop.time() - began)
 
     def _heard(self, via: IPAddress, kind: str, rtt: float) -> None:
         if not self._is_closed:
@@ -191,18 +179,18 @@ class _Udp:
         self._socket = sock
         self._heard = heard
         self._loop = asyncio.get_running_loop()
-        self._id = b""
+        self._packet = b""
         self._sent = 0.0
         self._loop.add_reader(sock.fileno(), self._readable)
 
-    def send(self, question: bytes, server: tuple[str, int]) -> None:
+    def send(self, packet: bytes, server: tuple[str, int]) -> None:
         """Raises OSError."""
         # AF_UNSPEC dissolves the association and the port with it (connect(2)): an entry of the gateway's connection
         # tracking that leads to a dead server shall not decide over the next question too.
         _libc.connect(self._socket.fileno(), bytes(16), 16)
         self._socket.connect(server)
-        self._id, self._sent = question[:2], self._loop.time()
-        self._socket.send(question)
+        self._packet, self._sent = packet, self._loop.time()
+        self._socket.send(packet)
 
     def close(self) -> None:
         self._loop.remove_reader(self._socket.fileno())
@@ -211,24 +199,12 @@ class _Udp:
     def _readable(self) -> None:
         # ECONNREFUSED is no answer: a firewall that rejects says it too.
         with suppress(OSError):
-            if _is_answer(self._socket.recv(wire.MAX_MESSAGE), self._id):
+            if is_answer(self._socket.recv(wire.MAX_MESSAGE), self._packet):
                 self._heard(self._loop.time() - self._sent)
 
 
-def _servers(profile: BridgeProfile) -> dict[int, Upstream]:
+def _servers(profile: BridgeProfile) -> dict[int, DnsServer]:
     """The first server of the cluster's DNS of each family that the routes lead to."""
-    found: dict[int, Upstream] = {}
-    for server in profile.spec.dns.servers if profile.spec.dns else ():
-        if any(server.address in prefix for prefix in profile.spec.prefixes):
-            upstream = Upstream(address=server.address, port=DNS_PORT, transport=Transport(server.transport))
-            found.setdefault(server.address.version, upstream)
-    return found
-
-
-def _question(name: DomainName) -> bytes:
-    return name.wire + TYPE_A.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
-
-
-def _is_answer(reply: bytes, number: bytes) -> bool:
-    """Whatever it says: a refusal or an error has come the whole way there and back, too."""
-    return len(reply) >= wire.HEADER and reply[:2] == number and bool(reply[2] & 0x80)
+    ours = Cover(profile.spec.prefixes)
+    servers = profile.spec.dns.servers if profile.spec.dns else ()
+    return first_by_version(server for server in servers if ours.find_address(server.address) is not None)

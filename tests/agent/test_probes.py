@@ -1,4 +1,4 @@
-"""The line by which probes' sockets come from the helper."""
+"""The line by which probes' sockets come from the helper, and what is heard on them."""
 
 import asyncio
 import socket
@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 
 from devlink.agent import probes
-from devlink.agent.probes import ProbeLine
+from devlink.agent.probes import ProbeLine, Probes
+from devlink.core.plan import Upstream
+from devlink.core.prefixes import IPAddress
+from devlink.core.profile import Transport
+from devlink.core.profile_document import decode_profile
 from devlink.errors import HelperError, ProtocolError
 from devlink.rpc.tasks import spawn
+from tests.core.profiles import SAMPLE
+
+HERE, VIA = ip_address("127.0.0.1"), ip_address("172.16.0.13")
 
 
 class SlowLine:
@@ -63,5 +70,46 @@ def test_a_line_that_is_closed_while_sockets_are_waited_for_leaves_none_open(
                 assert isinstance(outcome, HelperError)
         assert any(isinstance(outcome, HelperError) for outcome in outcomes)
         assert all(made.closed.done() for made in SlowLine.made)
+
+    asyncio.run(body())
+
+
+class DirectLine(SlowLine):
+    """To a helper that gives sockets which go to loopback as the routes say."""
+
+    made: "list[SlowLine]" = []  # noqa: RUF012 - nobody looks
+
+    async def call_for_descriptor(self, method: str, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        kind = socket.SOCK_DGRAM if parameters["kind"] == "udp" else socket.SOCK_STREAM
+        return {}, socket.socket(socket.AF_INET, kind).detach()
+
+
+def test_what_answers_another_question_than_the_one_that_was_put_is_no_answer_of_a_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probes, "Connection", DirectLine)
+    server = Upstream(address=HERE, transport=Transport.UDP)  # no profile may name loopback
+    monkeypatch.setattr(probes, "first_by_version", lambda _: {4: server})
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Queue[IPAddress] = asyncio.Queue()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dns:
+            dns.bind((str(HERE), 0))
+            dns.setblocking(False)
+            monkeypatch.setattr(probes, "PORT", dns.getsockname()[1])
+            asking = Probes("qa", decode_profile(SAMPLE), lambda via, _: heard.put_nowait(via))
+            try:
+                asking.ask(VIA, 0)
+                async with asyncio.timeout(10):
+                    packet, who = await loop.sock_recvfrom(dns, 512)
+                    answer = packet[:2] + bytes((0x85, 0x03)) + packet[4:]
+                    dns.sendto(answer.replace(b"default", b"another"), who)
+                    await asyncio.sleep(0.05)
+                    assert heard.empty()
+                    dns.sendto(answer, who)
+                    assert await heard.get() == VIA
+            finally:
+                asking.close()
 
     asyncio.run(body())
