@@ -50,11 +50,10 @@ async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
     def objection(address: IPAddress) -> Outcome | None:
         """Why nothing that is sent there now would say anything of the cluster; None where it would."""
         path = observed.paths.get(address, Path())
-        wanted = ways.to(address)
         if path.oif is None:
             return Outcome.NO_WAY
-        if wanted is not None:
-            return None if (path.oif, path.next_hop) == (wanted.oif, wanted.next_hop) else Outcome.NOT_OURS
+        if ways.to(address) is not None:
+            return Outcome.NOT_OURS if ways.is_lost(address, path) else None
         # The plan says already that there is no route to it.
         is_carried = plan.mode is RoutingMode.ROUTER or ours.find_address(address) is None
         return None if is_carried else Outcome.NOT_OURS

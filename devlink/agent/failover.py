@@ -13,6 +13,7 @@ from typing import Any
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import Probes
 from devlink.agent.session import Session
+from devlink.agent.strangers import look_behind
 from devlink.core.detours import carrier, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.health import Action, Ask, AskNeighbour, Health, Switch, Times
@@ -153,6 +154,8 @@ class Failover:
         self._act(action for hop in hops if hop is not None for action in self.health.traffic(now, hop))
 
     def _answered(self, via: IPAddress, rtt: float) -> None:
+        if via in self.session.strangers:
+            return  # it may be the one that the routes prefer: it is not gone back to, and left where it carries
         for way in self.health.ways.values():
             if way.via == via:
                 for other in way.candidates[:PREPARED]:
@@ -226,7 +229,8 @@ class Failover:
             raise
 
     async def _have_carried(self, next_hop: IPAddress, by: IPAddress) -> None:
-        """Raises the helper's DevlinkError."""
+        """Raises the helper's DevlinkError, and IdentityError where another cluster answers behind that one."""
+        await look_behind(self.session, by)
         detour = await self._link.switch(self.session.name, next_hop, by)
         self.session.plan = replace(self.session.plan, desired=with_detour(self._desired, next_hop, detour))
         log.info("%s: what prefers %s goes by %s now", self.session.name, next_hop, by)

@@ -31,6 +31,9 @@ NAME = "kubernetes.default.svc"
 PORT = 443
 LIMIT = 2.0
 """Seconds for the handshake."""
+OPENING = 0.3
+"""Seconds in which sockets by way of other gateways are asked for, one after another: whoever waits for a session to
+come up does not wait for more."""
 MAX_GATEWAYS = 64
 """Link addresses that are remembered for one cluster: the offices and homes from which it was seen."""
 
@@ -47,15 +50,10 @@ class Proof:
     findings: tuple[Finding, ...] = ()
     answered: bool | None = None
     """Whether the API answered, and is the profile's; None where the profile does not say how to ask."""
+    proven: tuple[IPAddress, ...] = ()
+    """Next hops that lead to the profile's cluster."""
     strangers: tuple[IPAddress, ...] = ()
     """Gateways behind which another cluster answers: nothing shall ever go by them."""
-
-
-async def check_identity(
-    profile: BridgeProfile, plan: Plan, *, gateways: Iterable[IPAddress] = (), connect: Connect | None = None
-) -> tuple[Finding, ...]:
-    """The findings of `prove`. Raises IdentityError as it does."""
-    return (await prove(profile, plan, gateways=gateways, connect=connect)).findings
 
 
 async def prove(
@@ -65,28 +63,49 @@ async def prove(
 
     Raises IdentityError where another cluster answers by the way that packets go. Where nobody does, the link address
     of the gateway toward it speaks for the network, if the cluster was seen through it before; else it is a finding.
-    `gateways` may take over, and are asked by `connect`: one that leads to another cluster is a finding and a
-    stranger, one that is silent while the first answers is a finding.
+    `gateways` may take over, and are asked by `connect`, as many as OPENING leaves time for: one that leads to another
+    cluster is a finding and a stranger, one that the profile calls a gateway and is silent while the first answers is a
+    finding.
     """
     spec = profile.spec
-    address = spec.api
-    if spec.identity is None or address is None:
+    identity, address = spec.identity, spec.api
+    if identity is None or address is None:
         return Proof()  # the plan says so
     path = Ways(plan.desired).to(address)
     used = path.next_hop if path is not None else None
     others = [each for each in dict.fromkeys(gateways) if each != used and each.version == address.version]
-    tries = spawn(_try_others(others, connect, address, spec.identity), name="shake hands by other gateways")
+    tries = spawn(_try_others(others, connect, address, identity), name="shake hands by other gateways")
     try:
-        answered, findings = await _prove_by_routes(profile, plan, address, spec.identity)
+        answered, findings = await _prove_by_routes(profile, plan, address, identity)
         outcomes = await tries
     finally:
         tries.cancel()
-    strangers = tuple(gateway for gateway, error in outcomes.items() if isinstance(error, ssl.SSLError))
-    silent = {g: error for g, error in outcomes.items() if isinstance(error, OSError) and g not in strangers}
-    findings += tuple(_stranger(gateway, address, outcomes[gateway]) for gateway in strangers)
+    by_others = _seen_behind(outcomes, address)
+    findings += by_others.findings
+    named = {gateway.address for gateway in profile.spec.gateways or ()}  # any node that is down is not worth a word
+    silent = {g: e for g, e in outcomes.items() if e is not None and g in named and g not in by_others.strangers}
     if answered and silent:  # else it is the API that is silent
         findings += (_silent_gateways(silent, address),)
-    return Proof(findings=findings, answered=answered, strangers=strangers)
+    proven = (used, *by_others.proven) if answered and used is not None else by_others.proven
+    return Proof(findings=findings, answered=answered, proven=proven, strangers=by_others.strangers)
+
+
+async def prove_gateway(profile: BridgeProfile, gateway: IPAddress, connect: Connect) -> Proof:
+    """The same of one gateway, by way of which nothing goes yet. Its silence is no finding."""
+    identity, address = profile.spec.identity, profile.spec.api
+    if identity is None or address is None or address.version != gateway.version:
+        return Proof()
+    return _seen_behind(await _try_others([gateway], connect, address, identity), address)
+
+
+def _seen_behind(outcomes: Mapping[IPAddress, OSError | None], address: IPAddress) -> Proof:
+    """What shaking hands by several gateways says of each."""
+    strangers = {gateway: error for gateway, error in outcomes.items() if isinstance(error, ssl.SSLError)}
+    return Proof(
+        findings=tuple(_stranger(gateway, address, error) for gateway, error in strangers.items()),
+        proven=tuple(gateway for gateway, error in outcomes.items() if error is None),
+        strangers=tuple(strangers),
+    )
 
 
 async def _prove_by_routes(
@@ -115,16 +134,21 @@ async def _try_others(
 ) -> dict[IPAddress, OSError | None]:
     """What kept each gateway from leading to the profile's cluster; None where it does. SSLError: to another one.
 
-    A gateway for which there is no socket is left out: nothing is known of it.
+    A gateway for which there is no socket, or none in time, is left out: nothing is known of it.
     """
+    until = asyncio.get_running_loop().time() + OPENING
+    opening = asyncio.Lock()
 
     async def one(gateway: IPAddress) -> tuple[IPAddress, OSError | None] | None:
         assert connect is not None
-        try:
-            sock = await connect(gateway, address)
-        except (DevlinkError, OSError) as error:
-            log.info("gateway %s could not be tried: %s", gateway, error)
-            return None
+        async with opening:
+            if asyncio.get_running_loop().time() > until:
+                return None
+            try:
+                sock = await connect(gateway, address)
+            except (DevlinkError, OSError) as error:
+                log.info("gateway %s could not be tried: %s", gateway, error)
+                return None
         try:
             await _shake_hands(address, identity, sock)
         except OSError as error:
@@ -175,8 +199,7 @@ def _unanswered(plan: Plan, address: IPAddress, error: OSError) -> Finding:
     )
 
 
-def _stranger(gateway: IPAddress, address: IPAddress, error: OSError | None) -> Finding:
-    assert isinstance(error, ssl.SSLError)
+def _stranger(gateway: IPAddress, address: IPAddress, error: ssl.SSLError) -> Finding:
     return Finding(
         code="DL-GATEWAY-IDENTITY",
         severity=Severity.ERROR,

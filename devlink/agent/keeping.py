@@ -11,7 +11,7 @@ from devlink.agent.session import Session, State, Wish
 from devlink.agent.sessions import Sessions
 from devlink.agent.surroundings import look_around
 from devlink.agent.trouble import differences, doubtful, not_installed
-from devlink.agent.wishes import Ways
+from devlink.agent.wishes import KeptDetours
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
@@ -229,10 +229,10 @@ class Keeper:
                 self.sessions.kept.keep(name, None)
                 continue
             async with self.sessions.lock:
-                ways = self.sessions.kept.ways(name) if name in alive else Ways()
+                detours = self.sessions.kept.detours(name) if name in alive else KeptDetours()
                 session = Session(
-                    wish=wish, plan=_no_plan(wish, ways), since=time.monotonic(), applied=name in alive,
-                    by_hand=frozenset((each.next_hop, each.via) for each in ways.by_hand),
+                    wish=wish, plan=_no_plan(wish, detours), since=time.monotonic(), applied=name in alive,
+                    by_hand=frozenset((each.next_hop, each.via) for each in detours.by_hand),
                 )  # fmt: skip
                 self.sessions.put(session)
                 await self._restorer.bring_back(session)
@@ -267,6 +267,6 @@ def _is_whole(plan: Plan, observed: ObservedNetwork) -> bool:
     return all((route.table, route.destination) in there for route in plan.desired.routes)
 
 
-def _no_plan(wish: Wish, ways: Ways) -> Plan:
-    desired = Desired(session=wish.profile.metadata.name, detours=ways.detours)
+def _no_plan(wish: Wish, kept: KeptDetours) -> Plan:
+    desired = Desired(session=wish.profile.metadata.name, detours=kept.detours)
     return Plan(desired=desired, mode=RoutingMode.ROUTER, reason="it has not been looked at yet")

@@ -98,7 +98,11 @@ class Session:
     gateways: tuple[Mapping[str, Any], ...] = ()
     """Its next hops and who could take their place, as `status` shows them; nothing where nobody could."""
     strangers: frozenset[IPAddress] = frozenset()
-    """Gateways behind which another cluster answers: none of them takes over."""
+    """Gateways behind which another cluster answered when one last did: none of them takes over."""
+    proven: frozenset[IPAddress] = frozenset()
+    """Next hops behind which its own cluster answered in this network."""
+    unanswered: dict[IPAddress, float] = field(default_factory=dict)
+    """Monotonic seconds when it was last asked behind a next hop, and nobody answered."""
     carrying: tuple[Finding, ...] = ()
     """What is to be said of who carries its packets."""
     by_hand: frozenset[tuple[IPAddress, IPAddress]] = frozenset()

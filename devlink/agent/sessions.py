@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from devlink.agent import verify
+from devlink.agent import strangers, verify
 from devlink.agent.failovers import Failovers
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.loop import check_loops
@@ -16,7 +16,7 @@ from devlink.agent.ordinary import check_ordinary
 from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
-from devlink.agent.wishes import KeptWishes, Ways
+from devlink.agent.wishes import KeptDetours, KeptWishes
 from devlink.core.detours import carrier, kept, pairs, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
@@ -39,8 +39,6 @@ POINTS.update(
 )
 
 AGAIN = "When you want it: devlink up"
-PROVEN = 8
-"""Gateways whose cluster is looked at besides the one in use; in a big cluster every node could be one."""
 TRIED = 3
 """Gateways that are tried besides the preferred one while a session comes up: each costs some seconds."""
 Progress = Callable[[str, bool], Awaitable[None]]
@@ -109,7 +107,7 @@ class Sessions:
                 session.forget_passed_over()
                 detours = session.plan.desired.detours
                 chosen = tuple(each for each in detours if (each.next_hop, each.via) in session.by_hand)
-                self.kept.keep_ways(session.name, Ways(detours=detours, by_hand=chosen))
+                self.kept.keep_detours(session.name, KeptDetours(detours=detours, by_hand=chosen))
         self._changed.set()
         self._changed = asyncio.Event()
         self._told()
@@ -164,19 +162,15 @@ class Sessions:
         """What verification remarks of a session that is installed as `plan` says; a gateway behind which another
         cluster is may not take over from then on. Raises the DevlinkError that speaks against it."""
         line = ProbeLine(session.name)
-        gateways = (gateway.address for gateway in session.wish.profile.spec.gateways or ())
-        hops = plan.desired.next_hops
-        able = {*hops, *(via for hop in hops for via, _ in plan.candidates(hop))}
-        strangers = set[IPAddress]()
+        session.proven, session.unanswered = frozenset(), {}  # the network may be another one
         try:
             return await verify.verify(
                 session.wish.profile, plan,
-                gateways=tuple(address for address in gateways if address in able)[:PROVEN],
-                connect=lambda via, target: line.open(via, target, "tcp"),
-                refuse=strangers.add,
+                gateways=strangers.to_prove(session.wish.profile, plan),
+                connect=strangers.connect_by(line),
+                learn=lambda proof: strangers.learn(session, proof),
             )  # fmt: skip
         finally:
-            session.strangers = frozenset(strangers)
             line.close()
 
     async def _verified(self, session: Session) -> tuple[Finding, ...]:

@@ -39,7 +39,7 @@ async def verify(
     *,
     gateways: Iterable[IPAddress] = (),
     connect: Connect | None = None,
-    refuse: Callable[[IPAddress], object] = int,
+    learn: Callable[[Proof], None] | None = None,
 ) -> tuple[Finding, ...]:
     """What is worth telling of a session that carries what it promises; else VerificationError, with evidence.
 
@@ -47,8 +47,8 @@ async def verify(
     says why. Where that answers, and pods or some services do not, the session stays with a warning: its user has more
     with it than without. A session without zones promises no names: trouble with the cluster's DNS is then a finding,
     unless its answer is all that could show that the network carries the prefixes. Another cluster than the profile's
-    is always an error. `gateways` and `connect` are identity.prove's; `refuse` is told of each gateway that leads to
-    another cluster, and may never take over.
+    is always an error. `gateways` and `connect` are identity.prove's; `learn` is told what came of that, also where
+    something else fails then.
     """
     desired = plan.desired
     if desired.routes:
@@ -62,8 +62,8 @@ async def verify(
     try:
         # Whose network this is comes first: a stranger's DNS may be silent, and that would not be the reason to tell.
         proven = await proof
-        for stranger in proven.strangers:
-            refuse(stranger)
+        if learn is not None:
+            learn(proven)
         return (*proven.findings, *await names, *await verdict)
     finally:
         for each in (proof, names, verdict):
@@ -142,10 +142,8 @@ def check_paths(samples: dict[Route, IPAddress], desired: Desired, observed: Obs
     """Raise VerificationError where the kernel would send a sample address another way than our routes say."""
     ways = Ways(desired)
     for route, address in samples.items():
-        wanted = ways.to(address)
-        assert wanted is not None  # the sample is of a route of ours
         path = observed.paths.get(address, Path())
-        if (path.oif, path.next_hop) != (wanted.oif, wanted.next_hop):
+        if ways.is_lost(address, path):
             taken = f"via {path.next_hop} dev {path.oif}" if path.next_hop else f"dev {path.oif}"
             raise VerificationError(
                 f"The route to {route.destination} is installed, but the kernel does not use it.",
@@ -224,11 +222,7 @@ async def _ask_any(
     # A router on the way can say "unreachable" as well, so it is the kernel that is asked.
     paths = (await asyncio.to_thread(observe_ways, [server.address for server in servers])).paths
     ways = Ways(plan.desired)
-    others = []
-    for server in servers:
-        wanted, path = ways.to(server.address), paths.get(server.address, Path())
-        if wanted is not None and (path.oif, path.next_hop) != (wanted.oif, wanted.next_hop):
-            others.append(server.address)
+    others = [s.address for s in servers if ways.is_lost(s.address, paths.get(s.address, Path()))]
     if all(paths.get(server.address, Path()).oif is None for server in servers):
         asked = "This laptop has no way there at all. Is it on a network now? See: ip route; ip -br link"
     elif others:

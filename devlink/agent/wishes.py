@@ -17,7 +17,7 @@ WAYS = ".ways"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
+class KeptDetours:
     """Who carries a session's packets, where it is not whom the routes prefer."""
 
     detours: tuple[Detour, ...] = ()
@@ -32,7 +32,7 @@ class KeptWishes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._aside = folder / SET_ASIDE
-        self._ways: dict[str, Ways] = {}
+        self._detours: dict[str, KeptDetours] = {}
         """As they are on disk, as far as it is known."""
 
     def keep(self, name: str, wish: Wish | None, *, is_set_aside: bool = False) -> None:
@@ -43,7 +43,7 @@ class KeptWishes:
         try:
             if wish is None:
                 path.unlink(missing_ok=True)
-                self.keep_ways(name, Ways())
+                self.keep_detours(name, KeptDetours())
             else:
                 write_private(path, json.dumps(encode(wish)))
             if other.exists():  # only now: a crash in between must not lose it
@@ -61,30 +61,30 @@ class KeptWishes:
         """Whether the helper had nothing of it when it was noted."""
         return not (self._folder / f"{name}.json").exists() and (self._aside / f"{name}.json").exists()
 
-    def keep_ways(self, name: str, ways: Ways) -> None:
+    def keep_detours(self, name: str, detours: KeptDetours) -> None:
         """Note by whom a session's packets go: an agent that is started again shall not lead them elsewhere."""
-        if self._ways.get(name) == ways:
+        if self._detours.get(name) == detours:
             return
         path = self._folder / f"{name}{WAYS}"
         try:
-            if ways == Ways():
+            if detours == KeptDetours():
                 path.unlink(missing_ok=True)
             else:
-                write_private(path, json.dumps(encode(ways)))
-            self._ways[name] = ways
+                write_private(path, json.dumps(encode(detours)))
+            self._detours[name] = detours
         except OSError as error:
             log.error("an agent that is started again will not know who carries the packets of %s: %s", name, error)
 
-    def ways(self, name: str) -> Ways:
+    def detours(self, name: str) -> KeptDetours:
         """What is noted of that; nothing where it cannot be read."""
         path = self._folder / f"{name}{WAYS}"
         try:
-            return decode(Ways, json.loads(path.read_text("utf-8")))
+            return decode(KeptDetours, json.loads(path.read_text("utf-8")))
         except FileNotFoundError:
-            return Ways()
+            return KeptDetours()
         except (OSError, ValueError) as error:
             log.warning("%s cannot be read: %s", path, error)
-            return Ways()
+            return KeptDetours()
 
     @staticmethod
     def _read(folder: Path) -> dict[str, Wish]:

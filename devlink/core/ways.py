@@ -25,3 +25,9 @@ class Ways:
                     return Path(oif=detour.oif, next_hop=detour.via)
                 return Path(oif=route.oif, next_hop=route.next_hop)
         return None
+
+    def is_lost(self, address: IPAddress, path: Path) -> bool:
+        """Whether `path`, by which the kernel sends to an address, is another way than the session wants; never where
+        the session has no route to it."""
+        wanted = self.to(address)
+        return wanted is not None and (path.oif, path.next_hop) != (wanted.oif, wanted.next_hop)

@@ -1,13 +1,16 @@
 """One session's failover with gateways that answer or not, and a helper that switches or refuses."""
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from devlink.agent import failover
-from devlink.agent.session import State
-from devlink.errors import HelperError, NotUpError, UsageError, VerificationError
+from devlink.agent.session import Session, State
+from devlink.core.health_records import HopState
+from devlink.core.prefixes import IPAddress
+from devlink.errors import HelperError, IdentityError, NotUpError, UsageError, VerificationError
 from devlink.rpc import varlink
 from tests.agent.fake_gateways import FAST, THIRD, FakeLine, FakeProbes, World, run
 from tests.cli.test_session import assert_shape
@@ -156,3 +159,43 @@ def test_while_nobody_answers_a_session_is_at_best_degraded_and_up_as_soon_as_so
         assert "DL-GATEWAYS-SILENT" not in world.codes
 
     run(body, replace(FAST, back_off=0.05))
+
+
+def test_one_that_turns_out_another_clusters_when_it_is_to_take_over_is_passed_over_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(world: World) -> None:
+        async def look_behind(session: Session, gateway: IPAddress) -> None:
+            if gateway == world.second:
+                session.strangers |= {gateway}
+                raise IdentityError("It is another cluster's.")
+
+        def meanwhile() -> None:
+            world.failovers.keep([world.session])  # as it is at each change that is told
+            world.send()
+
+        monkeypatch.setattr(failover, "look_behind", look_behind)
+        world.with_gateways(world.first, world.second, THIRD)
+        world.failovers.keep([world.session])
+        with pytest.raises(IdentityError):
+            await world.failovers.choose(None, world.second)
+        world.session.strangers = frozenset()
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        FakeProbes.silent = {world.first}
+        await world.until(lambda: bool(world.link.switches), meanwhile)
+        assert world.link.switches == [(world.first, THIRD)]
+
+    run(body)
+
+
+def test_the_preferred_one_is_left_when_it_is_another_clusters_and_not_gone_back_to_though_it_answers() -> None:
+    async def body(world: World) -> None:
+        world.session.strangers = frozenset({world.first})
+        await world.until(lambda: bool(world.session.plan.desired.detours), world.send)
+        end = asyncio.get_running_loop().time() + 2 * FAST.hold
+        await world.until(lambda: asyncio.get_running_loop().time() > end, world.send)
+        assert world.link.switches == [(world.first, world.second)]
+        assert world.running.health.hops[world.first].state is HopState.DEAD
+
+    run(body)

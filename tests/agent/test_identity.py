@@ -13,12 +13,12 @@ from pathlib import Path as FilePath
 import pytest
 
 from devlink.agent import identity as module
-from devlink.agent.identity import NAME, Proof, check_identity, prove
+from devlink.agent.identity import NAME, Connect, Proof, prove
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork, Path
 from devlink.core.plan import make_plan
 from devlink.core.prefixes import IPAddress
-from devlink.core.profile import BridgeProfile, Identity
+from devlink.core.profile import BridgeProfile, Gateway, Identity
 from devlink.core.profile_document import decode_profile
 from devlink.errors import HelperError, IdentityError
 from tests.certificates import Authority, Issued
@@ -102,14 +102,21 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
 
 async def check(wanted: BridgeProfile | None = None) -> tuple[Finding, ...]:
     wanted = wanted or profile()
-    return await check_identity(wanted, make_plan(wanted, ObservedNetwork()))
+    return (await prove(wanted, make_plan(wanted, ObservedNetwork()))).findings
 
 
-USED, OTHER, THIRD = (ipaddress.ip_address(f"172.16.0.{number}") for number in (13, 16, 17))
+USED, OTHER, THIRD, NODE = (ipaddress.ip_address(f"172.16.0.{number}") for number in (13, 16, 17, 19))
 
 
-async def prove_by(ports: Mapping[IPAddress, int | None]) -> Proof:
-    """With gateways beside the one in use: the port that each leads to; None: the helper gives no socket for it."""
+def with_gateways() -> BridgeProfile:
+    """The first three of them are gateways."""
+    wanted = profile()
+    gateways = tuple(Gateway(address=address) for address in (USED, OTHER, THIRD))
+    return dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, gateways=gateways))
+
+
+def leading(ports: Mapping[IPAddress, int | None]) -> Connect:
+    """The port that each gateway leads to; None: the helper gives no socket for it."""
 
     async def connect(gateway: IPAddress, address: IPAddress) -> socket.socket:
         assert str(address) == "10.254.0.1"
@@ -118,10 +125,16 @@ async def prove_by(ports: Mapping[IPAddress, int | None]) -> Proof:
             raise HelperError("No.")
         return Redirected(lambda: port)
 
+    return connect
+
+
+async def prove_by(ports: Mapping[IPAddress, int | None]) -> Proof:
+    """With gateways beside the one in use."""
+    wanted = with_gateways()
     on_link = ObservedNetwork(paths={USED: Path(oif="eth0")})
-    plan = make_plan(profile(), on_link)
+    plan = make_plan(wanted, on_link)
     assert plan.desired.routes
-    return await prove(profile(), plan, gateways=(USED, *ports), connect=connect)
+    return await prove(wanted, plan, gateways=(USED, *ports), connect=leading(ports))
 
 
 def test_the_clusters_own_certificate_needs_no_word(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +234,7 @@ def test_each_gateway_is_asked_and_those_that_lead_to_the_cluster_need_no_word(
     async def body() -> None:
         ours = CLUSTER.issue(NAME)
         async with answering(ours, tmp_path, monkeypatch), serving(ours, tmp_path) as port:
-            assert await prove_by({OTHER: port, THIRD: None}) == Proof(answered=True)
+            assert await prove_by({OTHER: port, THIRD: None}) == Proof(answered=True, proven=(USED, OTHER))
 
     run(body)
 
@@ -233,7 +246,7 @@ def test_a_gateway_that_leads_to_another_cluster_is_named_as_a_stranger_and_the_
         stranger = Authority.another().issue(NAME)
         async with answering(CLUSTER.issue(NAME), tmp_path, monkeypatch), serving(stranger, tmp_path) as port:
             proof = await prove_by({OTHER: port})
-            assert proof.strangers == (OTHER,)
+            assert (proof.strangers, proof.proven) == ((OTHER,), (USED,))
             assert proof.answered
             (finding,) = proof.findings
             assert (finding.code, finding.severity) == ("DL-GATEWAY-IDENTITY", Severity.ERROR)
@@ -241,7 +254,7 @@ def test_a_gateway_that_leads_to_another_cluster_is_named_as_a_stranger_and_the_
         # Also while the cluster's own API is silent.
         async with serving(stranger, tmp_path) as port:
             proof = await prove_by({OTHER: port})
-            assert proof.strangers == (OTHER,)
+            assert (proof.strangers, proof.proven) == ((OTHER,), ())
             assert not proof.answered
 
     run(body)
@@ -266,14 +279,39 @@ def test_a_silent_gateway_is_told_unless_the_api_is_silent_by_every_way(
         async with serving(None, tmp_path) as nobody:
             pass  # its port, which nobody has now
         async with answering(CLUSTER.issue(NAME), tmp_path, monkeypatch):
-            (finding,) = (await prove_by({OTHER: nobody, THIRD: nobody})).findings
+            (finding,) = (await prove_by({OTHER: nobody, THIRD: nobody, NODE: nobody})).findings
             assert (finding.code, finding.severity) == ("DL-GATEWAY-SILENT", Severity.WARNING)
             assert "by way of 172.16.0.16: Connection refused" in finding.evidence
             assert "172.16.0.17" in finding.evidence
             assert "172.16.0.13" not in finding.evidence
+            assert "172.16.0.19" not in finding.evidence, "any node may be down"
         monkeypatch.setattr(module, "link_address_toward", lambda *_: "")
         (finding,) = (await prove_by({OTHER: nobody})).findings
         assert finding.code == "DL-UNAUTHENTICATED"
+
+    run(body)
+
+
+def test_many_gateways_are_asked_for_no_longer_than_somebody_waits_for(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPENING", 0.1)
+    many = tuple(ipaddress.ip_address(f"172.16.1.{number}") for number in range(1, 51))
+
+    async def body() -> None:
+        asked: list[IPAddress] = []
+
+        async def connect(gateway: IPAddress, _: IPAddress) -> socket.socket:
+            asked.append(gateway)
+            await asyncio.sleep(0.03)
+            return Redirected(lambda: module.PORT)
+
+        async with answering(CLUSTER.issue(NAME), tmp_path, monkeypatch):
+            plan = make_plan(profile(), ObservedNetwork())
+            proof = await prove(profile(), plan, gateways=many, connect=connect)
+        assert proof.proven == tuple(asked)
+        assert len(asked) < len(many)
+        assert proof.findings == (), "of the others nothing is known"
 
     run(body)
 

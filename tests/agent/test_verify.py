@@ -280,7 +280,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
         namespaces: tuple[str, ...] | None = None,
         libc: tuple[str, ...] = (str(A), str(AAAA)),
         seen: tuple[Seen, ...] = (),
-        refuse: Callable[[IPAddress], object] = int,
+        learn: Callable[[Proof], None] | None = None,
         path: Path = BY_GATEWAY,
         **answers: Answer | OSError,
     ) -> Verified:
@@ -301,7 +301,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
         profile = replace(sample, spec=replace(sample.spec, services=ranges, dns=dns))
         plan = make_plan(profile, ObservedNetwork(), with_routes=False, with_dns=names)
         plan = replace(plan, desired=replace(plan.desired, routes=routes))
-        return asyncio.run(verify(profile, plan, refuse=refuse)), cluster
+        return asyncio.run(verify(profile, plan, learn=learn)), cluster
 
     return run
 
@@ -460,15 +460,17 @@ def test_where_no_names_are_asked_for_trouble_with_them_is_a_warning(
     assert cluster.looked_up == []
 
 
-def test_who_leads_to_another_cluster_is_told_to_whom_it_concerns(
+def test_what_came_of_the_proof_is_told_also_where_the_names_fail(
     verified: Callable[..., Verified], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stranger = ip_address("172.16.0.16")
+    proof = Proof(answered=True, proven=(GATEWAY,), strangers=(ip_address("172.16.0.16"),))
 
     async def prove(_: BridgeProfile, __: Plan, **___: object) -> Proof:
-        return Proof(answered=True, strangers=(stranger,))
+        return proof
 
     monkeypatch.setattr("devlink.agent.verify.prove", prove)
-    told: list[IPAddress] = []
-    verified(V4, A=KNOWN, refuse=told.append)
-    assert told == [stranger]
+    told: list[Proof] = []
+    verified(V4, A=KNOWN, learn=told.append)
+    with pytest.raises(VerificationError):
+        verified(V4, A=SILENT, learn=told.append)
+    assert told == [proof, proof]

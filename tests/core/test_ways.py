@@ -39,3 +39,12 @@ def test_the_override_table_is_asked_before_the_main_one_and_a_throw_leaves_it_t
     throw = Route(destination=ip_network("10.20.0.7/32"), oif="", table=OVERRIDE_TABLE, kind="throw")
     assert way(narrow, wide, throw) == Path(oif="eth0", next_hop=FIRST)
     assert way(wide, throw) is None
+
+
+def test_a_way_is_lost_where_the_kernel_takes_another_link_or_next_hop_than_the_session_wants() -> None:
+    ways = Ways(Desired(session="qa", routes=(route("10.20.0.0/16"),)))
+    assert not ways.is_lost(POD, Path(oif="eth0", next_hop=FIRST))
+    assert ways.is_lost(POD, Path(oif="eth0", next_hop=SECOND))
+    assert ways.is_lost(POD, Path(oif="tun0", next_hop=FIRST))
+    assert ways.is_lost(POD, Path())
+    assert not ways.is_lost(ip_address("192.0.2.1"), Path(oif="tun0")), "that is nobody's of ours"

@@ -106,10 +106,27 @@ def test_where_the_preferred_one_leads_to_another_cluster_nothing_is_installed(p
     gateways.link.await_equal(before)
 
 
-def test_one_that_does_not_forward_is_told_before_it_is_needed(proven: str, gateways: Gateways) -> None:
+def test_one_that_is_silent_is_told_before_it_is_needed_and_looked_behind_before_it_takes_over(
+    proven: str, gateways: Gateways
+) -> None:
     gateways.stop_forwarding(SECOND)
     try:
         gateways.link.up(proven)
-        assert "DL-GATEWAY-SILENT" in gateways.codes()
     finally:
         gateways.mend(SECOND)
+    assert gateways.codes() & {"DL-GATEWAY-SILENT", "DL-GATEWAY-IDENTITY"} == {"DL-GATEWAY-SILENT"}
+    with stranger(gateways, SECOND):
+        gateways.drop(FIRST)
+        try:
+            gateways.link.wait_until(
+                lambda: "DL-GATEWAY-IDENTITY" in gateways.codes(), "the second is looked behind",
+                meanwhile=lambda: gateways.link.run("bash", "-c", f"echo > /dev/udp/{gateways.pod}/9"),
+            )  # fmt: skip
+            assert gateways.way() == FIRST
+        finally:
+            gateways.mend(FIRST)
+        assert gateways.link.devlink("failover", SECOND).returncode != 0
+        assert gateways.way() == FIRST
+    gateways.link.up(proven)
+    gateways.link.devlink("failover", SECOND)
+    assert gateways.way() == SECOND
