@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from devlink.agent.questions import PORT, ask_over_tcp, first_by_version, is_answer, numbered, question_for
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
+from devlink.core.neighbours import Neighbours
 from devlink.core.network import Path
 from devlink.core.plan import Plan
 from devlink.core.prefixes import Cover, IPAddress, PrefixTable
@@ -46,6 +47,7 @@ async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
     ways = Ways(plan.desired)
     ours = Cover(profile.spec.prefixes)
     observed = await asyncio.to_thread(observe_ways, (*(s.address for s in dns.servers), *(dns.endpoints or ())))
+    link_to = Neighbours(observed).link_to
 
     def objection(address: IPAddress) -> Outcome | None:
         """Why nothing that is sent there now would say anything of the cluster; None where it would."""
@@ -59,8 +61,10 @@ async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
         return None if is_carried else Outcome.NOT_OURS
 
     def may_be_asked(address: IPAddress) -> bool:
-        """Nobody has confirmed anything of pods that need no route, so none is asked beyond the laptop's own links."""
-        return profile.spec.pods is not None or observed.paths.get(address, Path()).is_on_link
+        """Nobody has confirmed anything of pods that need no route, so none is asked beyond the laptop's own links. Its
+        packets must leave by the very link that it is on."""
+        path = observed.paths.get(address, Path())
+        return profile.spec.pods is not None or (path.is_on_link and link_to(address) == path.oif)
 
     looks = []
     for version, server in first_by_version(dns.servers).items():

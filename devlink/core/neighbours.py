@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 from functools import cached_property
 
-from devlink.core.network import CONNECTED, MAIN_TABLE, ObservedNetwork, ObservedRoute
+from devlink.core.network import CONNECTED, MAIN_TABLE, ObservedNetwork, ObservedRoute, Path
 from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable
 
 
@@ -26,35 +26,58 @@ class Neighbours:
 
         That is a link which has a network that holds it. A route which names link and next hop is looked up no more, so
         it does not matter that a policy rule or a narrower route sends the laptop's own packets for that address into
-        another link. And what leads out of a link without a router, as a VPN's default route does, puts nobody on it:
-        unless it is for that one host, or that route is not known (`observe_ways`), so that the kernel's word counts.
+        another link. And what leads out of a link without a router, as a VPN's default route does, puts nobody on it,
+        unless it is for that one host.
         """
-        path = self._observed.paths.get(address)
-        if path is None or path.oif is None or path.kind != "unicast":
+        path = self._path(address)
+        if path is None:
             return None
-        nearest = self._connected.longest(address)  # nearly always this decides, and there may be 20,000 nodes
-        if path.next_hop is None and nearest is not None and path.oif in nearest:
+        name = self._by_network(address, path)
+        if name is None and path.next_hop is None and path.oif is not None and self._is_host(address, path.oif):
             return path.oif
-        names = [name for names in self._connected.around(_host(address)) for name in names] if nearest else []
+        return name
+
+    def is_open(self, address: IPAddress) -> bool:
+        """Whether the networks on the links do not tell: then it depends on what others route out of them."""
+        path = self._path(address)
+        return path is not None and path.next_hop is None and self._by_network(address, path) is None
+
+    def _path(self, address: IPAddress) -> Path | None:
+        path = self._observed.paths.get(address)
+        return path if path is not None and path.oif is not None and path.kind == "unicast" else None
+
+    def _by_network(self, address: IPAddress, path: Path) -> str | None:
+        nearest = self._connected.longest(address)  # nearly always this decides, and there may be 20,000 nodes
+        if nearest is None:
+            return None
+        if path.next_hop is None and path.oif in nearest:
+            return path.oif
+        names = [name for names in self._connected.around(_host(address)) for name in names]
         if path.next_hop is None and path.oif in names:
             return path.oif
-        if names and not address.is_link_local:  # that is on every link
-            # The kernel passes over routes out of other links, but not over a router on this one (fib_check_nh).
-            for name in names:
-                if name in self._up and name != path.oif:
-                    return name
-        if path.next_hop is not None:
+        if address.is_link_local:  # that is on every link
             return None
-        if self._direct.longest(address) is None:
-            return path.oif
-        leading = next((r for r in self._direct.around(_host(address)) if r.oif == path.oif), None)
-        return path.oif if leading is None or leading.destination.prefixlen == address.max_prefixlen else None
+        # The kernel passes over routes out of other links, but not over a router on this one (fib_check_nh).
+        return next((name for name in names if name in self._up and name != path.oif), None)
+
+    def _is_host(self, address: IPAddress, oif: str) -> bool:
+        """Whether what leads out of `oif` is for that one host; where nothing is known, the kernel's word counts."""
+        return self._direct.longest(address) is None or (_host(address), oif) in self._hosts
 
     @cached_property
     def _direct(self) -> PrefixTable[ObservedRoute]:
         """What leads out of a link without a router, in any table."""
         direct = (r for r in self._observed.foreign if r.kind == "unicast" and r.next_hop is None and r.oif is not None)
         return PrefixTable((r.destination, r) for r in direct)
+
+    @cached_property
+    def _hosts(self) -> frozenset[tuple[IPNetwork, str | None]]:
+        """The hosts that have a route of their own without a router, each with its link."""
+        return frozenset(
+            (r.destination, r.oif)
+            for r in self._observed.foreign
+            if r.destination.prefixlen == r.destination.max_prefixlen and r.kind == "unicast" and r.next_hop is None
+        )
 
 
 def _host(address: IPAddress) -> IPNetwork:

@@ -14,11 +14,12 @@ import pytest
 from devlink.agent import exchange as module
 from devlink.agent.exchange import look, over_tcp_to, over_udp_to, strays_of
 from devlink.core.diagnosis import Outcome
-from devlink.core.network import ObservedNetwork, Path
+from devlink.core.network import ObservedNetwork, ObservedRoute, Path
 from devlink.core.plan import Detour, Plan, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, DnsServer, RoutingMode, Transport
 from devlink.core.profile_document import decode_profile
+from tests.core.plans import theirs
 from tests.core.profiles import SAMPLE
 
 HERE, ELSEWHERE = ip_address("127.0.0.1"), ip_address("127.0.0.2")
@@ -176,12 +177,14 @@ class Answers:
         udp: bool = True,
         by: IPAddress = GATEWAY,
         paths: Mapping[str, Path] | None = None,
+        routes: tuple[ObservedRoute, ...] = (),
     ) -> None:
         self.asked: list[str] = []
         there = {ip_address(address): path for address, path in (paths or {}).items()}
 
         def observe_ways(addresses: Iterable[IPAddress]) -> ObservedNetwork:
-            return ObservedNetwork(paths={a: there.get(a, Path(oif="eth0", next_hop=by)) for a in addresses})
+            paths = {a: there.get(a, Path(oif="eth0", next_hop=by)) for a in addresses}
+            return ObservedNetwork(paths=paths, routes=routes)
 
         monkeypatch.setattr(module, "observe_ways", observe_ways)
         self._tcp, self._udp = tcp or {}, udp
@@ -275,11 +278,13 @@ def test_pods_that_need_no_route_are_asked_on_the_laptops_own_links_only(monkeyp
     """Without a pod network nobody has confirmed that their addresses are the cluster's."""
 
     async def body() -> None:
-        near, far = "172.16.0.88", "192.0.2.53"
-        answers = Answers(monkeypatch, paths={near: Path(oif="eth0")})
+        near, far, there, taken = "172.16.0.88", "192.0.2.53", "10.77.0.9", "172.16.0.89"
+        lan, vpn = theirs("172.16.0.0/24", protocol=2), theirs("0.0.0.0/0", oif="tun0", table=52)
+        into_tunnel = dict.fromkeys((there, taken), Path(oif="tun0"))
+        answers = Answers(monkeypatch, paths={near: Path(oif="eth0"), **into_tunnel}, routes=(lan, vpn))
         wanted = profile()
         assert wanted.spec.dns is not None
-        dns = replace(wanted.spec.dns, endpoints=(ip_address(near), ip_address(far)))
+        dns = replace(wanted.spec.dns, endpoints=tuple(map(ip_address, (near, far, there, taken))))
         wanted = replace(wanted, spec=replace(wanted.spec, pods=None, nodes=None, dns=dns))
         (seen,) = await look(wanted, plan_of(wanted))
         assert answers.asked == ["10.254.0.2", near]

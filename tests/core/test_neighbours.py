@@ -1,5 +1,6 @@
 """Who is on which link, as far as a next hop must be: beside VPNs that take all, and beside routers."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -38,7 +39,10 @@ INTO_TUNNEL = Path(oif="tun0")
         (Path(oif="tun0"), (ETH0,), (LAN, theirs("172.16.0.13/32", oif="tun0", protocol=3)), "eth0", "narrower"),
         (INTO_TUNNEL, (TUN0,), (EXIT,), None, "a default route makes nobody a neighbour"),
         (INTO_TUNNEL, (TUN0,), (theirs("172.16.0.0/12", oif="tun0", protocol=3),), None, "nor does a VPN's wide one"),
+        (INTO_TUNNEL, (TUN0,), (theirs("0.0.0.0/0", oif="ppp0"), EXIT), None, "nor the second of two default routes"),
+        (INTO_TUNNEL, (TUN0,), (theirs("0.0.0.0/0", oif="ppp0"),), None, "nor the unknown hop of one with several"),
         (INTO_TUNNEL, (DOWN, TUN0), (EXIT,), None, "the link is down"),
+        (INTO_TUNNEL, (DOWN, TUN0), (LAN, EXIT), None, "the link is down, and its network still there"),
         (Path(oif="eth0", next_hop=ip_address("172.16.0.1")), (ETH0,), (LAN,), None, "a router on its own link"),
         (Path(oif="eth0", next_hop=ip_address("10.0.0.1")), (), (), None, "behind a router"),
         (Path(oif="lo", kind="local"), (ETH0,), (LAN,), None, "the laptop itself"),
@@ -50,6 +54,24 @@ def test_a_next_hop_is_on_the_link_whose_network_holds_it_whatever_a_vpn_routes(
 ) -> None:
     observed = ObservedNetwork(paths={GATEWAY: path}, links=links, routes=routes)
     assert Neighbours(observed).link_to(GATEWAY) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("path", "routes", "expected"),
+    [
+        (Path(oif="eth0"), (LAN,), False),
+        (INTO_TUNNEL, (LAN,), False),
+        (INTO_TUNNEL, (), True),
+        (Path(oif="tun0", next_hop=ip_address("10.8.0.1")), (), False),
+        (Path(oif="lo", kind="local"), (), False),
+        (Path(), (), False),
+    ],
+)
+def test_only_what_leaves_without_a_router_by_a_link_without_its_network_depends_on_the_routes_of_others(
+    path: Path, routes: tuple[ObservedRoute, ...], expected: bool
+) -> None:
+    links = (replace(ETH0, addresses=()), TUN0)
+    assert Neighbours(ObservedNetwork(paths={GATEWAY: path}, links=links, routes=routes)).is_open(GATEWAY) is expected
 
 
 def test_who_was_not_asked_for_is_on_no_link() -> None:

@@ -167,3 +167,27 @@ def test_who_is_on_which_link_is_the_same_without_the_routes_of_others_beside_a_
         assert {route.protocol for route in ways.routes} <= {2, 9}
 
     in_private_network(body)
+
+
+@pytest.mark.parametrize("prefix", ["default", "10.0.0.0/8"])
+def test_who_is_on_no_link_is_on_none_by_whatever_way_one_looks(prefix: str) -> None:
+    """Such as the gateway of a LAN that the laptop has left: what leads out of a tunnel makes it no neighbour there."""
+    near, far = ipaddress.ip_address("192.0.2.9"), ipaddress.ip_address("10.77.0.9")
+
+    def body() -> None:
+        make_links()
+        ip("link", "add", "tun0", "type", "veth", "peer", "name", "tun1")
+        ip("link", "set", "tun1", "up")
+        ip("link", "set", "tun0", "up")
+        ip("route", "add", prefix, "dev", "tun0", "table", "52")
+        ip("route", "add", "default", "dev", "v1")
+        ip("rule", "add", "pref", "5270", "lookup", "52")
+        whole, ways = observe((near, far)), observe_ways(iter((near, far)))
+        assert ways.paths == whole.paths
+        assert ways.paths[far].is_on_link, "as far as its packets go"
+        assert [Neighbours(each).link_to(far) for each in (whole, ways)] == [None, None]
+        assert [Neighbours(each).link_to(near) for each in (whole, ways)] == ["v0", "v0"]
+        ip("route", "add", f"{far}/32", "dev", "v1", "table", "52")
+        assert Neighbours(observe_ways((far,))).link_to(far) == "v1", "a host route says so"
+
+    in_private_network(body)
