@@ -11,6 +11,7 @@ from devlink.core.network import (
     PROTOCOL,
     ObservedNetwork,
     ObservedRoute,
+    Path,
     Route,
     RouteDiff,
     Rule,
@@ -74,33 +75,42 @@ class Kernel:
         ]
         foreign = self.observed.rules or USUAL
         rules = sorted([*foreign, *ours], key=lambda rule: rule.priority)
-        return replace(self.observed, routes=routes, rules=tuple(rules))
+        seen = replace(self.observed, routes=routes, rules=tuple(rules))
+        # The ways that others' routes lead are the observed ones; what ours take over is led by them.
+        ways = {address: _way(seen, address) for address in seen.paths}
+        taken = {
+            a: Path(oif=way.oif, next_hop=way.next_hop) for a, way in ways.items() if way is not None and way.is_ours
+        }
+        return replace(seen, paths={**seen.paths, **taken})
 
     def way(self, address: IPAddress) -> ObservedRoute | None:
         """The route that decides for a packet of the laptop's own; None where it is dropped."""
-        seen = self.seen
+        return _way(self.seen, address)
+
+
+def _way(seen: ObservedNetwork, address: IPAddress) -> ObservedRoute | None:
+    jumping_to = None
+    for rule in (rule for rule in seen.rules if rule.version == address.version):
+        if jumping_to is not None and rule.priority != jumping_to:
+            continue
         jumping_to = None
-        for rule in (rule for rule in seen.rules if rule.version == address.version):
-            if jumping_to is not None and rule.priority != jumping_to:
+        matches = not (
+            rule.mark or rule.source or rule.iif or rule.oif or rule.uids or rule.other_selectors
+            or (rule.destination is not None and address not in rule.destination)
+        )  # fmt: skip
+        if matches == rule.inverted:
+            continue
+        if rule.action == "goto":
+            jumping_to = rule.table
+        elif rule.action != "lookup":
+            return None
+        else:
+            found = _longest(address, (r for r in seen.routes if r.table == rule.table))
+            short = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
+            if found is None or found.kind == "throw" or found.destination.prefixlen <= short:
                 continue
-            jumping_to = None
-            matches = not (
-                rule.mark or rule.source or rule.iif or rule.oif or rule.uids or rule.other_selectors
-                or (rule.destination is not None and address not in rule.destination)
-            )  # fmt: skip
-            if matches == rule.inverted:
-                continue
-            if rule.action == "goto":
-                jumping_to = rule.table
-            elif rule.action != "lookup":
-                return None
-            else:
-                found = _longest(address, (r for r in seen.routes if r.table == rule.table))
-                short = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
-                if found is None or found.kind == "throw" or found.destination.prefixlen <= short:
-                    continue
-                return None if found.kind in ("blackhole", "unreachable", "prohibit") else found
-        return None
+            return None if found.kind in ("blackhole", "unreachable", "prohibit") else found
+    return None
 
 
 def _longest(address: IPAddress, routes: Iterable[ObservedRoute]) -> ObservedRoute | None:

@@ -176,6 +176,7 @@ def test_what_a_plan_promises_holds_in_the_kernel(data: st.DataObject, profile: 
     assert not diff_routes(wanted, kernel.seen.ours)
     again = make_plan(profile, kernel.seen, with_dns=not exclude, exclude=exclude, override=override)
     assert (again.desired, again.findings) == (plan.desired, plan.findings)
+    assert again.alternatives == plan.alternatives, "ours lead nobody away who may carry"
     assert protect(again.desired, upstreams, kernel.seen) == made
 
     pinned = {route.destination.network_address for route in made}
