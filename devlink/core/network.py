@@ -1,9 +1,9 @@
 """The laptop's network as data: links, addresses, routes, and the way to an address, as the kernel tells them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable
+from devlink.core.prefixes import IPAddress, IPNetwork
 
 PROTOCOL = 231
 """`RTA_PROTOCOL` of every route of ours: what says in the kernel that it is ours (unused in iproute2's rt_protos)."""
@@ -163,14 +163,6 @@ class ObservedRoute:
     def is_ours(self) -> bool:
         return self.protocol == PROTOCOL
 
-    def as_route(self) -> Route:
-        """This route as one of ours. Only for unicast routes with a device, and for `throw`."""
-        assert self.oif is not None or self.kind == "throw"
-        return Route(
-            destination=self.destination, next_hop=self.next_hop, oif=self.oif or "", metric=self.metric,
-            table=self.table, mtu=self.mtu, source=self.source, kind=self.kind, nexthop_id=self.nexthop_id,
-        )  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -215,21 +207,8 @@ class ObservedNetwork:
     """Of all tables and both families."""
     paths: Mapping[IPAddress, Path] = field(default_factory=dict)
     """The way to each address that was asked for, with every policy rule taken into account."""
-    nexthops: tuple[Nexthop, ...] = ()
-    """Our nexthop objects (NHA protocol 231), single ones."""
-    nexthop_ids: frozenset[int] = frozenset()
-    """The numbers of all nexthop objects, anyone's."""
     rules: tuple[Rule, ...] = ()
     """The policy rules of both families, anyone's, in the order in which the kernel asks them."""
-
-    @property
-    def ours(self) -> tuple[Route, ...]:
-        """The routes that carry our protocol number, of the kinds that we make."""
-        return tuple(
-            r.as_route()
-            for r in self.routes
-            if r.is_ours and ((r.kind == "unicast" and r.oif is not None) or r.kind == "throw")
-        )
 
     @property
     def foreign(self) -> tuple[ObservedRoute, ...]:
@@ -243,12 +222,6 @@ class ObservedNetwork:
         return tuple(dict.fromkeys(hop for hop in hops if hop is not None))
 
 
-def forwarding_table(routes: Iterable[ObservedRoute]) -> PrefixTable[ObservedRoute]:
-    """The unicast routes of the main table by destination; of several to the same one, that of the lowest metric."""
-    main = (r for r in routes if r.table == MAIN_TABLE and r.kind == "unicast")
-    return PrefixTable((r.destination, r) for r in sorted(main, key=lambda r: r.metric))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteDiff:
     """What must change for our routes to be the desired ones. The three share no key."""
@@ -260,25 +233,6 @@ class RouteDiff:
 
     def __bool__(self) -> bool:
         return bool(self.add or self.replace or self.delete)
-
-
-def diff_routes(desired: tuple[Route, ...], observed: tuple[Route, ...]) -> RouteDiff:
-    """The difference between the routes that we want and those of ours that the kernel has."""
-    have = {route.key: route for route in observed}
-    want = {route.key: route for route in desired}
-    return RouteDiff(
-        add=tuple(r for key, r in want.items() if key not in have),
-        replace=tuple(r for key, r in want.items() if key in have and not _same(have[key], r)),
-        delete=tuple(r for key, r in have.items() if key not in want),
-    )
-
-
-def _same(a: Route, b: Route) -> bool:
-    """Whether the kernel holds one for the other. Where a nexthop object says the way, the object is compared, not the
-    next hop and the link that it has at this moment."""
-    if a.nexthop_id and a.nexthop_id == b.nexthop_id:
-        return (a.mtu, a.source, a.kind) == (b.mtu, b.source, b.kind)
-    return a == b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

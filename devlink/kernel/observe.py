@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 
 from devlink.core.neighbours import Neighbours
-from devlink.core.network import CONNECTED, MAIN_TABLE, PROTOCOL, Link, ObservedNetwork, ObservedRoute, Path
+from devlink.core.network import CONNECTED, MAIN_TABLE, Link, ObservedNetwork, ObservedRoute, Path
 from devlink.core.prefixes import IPAddress
 from devlink.kernel.links import (
     RTM_GETADDR,
@@ -27,7 +27,6 @@ from devlink.kernel.nexthops import (
     NexthopMessage,
     decode_nexthop,
     encode_nexthop_dump,
-    to_nexthop,
 )
 from devlink.kernel.rtnetlink import (
     RTM_GETROUTE,
@@ -70,13 +69,10 @@ def observe(addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
         raise unreachable_kernel(error) from error
     names = {link.index: link.name for link in links}
     routes = read_routes(bodies, lambda message: _observed(message, nexthops, names))
-    single = (each for each in nexthops.values() if each.protocol == PROTOCOL and not each.members)
     return ObservedNetwork(
         links=links,
         routes=tuple(with_destination(route, key) for key, route in routes),
         paths=_paths(ways, names),
-        nexthops=tuple(to_nexthop(each, names.get(each.hop.oif or 0, "")) for each in single),
-        nexthop_ids=frozenset(nexthops),
         rules=rules,
     )
 

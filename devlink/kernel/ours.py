@@ -121,7 +121,7 @@ class Ours:
         )
 
     def _diff(self, desired: Iterable[Route], unwanted_ids: set[int], *, thorough: bool) -> RouteDiff:
-        """As `diff_routes`."""
+        """What must change. A route by a nexthop object is compared by that object, wherever it leads meanwhile."""
         add, replace = [], []
         wanted: dict[Table, set[bytes]] = {}
         shape: Shape | None = None

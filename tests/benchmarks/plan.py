@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from devlink.core.network import diff_routes
+from devlink.core.network import Holding
 from devlink.core.plan import make_plan, protect
 from tests.benchmarks.limits import Limit, verdict
 from tests.core.plans import large
+from tests.kernel.holding import present
 
 BLOCKS = 20_000
 LIMITS = {"plan, few routes of others": 4.0, "plan, as many of others": 4.3, "difference and pins": 3.0}
@@ -27,12 +28,13 @@ def measured(rounds: int) -> list[dict[str, object]]:
     profile, crowded = large(BLOCKS)
     quiet = dataclasses.replace(crowded, routes=crowded.routes[:20])
     texts = [str(block) for node in profile.spec.nodes or () for block in node.pods]
-    routes = make_plan(profile, quiet).desired
+    desired = make_plan(profile, quiet).desired
+    holding, ours = Holding(routes=desired.routes), present(desired.routes)
     deeds: dict[str, Callable[[], object]] = {
         "reading": lambda: [ipaddress.ip_network(text) for text in texts],
         "plan, few routes of others": lambda: make_plan(profile, quiet),
         "plan, as many of others": lambda: make_plan(profile, crowded),
-        "difference and pins": lambda: (diff_routes(routes.routes, routes.routes), protect(routes, (), quiet)),
+        "difference and pins": lambda: (ours.change_to(holding), protect(desired, (), quiet)),
     }
     best = dict.fromkeys(deeds, float("inf"))
     for _ in range(rounds):

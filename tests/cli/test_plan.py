@@ -15,6 +15,7 @@ from devlink.core.network import Path as Way
 from devlink.errors import ConflictError, HelperError
 from devlink.helper.admission import check_foreign
 from devlink.resolvers.facts import Facts
+from tests.core.model_kernel import as_route
 from tests.core.profiles import SAMPLE
 
 DryRun = Callable[..., tuple[int, str, str]]
@@ -60,7 +61,7 @@ def test_a_route_of_another_ends_it_as_it_would_end_up(dry_run: DryRun, monkeypa
     code, out, err = dry_run(taken)
     assert (code, out) == (5, "")
     with pytest.raises(ConflictError) as conflict:
-        check_foreign([replace(taken, metric=50).as_route()], ObservedNetwork(routes=(taken,)), uid=1000)
+        check_foreign([as_route(replace(taken, metric=50))], ObservedNetwork(routes=(taken,)), uid=1000)
     for words in (conflict.value.what, conflict.value.why, conflict.value.next_step):
         assert words in err
     assert dry_run(taken, options=("--no-routes",))[0] == 0

@@ -70,11 +70,11 @@ class Kernel:
     def _look(self) -> ObservedNetwork:
         routes = tuple(self.routes.values())
         versions = {r.destination.version for r in routes if r.is_ours and r.table == OVERRIDE_TABLE}
-        ours = [
+        mine = [
             Rule(version=v, priority=OVERRIDE_PREFERENCE, table=OVERRIDE_TABLE, protocol=PROTOCOL) for v in versions
         ]
         foreign = self.observed.rules or USUAL
-        rules = sorted([*foreign, *ours], key=lambda rule: rule.priority)
+        rules = sorted([*foreign, *mine], key=lambda rule: rule.priority)
         seen = replace(self.observed, routes=routes, rules=tuple(rules))
         # The ways that others' routes lead are the observed ones; what ours take over is led by them.
         ways = {address: _way(seen, address) for address in seen.paths}
@@ -105,7 +105,7 @@ def _way(seen: ObservedNetwork, address: IPAddress) -> ObservedRoute | None:
         elif rule.action != "lookup":
             return None
         else:
-            found = _longest(address, (r for r in seen.routes if r.table == rule.table))
+            found = longest(address, (r for r in seen.routes if r.table == rule.table))
             short = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
             if found is None or found.kind == "throw" or found.destination.prefixlen <= short:
                 continue
@@ -113,7 +113,8 @@ def _way(seen: ObservedNetwork, address: IPAddress) -> ObservedRoute | None:
     return None
 
 
-def _longest(address: IPAddress, routes: Iterable[ObservedRoute]) -> ObservedRoute | None:
+def longest(address: IPAddress, routes: Iterable[ObservedRoute]) -> ObservedRoute | None:
+    """The route of one table that decides for an address."""
     inside = [r for r in routes if r.destination.version == address.version and address in r.destination]
     return min(inside, key=lambda r: (-r.destination.prefixlen, r.metric), default=None)
 
@@ -123,3 +124,37 @@ def _observed(route: Route) -> ObservedRoute:
         destination=route.destination, next_hop=route.next_hop, oif=route.oif or None, metric=route.metric,
         table=route.table, protocol=PROTOCOL, kind=route.kind, mtu=route.mtu, source=route.source,
     )  # fmt: skip
+
+
+def ours_of(observed: ObservedNetwork) -> tuple[Route, ...]:
+    """The routes that carry our protocol number, of the kinds that we make."""
+    return tuple(
+        as_route(r)
+        for r in observed.routes
+        if r.is_ours and ((r.kind == "unicast" and r.oif is not None) or r.kind == "throw")
+    )
+
+
+def as_route(seen: ObservedRoute) -> Route:
+    """A route of ours as it was wanted."""
+    return Route(
+        destination=seen.destination, next_hop=seen.next_hop, oif=seen.oif or "", metric=seen.metric,
+        table=seen.table, mtu=seen.mtu, source=seen.source, kind=seen.kind, nexthop_id=seen.nexthop_id,
+    )  # fmt: skip
+
+
+def difference(desired: Iterable[Route], present: Iterable[Route]) -> RouteDiff:
+    """What makes the desired ones of those of ours that are present."""
+    have, want = ({route.key: route for route in routes} for routes in (present, desired))
+    return RouteDiff(
+        add=tuple(r for key, r in want.items() if key not in have),
+        replace=tuple(r for key, r in want.items() if key in have and not _is_same(have[key], r)),
+        delete=tuple(r for key, r in have.items() if key not in want),
+    )
+
+
+def _is_same(a: Route, b: Route) -> bool:
+    """Where a nexthop object says the way, the object is compared, not the hop that it has at this moment."""
+    if a.nexthop_id and a.nexthop_id == b.nexthop_id:
+        return (a.mtu, a.source, a.kind) == (b.mtu, b.source, b.kind)
+    return a == b

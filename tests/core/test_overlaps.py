@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from devlink.core.findings import Severity
 from devlink.core.network import (
+    MAIN_TABLE,
     METRIC,
     OVERRIDE_TABLE,
     PROTOCOL,
@@ -17,12 +18,12 @@ from devlink.core.network import (
     ObservedRoute,
     Route,
     Rule,
-    forwarding_table,
 )
 from devlink.core.overlaps import conflicts, pins
 from devlink.core.plan import Desired, make_plan, protect
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import Node, RoutingMode
+from tests.core.model_kernel import longest
 from tests.core.plans import GATEWAY, GATEWAY6, ON_LINK, PROFILE, altered, seen, theirs
 
 ROUTE = Route(destination=ip_network("10.20.0.0/16"), next_hop=GATEWAY, oif="eth0")
@@ -238,7 +239,10 @@ def test_with_routes_and_pins_installed_every_protected_address_goes_the_way_it_
         for r in (*routes, *made)
     )
     for address in protected:
-        former, present = (forwarding_table(each).longest(address) for each in (table, after))
+        former, present = (
+            longest(address, (r for r in each if r.table == MAIN_TABLE and r.kind == "unicast"))
+            for each in (table, after)
+        )
         if former is None or former.destination in ours:  # nothing to keep, or a conflict that is refused anyway
             continue
         assert present is not None

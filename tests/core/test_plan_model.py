@@ -18,7 +18,6 @@ from devlink.core.network import (
     ObservedRoute,
     Path,
     Rule,
-    diff_routes,
 )
 from devlink.core.overlaps import conflicts
 from devlink.core.overrides import ALL
@@ -27,7 +26,7 @@ from devlink.core.policy_routing import rivals_of
 from devlink.core.prefixes import IPAddress, IPNetwork, is_within
 from devlink.core.profile import BridgeProfile, Node, RoutingMode
 from devlink.core.profile_document import decode_profile
-from tests.core.model_kernel import USUAL, Kernel
+from tests.core.model_kernel import USUAL, Kernel, difference, ours_of
 from tests.core.profiles import profiles
 
 FOLDER = FilePath(__file__).parents[2] / "profiles"
@@ -168,12 +167,12 @@ def test_what_a_plan_promises_holds_in_the_kernel(data: st.DataObject, profile: 
     wanted = tuple({route.key: route for route in (*made, *plan.desired.routes)}.values())
 
     kernel = Kernel(observed)
-    kernel.install(diff_routes(wanted, kernel.seen.ours))
+    kernel.install(difference(wanted, ours_of(kernel.seen)))
 
     # Ours are the desired ones, the others' are as they were, and there is nothing left to do.
-    assert set(kernel.seen.ours) == set(wanted)
+    assert set(ours_of(kernel.seen)) == set(wanted)
     assert kernel.seen.foreign == before.seen.foreign
-    assert not diff_routes(wanted, kernel.seen.ours)
+    assert not difference(wanted, ours_of(kernel.seen))
     again = make_plan(profile, kernel.seen, with_dns=not exclude, exclude=exclude, override=override)
     assert (again.desired, again.findings) == (plan.desired, plan.findings)
     assert again.alternatives == plan.alternatives, "ours lead nobody away who may carry"
@@ -182,9 +181,9 @@ def test_what_a_plan_promises_holds_in_the_kernel(data: st.DataObject, profile: 
     pinned = {route.destination.network_address for route in made}
     for address in samples(plan, observed):
         former, present = before.way(address), kernel.way(address)
-        ours = [r for r in plan.desired.routes if r.kind == "unicast" and address in r.destination]
-        if address in upstreams or not ours:
-            meant = any(r.destination.prefixlen == r.destination.max_prefixlen for r in ours)
+        mine = [r for r in plan.desired.routes if r.kind == "unicast" and address in r.destination]
+        if address in upstreams or not mine:
+            meant = any(r.destination.prefixlen == r.destination.max_prefixlen for r in mine)
             if former is not None and not meant:
                 assert present is not None
                 assert (present.oif, present.next_hop) == (former.oif, former.next_hop), address
@@ -233,7 +232,7 @@ def test_what_is_told_to_win_over_all_of_a_prefix_does(data: st.DataObject, prof
     plan = make_plan(profile, observed)
     assume(not conflicts(plan.desired.routes, observed))
     kernel = Kernel(observed)
-    kernel.install(diff_routes(plan.desired.routes, ()))
+    kernel.install(difference(plan.desired.routes, ()))
     for rival in rivals_of(plan.desired.routes, observed):
         addresses = [rival.prefix[0], rival.prefix[-1], rival.prefix[rival.prefix.num_addresses // 2]]
         ways = [kernel.way(address) for address in addresses]
@@ -278,8 +277,8 @@ def test_from_one_edition_to_the_next_no_address_is_ever_without_the_route_that_
     observed = ObservedNetwork(paths=dict.fromkeys(hops, Path(oif="eth0")))
     first, second = (make_plan(profile, observed, override=override) for profile in (old, new))
     kernel = Kernel(observed)
-    kernel.install(diff_routes(first.desired.routes, ()))
-    diff = diff_routes(second.desired.routes, kernel.seen.ours)
+    kernel.install(difference(first.desired.routes, ()))
+    diff = difference(second.desired.routes, ours_of(kernel.seen))
     keys = [{route.key for route in routes} for routes in (diff.add, diff.replace, diff.delete)]
     assert sum(map(len, keys)) == len(set().union(*keys)), "no place is left and taken again"
 
@@ -290,7 +289,7 @@ def test_from_one_edition_to_the_next_no_address_is_ever_without_the_route_that_
         for address in addresses:
             way = kernel.way(address)
             during[address].add(way.next_hop if way is not None else None)
-    assert set(kernel.seen.ours) == set(second.desired.routes)
+    assert set(ours_of(kernel.seen)) == set(second.desired.routes)
     for address in addresses:
         former, present = before[address], kernel.way(address)
         if former is not None and present is not None:
@@ -312,7 +311,7 @@ def test_a_block_that_goes_from_one_node_to_another_is_one_replaced_route() -> N
     old, new = edition((block, other), (third,)), edition((other,), (third, block))
     observed = ObservedNetwork(paths=dict.fromkeys(addresses_of_interest(old), Path(oif="eth0")))
     first, second = (make_plan(profile, observed).desired.routes for profile in (old, new))
-    diff = diff_routes(second, first)
+    diff = difference(second, first)
     assert [(str(r.destination), r.next_hop) for r in diff.replace] == [("10.20.9.0/26", b)]
     assert not diff.add
     assert not diff.delete

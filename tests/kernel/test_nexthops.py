@@ -13,6 +13,7 @@ from devlink.kernel import nexthops
 from devlink.kernel.observe import observe
 from devlink.kernel.ours import observe_ours
 from devlink.kernel.routes import apply, switch
+from tests.core.model_kernel import ours_of
 from tests.kernel.private_network import drop_capabilities, in_private_network, ip, ip_json, make_links
 
 FIRST = Nexthop(id=FIRST_NEXTHOP_ID, next_hop=ipaddress.ip_address("192.0.2.9"), oif="v0")
@@ -69,13 +70,14 @@ def test_routes_of_both_families_share_an_object_each_and_leave_with_it() -> Non
         shown = {each["id"]: each for each in ip_json("-N", "nexthop")}
         assert (shown[FIRST.id]["gateway"], shown[FIRST.id]["protocol"]) == ("192.0.2.9", "231")
         assert {each.get("nhid") for each in ip_json("route", "show", "proto", "231")} == {FIRST.id}
-        observed = observe()
-        assert set(observed.nexthops) == {FIRST, SIX}
-        assert observed.nexthop_ids == {FIRST.id, SIX.id}
-        assert {r.nexthop_id for r in observed.ours} == {FIRST.id, SIX.id}
+        present = observe_ours()
+        assert set(present.nexthops) == {FIRST, SIX}
+        assert present.nexthop_ids == {FIRST.id, SIX.id}
+        assert {r.nexthop_id for r in observe().routes if r.is_ours} == {FIRST.id, SIX.id}
         reach(replace(BOTH, routes=FOUR_ROUTES[:1] + SIX_ROUTES))
         reach(NOTHING)
         assert observe() == before
+        assert ip_json("nexthop") == []
 
     in_private_network(body)
 
@@ -189,7 +191,7 @@ def test_routes_by_one_object_have_each_their_own_mtu_and_lose_it_again() -> Non
         narrow = replace(BOTH, routes=(replace(first, mtu=1400), second, *SIX_ROUTES))
         for desired in (narrow, BOTH, narrow):
             reach(desired)
-        assert {str(r.destination): r.mtu for r in observe().ours if r.mtu} == {"10.1.0.0/16": 1400}
+        assert {str(r.destination): r.mtu for r in ours_of(observe()) if r.mtu} == {"10.1.0.0/16": 1400}
 
     in_private_network(body)
 

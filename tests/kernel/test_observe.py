@@ -9,6 +9,7 @@ from devlink.core.neighbours import Neighbours
 from devlink.core.network import ObservedRoute, Path
 from devlink.kernel.observe import link_kind, observe, observe_ways
 from devlink.kernel.rtnetlink import KINDS
+from tests.core.model_kernel import ours_of
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
 
 pytestmark = pytest.mark.lab
@@ -59,7 +60,7 @@ def test_all_routes_of_all_tables_and_both_families_are_told_as_ip_tells_them() 
         assert sorted((as_we_tell(r) for r in observed.routes), key=str) == everything_ip_knows()
         (one,) = (r for r in observed.routes if str(r.destination) == "10.1.0.0/16")
         assert one.mtu == 1400
-        assert [str(r.destination) for r in observed.ours] == ["10.2.0.0/16", "2001:db8:1::/48"]
+        assert [str(r.destination) for r in ours_of(observed)] == ["10.2.0.0/16", "2001:db8:1::/48"]
         assert ipaddress.ip_address("192.0.2.254") in observed.default_gateways
 
     in_private_network(body)

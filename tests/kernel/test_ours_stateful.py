@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Holding, Nexthop, Route, Rule, diff_routes
+from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Holding, Nexthop, Route, Rule
 from devlink.kernel.observe import observe
 from devlink.kernel.ours import observe_ours
 from devlink.kernel.routes import apply
+from tests.core.model_kernel import difference
 from tests.kernel.private_network import in_private_network, ip_json, make_links
 
 pytestmark = pytest.mark.lab
@@ -89,7 +90,7 @@ HANDS = (
 def theirs() -> tuple[object, ...]:
     """All that is not ours, as it must stay."""
     observed = observe()
-    ours = {nexthop.id for nexthop in observed.nexthops}
+    ours = {nexthop.id for nexthop in observe_ours().nexthops}
     objects = [each for each in ip_json("-N", "nexthop") if each["id"] not in ours]
     return (
         set(observed.foreign), [each for each in observed.rules if not each.is_ours],
@@ -113,7 +114,7 @@ class Tables(RuleBasedStateMachine):
     def change(self, desired: Holding) -> None:
         before, ours = theirs(), observe_ours()
         change = ours.change_to(desired)
-        as_data = diff_routes(desired.routes, ours.routes)
+        as_data = difference(desired.routes, ours.routes)
         assert {r.key for r in change.routes.add} == {r.key for r in as_data.add}
         assert {r.key for r in change.routes.replace} == {r.key for r in as_data.replace}
         apply(change)
@@ -140,7 +141,7 @@ class Tables(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         apply(observe_ours().change_to(NOTHING, thorough=True))
-        assert observe().ours == ()
+        assert not any(route.is_ours for route in observe().routes)
         batch(line.replace(" add ", " delete ") for line in THEIRS)
         batch(["nexthop delete id 7", f"nexthop delete id {FIRST_NEXTHOP_ID}"])
 

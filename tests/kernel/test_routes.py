@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from devlink.core.network import Change, Route, RouteDiff, diff_routes
+from devlink.core.network import Change, Route, RouteDiff
 from devlink.errors import ConflictError, HelperError
 from devlink.kernel import routes
 from devlink.kernel.netlink import NetlinkSocket, Refusal, Request
 from devlink.kernel.observe import observe
 from devlink.kernel.ours import Links, observe_ours
+from tests.core.model_kernel import difference, ours_of
 from tests.kernel.private_network import drop_capabilities, in_private_network, ip, ip_json, make_links
 
 pytestmark = pytest.mark.lab
@@ -49,8 +50,8 @@ EVERY_SHAPE = (
 
 
 def reach(desired: tuple[Route, ...]) -> None:
-    apply(diff_routes(desired, observe().ours))
-    assert set(observe().ours) == set(desired)
+    apply(difference(desired, ours_of(observe())))
+    assert set(ours_of(observe())) == set(desired)
 
 
 def test_every_shape_of_route_is_added_replaced_and_deleted_and_the_rest_stays() -> None:
@@ -149,7 +150,7 @@ def test_a_route_of_ours_with_another_next_hop_is_not_deleted() -> None:
         kept = route("10.1.0.0/16", "192.0.2.9")
         reach((kept,))
         apply(RouteDiff(delete=(route("10.1.0.0/16", "192.0.2.10"), route("10.1.0.0/16", "192.0.2.9", oif="gone0"))))
-        assert observe().ours == (kept,)
+        assert ours_of(observe()) == (kept,)
 
     in_private_network(body)
 
@@ -164,7 +165,7 @@ def test_an_off_link_next_hop_is_refused_with_the_kernels_words_and_the_rest_sta
         assert str(bad) in caught.value.what
         assert "invalid gateway" in caught.value.why
         assert "203.0.113.1" in caught.value.next_step
-        assert set(observe().ours) == set(good)
+        assert set(ours_of(observe())) == set(good)
 
     in_private_network(body)
 
@@ -188,7 +189,7 @@ def test_a_route_that_is_there_exactly_as_wanted_is_fine() -> None:
         wanted = route("10.1.0.0/16", "192.0.2.9", mtu=1400)
         reach((wanted,))
         apply(RouteDiff(add=(wanted,)))
-        assert observe().ours == (wanted,)
+        assert ours_of(observe()) == (wanted,)
         with pytest.raises(HelperError, match="meanwhile"):
             apply(RouteDiff(add=(route("10.1.0.0/16", "192.0.2.10"),)))
 
@@ -222,7 +223,7 @@ def test_refusals_that_the_receive_buffer_cannot_hold_are_asked_for_again() -> N
             with pytest.raises(HelperError, match=r"10\.9\.0\.0/24") as caught:
                 routes._change(netlink, "add", wanted, Links())
             assert "99 more" in caught.value.why, "each of them is known"
-        assert [str(r.destination) for r in observe().ours] == ["10.1.0.0/16"]
+        assert [str(r.destination) for r in ours_of(observe())] == ["10.1.0.0/16"]
 
     in_private_network(body)
 

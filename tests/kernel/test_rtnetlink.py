@@ -13,6 +13,7 @@ from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.kernel import nexthops, rtnetlink
 from devlink.kernel.netlink import Request, attribute, attribute_u32, pack_message
 from devlink.kernel.nexthops import Hop, NexthopMessage
+from tests.core.model_kernel import as_route
 
 ADDRESSES: st.SearchStrategy[IPAddress] = st.ip_addresses()
 
@@ -45,7 +46,7 @@ def test_a_route_comes_back_as_it_was_encoded(route: Route) -> None:
     observed = rtnetlink.to_observed(message, message.hop, {7: "v0"})
     assert observed.is_ours
     assert observed.kind == "unicast"
-    assert observed.as_route() == route
+    assert as_route(observed) == route
 
 
 def parsed(text: str | None) -> IPAddress | None:
