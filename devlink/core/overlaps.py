@@ -11,7 +11,7 @@ from devlink.core.network import (
     ObservedRoute,
     Route,
 )
-from devlink.core.policy_routing import Ways
+from devlink.core.policy_routing import WaysOfOthers
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, key_of, span
 from devlink.core.profile import Node
 from devlink.core.text import LISTED, listed, shortened
@@ -53,7 +53,7 @@ def pins(routes: Iterable[Route], protected: Iterable[IPAddress], observed: Obse
     routes = tuple(routes)
     ours = PrefixTable((r.destination, r.destination.prefixlen) for r in routes if r.table == MAIN_TABLE)
     winning = PrefixTable((r.destination, r) for r in routes if r.table == OVERRIDE_TABLE)
-    ways = Ways(observed)
+    ways = WaysOfOthers(observed)
     made: list[Route] = []
     for address in dict.fromkeys(protected):
         won = winning.longest(address)

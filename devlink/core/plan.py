@@ -9,7 +9,7 @@ from devlink.core.names import DomainName, reverse_zones
 from devlink.core.network import CONNECTED, ObservedNetwork, Route
 from devlink.core.overlaps import overlap_findings, pins
 from devlink.core.overrides import override_routes
-from devlink.core.policy_routing import ORDINARY_UID, Ways, policy_findings, rivals_of
+from devlink.core.policy_routing import ORDINARY_UID, WaysOfOthers, policy_findings, rivals_of
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, covered
 from devlink.core.profile import BridgeProfile, ClusterDns, RoutingMode, Spec, Transport
 from devlink.core.routing import Hop, alternatives, carriers, choose_mode, make_routes, missing
@@ -196,7 +196,7 @@ def _check_excluded_dns(
     if dns is None or not exclude or mode is RoutingMode.ROUTER:
         return
     claimed, excluded = Cover(profile.spec.prefixes), Cover(exclude)
-    ways = Ways(observed)
+    ways = WaysOfOthers(observed)
     for server in dns.servers:
         cut = excluded.find_address(server.address)
         if cut is None or claimed.find_address(server.address) is None:

@@ -116,7 +116,7 @@ def rivals(
     return tuple(found)
 
 
-class Ways:
+class WaysOfOthers:
     """The way to an address as it is without us: by the routes of others, through the rules of others."""
 
     def __init__(self, observed: ObservedNetwork, uid: int = ORDINARY_UID) -> None:
