@@ -3,7 +3,7 @@
 import ctypes
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from devlink.core.network import METRIC, PROTOCOL
@@ -33,12 +33,13 @@ _SOCK_FILTER = struct.Struct("=HBBI")
 
 
 class Step(NamedTuple):
-    """One instruction; the targets of a jump by label, where an empty one is the next step."""
+    """One instruction; a jump names the label of its target, and nothing for the next step."""
 
     code: int
     k: int = 0
     then: str = ""
     otherwise: str = ""
+    label: str = ""
 
 
 def only_what_matters() -> bytes:
@@ -57,8 +58,7 @@ def only_what_matters() -> bytes:
             Step(BPF_JEQ_K, route, "route"),
             Step(BPF_JEQ_K, gone, "route"),
             Step(BPF_JEQ_K, address, "address", "pass"),
-            # Routes
-            Step(BPF_LD_B_ABS, RTM_DST_LEN),
+            Step(BPF_LD_B_ABS, RTM_DST_LEN, label="route"),
             Step(BPF_JEQ_K, 0, "pass"),
             Step(BPF_LD_B_ABS, RTM_PROTOCOL),
             Step(BPF_JEQ_K, PROTOCOL, "pass"),
@@ -66,15 +66,14 @@ def only_what_matters() -> bytes:
             Step(BPF_JEQ_K, gone, "metric"),
             Step(BPF_LD_H_ABS, NLMSG_FLAGS),
             Step(BPF_JSET_K, socket.htons(NLM_F_REPLACE), "", "drop"),
-            Step(BPF_LD_IMM, RTMSG_END),
+            Step(BPF_LD_IMM, RTMSG_END, label="metric"),
             Step(BPF_LDX_IMM, RTA_PRIORITY),
             Step(BPF_LD_W_ABS, SKF_AD_NLATTR),
             Step(BPF_JEQ_K, 0, "drop"),
             Step(BPF_TAX),
             Step(BPF_LD_W_IND, ATTRIBUTE_VALUE),
             Step(BPF_JEQ_K, socket.htonl(METRIC), "pass", "drop"),
-            # Addresses
-            Step(BPF_LD_IMM, IFADDRMSG_END),
+            Step(BPF_LD_IMM, IFADDRMSG_END, label="address"),
             Step(BPF_LDX_IMM, IFA_CACHEINFO),
             Step(BPF_LD_W_ABS, SKF_AD_NLATTR),
             Step(BPF_JEQ_K, 0, "pass"),
@@ -84,15 +83,15 @@ def only_what_matters() -> bytes:
             Step(BPF_LD_W_IND, CSTAMP),
             Step(BPF_LDX_MEM, 0),
             Step(BPF_JEQ_X, 0, "pass", "drop"),
-            Step(BPF_RET_K, ALL),
-            Step(BPF_RET_K, 0),
-        ],
-        {"route": 4, "metric": 12, "address": 19, "pass": 29, "drop": 30},
+            Step(BPF_RET_K, ALL, label="pass"),
+            Step(BPF_RET_K, 0, label="drop"),
+        ]
     )
 
 
-def assemble(steps: Sequence[Step], labels: Mapping[str, int]) -> bytes:
-    """The program as octets (struct sock_filter); `labels` are places in it."""
+def assemble(steps: Sequence[Step]) -> bytes:
+    """The program as octets (struct sock_filter)."""
+    labels = {step.label: place for place, step in enumerate(steps)}
     octets = b""
     for place, step in enumerate(steps):
         there, else_ = (labels[label] - place - 1 if label else 0 for label in (step.then, step.otherwise))
