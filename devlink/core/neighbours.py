@@ -4,8 +4,8 @@ import ipaddress
 from collections.abc import Iterable
 from functools import cached_property
 
-from devlink.core.network import CONNECTED, MAIN_TABLE, ObservedNetwork, ObservedRoute, Path
-from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable
+from devlink.core.network import MAIN_TABLE, ObservedNetwork, ObservedRoute, Path
+from devlink.core.prefixes import IPAddress, IPNetwork, PrefixTable, host_prefix
 
 
 class Neighbours:
@@ -52,7 +52,7 @@ class Neighbours:
             return None
         if path.next_hop is None and path.oif in nearest:
             return path.oif
-        names = [name for names in self._connected.around(_host(address)) for name in names]
+        names = [name for names in self._connected.around(host_prefix(address)) for name in names]
         if path.next_hop is None and path.oif in names:
             return path.oif
         if address.is_link_local:  # that is on every link
@@ -62,7 +62,7 @@ class Neighbours:
 
     def _is_host(self, address: IPAddress, oif: str) -> bool:
         """Whether what leads out of `oif` is for that one host; where nothing is known, the kernel's word counts."""
-        return self._direct.longest(address) is None or (_host(address), oif) in self._hosts
+        return self._direct.longest(address) is None or (host_prefix(address), oif) in self._hosts
 
     @cached_property
     def _direct(self) -> PrefixTable[ObservedRoute]:
@@ -80,10 +80,6 @@ class Neighbours:
         )
 
 
-def _host(address: IPAddress) -> IPNetwork:
-    return ipaddress.ip_network((int(address), address.max_prefixlen))
-
-
 def addressed(observed: ObservedNetwork) -> Iterable[tuple[IPNetwork, str]]:
     """The networks that the laptop has an address in, and their links."""
     for link in observed.links:
@@ -97,7 +93,7 @@ def connected(observed: ObservedNetwork) -> Iterable[tuple[IPNetwork, str]]:
     IPv6 addresses of /128. What a program routes into a link, as a VPN does with 10.0.0.0/8, is nobody's network."""
     for route in observed.routes:
         if (
-            route.table == MAIN_TABLE and route.kind == "unicast" and route.protocol in CONNECTED
-            and route.next_hop is None and route.oif is not None and route.destination.prefixlen > 0
+            route.table == MAIN_TABLE and route.kind == "unicast" and route.is_connected
+            and route.oif is not None and route.destination.prefixlen > 0
         ):  # fmt: skip
             yield route.destination, route.oif

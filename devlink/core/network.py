@@ -7,13 +7,18 @@ from devlink.core.prefixes import IPAddress, IPNetwork
 
 PROTOCOL = 231
 """`RTA_PROTOCOL` of every route of ours: what says in the kernel that it is ours (unused in iproute2's rt_protos)."""
-MAIN_TABLE = 254
+MAIN_TABLE, LOCAL_TABLE = 254, 255
+"""RT_TABLE_MAIN and RT_TABLE_LOCAL; the latter has the laptop's own addresses."""
 OVERRIDE_TABLE = 5230
 """The table of those routes of ours that shall win over other tables and over more specific routes."""
 OVERRIDE_PREFERENCE = 5200
 """Of the rule that has `OVERRIDE_TABLE` asked: before Tailscale's (5210 and up), wg-quick's and the main table's."""
 CONNECTED = frozenset((2, 9))
 """RTPROT_KERNEL and RTPROT_RA (linux/rtnetlink.h): routes to what is on a link by itself."""
+FAILING = frozenset(("blackhole", "unreachable", "prohibit"))
+"""Kinds of routes (`rtm_type`), and actions of rules, that drop a packet."""
+DROPPING = FAILING | {"throw"}
+"""Kinds of routes that lead nowhere by themselves."""
 METRIC = 50
 """`RTA_PRIORITY` of our routes: before NetworkManager's (100 and up), behind nothing that matters."""
 FIRST_NEXTHOP_ID = 231_000_001
@@ -162,6 +167,11 @@ class ObservedRoute:
     @property
     def is_ours(self) -> bool:
         return self.protocol == PROTOCOL
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it came with a link: for what is on that by itself, or for the laptop's own addresses."""
+        return self.protocol in CONNECTED and self.next_hop is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import (
+    DROPPING,
     MAIN_TABLE,
     METRIC,
     OVERRIDE_TABLE,
@@ -16,16 +17,14 @@ from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, coll
 from devlink.core.profile import Node
 from devlink.core.text import LISTED, listed, shortened
 
-DROPPING = ("blackhole", "unreachable", "prohibit", "throw")
-"""Kinds of routes (`rtm_type`) that lead nowhere; in the main table a `throw` too, for nothing is asked after it."""
-
 
 def conflicts(routes: Iterable[Route], observed: ObservedNetwork) -> tuple[tuple[Route, ObservedRoute], ...]:
     """Each of our routes whose place somebody else has already, with theirs.
 
     In the main table that is its destination; a blackhole and its like count only where they win: of routes to one
-    destination the kernel takes the lowest metric. The table that wins must be ours alone, for each family that we have
-    routes of in it: our rule would have it asked for all addresses, and whatever others have in it would win as well.
+    destination the kernel takes the lowest metric. A `throw` is like them, for nothing is asked after that table. The
+    table that wins must be ours alone, for each family that we have routes of in it: our rule would have it asked for
+    all addresses, and whatever others have in it would win as well.
     """
     routes = tuple(routes)
     ours = [route for route in routes if route.table == MAIN_TABLE]

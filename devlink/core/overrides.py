@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from devlink.core.codec import parse_prefix
-from devlink.core.network import CONNECTED, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route
+from devlink.core.network import LOCAL_TABLE, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route
 from devlink.core.prefixes import Cover, IPNetwork, PrefixTable, collapse, key_of, overlap, subtract
 from devlink.core.profile import BridgeProfile
 from devlink.core.text import listed
@@ -17,7 +17,6 @@ from devlink.errors import UsageError
 
 ALL: tuple[IPNetwork, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 """What `--override all` stands for."""
-LOCAL_TABLE = 255
 
 
 def parse_exclude(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
@@ -129,5 +128,4 @@ def _stays(route: ObservedRoute) -> bool:
     """Whether others' route is kept though a wider prefix is overridden."""
     if route.kind != "unicast" or route.table in (LOCAL_TABLE, OVERRIDE_TABLE):
         return False
-    is_connected = route.protocol in CONNECTED and route.next_hop is None
-    return is_connected or route.destination.prefixlen == route.destination.max_prefixlen
+    return route.is_connected or route.destination.prefixlen == route.destination.max_prefixlen

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName, reverse_zones
-from devlink.core.network import CONNECTED, ObservedNetwork, Route
+from devlink.core.network import ObservedNetwork, Route
 from devlink.core.overlaps import overlap_findings, pins
 from devlink.core.overrides import override_routes
 from devlink.core.policy_routing import ORDINARY_UID, WaysOfOthers, policy_findings, rivals_of
@@ -202,7 +202,7 @@ def _check_excluded_dns(
         if cut is None or claimed.find_address(server.address) is None:
             return
         present = ways.of(server.address)
-        if present is not None and present.destination.prefixlen and present.protocol not in CONNECTED:
+        if present is not None and present.destination.prefixlen and not present.is_connected:
             return
     servers = listed(server.address for server in dns.servers)
     raise UsageError(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import (
+    FAILING,
+    LOCAL_TABLE,
     MAIN_TABLE,
     OVERRIDE_PREFERENCE,
     OVERRIDE_TABLE,
@@ -31,11 +33,8 @@ from devlink.core.prefixes import (
 )
 from devlink.core.text import LISTED, listed
 
-LOCAL_TABLE = 255
 ORDINARY_UID = 1000
 """Of a program whose user is not known: the first that a distribution gives to a person (login.defs)."""
-FAILING = ("blackhole", "unreachable", "prohibit")
-"""What a rule does with a packet besides asking a table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ MAX_LENGTH = {4: 32, 6: 128}
 
 
 def host_prefix(address: IPAddress) -> IPNetwork:
-    """The /32 or /128 of one address."""
-    return ipaddress.ip_network(address)
+    """The /32 or /128 of one address; a zone (RFC 4007) is no part of it."""
+    return ipaddress.ip_network((int(address), address.max_prefixlen))
 
 
 def key_of(prefix: IPNetwork) -> tuple[int, int, int]:

@@ -37,9 +37,8 @@ READ_SIZE = 1 << 18
 DUMP_ATTEMPTS = 10
 TIMEOUT = 5.0
 """Seconds. The kernel answers while it takes the request; only a held lock can make it late."""
-
-
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+"""By IP version."""
 
 
 class Message(NamedTuple):
@@ -71,7 +70,7 @@ class Refusal(NamedTuple):
 
 def family_of(value: IPAddress | IPNetwork) -> int:
     """AF_INET or AF_INET6."""
-    return _FAMILIES[value.version]
+    return FAMILIES[value.version]
 
 
 def attribute(kind: int, value: bytes) -> bytes:

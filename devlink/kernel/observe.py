@@ -20,7 +20,7 @@ from devlink.kernel.links import (
     encode_link_dump,
     encode_link_lookup,
 )
-from devlink.kernel.netlink import NetlinkSocket, unreachable_kernel
+from devlink.kernel.netlink import FAMILIES, NetlinkSocket, unreachable_kernel
 from devlink.kernel.nexthops import (
     RTM_GETNEXTHOP,
     RTM_NEWNEXTHOP,
@@ -43,7 +43,6 @@ from devlink.kernel.rtnetlink import (
 )
 from devlink.kernel.rules import dump_rules
 
-FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
 """How the kernel says that no route, or an unreachable, prohibit or blackhole one, leads to an address (fib_props)."""
 _FAMILY_MISSING = {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
@@ -60,7 +59,7 @@ def observe(addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
     try:
         with NetlinkSocket() as netlink:
             # Links last: a route whose link is missing then has gone with it, and is no riddle.
-            bodies = [body for family in FAMILIES for body in dump_routes(netlink, family)]
+            bodies = [body for family in FAMILIES.values() for body in dump_routes(netlink, family)]
             nexthops = dump_nexthops(netlink) or {}
             ways = {address: _look_up(netlink, address) for address in dict.fromkeys(addresses)}
             rules = dump_rules(netlink)
@@ -88,7 +87,9 @@ def observe_ways(addresses: Iterable[IPAddress]) -> ObservedNetwork:
     addresses = tuple(dict.fromkeys(addresses))
     try:
         with NetlinkSocket() as netlink:
-            bodies = [b for family in FAMILIES for each in CONNECTED for b in dump_routes(netlink, family, each)]
+            bodies = [
+                b for family in FAMILIES.values() for each in CONNECTED for b in dump_routes(netlink, family, each)
+            ]
             ways = {address: _look_up(netlink, address) for address in addresses}
             links = _dump_links(netlink)
     except OSError as error:

@@ -18,9 +18,9 @@ from devlink.core.network import (
     RouteDiff,
     Rule,
 )
-from devlink.kernel.netlink import NetlinkSocket, unreachable_kernel
+from devlink.kernel.netlink import FAMILIES, NetlinkSocket, unreachable_kernel
 from devlink.kernel.nexthops import to_nexthop
-from devlink.kernel.observe import FAMILIES, dump_nexthops, dump_routes
+from devlink.kernel.observe import dump_nexthops, dump_routes
 from devlink.kernel.rtnetlink import (
     KINDS,
     TYPES,
@@ -175,7 +175,7 @@ def observe_ours() -> Ours:
     found: dict[Table, dict[bytes, Way]] = {}
     try:
         with NetlinkSocket() as netlink:
-            for family in FAMILIES:
+            for family in FAMILIES.values():
                 place = partial(_place, family=family, found=found)
                 for key, (ways, way) in read_routes(dump_routes(netlink, family, PROTOCOL), place):
                     ways[key] = way

@@ -1,6 +1,6 @@
 """Who owns a route that is not ours, in words for a person."""
 
-from devlink.core.network import MAIN_TABLE, PROTOCOL, ObservedRoute
+from devlink.core.network import LOCAL_TABLE, MAIN_TABLE, PROTOCOL, ObservedRoute
 from devlink.kernel.observe import link_kind
 
 PROTOCOLS = {
@@ -9,7 +9,6 @@ PROTOCOLS = {
     84: "ovn", 99: "openr", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",
 }  # fmt: skip
 """`rtm_protocol` by the names of iproute2's rt_protos (linux/rtnetlink.h, RTPROT_*)."""
-LOCAL_TABLE = 255
 
 _DAEMONS = {
     1: "an ICMP redirect",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TypeVar
 
-from devlink.core.network import PROTOCOL, ObservedRoute, Path, Route
+from devlink.core.network import DROPPING, PROTOCOL, ObservedRoute, Path, Route
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.kernel.netlink import attribute, attribute_u32, family_of, parse_attributes, u32
 from devlink.kernel.nexthops import NO_HOP, Hop, NexthopMessage
@@ -261,7 +261,7 @@ def to_path(route: RouteMessage, names: Mapping[int, str]) -> Path:
     """The way that an answer to `encode_lookup` describes; no way for the types that drop packets."""
     kind = KINDS.get(route.type, f"type {route.type}")
     name = names.get(route.hop.oif) if route.hop.oif is not None else None
-    if kind in ("blackhole", "unreachable", "prohibit", "throw") or name is None:
+    if kind in DROPPING or name is None:
         return Path()
     return Path(
         oif=name,

@@ -14,6 +14,7 @@ from devlink.core.network import Rule
 from devlink.core.prefixes import IPNetwork
 from devlink.errors import HelperError
 from devlink.kernel.netlink import (
+    FAMILIES,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NetlinkSocket,
@@ -45,7 +46,6 @@ _DONE = {"add": "added", "delete": "deleted"}
 _NUMBERS = {name: number for number, name in ACTIONS.items()}
 _OTHERS = {FRA_TUN_ID, FRA_L3MDEV, FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE, FRA_DSCP, FRA_FLOWLABEL}
 """What `Rule` has no word for."""
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _FIB_RULE_HDR = struct.Struct("=8BI")
 _UID_RANGE = struct.Struct("=II")
@@ -89,7 +89,7 @@ def _change(verb: str, kind: int, flags: int, rule: Rule, done_already: int) -> 
 def dump_rules(netlink: NetlinkSocket) -> tuple[Rule, ...]:
     """The rules of both families, anyone's, in the order in which the kernel asks them. Raises OSError."""
     found: list[Rule] = []
-    for family in _FAMILIES.values():
+    for family in FAMILIES.values():
         try:
             bodies = netlink.dump(RTM_GETRULE, encode_rule_dump(family), RTM_NEWRULE)
         except OSError as error:
@@ -113,7 +113,7 @@ def encode_rule(rule: Rule) -> bytes:
     goto = rule.action == "goto"
     table = 0 if goto else rule.table if rule.table < 256 else RT_TABLE_COMPAT
     flags = FIB_RULE_INVERT if rule.inverted else 0
-    header = (_FAMILIES[rule.version], destination_length, source_length, 0, table, 0, 0, _NUMBERS[rule.action], flags)
+    header = (FAMILIES[rule.version], destination_length, source_length, 0, table, 0, 0, _NUMBERS[rule.action], flags)
     body = _FIB_RULE_HDR.pack(*header) + attribute_u32(FRA_PRIORITY, rule.priority) + destination + source
     body += attribute(FRA_PROTOCOL, bytes([rule.protocol]))
     if goto:

@@ -325,6 +325,9 @@ def test_excluding_the_clusters_dns_is_refused_unless_no_names_are_asked_for_or_
     lan = replace(here, routes=tuple(theirs(str(p), oif="eth0", protocol=2) for p in services))
     with pytest.raises(UsageError):
         make_plan(PROFILE, lan, exclude=services)
+    router = ip_address("fe80::1")
+    told = replace(here, routes=tuple(theirs(str(p), next_hop=router, protocol=9) for p in services))
+    assert make_plan(PROFILE, told, exclude=services).desired.zones, "a router announced it (RFC 4191)"
 
 
 def test_what_is_excluded_whole_has_no_reverse_zone_and_a_part_takes_none_away() -> None:

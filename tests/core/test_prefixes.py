@@ -94,6 +94,8 @@ def test_the_families_never_meet() -> None:
 def test_one_address_is_a_prefix_of_its_own() -> None:
     assert str(host_prefix(ipaddress.ip_address("10.0.0.1"))) == "10.0.0.1/32"
     assert str(host_prefix(ipaddress.ip_address("fd00::1"))) == "fd00::1/128"
+    assert str(host_prefix(ipaddress.ip_address("::1"))) == "::1/128"
+    assert host_prefix(ipaddress.ip_address("fe80::1%eth0")) == ipaddress.ip_network("fe80::1/128")
 
 
 @given(st.lists(SMALL, max_size=6), SMALL, st.integers(0, 63))
