@@ -102,6 +102,11 @@ class Desired:
         """Those that the routes prefer, each once."""
         return tuple(dict.fromkeys(route.next_hop for route in self.routes if route.next_hop is not None))
 
+    @property
+    def all_next_hops(self) -> tuple[IPAddress, ...]:
+        """Whom its packets may go by now: the preferred next hops and their detours."""
+        return (*self.next_hops, *(detour.via for detour in self.detours))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -234,13 +239,14 @@ def _zones(spec: Spec, dns: ClusterDns, exclude: tuple[IPNetwork, ...]) -> tuple
     return tuple(zones)
 
 
-def protect(desired: Desired, upstreams: Iterable[IPAddress], observed: ObservedNetwork) -> tuple[Route, ...]:
+def protect(desired: Desired, others: Iterable[IPAddress], observed: ObservedNetwork) -> tuple[Route, ...]:
     """Host routes that keep the ways which no session may take over (DESIGN.md, promise 5).
 
-    Those of the default gateways, the plan's next hops, detours and pins, and the ordinary `upstreams`.
+    Those of the default gateways, the plan's next hops, detours and pins, and of `others`: the ordinary DNS servers,
+    and whom other sessions' packets go by.
     """
-    hops = [*desired.next_hops, *(detour.via for detour in desired.detours)]
-    return pins(desired.routes, (*observed.default_gateways, *desired.pins, *upstreams, *hops), observed)
+    protected = (*observed.default_gateways, *desired.pins, *others, *desired.all_next_hops)
+    return pins(desired.routes, protected, observed)
 
 
 def proof_address(family: int) -> IPAddress:

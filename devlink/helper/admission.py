@@ -38,7 +38,7 @@ def check_trust(desired: Desired, record: TrustRecord | None, policy: TrustPolic
     claim = claim_of_plan(
         desired.session,
         [route.destination for route in desired.routes if route.kind == "unicast"],
-        [*desired.next_hops, *(detour.via for detour in desired.detours)],
+        desired.all_next_hops,
         desired.zones,
         desired.ca,
     )
@@ -233,10 +233,9 @@ def check_foreign(routes: Iterable[Route], observed: ObservedNetwork, *, uid: in
         )
 
 
-def check_protected(desired: Desired, upstreams: Iterable[IPAddress], observed: ObservedNetwork) -> None:
+def check_protected(desired: Desired, others: Iterable[IPAddress], observed: ObservedNetwork) -> None:
     """Raise ConflictError for a route to just one of the addresses that keep their way (`core.plan.protect`)."""
-    hops = [*desired.next_hops, *(detour.via for detour in desired.detours)]
-    found = seized(desired.routes, (*observed.default_gateways, *desired.pins, *upstreams, *hops))
+    found = seized(desired.routes, (*observed.default_gateways, *desired.pins, *others, *desired.all_next_hops))
     if found:
         taken = found[0].destination
         raise ConflictError(

@@ -89,11 +89,12 @@ class Helper:
             admission.check_form(desired)
             admission.check_trust(desired, self._trust.get(desired.session), self._policy.trust)
             admission.check_others(desired, caller.peer.uid, ((lease.desired, lease.uid) for lease in others))
-            hops = {*desired.next_hops, *(detour.via for detour in desired.detours)}
-            observed = await asyncio.to_thread(observe, hops)
+            observed = await asyncio.to_thread(observe, desired.all_next_hops)
             admission.check_next_hops(desired, observed)
             admission.check_foreign(desired.routes, observed, uid=caller.peer.uid)
-            ways = await self._machine.names.protected_ways()
+            # With a route of this one to it, the next hop of another session would be on no link any more.
+            theirs = (hop for lease in others for hop in lease.desired.all_next_hops)
+            ways = (*await self._machine.names.protected_ways(), *theirs)
             admission.check_protected(desired, ways, observed)
             old = self._leases.get(desired.session)
             lease = Lease(

@@ -289,6 +289,27 @@ def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 Run = Callable[..., None]
 
 
+def test_the_next_hop_of_another_session_keeps_its_way(run: Run) -> None:
+    near = ip_network("172.16.0.0/25")
+    over = replace(ROUTE, destination=near, next_hop=ip_address("172.16.0.200"))
+
+    async def body(world: World) -> None:
+        record = TrustRecord(name="near", prefixes=(near,), next_hops=(ip_network("172.16.0.0/24"),))
+        world.trust.put(record)
+        async with world.caller() as alice:
+            await alice.up(QA)
+            await alice.up(Desired(session="near", routes=(over,)))
+            kept = {str(r.destination): (r.next_hop, r.oif) for r in world.machine.targets[-1].pins}
+            assert kept[f"{GATEWAY}/32"] == (None, "eth0")
+            with pytest.raises(ConflictError, match="must keep the way"):
+                await alice.up(Desired(session="near", routes=(replace(over, destination=ip_network(GATEWAY)),)))
+            await alice.call("Release", session="qa")
+            await alice.up(Desired(session="near", routes=(over,)))
+            assert f"{GATEWAY}/32" not in {str(r.destination) for r in world.machine.targets[-1].pins}
+
+    run(body)
+
+
 def test_a_session_is_installed_with_its_pins_and_told(run: Run) -> None:
     async def body(world: World) -> None:
         async with world.caller() as alice:
