@@ -176,6 +176,8 @@ class Keeper:
         if not _is_same(plan, session.plan):
             log.info("%s: another network, routing is %s in it: %s", session.name, plan.mode.value, plan.reason)
             return await self._act(session, wish, lambda: self._restorer.bring_back(session))
+        if session.wish is wish and session.learn(plan):
+            self.sessions.tell()
         if around != session.around and session.around is not None:
             for _ in range(HELPER_TRIES):
                 await asyncio.sleep(HELPER_TIME)

@@ -151,6 +151,13 @@ class Session:
             self.since = now
         self.state, self.trouble = state, trouble
 
+    def learn(self, plan: Plan) -> bool:
+        """What the network is like now, which asks for nothing else than is installed; whether that is anything new."""
+        newer = replace(plan, desired=self.plan.desired)
+        is_new = newer != self.plan
+        self.plan = newer
+        return is_new
+
     def note_resolver(self, told: Mapping[str, Any]) -> None:
         """By which mode the OS asks for its names, as the helper tells; what was so stays while there is none."""
         if told["resolver"] not in ("", "overwritten"):

@@ -16,7 +16,7 @@ from devlink.agent.supervisor import Supervisor
 from devlink.agent.surroundings import Surroundings, Way
 from devlink.core.detours import pairs, with_detour
 from devlink.core.findings import Finding
-from devlink.core.network import ObservedNetwork, Path
+from devlink.core.network import ObservedNetwork, ObservedRoute, Path
 from devlink.core.plan import Desired, Detour, Plan, addresses_of_interest
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode
@@ -137,6 +137,9 @@ class World:
         self.verified: list[RoutingMode] = []
         """In which mode, each time that it was verified."""
         self.on_link = self.is_connected = True
+        self.away: set[IPAddress] = set()
+        """Who is not on the link though it is the cluster's."""
+        self.foreign: tuple[ObservedRoute, ...] = ()
         monkeypatch.setattr(module, "HelperLink", FakeLink)
         monkeypatch.setattr(module, "observe", self._observe)
         monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
@@ -165,7 +168,8 @@ class World:
     def _observe(self, addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
         if not self.on_link:
             return ObservedNetwork(paths={a: Path(oif="eth0", next_hop=ROUTER) for a in addresses})
-        return ObservedNetwork(paths={a: Path(oif="eth0") for a in addresses})
+        paths = {a: Path(oif="eth0", next_hop=ROUTER if a in self.away else None) for a in addresses}
+        return ObservedNetwork(paths=paths, routes=self.foreign)
 
     def _look_around(self, profile: BridgeProfile) -> tuple[ObservedNetwork, Surroundings]:
         observed = self._observe(addresses_of_interest(profile))

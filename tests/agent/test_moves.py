@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -16,8 +17,11 @@ from devlink.core.health_records import Way
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import Plan
 from devlink.core.profile import BridgeProfile, RoutingMode
+from devlink.core.profile_document import decode_profile
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
+from tests.agent.fake_gateways import TWO_GATEWAYS
 from tests.agent.fakes import DEAD, PROD, QA, ROUTER, Run, World
+from tests.core.plans import theirs
 
 STRANGER = IdentityError("What answers here is not the cluster.", why="another CA", next_step="Whose network is this?")
 
@@ -84,6 +88,39 @@ def test_a_route_of_ours_that_is_taken_again_and_again_while_it_is_looked_is_no_
         monkeypatch.setattr(keeping, "look_around", look_around)
         await world.told()
         assert (len(looks), world.verified, world.states) == (5, [], {"qa": "up"})
+
+    run(body)
+
+
+def codes(world: World) -> set[str]:
+    (session,) = world.supervisor.status()["sessions"]
+    return {finding["code"] for finding in session["findings"]}
+
+
+def test_who_comes_and_takes_a_part_of_the_networks_is_told_until_it_goes(run: Run) -> None:
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        world.foreign = (theirs("10.20.7.0/24", oif="tun0"),)
+        await world.told()
+        assert "DL-ROUTE-KEPT" in codes(world)
+        assert (world.link.calls, world.states) == ([], {"qa": "up"}), "nothing else is asked for"
+        world.foreign = ()
+        await world.told()
+        assert "DL-ROUTE-KEPT" not in codes(world)
+
+    run(body)
+
+
+def test_a_gateway_that_comes_to_the_link_may_take_over_from_then_on(run: Run) -> None:
+    async def body(world: World) -> None:
+        first, second = ip_address("172.16.0.13"), ip_address("172.16.0.16")
+        world.away = {second}
+        await world.up(decode_profile(TWO_GATEWAYS))
+        await world.looked()
+        world.away = set()
+        await world.told()
+        assert (await world.supervisor.failover(None, second))["before"] == str(first)
+        assert [(each.next_hop, each.via) for each in world.link.desired["qa"].detours] == [(first, second)]
 
     run(body)
 
