@@ -118,6 +118,7 @@ class Keeper:
                     self._not_known(error)
                 return
             theirs = {session["name"]: session for session in state["sessions"] if session["held"]}
+            is_news = [await self._plan_anew(session) for session in self.sessions if session.name in theirs]
             for session in self.sessions:
                 if session.applied and session.name not in theirs:
                     log.warning("%s was taken down by another hand", session.name)
@@ -126,6 +127,25 @@ class Keeper:
                     trouble = (*session.doubts, *differences(session, theirs[session.name], state))
                     session.note_resolver(state)  # the helper may have gone over to another mode
                     session.enter(State.DEGRADED if trouble else session.at_best, time.monotonic(), *trouble)
+            if any(is_news):
+                self.sessions.tell()
+
+    async def _plan_anew(self, session: Session) -> bool:
+        """See who else routes its networks by now: the kernel is not asked to tell of routes of others, who may change
+        a hundred thousand. Whether anything is new.
+        """
+        if not session.applied or session.offline_since:
+            return False
+        try:
+            plan = await self.sessions.plan(session.wish)
+        except HelperError:  # the network cannot be looked at, in the middle of its change
+            return False
+        except DevlinkError:
+            plan = None
+        if plan is not None and _is_same(plan, session.plan):
+            return session.learn(plan)
+        self._watch.tell()  # more than a look may do
+        return False
 
     def _not_known(self, error: DevlinkError) -> None:
         """The helper is there, and slow or silent: nobody knows what it has."""

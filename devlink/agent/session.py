@@ -128,9 +128,10 @@ class Session:
 
     @property
     def at_best(self) -> State:
-        """UP; DEGRADED while all gateways are silent, which `carrying` tells: nothing that is sent arrives."""
+        """UP; DEGRADED while nothing that is sent arrives: all gateways are silent, which `carrying` tells, or others
+        win over a whole network, which the plan's findings tell."""
         is_silent = any(finding.code == "DL-GATEWAYS-SILENT" for finding in self.carrying)
-        return State.DEGRADED if is_silent else State.UP
+        return State.DEGRADED if is_silent or self.plan.is_outdone else State.UP
 
     @property
     def candidates(self) -> dict[IPAddress, tuple[IPAddress, ...]]:

@@ -84,7 +84,8 @@ def overlap_findings(
     nodes: Sequence[Node] = (),
     dropped: Iterable[IPNetwork] = (),
 ) -> Iterable[Finding]:
-    """More specific routes of others inside ours, and wider ones around ours: legal, but worth knowing.
+    """Routes of others to the same destinations that win, an error where ours are installed; more specific ones inside
+    ours, and wider ones around ours: legal, but worth knowing.
 
     `nodes` say whose pods are lost with what others keep. `dropped` were to have a route, and have none for what others
     keep around them.
@@ -96,6 +97,7 @@ def overlap_findings(
     ]
     ours = PrefixTable((r.destination, r) for r in routes if r.table == MAIN_TABLE)
     winning = PrefixTable((r.destination, r) for r in routes if r.table == OVERRIDE_TABLE)
+    lost: dict[object, ObservedRoute] = {}
     kept: dict[object, tuple[ObservedRoute, IPNetwork]] = {}
     taken: dict[object, ObservedRoute] = {}
     gone = Cover(dropped)
@@ -104,6 +106,10 @@ def overlap_findings(
         if winner is not None and winner.kind == "unicast":
             taken[key_of(other.destination), other.oif] = other
             continue
+        if ours.exact(other.destination) is not None:
+            if other.metric < METRIC:  # who has the same has replaced ours, and the helper misses that
+                lost[key_of(other.destination), other.oif] = other
+            continue
         outside = ours.holding(other.destination, strictly=True)
         if winner is not None and outside is None:  # it is thrown out of a route in the table that wins
             outside = next((r for r in winning.around(other.destination) if r.kind == "unicast"), None)
@@ -111,6 +117,23 @@ def overlap_findings(
             kept[key_of(other.destination), other.oif] = (other, outside.destination)
         elif (all_of := gone.find(other.destination)) is not None:
             kept[key_of(other.destination), other.oif] = (other, all_of)
+    lost |= {
+        (key_of(other.destination), other.oif): other
+        for other in observed.foreign
+        if other.table == OVERRIDE_TABLE
+        and (winner := winning.holding(other.destination)) is not None
+        and winner.kind == "unicast"
+        and (winner.destination != other.destination or other.metric < METRIC)
+    }
+    if lost:
+        yield Finding(
+            code="DL-ROUTE-TAKEN",
+            severity=Severity.ERROR,
+            title="Another program has routes to networks of the cluster, and its routes win.",
+            evidence=shortened([_in_full(other) for other in list(lost.values())[:LISTED]], len(lost)),
+            fix="remove these routes, or disconnect what made them. To win over them: devlink up --override PREFIX; to "
+            "do without: devlink up --exclude PREFIX",
+        )
     if kept:
         first = list(kept.values())[:LISTED]
         owners = _owners([other.destination for other, _ in first], nodes, ours)
@@ -151,6 +174,11 @@ def overlap_findings(
 def _named(route: ObservedRoute) -> str:
     where = f" dev {route.oif}" if route.oif is not None else ""
     return f"{'' if route.kind == 'unicast' else f'{route.kind} '}{route.destination}{where}"
+
+
+def _in_full(route: ObservedRoute) -> str:
+    table = f" table {route.table}" if route.table != MAIN_TABLE else ""
+    return f"{_named(route)} metric {route.metric}{table}"
 
 
 def _owners(lost: Sequence[IPNetwork], nodes: Sequence[Node], ours: PrefixTable[Route]) -> list[list[IPAddress]]:

@@ -121,6 +121,11 @@ class Plan:
     """For each next hop of the routes, who can take its place, best first."""
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def is_outdone(self) -> bool:
+        """Whether others win over all of a network that has routes: there they are in vain. A finding says who."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
     def candidates(self, next_hop: IPAddress) -> tuple[Hop, ...]:
         """Who can take the place of a next hop of the routes, best first; nobody for one that they do not name."""
         return self.alternatives.get(next_hop, ())

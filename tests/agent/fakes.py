@@ -16,7 +16,7 @@ from devlink.agent.supervisor import Supervisor
 from devlink.agent.surroundings import Surroundings, Way
 from devlink.core.detours import pairs, with_detour
 from devlink.core.findings import Finding
-from devlink.core.network import ObservedNetwork, ObservedRoute, Path
+from devlink.core.network import ObservedNetwork, ObservedRoute, Path, Rule
 from devlink.core.plan import Desired, Detour, Plan, addresses_of_interest
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode
@@ -140,6 +140,7 @@ class World:
         self.away: set[IPAddress] = set()
         """Who is not on the link though it is the cluster's."""
         self.foreign: tuple[ObservedRoute, ...] = ()
+        self.rules: tuple[Rule, ...] = ()
         monkeypatch.setattr(module, "HelperLink", FakeLink)
         monkeypatch.setattr(module, "observe", self._observe)
         monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
@@ -169,7 +170,7 @@ class World:
         if not self.on_link:
             return ObservedNetwork(paths={a: Path(oif="eth0", next_hop=ROUTER) for a in addresses})
         paths = {a: Path(oif="eth0", next_hop=ROUTER if a in self.away else None) for a in addresses}
-        return ObservedNetwork(paths=paths, routes=self.foreign)
+        return ObservedNetwork(paths=paths, routes=self.foreign, rules=self.rules)
 
     def _look_around(self, profile: BridgeProfile) -> tuple[ObservedNetwork, Surroundings]:
         observed = self._observe(addresses_of_interest(profile))
@@ -217,6 +218,12 @@ class World:
     @property
     def states(self) -> dict[str, str]:
         return {session["name"]: session["state"] for session in self.supervisor.status()["sessions"]}
+
+    @property
+    def codes(self) -> set[str]:
+        """Of the findings that are shown of the only session."""
+        (session,) = self.supervisor.status()["sessions"]
+        return {finding["code"] for finding in session["findings"]}
 
     @property
     def kept(self) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from devlink.core.detours import with_detour
 from devlink.core.findings import Finding, Severity
+from devlink.core.network import ObservedRoute, Rule
 from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import RoutingMode
@@ -21,6 +22,8 @@ from devlink.errors import (
     NotTrustedError,
 )
 from tests.agent.fakes import AWAY, DEAD, PROD, QA, Run, World
+from tests.core.model_kernel import USUAL
+from tests.core.plans import theirs
 from tests.core.profiles import SAMPLE
 
 
@@ -74,6 +77,48 @@ def test_each_route_that_is_missing_is_told_with_the_cure_that_helps_it_and_no_o
         assert told["qa"]["DL-ROUTES-GONE"][0] == waiting
         assert told["prod"]["DL-ROUTES-GONE"][0] == "; ".join((fought, occupied, waiting))
         assert not {"DL-ROUTES-FOUGHT", "DL-ROUTES-HELD"} & set(told["prod"])
+
+    run(body)
+
+
+LAN = theirs("172.16.0.0/24", oif="eth0")
+VPN_TABLE = Rule(version=4, priority=5270, table=52)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "code"),
+    [
+        (theirs("10.254.0.0/16", oif="tun0"), "DL-ROUTE-TAKEN"),
+        (theirs("0.0.0.0/0", oif="tun0", table=52), "DL-POLICY-WINS"),
+    ],
+)
+def test_who_wins_over_a_network_after_up_is_seen_by_a_look_and_no_longer_when_that_one_has_gone(
+    run: Run, foreign: ObservedRoute, code: str
+) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.looked()
+        world.foreign, world.rules = (LAN, foreign), (VPN_TABLE, *USUAL)
+        await world.supervisor.look()
+        assert (world.states, code in world.codes) == ({"qa": "degraded"}, True)
+        await world.supervisor.look()
+        assert world.states == {"qa": "degraded"}
+        world.foreign = (LAN,)
+        await world.supervisor.look()
+        assert (world.states, code in world.codes) == ({"qa": "up"}, False)
+        assert "apply qa" not in world.link.calls[2:], "it is told, and nothing is installed anew for it"
+
+    run(body)
+
+
+def test_a_look_that_sees_another_network_has_the_session_go_with_it(run: Run) -> None:
+    async def body(world: World) -> None:
+        await world.up(QA)
+        await world.looked()
+        world.on_link, world.gateway = False, "office"
+        await world.supervisor.look()
+        await world.looked()
+        assert world.supervisor.status()["sessions"][0]["mode"] == "router"
 
     run(body)
 

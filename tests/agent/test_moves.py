@@ -92,21 +92,16 @@ def test_a_route_of_ours_that_is_taken_again_and_again_while_it_is_looked_is_no_
     run(body)
 
 
-def codes(world: World) -> set[str]:
-    (session,) = world.supervisor.status()["sessions"]
-    return {finding["code"] for finding in session["findings"]}
-
-
 def test_who_comes_and_takes_a_part_of_the_networks_is_told_until_it_goes(run: Run) -> None:
     async def body(world: World) -> None:
         await up_and_noted(world)
         world.foreign = (theirs("10.20.7.0/24", oif="tun0"),)
         await world.told()
-        assert "DL-ROUTE-KEPT" in codes(world)
+        assert "DL-ROUTE-KEPT" in world.codes
         assert (world.link.calls, world.states) == ([], {"qa": "up"}), "nothing else is asked for"
         world.foreign = ()
         await world.told()
-        assert "DL-ROUTE-KEPT" not in codes(world)
+        assert "DL-ROUTE-KEPT" not in world.codes
 
     run(body)
 

@@ -67,6 +67,26 @@ def test_status_sees_what_is_gone_while_nothing_can_put_it_back(link: Link) -> N
     link.down()
 
 
+@pytest.mark.parametrize(
+    ("route", "code"),
+    [("10.254.0.0/16 via 172.16.0.1", "DL-ROUTE-TAKEN"), ("10.20.0.0/16 via 172.16.0.1 table 52", "DL-POLICY-WINS")],
+)
+def test_status_sees_who_wins_over_a_network_after_up_until_that_one_goes(link: Link, route: str, code: str) -> None:
+    link.run("ip", "rule", "add", "pref", "5270", "lookup", "52")
+    try:
+        link.up()
+        link.run("ip", "route", "add", *route.split())
+        assert "via 172.16.0.1 " in link.run("ip", "route", "get", route.replace("0.0/16", "9.9").split()[0])
+        assert link.devlink("status").returncode == 4
+        assert code in codes(link)
+        link.run("ip", "route", "delete", *route.split())
+        link.wait_until(lambda: link.devlink("status").returncode == 0, "it is up again")
+        assert code not in codes(link)
+    finally:
+        link.run("ip", "rule", "delete", "pref", "5270")
+    link.down()
+
+
 def test_who_takes_our_routes_away_ten_times_a_minute_gets_them_and_it_is_told(link: Link) -> None:
     link.up()
     for _ in range(9):
