@@ -118,8 +118,9 @@ class Sessions:
         """In the network as it is `observed`, or now. Raises VerificationError where the profile cannot work in it."""
         if observed is None:
             observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
-        plan = make_plan(
-            wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins,
+        # In a cluster of 20,000 nodes it takes longer than a gateway has for its answer.
+        plan = await asyncio.to_thread(
+            make_plan, wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins,
             exclude=wish.exclude, override=wish.override, uid=os.getuid(),
         )  # fmt: skip
         present = self.get(wish.profile.metadata.name)

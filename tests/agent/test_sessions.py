@@ -1,17 +1,21 @@
 """The steps that every change of a session is made of: by whom it comes up where the preferred gateway is silent."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
+from devlink.agent import sessions
 from devlink.agent.session import Session, Wish
 from devlink.core.detours import pairs, with_detour
-from devlink.core.plan import Detour
+from devlink.core.plan import Detour, Plan, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Gateway, RoutingMode
 from devlink.errors import HelperError, IdentityError, NotTrustedError, VerificationError
-from tests.agent.fakes import DEAD, Run, World
+from tests.agent.fakes import DEAD, LIMIT, Run, World
 from tests.core.plans import PROFILE, altered
 
 FIRST, SECOND, THIRD = (ip_address(f"172.16.0.{number}") for number in (13, 16, 20))
@@ -48,6 +52,25 @@ def passed_over(world: World) -> list[str]:
 
 def switches(world: World) -> list[str]:
     return [call.removeprefix("switch qa ") for call in world.link.calls if call.startswith("switch ")]
+
+
+def test_while_a_plan_is_made_the_agent_does_not_wait_for_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, going = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any, **more: Any) -> Plan:
+        begun.set()
+        assert going.wait(LIMIT / 2), "nobody else came to do anything"
+        return make_plan(*arguments, **more)
+
+    monkeypatch.setattr(sessions, "make_plan", slowly)
+
+    async def body(world: World) -> None:
+        coming = asyncio.get_running_loop().create_task(world.up(TWO))
+        await world.until(begun.is_set)
+        going.set()
+        await coming
+
+    run(body)
 
 
 def test_who_did_not_carry_it_and_who_does_are_both_named(run: Run) -> None:
