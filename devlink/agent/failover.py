@@ -5,6 +5,7 @@ What is decided and when is `core.health`'s; here are its questions, its timer a
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
@@ -56,7 +57,7 @@ class Failover:
         self._basis = _basis(session)
         self._table = PrefixTable((route.destination, route.next_hop) for route in desired.routes)
         vias = {detour.next_hop: detour.via for detour in desired.detours}
-        self.health = Health.of(session.candidates, vias, times, by_hand=session.by_hand, before=before)
+        self.health = Health.of(watched(session), vias, times, by_hand=session.by_hand, before=before)
         self._loop = asyncio.get_running_loop()
         self._probes = Probes(session.name, session.wish.profile, self._answered)
         self._timer: asyncio.TimerHandle | None = None
@@ -69,6 +70,11 @@ class Failover:
         for next_hop, via in vias.items():
             if next_hop in self.health.ways and self.health.ways[next_hop].via != via:  # it may carry nothing any more
                 spawn(self._switch_quietly(Switch(next_hop, next_hop)), name=f"switch to {next_hop}")
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether anything of it could go by another one."""
+        return any(len(way.candidates) > 1 for way in self.health.ways.values())
 
     @property
     def is_current(self) -> bool:
@@ -288,11 +294,20 @@ class Failover:
             )
 
 
+def watched(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:
+    """Its next hops whose silence is to be seen, and who can take the place of each: gateways also where nobody can,
+    and whoever is alone. A node among many, for which nobody can stand in, takes no more with it than its own pods."""
+    named = {gateway.address for gateway in session.wish.profile.spec.gateways or ()}
+    candidates = session.candidates
+    count = Counter(hop.version for hop in candidates)
+    return {hop: vias for hop, vias in candidates.items() if vias or hop in named or count[hop.version] == 1}
+
+
 def _basis(session: Session) -> tuple[object, ...]:
     """What a Failover is made for."""
     spec = session.wish.profile.spec
     dns = (spec.dns.domain, spec.dns.servers) if spec.dns is not None else None
-    return session.plan.desired.routes, session.candidates, dns
+    return session.plan.desired.routes, watched(session), dns
 
 
 def _without_times(gateways: Iterable[Mapping[str, Any]]) -> list[tuple[object, ...]]:
@@ -318,10 +333,13 @@ def _failed_over(way: Way) -> Finding:
 
 
 def _all_silent(way: Way) -> Finding:
+    title = "The cluster's DNS answers by none of the gateways, so nothing tells which of them forward."
+    if len(way.candidates) == 1:
+        title = f"The cluster's DNS does not answer by way of {way.via}, and nobody could take its place."
     return Finding(
         code="DL-GATEWAYS-SILENT",
         severity=Severity.ERROR,
-        title="The cluster's DNS answers by none of the gateways, so nothing tells which of them forward.",
+        title=title,
         evidence=f"asked by way of {', '.join(map(str, way.candidates))}; packets still go by {way.via}",
         fix="look at this laptop's link and at the cluster's DNS; it is tried again while packets are sent",
     )

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from devlink.agent.failover import Failover
+from devlink.agent.failover import Failover, watched
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.session import Session, State
 from devlink.core.health import Times
@@ -40,7 +40,7 @@ class Failovers:
 
     def keep(self, sessions: Iterable[Session]) -> None:
         """Have one for each session that is up, by its present plan; to be called at each change."""
-        present = {session.name: session for session in sessions if _can_fail_over(session)}
+        present = {session.name: session for session in sessions if _is_watched(session)}
         for name, running in tuple(self._running.items()):
             if name not in self._held and present.get(name) is not running.session:
                 del self._running[name]
@@ -56,12 +56,14 @@ class Failovers:
             self._running[name] = Failover(session, self._link, self._tell, self._times, known)
 
     async def choose(self, name: str | None, gateway: IPAddress | None) -> Mapping[str, Any]:
-        """By hand, as `Failover.choose`; of the only session where none is named. Raises NotUpError and UsageError."""
-        if name is None and len(self._running) > 1:
-            raise UsageError(
-                f"More than one session is up: {', '.join(self._running)}.", next_step="Name one: --profile NAME"
-            )
-        name = name if name is not None else next(iter(self._running), None)
+        """By hand, as `Failover.choose`; of the only session that has a choice where none is named.
+
+        Raises NotUpError and UsageError.
+        """
+        able = [each for each, running in self._running.items() if running.has_choice] or list(self._running)
+        if name is None and len(able) > 1:
+            raise UsageError(f"More than one session is up: {', '.join(able)}.", next_step="Name one: --profile NAME")
+        name = name if name is not None else next(iter(able), None)
         running = self._running.get(name) if name is not None else None
         if running is None:
             raise NotUpError(
@@ -73,6 +75,6 @@ class Failovers:
         return {"session": running.session.name, "before": str(before), "gateway": str(via)}
 
 
-def _can_fail_over(session: Session) -> bool:
+def _is_watched(session: Session) -> bool:
     is_up = session.applied and session.state in (State.UP, State.DEGRADED) and not session.ending
-    return is_up and any(session.candidates.values())
+    return is_up and bool(watched(session))

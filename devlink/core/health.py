@@ -115,7 +115,7 @@ class Health:
     def traffic(self, now: float, next_hop: IPAddress) -> list[Action]:
         """A packet was sent that the routes send to `next_hop`."""
         way = self.ways.get(next_hop)
-        if way is None or len(way.candidates) < 2:
+        if way is None:
             return []
         if way.silent:
             if now < way.retry_at:
@@ -240,8 +240,6 @@ class Health:
 
     def _decide(self, now: float) -> Iterator[Action]:
         for way in self.ways.values():
-            if len(way.candidates) < 2:
-                continue
             self._compare(way, now)
             if self.hops[way.via].state is HopState.DEAD:
                 yield from self._replace(way, now)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from devlink.agent import keeping, restoring
+from devlink.agent import failovers, keeping, restoring
 from devlink.agent import sessions as module
 from devlink.agent.session import Wish
 from devlink.agent.supervisor import Supervisor
@@ -146,6 +146,8 @@ class World:
         monkeypatch.setattr("devlink.agent.verify.verify", self._verify)
         for where in (keeping, restoring):
             monkeypatch.setattr(where, "look_around", self._look_around)
+        # Where nobody could take over, a test says itself what is heard of the gateway.
+        monkeypatch.setattr(failovers, "watched", lambda session: any(session.candidates.values()))
         monkeypatch.setattr(keeping, "OFFLINE_LIMIT", 0.05)
         monkeypatch.setattr(keeping, "HELPER_TIME", 0)
         self.monitors = watch_the_kernel(monkeypatch)

@@ -199,3 +199,38 @@ def test_the_preferred_one_is_left_when_it_is_another_clusters_and_not_gone_back
         assert world.running.health.hops[world.first].state is HopState.DEAD
 
     run(body)
+
+
+def test_the_only_gateway_is_told_of_while_it_is_silent_and_nobody_is_asked_to_take_its_place() -> None:
+    async def body(world: World) -> None:
+        world.with_gateways(world.first)
+        world.failovers.keep([world.session])
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        assert world.session.at_best is State.UP
+        FakeProbes.silent = {world.first}
+        await world.until(lambda: world.session.at_best is State.DEGRADED, world.send)
+        assert world.codes == ["DL-GATEWAYS-SILENT"]
+        assert "nobody could take its place" in world.session.carrying[0].title
+        with pytest.raises(UsageError, match="nobody else"):
+            await world.failovers.choose(None, None)
+        assert world.link.switches == []
+        FakeProbes.silent = set()
+        await world.until(lambda: world.session.at_best is State.UP, world.send)
+        assert world.codes == []
+
+    run(body, replace(FAST, back_off=0.05))
+
+
+def test_a_node_among_many_for_which_nobody_can_stand_in_is_not_asked_and_the_only_next_hop_is() -> None:
+    async def body(world: World) -> None:
+        spec = replace(world.session.wish.profile.spec, gateways=None)
+        world.session.wish = replace(world.session.wish, profile=replace(world.session.wish.profile, spec=spec))
+        world.with_routes(world.first, world.second)
+        world.session.plan = replace(world.session.plan, alternatives={})
+        assert failover.watched(world.session) == {}
+        world.with_routes(world.first)
+        world.session.plan = replace(world.session.plan, alternatives={})
+        assert failover.watched(world.session) == {world.first: ()}
+
+    run(body)

@@ -18,8 +18,8 @@ ROUND = sum(Times().limits)
 class Play:
     """A health machine, and gateways that answer or do not."""
 
-    def __init__(self, *others: IPAddress, alive: Iterable[IPAddress] = (A, B, C)) -> None:
-        self.health = Health.of({A: others or (B,)}, {})
+    def __init__(self, *others: IPAddress, alive: Iterable[IPAddress] = (A, B, C), is_alone: bool = False) -> None:
+        self.health = Health.of({A: () if is_alone else others or (B,)}, {})
         self.way = self.health.ways[A]
         self.answering = set(alive)
         self.on_link = {A, B, C}
@@ -174,6 +174,33 @@ def test_after_silence_the_same_gateway_goes_on_without_a_switch() -> None:
     play.send(40.0)
     assert not play.switches
     assert not play.way.silent
+
+
+def test_one_whose_place_nobody_can_take_is_silent_until_it_answers_and_asked_less_and_less_meanwhile() -> None:
+    play = Play(is_alone=True)
+    play.send(1.0)
+    assert play.health.hops[A].state is HopState.HEALTHY
+    play.answering = set()
+    play.send(120.0)
+    assert (play.way.silent, play.switches) == (True, [])
+    late = [at for at, _ in play.asked if at > play.now - 60.0]
+    assert len(late) <= 3 * len(Times().limits)
+    play.answering = {A}
+    play.send(40.0)
+    assert (play.way.silent, play.switches) == (False, [])
+    asked = len(play.asked)
+    play.wait(1.0)
+    assert len(play.asked) <= asked + 1
+    assert play.health.next_timer is None
+
+
+def test_one_whose_place_nobody_can_take_is_silent_when_it_leaves_the_link_though_the_dns_never_answered() -> None:
+    play = Play(is_alone=True, alive=())
+    play.send(10.0)
+    assert not play.way.silent
+    play.on_link = set()
+    play.send(20.0)
+    assert play.way.silent
 
 
 def test_where_the_cluster_dns_never_answers_a_gateway_on_the_link_is_left_alone() -> None:

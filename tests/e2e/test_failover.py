@@ -112,6 +112,28 @@ def test_where_both_are_dead_the_first_that_returns_goes_on_with_the_connection(
         gateways.world.run("node2", ["nft", "delete table inet wall"])
 
 
+def test_the_only_gateway_is_told_of_while_it_does_not_forward(world: Gateways, before: Snapshot) -> None:
+    def only_one(spec: dict[str, Any]) -> None:
+        spec["routing"], spec["gateways"] = "gateway", spec["gateways"][:1]
+
+    world.link.up(world.link.write_profile("only-one", only_one))
+    try:
+        with world.stream():
+            world.link.wait_until(lambda: world.states() == {FIRST: "healthy"}, "it is asked")
+            world.stop_forwarding(FIRST)
+            world.link.wait_until(lambda: "DL-GATEWAYS-SILENT" in world.codes(), "it is said that it is silent")
+            assert world.link.devlink("status").returncode == 4
+            assert world.link.devlink("failover").returncode == 2
+            world.mend(FIRST)
+            world.link.wait_until(lambda: world.session()["state"] == "up", "it is up again")
+            assert "DL-GATEWAYS-SILENT" not in world.codes()
+    finally:
+        world.mend(FIRST)
+        world.link.down()
+        world.link.run("devlink", "trust", "revoke", "only-one")
+    world.link.await_equal(before)
+
+
 def test_a_gateway_that_nobody_sends_to_is_left_alone(gateways: Gateways) -> None:
     await_rest(gateways)
     gateways.stop_forwarding(FIRST)
