@@ -13,12 +13,12 @@ from typing import Any
 
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import Probes
-from devlink.agent.session import Session
+from devlink.agent.session import Heard, Session
 from devlink.agent.strangers import look_behind
 from devlink.core.detours import carrier, with_detour
 from devlink.core.findings import Finding, Severity
 from devlink.core.health import Action, Ask, AskNeighbour, Health, Switch, Times
-from devlink.core.health_records import Way
+from devlink.core.health_records import HopState, Way
 from devlink.core.plan import Desired
 from devlink.core.prefixes import IPAddress, PrefixTable
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError
@@ -65,6 +65,9 @@ class Failover:
         self.is_closed = False
         self._cannot_hear: DevlinkError | None = None
         self._began = self._loop.time()
+        self._noted: object = None
+        """What `status` shows of gateways that is no time, as it was told last."""
+        session.show_gateways = self._shown
         self._note()
         self._following = spawn(self._follow(), name=f"follow the traffic of {session.name}")
         for next_hop, via in vias.items():
@@ -255,11 +258,18 @@ class Failover:
             self._tell()
 
     def _note(self) -> bool:
-        session, ways = self.session, self.health.ways.values()
-        before = (session.carrying, _without_times(session.gateways))
+        session, hops, ways = self.session, self.health.hops, self.health.ways.values()
+        states = {hops[way.via].state for way in ways}
+        heard = Heard(
+            answers=not states.isdisjoint((HopState.HEALTHY, HopState.RETURNING)),
+            is_asking=HopState.SUSPECT in states,
+            is_silent=any(way.silent for way in ways),
+        )
+        noted = ([hop.state for hop in hops.values()], [(way.via, way.by_hand) for way in ways])
+        before = (session.heard, session.carrying, self._noted)
         session.by_hand = frozenset((way.preferred, way.via) for way in ways if way.by_hand)
-        session.carrying, session.gateways = tuple(self._findings()), tuple(self._shown())
-        return before != (session.carrying, _without_times(session.gateways))
+        session.heard, session.carrying, self._noted = heard, tuple(self._findings()), noted
+        return before != (session.heard, session.carrying, self._noted)
 
     def _shown(self) -> Iterable[Mapping[str, Any]]:
         """Each gateway and node, as `io.devlink.Agent.Status` gives it."""
@@ -308,10 +318,6 @@ def _basis(session: Session) -> tuple[object, ...]:
     spec = session.wish.profile.spec
     dns = (spec.dns.domain, spec.dns.servers) if spec.dns is not None else None
     return session.plan.desired.routes, watched(session), dns
-
-
-def _without_times(gateways: Iterable[Mapping[str, Any]]) -> list[tuple[object, ...]]:
-    return [(each["state"], each["carries"], each["by_hand"]) for each in gateways]
 
 
 def _failed_over(way: Way) -> Finding:

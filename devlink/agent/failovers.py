@@ -45,7 +45,7 @@ class Failovers:
             if name not in self._held and present.get(name) is not running.session:
                 del self._running[name]
                 running.close()
-                running.session.gateways, running.session.carrying = (), ()
+                running.session.listen_no_more()
         for name, session in present.items():
             before = self._running.get(name)
             if name in self._held or (before is not None and before.is_current):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from devlink.agent.restoring import OFFLINE, Restorer
-from devlink.agent.session import Session, State, Wish
+from devlink.agent.session import Heard, Session, State, Wish
 from devlink.agent.sessions import Sessions
 from devlink.agent.surroundings import look_around
 from devlink.agent.trouble import differences, doubtful, not_installed
@@ -15,7 +15,7 @@ from devlink.agent.wishes import KeptDetours
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
-from devlink.errors import DevlinkError, HelperError, VerificationError
+from devlink.errors import DevlinkError, HelperError
 from devlink.helper.netwatch import NetworkWatch
 from devlink.kernel.wallclock import WallClock
 from devlink.rpc.tasks import spawn
@@ -76,14 +76,12 @@ class Keeper:
         """While all are silent it is not up, whatever is installed; when one answers, doubts may be over."""
         if session.applied and session.state in (State.UP, State.DEGRADED) and not session.trouble:
             session.enter(session.at_best, time.monotonic())
-        had_answer = session.has_answer
-        # One that missed a question is asked again at once: the answer to that is none anew.
-        is_asking = any(each["carries"] and each["state"] == "suspect" for each in session.gateways)
-        session.has_answer = session.hears_gateway or (had_answer and is_asking)
+        had_answer, heard = session.has_answer, session.heard or Heard()
+        # The answer of one that missed a question and was asked again at once is none anew.
+        session.has_answer = heard.answers or (had_answer and heard.is_asking)
         is_waiting = session.trying is None or session.trying.done() or session.rests
         if session.has_answer and not had_answer and session.doubts and session.applied and is_waiting:
-            doubt = session.doubts[0]
-            self._restorer.try_later(session, VerificationError(doubt.title, next_step=doubt.fix))
+            self._restorer.try_later(session)
 
     def _stop_watching(self) -> None:
         self._watch.stop()

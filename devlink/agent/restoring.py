@@ -116,7 +116,8 @@ class Restorer:
         if error is not None:
             self.try_later(session, error)
 
-    def try_later(self, session: Session, error: DevlinkError) -> None:
+    def try_later(self, session: Session, error: DevlinkError | None = None) -> None:
+        """`error` is what it failed of; None where its doubts may be over."""
         if session.trying is asyncio.current_task():
             return  # it goes on by itself
         if session.trying is not None:
@@ -124,7 +125,7 @@ class Restorer:
         session.rests = False
         session.trying = spawn(self._keep_trying(session, error), name=f"try {session.name} again")
 
-    async def _keep_trying(self, session: Session, error: DevlinkError) -> None:
+    async def _keep_trying(self, session: Session, error: DevlinkError | None) -> None:
         """What went wrong may have been of that moment: resolved was restarting, the Wi-Fi was not there yet.
 
         Where another cluster answers, nothing shall be led there unattended; and next hops come with another network.
@@ -141,7 +142,7 @@ class Restorer:
             error = failure
         besides = f"in another network, and by: devlink up {session.name}"
         while session.doubts and session.applied:
-            anew = "when a gateway answers anew, " if session.gateways else ""
+            anew = "when a gateway answers anew, " if session.heard is not None else ""
             self._leave_in_doubt(session, error, f"It is tried every {IN_DOUBT / 60:g} min, {anew}{besides}")
             session.rests = True
             await asyncio.sleep(IN_DOUBT)
@@ -151,7 +152,7 @@ class Restorer:
                 return
             error = failure
         log.error("%s is tried again in another network only", session.name)
-        if session.state is State.DEGRADED and not session.applied:
+        if error is not None and session.state is State.DEGRADED and not session.applied:
             session.enter(State.DEGRADED, time.monotonic(), not_installed(error, f"{AGAIN} {session.name}"))
             self._sessions.tell()
 
@@ -169,8 +170,9 @@ class Restorer:
             again = self.verify_again if session.applied else self._establish_again
             return await again(session)
 
-    def _leave_in_doubt(self, session: Session, error: DevlinkError, when: str) -> None:
-        session.doubts = (doubtful(error, when),)
+    def _leave_in_doubt(self, session: Session, error: DevlinkError | None, when: str) -> None:
+        if error is not None:
+            session.doubts = (doubtful(error, when),)
         session.enter(State.DEGRADED, time.monotonic(), *session.doubts)
         self._sessions.tell()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -67,6 +67,18 @@ class Wish:
     """Where it is not to be brought up again unattended; until it is up anywhere, or its user wishes anew."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What is heard of those who carry a session's packets."""
+
+    answers: bool = False
+    """One of them answers."""
+    is_asking: bool = False
+    """One of them has missed a question and is asked again at once."""
+    is_silent: bool = False
+    """For some of the packets nobody answers: neither who carries them nor who could. `Session.carrying` tells it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Session:
     """One profile that is up, or on its way."""
@@ -95,8 +107,10 @@ class Session:
     """For each next hop, and who carried its packets when it did not come up: why. Until they go by either again."""
     notes: tuple[Finding, ...] = ()
     """What is to be said of the profile's source: an old copy is used, a newer one waits."""
-    gateways: tuple[Mapping[str, Any], ...] = ()
-    """Its next hops and who could take their place, as `status` shows them; nothing where nobody could."""
+    heard: Heard | None = None
+    """None while nobody asks its next hops."""
+    show_gateways: Callable[[], Iterable[Mapping[str, Any]]] = tuple
+    """Its next hops that are asked and who could take their place, as `status` shows them now."""
     strangers: frozenset[IPAddress] = frozenset()
     """Gateways behind which another cluster answered when one last did: none of them takes over."""
     proven: frozenset[IPAddress] = frozenset()
@@ -128,9 +142,9 @@ class Session:
 
     @property
     def at_best(self) -> State:
-        """UP; DEGRADED while nothing that is sent arrives: all gateways are silent, which `carrying` tells, or others
+        """UP; DEGRADED while something that is sent does not arrive: nobody answers, which `carrying` tells, or others
         win over a whole network, which the plan's findings tell."""
-        is_silent = any(finding.code == "DL-GATEWAYS-SILENT" for finding in self.carrying)
+        is_silent = self.heard is not None and self.heard.is_silent
         return State.DEGRADED if is_silent or self.plan.is_outdone else State.UP
 
     @property
@@ -142,9 +156,12 @@ class Session:
         }
 
     @property
-    def hears_gateway(self) -> bool:
-        """Whether one that carries its packets answers."""
-        return any(each["carries"] and each["state"] in ("healthy", "returning") for each in self.gateways)
+    def gateways(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(self.show_gateways())
+
+    def listen_no_more(self) -> None:
+        """Nobody asks its next hops any more."""
+        self.heard, self.carrying, self.show_gateways = None, (), tuple
 
     def enter(self, state: State, now: float, *trouble: Finding) -> None:
         """Change the state at monotonic time `now`."""

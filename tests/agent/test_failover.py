@@ -46,6 +46,19 @@ def test_what_the_status_shows_of_gateways_has_the_shape_that_the_interface_decl
     run(body)
 
 
+def test_how_long_a_gateway_is_what_it_is_is_told_as_of_now() -> None:
+    async def body(world: World) -> None:
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        world.running._act([])
+        before, told = world.session.gateways[0]["since"], world.told
+        await asyncio.sleep(0.25)
+        assert world.session.gateways[0]["since"] > before
+        assert world.told == told, "that time passes is nothing to tell"
+
+    run(body)
+
+
 def test_a_switch_that_is_refused_leaves_who_carried_it() -> None:
     async def body(world: World) -> None:
         world.link.refusal = VerificationError("It is not on the link.")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from devlink.agent.session import Heard
 from devlink.core.detours import with_detour
-from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedRoute, Rule
 from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress
@@ -612,11 +612,10 @@ def test_a_look_finds_a_session_degraded_while_none_of_its_gateways_answers(run:
     async def body(world: World) -> None:
         await world.up(QA)
         (session,) = world.supervisor._sessions
-        silent = Finding(code="DL-GATEWAYS-SILENT", severity=Severity.ERROR, title="", evidence="", fix="")
-        session.carrying = (silent,)
+        session.heard = Heard(is_silent=True)
         await world.supervisor.look()
         assert world.states == {"qa": "degraded"}
-        session.carrying = ()
+        session.heard = Heard(answers=True)
         await world.supervisor.look()
         assert world.states == {"qa": "up"}
 

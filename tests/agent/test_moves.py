@@ -9,7 +9,7 @@ import pytest
 
 from devlink.agent import keeping, restoring
 from devlink.agent.failover import _all_silent
-from devlink.agent.session import Wish
+from devlink.agent.session import Heard, Wish
 from devlink.agent.surroundings import Surroundings
 from devlink.agent.wishes import KeptWishes
 from devlink.core.findings import Finding
@@ -434,7 +434,8 @@ def test_without_a_helper_what_is_suspended_can_be_taken_down_and_what_was_insta
 def gateways(world: World, state: str, *carrying: Finding) -> None:
     """What failover tells of the only session."""
     (session,) = world.supervisor._sessions
-    session.gateways, session.carrying = ({"carries": True, "state": state},), carrying
+    session.heard = Heard(answers=state == "healthy", is_asking=state == "suspect", is_silent=bool(carrying))
+    session.carrying = carrying
     world.supervisor._keeper._told()
 
 
@@ -476,6 +477,26 @@ def test_what_is_in_doubt_and_rests_says_so_and_is_tried_as_soon_as_a_gateway_an
         assert session.rests
         gateways(world, "healthy")
         await world.until(lambda: world.states == {"qa": "up"})
+
+    run(body)
+
+
+def test_the_answer_of_a_gateway_changes_nothing_of_what_is_told_of_a_doubt(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "PAUSES", ())
+
+    async def body(world: World) -> None:
+        await up_and_noted(world)
+        gateways(world, "silent")
+        world.gateway, world.verification = "bb", [DEAD]
+        await world.told()
+        (session,) = world.supervisor._sessions
+        await world.until(lambda: session.rests)
+        before, trying = finding(world), session.trying
+        gateways(world, "healthy")
+        await world.until(lambda: session.trying is not trying and session.rests)
+        assert finding(world) == before
 
     run(body)
 
