@@ -29,7 +29,7 @@ from devlink.rpc.tasks import spawn
 log = logging.getLogger(__name__)
 
 POLL = 10.0
-"""Seconds between two questions where this machine cannot tell when packets are sent."""
+"""Seconds between two questions where this machine cannot tell when packets are sent, or does not for now."""
 PREPARED = 3
 """Candidates of each next hop whose sockets are made before they are needed."""
 SURVIVAL = (
@@ -138,24 +138,31 @@ class Failover:
     # What happens
 
     async def _follow(self) -> None:
+        """Where the helper is gone, whoever brings the session back begins anew, and this one is closed."""
+        while True:
+            if self._cannot_hear is None:
+                await self._listen()
+            await asyncio.sleep(POLL)
+            self._act(action for hop in self.health.ways for action in self.health.traffic(self._loop.time(), hop))
+
+    async def _listen(self) -> None:
+        """Until the line ends. It may be this one alone: another program's connections leave it no room."""
         try:
             line = await Connection.connect(str(Paths().socket))
-        except (OSError, TimeoutError):
-            return  # the helper is gone: whoever brings the session back begins anew
+        except (OSError, TimeoutError) as error:
+            log.info("%s: it is not told for now when packets are sent: %s", self.session.name, error)
+            return
         try:
             async for reply in line.stream("io.devlink.Helper.FollowTraffic", {"session": self.session.name}):
                 self._traffic(ip_address(str(text)) for text in reply["destinations"])
-        except (NotUpError, ProtocolError):
-            return
+        except (NotUpError, ProtocolError) as error:
+            log.info("%s: it is not told for now when packets are sent: %s", self.session.name, error)
         except DevlinkError as error:
             log.warning("%s", error)
             self._cannot_hear = error
+            self._changed()
         finally:
             line.close()
-        self._changed()
-        while True:
-            await asyncio.sleep(POLL)
-            self._act(action for hop in self.health.ways for action in self.health.traffic(self._loop.time(), hop))
 
     def _traffic(self, destinations: Iterable[IPAddress]) -> None:
         hops = dict.fromkeys(self._table.longest(address) for address in destinations)

@@ -54,16 +54,22 @@ class FakeLine:
     """Traffic that the test makes, or a helper that cannot tell of it."""
 
     refusal: HelperError | None = None
+    failures: "list[Exception]" = []  # noqa: RUF012 - anew for each test
+    """What befalls the next lines: an OSError as they are connected, a DevlinkError after that."""
     traffic: "asyncio.Queue[str]"
 
     @classmethod
     async def connect(cls, path: str) -> "FakeLine":
+        if cls.failures and isinstance(cls.failures[0], OSError):
+            raise cls.failures.pop(0)
         return cls()
 
     async def stream(self, method: str, parameters: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         if self.refusal is not None:
             raise self.refusal
         yield {"destinations": []}
+        if self.failures:
+            raise self.failures.pop(0)
         while True:
             yield {"destinations": [await FakeLine.traffic.get()]}
 
@@ -169,4 +175,5 @@ def run(body: Callable[[World], Awaitable[None]], times: Times = FAST) -> None:
         patch.setattr(failover, "Probes", FakeProbes)
         patch.setattr(failover, "Connection", FakeLine)
         patch.setattr(FakeProbes, "silent", set())
+        patch.setattr(FakeLine, "failures", [])
         asyncio.run(main())

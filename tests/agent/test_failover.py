@@ -10,7 +10,7 @@ from devlink.agent import failover
 from devlink.agent.session import Session, State
 from devlink.core.health_records import HopState
 from devlink.core.prefixes import IPAddress
-from devlink.errors import HelperError, IdentityError, NotUpError, UsageError, VerificationError
+from devlink.errors import HelperError, IdentityError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.rpc import varlink
 from tests.agent.fake_gateways import FAST, THIRD, FakeLine, FakeProbes, World, run
 from tests.cli.test_session import assert_shape
@@ -83,6 +83,26 @@ def test_where_the_kernel_does_not_tell_of_traffic_gateways_are_asked_every_few_
         await world.until(lambda: "healthy" in {each["state"] for each in world.session.gateways})
         FakeProbes.silent = {world.first}
         await world.until(lambda: bool(world.session.plan.desired.detours))
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "failure", [BlockingIOError("backlog"), TimeoutError(), ProtocolError("It ended."), NotUpError("It is not up.")]
+)
+def test_a_line_that_tells_of_traffic_and_is_refused_or_ends_alone_is_had_again(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr(failover, "POLL", 0.02)
+
+    async def body(world: World) -> None:
+        FakeLine.failures.append(failure)
+        await world.until(lambda: not FakeLine.failures)
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        monkeypatch.setattr(failover, "POLL", 60.0)
+        world.send()
+        await world.until(FakeLine.traffic.empty)
+        assert world.codes == []
 
     run(body)
 
