@@ -36,7 +36,7 @@ NOTHING_MORE = Holding()
 
 
 class Machine:
-    """Changes one thing at a time: whoever calls `converge`, `switch`, `reassert` or `undo` holds `lock`."""
+    """Changes one thing at a time. Whoever calls a method holds `lock`: of half a change no account can be given."""
 
     def __init__(self, *, policy: Policy, journal: Journal, parts: Parts) -> None:
         self.lock = asyncio.Lock()
@@ -47,7 +47,7 @@ class Machine:
     async def has_remains(self, probes: Holding = NOTHING_MORE) -> bool:
         """Whether something of ours is there that nobody here has installed, for the sessions or for `probes`.
 
-        Not to be asked during a change. Raises DevlinkError.
+        Raises DevlinkError.
         """
         if await self.names.has_remains():
             return True

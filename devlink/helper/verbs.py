@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 INTERFACE = "io.devlink.Helper"
 RETRY_PAUSE = 5.0
 """Seconds until what could not be taken back is tried again."""
+CHANGE_LIMIT = 1.0
+"""Seconds that an account of what there is waits for the end of a change. A switch, or putting back what is missing,
+takes less; who comes up or goes down may take several."""
 
 
 class Helper:
@@ -157,7 +160,7 @@ class Helper:
             await self._failover.ended(lease.name)
 
     async def _list(self, caller: Session, _: Call) -> Mapping[str, Any]:
-        missing = set(await self._machine.missing_routes())
+        missing, is_left = await self._differences()
         mode, reason = await self._machine.names.resolver()
         return {
             "sessions": [
@@ -168,7 +171,7 @@ class Helper:
             "resolver": mode,
             "resolver_reason": reason,
             "forwarder": await self._machine.names.forwarder(),
-            "left": await self._has_remains(),
+            "left": is_left,
         }
 
     def _shown(self, lease: Lease, missing: Collection[Route]) -> dict[str, Any]:
@@ -185,10 +188,17 @@ class Helper:
             "zones": [str(zone.suffix) for zone in lease.desired.zones],
         }
 
-    async def _has_remains(self) -> bool:
-        if self._machine.lock.locked():  # half of a change is nobody's remains, unless it is a try to undo them
-            return self._undoing is not None and not self._undoing.done()
-        return await self._failover.has_remains()
+    async def _differences(self) -> tuple[set[Route], bool]:
+        """What is missing of what is installed, and whether something is there that is not. Raises DevlinkError."""
+        try:
+            async with asyncio.timeout(CHANGE_LIMIT):
+                await self._machine.lock.acquire()
+        except TimeoutError:  # half of a change is neither lost nor anybody's remains, unless it is a try to undo them
+            return set(), self._undoing is not None and not self._undoing.done()
+        try:
+            return set(await self._machine.missing_routes()), await self._failover.has_remains()
+        finally:
+            self._machine.lock.release()
 
     async def _restore(self, caller: Session, _: Call) -> Mapping[str, Any]:
         _only_root(caller, "Restoring everything")

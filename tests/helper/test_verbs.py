@@ -124,6 +124,7 @@ class FakeMachine:
         """Those of the missing whose place another program has."""
 
     async def missing_routes(self) -> tuple[Route, ...]:
+        assert self.lock.locked()
         return self.missing
 
     async def lack(self) -> Lack:
@@ -149,6 +150,7 @@ class FakeMachine:
         self.undone += 1
 
     async def has_remains(self, probes: Holding = Holding()) -> bool:  # noqa: B008 - it never changes
+        assert self.lock.locked()
         return self.failure is not None and not self.rolls_back
 
     @property
@@ -260,6 +262,7 @@ def run(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     for module in (verbs, reasserting):
         monkeypatch.setattr(module, "observe", observe)
     monkeypatch.setattr(verbs, "refusal", lambda *_: None)
+    monkeypatch.setattr(verbs, "CHANGE_LIMIT", 0.01)
     watch_the_kernel(monkeypatch)
 
     def runner(
@@ -539,6 +542,31 @@ def test_what_is_fought_for_and_whose_place_is_held_is_told_of_the_session_that_
             assert (prod["missing"], prod["fought"]) == ([str(taken)], None)
             assert prod["occupied"]["routes"] == [str(taken)]
             assert "holds their place" in prod["occupied"]["why"]
+
+    run(body)
+
+
+@pytest.mark.parametrize("limit", [LIMIT, 0.01])
+def test_of_half_a_change_nothing_is_told_as_lost_or_left_neither_at_its_end_nor_where_that_takes_long(
+    run: Run, monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    """A switch has turned the kernel's object, say, and not yet noted that."""
+
+    async def body(world: World) -> None:
+        monkeypatch.setattr(verbs, "CHANGE_LIMIT", limit)
+        async with world.caller() as alice:
+            await alice.up(QA)
+            async with world.machine.lock:
+                world.machine.missing, world.machine.failure = (ROUTE,), HelperError("Something is there.")
+                listing = asyncio.get_running_loop().create_task(alice.call("List"))
+                await asyncio.wait({listing}, timeout=0.1 if limit == LIMIT else LIMIT)
+                world.machine.missing, world.machine.failure = (), None
+            state = await listing
+            assert (state["sessions"][0]["missing"], state["left"]) == ([], False)
+            world.machine.missing, world.machine.failure = (ROUTE,), HelperError("Something is there.")
+            state = await alice.call("List")
+            assert (state["sessions"][0]["missing"], state["left"]) == ([str(ROUTE)], True)
+            world.machine.failure = None
 
     run(body)
 
