@@ -45,13 +45,16 @@ class Reasserter:
         """Of those that were put back lately, or are given up: a fight for one route says nothing of another."""
         self._waiting: frozenset[RouteKey] = frozenset()
         """Routes that waited at the last look for a link or an address, without which they cannot be there."""
-        self._left_alone: frozenset[RouteKey] = frozenset()
-        """Those that are given up."""
         self._held: frozenset[RouteKey] = frozenset()
         """Those whose place another program had at the last look. That is no fight: nothing was put back."""
         self._rivals: dict[RouteKey, ObservedRoute] = {}
         """Of those in the two: what somebody else had to the same destination when that was noticed."""
         self._told = ""
+
+    @property
+    def _left_alone(self) -> frozenset[RouteKey]:
+        """Those that are given up."""
+        return frozenset(key for key, restraint in self._restraints.items() if restraint.has_given_up)
 
     def fought(self, missing: Iterable[Route]) -> Contest | None:
         """Those of the missing that are given up: they come back when they are applied anew, and not by themselves."""
@@ -70,7 +73,7 @@ class Reasserter:
     def start(self) -> None:
         """Something is installed anew: what was given up is tried, and counted from none."""
         self._restraints = {}
-        self._waiting = self._left_alone = self._held = frozenset()
+        self._waiting = self._held = frozenset()
         self._rivals, self._told = {}, ""
         self._watch.start()
 
@@ -115,7 +118,6 @@ class Reasserter:
         """Of what is there again, or wanted no more, nothing is given up; and what is long ago does not count."""
         missing = {route.key for route in (*lack.taken, *lack.waiting)}
         back = self._left_alone - missing
-        self._left_alone -= back
         self._restraints = {k: r for k, r in self._restraints.items() if k not in back and not r.is_over(now)}
 
     def _hold(self, routes: tuple[Route, ...]) -> None:
@@ -127,7 +129,6 @@ class Reasserter:
             log.warning("%s: %s%s", _listed(newly), OCCUPIED, _there_is(newly, self._rivals))
 
     def _give_up(self, missing: tuple[Route, ...]) -> None:
-        self._left_alone |= {route.key for route in missing}
         self._note_rivals(missing)
         log.error("%s: %s%s; `devlink up` tries again", _listed(missing), FOUGHT, _there_is(missing, self._rivals))
 
