@@ -15,7 +15,7 @@ from devlink.core.network import (
     Route,
 )
 from devlink.core.overlaps import conflicts, seized
-from devlink.core.plan import Desired, Detour
+from devlink.core.plan import Desired
 from devlink.core.policy_routing import Rival, rivals_of
 from devlink.core.prefixes import Cover, IPAddress, collapse, contains, is_within, overlap
 from devlink.core.profile import LABEL
@@ -42,10 +42,14 @@ def check_trust(desired: Desired, record: TrustRecord | None, policy: TrustPolic
         desired.zones,
         desired.ca,
     )
+    _check_claim(claim, record, policy)
+
+
+def _check_claim(claim: Claim, record: TrustRecord | None, policy: TrustPolicy) -> None:
     refused = forbidden(claim)
     if refused:
         raise NotTrustedError(
-            f"Profile {desired.session} claims what no profile may have: {listed(refused)}.",
+            f"Profile {claim.name} claims what no profile may have: {listed(refused)}.",
             why="devlink never takes these over, whatever is trusted.",
             next_step="Tell the profile's publisher.",
         )
@@ -53,14 +57,14 @@ def check_trust(desired: Desired, record: TrustRecord | None, policy: TrustPolic
         if policy is TrustPolicy.GROUP and not _beyond_group(claim):
             return
         raise NotTrustedError(
-            f"Profile {desired.session} is not trusted on this machine.",
+            f"Profile {claim.name} is not trusted on this machine.",
             why="It may change routes and names only after the machine's owner has seen what it claims.",
             next_step="Run: devlink trust PROFILE",
         )
     wants = uncovered(record, claim)
     if wants:
         raise NotTrustedError(
-            f"Profile {desired.session} claims more than was trusted: {listed(wants)}.",
+            f"Profile {claim.name} claims more than was trusted: {listed(wants)}.",
             why="Nothing was changed: a profile that grew must be looked at again.",
             next_step="If that is right, run: devlink trust PROFILE",
         )
@@ -136,32 +140,32 @@ def _check_detours(desired: Desired) -> None:
     if len({detour.next_hop for detour in desired.detours}) != len(desired.detours):
         raise UsageError("A plan names two detours for one next hop.")
     for detour in desired.detours:
-        _check_detour_form(detour, detour.next_hop in hops)
+        if detour.next_hop not in hops:
+            raise UsageError(f"No route goes by {detour.next_hop}, so there is no detour for it.")
+        check_stand_in(detour.next_hop, detour.via)
 
 
-def _check_detour_form(detour: Detour, is_used: bool) -> None:
-    if not is_used:
+def check_stand_in(next_hop: IPAddress, via: IPAddress) -> None:
+    """Raise UsageError unless one next hop can take the place of the other."""
+    if via.version != next_hop.version or via == next_hop:
         raise UsageError(
-            f"No route goes by {detour.next_hop}, so there is no detour for it.", next_step="See: devlink status"
-        )
-    if detour.via.version != detour.next_hop.version or detour.via == detour.next_hop:
-        raise UsageError(
-            f"{detour.via} cannot take the place of {detour.next_hop}.",
+            f"{via} cannot take the place of {next_hop}.",
             why="It must be another one, of the same family.",
             next_step="See: devlink status",
         )
 
 
-def check_detour(
-    detour: Detour, desired: Desired, record: TrustRecord | None, policy: TrustPolicy, observed: ObservedNetwork
-) -> None:
-    """Whether one more detour of an admitted plan may be: what the other checks ask, without a look at every route.
+def check_via(
+    via: IPAddress, oif: str, desired: Desired, record: TrustRecord | None, policy: TrustPolicy,
+    observed: ObservedNetwork,
+) -> None:  # fmt: skip
+    """Whether packets of an admitted plan may go by one more next hop: what the other checks ask, without a look at
+    every route.
 
-    Raises UsageError, NotTrustedError, VerificationError. Of `observed` the path to `via` is needed.
+    Raises NotTrustedError and VerificationError. Of `observed` the path to `via` is needed.
     """
-    _check_detour_form(detour, detour.next_hop in desired.next_hops)
-    check_trust(Desired(session=desired.session, detours=(detour,), ca=desired.ca), record, policy)
-    _check_on_link(detour.via, detour.oif, Neighbours(observed))
+    _check_claim(Claim(name=desired.session, next_hops=(via,), ca=desired.ca), record, policy)
+    _check_on_link(via, oif, Neighbours(observed))
 
 
 def check_next_hops(desired: Desired, observed: ObservedNetwork) -> None:

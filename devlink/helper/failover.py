@@ -10,7 +10,7 @@ from typing import Any
 from devlink.core.detours import with_detour
 from devlink.core.neighbours import Neighbours
 from devlink.core.network import ObservedNetwork
-from devlink.core.plan import Desired, Detour
+from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress, collapse
 from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError, UsageError
 from devlink.helper import admission
@@ -106,25 +106,22 @@ class Failover:
                 raise UsageError(f"No route of session {lease.name} goes by {next_hop}.", next_step=LOOK)
             detour = None
             if via is not None and via != next_hop:
-                observed = await asyncio.to_thread(observe_ways, (via,))
-                detour = Detour(next_hop=next_hop, via=via, oif=_link_to(via, observed))
-                record = self._trust.get(lease.name)
-                admission.check_detour(detour, lease.desired, record, self._policy.trust, observed)
+                admission.check_stand_in(next_hop, via)
+                detour = Detour(next_hop=next_hop, via=via, oif=await self._admitted(lease, via))
             await self._machine.switch(lease.name, next_hop, detour)
             lease.desired = with_detour(lease.desired, next_hop, detour)
             log.info("%s: what prefers %s goes by %s", lease.name, next_hop, via or next_hop)
             return {"oif": detour.oif if detour is not None else first.oif}
 
     async def _admitted(self, lease: Lease, via: IPAddress) -> str:
-        """The link of a next hop that a session's probes may go by: trusted for it, and on a link of this machine.
+        """The link of a next hop that a session's packets and probes may go by: trusted, and on a link of this machine.
 
         Raises NotTrustedError and VerificationError.
         """
         observed = await asyncio.to_thread(observe_ways, (via,))
         oif = _link_to(via, observed)
-        only = Desired(session=lease.name, detours=(Detour(next_hop=via, via=via, oif=oif),), ca=lease.desired.ca)
-        admission.check_trust(only, self._trust.get(lease.name), self._policy.trust)
-        admission.check_next_hops(only, observed)
+        record = self._trust.get(lease.name)
+        admission.check_via(via, oif, lease.desired, record, self._policy.trust, observed)
         return oif
 
     async def _open_probe(self, caller: Session, call: Call) -> Mapping[str, Any]:

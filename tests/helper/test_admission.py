@@ -163,19 +163,22 @@ def test_a_throw_claims_nothing_and_a_detour_claims_its_next_hop() -> None:
         admission.check_trust(replace(PLAN, detours=(outside,)), RECORD, TrustPolicy.RECORDS)
 
 
-def test_one_more_detour_is_asked_what_a_whole_plan_is_asked() -> None:
-    near = ObservedNetwork(paths={DETOUR.via: Path(oif="eth0")})
-    admission.check_detour(DETOUR, PLAN, RECORD, TrustPolicy.RECORDS, near)
-    admission.check_detour(DETOUR, PLAN, None, TrustPolicy.GROUP, near)
+def test_one_more_next_hop_is_asked_what_those_of_a_whole_plan_are_asked() -> None:
+    via, near = DETOUR.via, ObservedNetwork(paths={DETOUR.via: Path(oif="eth0")})
+    admission.check_via(via, "eth0", PLAN, RECORD, TrustPolicy.RECORDS, near)
+    admission.check_via(via, "eth0", PLAN, None, TrustPolicy.GROUP, near)
     with pytest.raises(NotTrustedError):
-        admission.check_detour(DETOUR, PLAN, None, TrustPolicy.RECORDS, near)
+        admission.check_via(via, "eth0", PLAN, None, TrustPolicy.RECORDS, near)
+    with pytest.raises(NotTrustedError, match="CA"):
+        admission.check_via(via, "eth0", replace(PLAN, ca="another"), RECORD, TrustPolicy.RECORDS, near)
     with pytest.raises(VerificationError):
-        admission.check_detour(DETOUR, PLAN, RECORD, TrustPolicy.RECORDS, ObservedNetwork())
+        admission.check_via(via, "eth0", PLAN, RECORD, TrustPolicy.RECORDS, ObservedNetwork())
     with pytest.raises(VerificationError):
-        admission.check_detour(replace(DETOUR, oif="eth1"), PLAN, RECORD, TrustPolicy.RECORDS, near)
-    for wrong in (replace(DETOUR, next_hop=ip_address("172.16.0.99")), replace(DETOUR, via=GATEWAY)):
+        admission.check_via(via, "eth1", PLAN, RECORD, TrustPolicy.RECORDS, near)
+    admission.check_stand_in(GATEWAY, via)
+    for wrong in (GATEWAY, ip_address("fd00::1")):
         with pytest.raises(UsageError):
-            admission.check_detour(wrong, PLAN, RECORD, TrustPolicy.RECORDS, near)
+            admission.check_stand_in(GATEWAY, wrong)
 
 
 def test_without_a_record_only_the_policy_can_let_it_pass() -> None:
@@ -417,8 +420,8 @@ def test_a_long_list_of_claims_is_cut_short() -> None:
 def test_the_checks_are_those_that_the_tests_here_know() -> None:
     found = {name for name in vars(admission) if name.startswith("check_")}
     assert found == {
-        "check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others", "check_detour",
-            "check_protected",
+        "check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others", "check_via",
+            "check_protected", "check_stand_in",
     }  # fmt: skip
 
 
