@@ -146,12 +146,11 @@ class Machine:
         return await asyncio.to_thread(self._reassert, leave, lack) if self._installed.routes else Mended()
 
     def _reassert(self, leave: Collection[RouteKey], lack: Lack | None) -> Mended:
-        ours = lack.ours if lack is not None and lack.ours is not None else observe_ours()
-        numbers = self._numbers.of(self._installed, ours)
-        desired = self._installed.holding(numbers)
+        lack = lack if lack is not None else self._lack()
+        desired = self._installed.holding(self._numbers.of(self._installed, lack.ours))
         ways = _ways_of(desired)
-        change, cannot = mending(desired, ours, ways, leave)
-        lost = [r for r in missing(self._installed, numbers, ours) if r.key not in cannot and r.key not in leave]
+        change, cannot = mending(desired, lack.ours, ways, leave)
+        lost = [r for r in (*lack.taken, *lack.waiting) if r.key not in cannot and r.key not in leave]
         held: frozenset[RouteKey] = frozenset()
         try:
             apply(change)

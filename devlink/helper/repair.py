@@ -1,7 +1,7 @@
 """What is missing of what is installed, what can be put back now, and which numbers our nexthop objects have. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from devlink.core.neighbours import Neighbours
@@ -27,7 +27,7 @@ class Lack:
     """What could be there: another hand took it, or its link has come back since."""
     waiting: tuple[Route, ...] = ()
     """For a link with a carrier, an address of ours, or the next hop on its link."""
-    ours: Ours | None = None
+    ours: Ours = field(default_factory=Ours)
     """What the kernel had then of ours."""
 
 

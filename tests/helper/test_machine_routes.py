@@ -360,6 +360,32 @@ def test_what_goes_missing_after_it_was_looked_is_left_to_the_next_look(run: Run
     run(body, ALL)
 
 
+def test_for_a_look_and_putting_back_ten_thousand_routes_are_dumped_and_compared_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next switch waits for it, and each switch is followed by a look."""
+
+    async def body(world: World) -> None:
+        ip("route", "delete", "10.1.0.0/16")
+        calls: list[str] = []
+
+        def counted(name: str) -> Callable[..., Any]:
+            real = getattr(machine, name)
+
+            def call(*arguments: Any) -> Any:
+                calls.append(name)
+                return real(*arguments)
+
+            return call
+
+        for name in ("observe_ours", "missing"):
+            monkeypatch.setattr(machine, name, counted(name))
+        assert (await world.machine.reassert((), await world.machine.lack())).back == (QA.routes[0],)
+        assert sorted(calls) == ["missing", "observe_ours"]
+
+    run(body)
+
+
 def test_what_waits_for_its_link_is_no_other_hands_deed(run: Run) -> None:
     async def body(world: World) -> None:
         ip("route", "delete", "10.1.0.0/16")
