@@ -81,7 +81,7 @@ def test_each_route_that_is_missing_is_told_with_the_cure_that_helps_it_and_no_o
     run(body)
 
 
-LAN = theirs("172.16.0.0/24", oif="eth0")
+LAN = tuple(theirs(network, protocol=2) for network in ("172.16.0.0/24", "fd00:16::/64"))
 VPN_TABLE = Rule(version=4, priority=5270, table=52)
 
 
@@ -98,12 +98,12 @@ def test_who_wins_over_a_network_after_up_is_seen_by_a_look_and_no_longer_when_t
     async def body(world: World) -> None:
         await world.up(QA)
         await world.looked()
-        world.foreign, world.rules = (LAN, foreign), (VPN_TABLE, *USUAL)
+        world.foreign, world.rules = (*LAN, foreign), (VPN_TABLE, *USUAL)
         await world.supervisor.look()
         assert (world.states, code in world.codes) == ({"qa": "degraded"}, True)
         await world.supervisor.look()
         assert world.states == {"qa": "degraded"}
-        world.foreign = (LAN,)
+        world.foreign = LAN
         await world.supervisor.look()
         assert (world.states, code in world.codes) == ({"qa": "up"}, False)
         assert "apply qa" not in world.link.calls[2:], "it is told, and nothing is installed anew for it"
