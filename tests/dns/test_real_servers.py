@@ -175,7 +175,7 @@ def zones(tmp_path_factory: pytest.TempPathFactory) -> Zones:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("kind", ["cluster", "ordinary"])
+@pytest.mark.parametrize("kind", ["cluster", pytest.param("ordinary", marks=pytest.mark.matrix)])
 def test_every_answer_arrives_as_the_server_gave_it(kind: str, server: str, zones: Zones, tmp_path: Path) -> None:
     """First from the server and then, asked in every way, perhaps from the cache."""
     wrong = []

@@ -15,7 +15,13 @@ from tests.e2e.link import PROFILE, Link
 
 pytestmark = pytest.mark.lab
 
-UP_POINTS = ("agent.planned", "agent.applied", "agent.verified", "agent.confirmed")
+APPLIED = "agent.applied"
+UP_POINTS = ("agent.planned", APPLIED, "agent.verified", "agent.confirmed")
+
+
+def only_in_matrix(value: object) -> object:
+    """A parameter that is tried by `make test-system` only."""
+    return pytest.param(value, marks=pytest.mark.matrix)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,7 +154,7 @@ def test_ctrl_c_rolls_back_and_says_so(link: Link, before: Snapshot, point: str)
     assert link.devlink("status").returncode == 3
 
 
-@pytest.mark.parametrize("point", UP_POINTS)
+@pytest.mark.parametrize("point", [point if point == APPLIED else only_in_matrix(point) for point in UP_POINTS])
 def test_a_second_ctrl_c_does_not_cut_the_way_back(link: Link, before: Snapshot, point: str) -> None:
     with held_up(link, point) as running:
         running.send_signal(signal.SIGINT)
@@ -173,7 +179,7 @@ def test_ctrl_c_in_a_terminal(link: Link, before: Snapshot) -> None:
     link.assert_equal(before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, only_in_matrix(signal.SIGHUP), only_in_matrix(signal.SIGTERM)])
 @pytest.mark.parametrize("point", UP_POINTS[:-1])
 def test_a_command_that_dies_over_up_leaves_nothing(link: Link, before: Snapshot, point: str, number: int) -> None:
     with held_up(link, point) as running:

@@ -35,8 +35,15 @@ def settle(link: Link) -> None:
     link.wait_until(lambda: not link.remains(), "only the helper runs")
 
 
-@pytest.mark.parametrize("victim", ROLES)
-@pytest.mark.parametrize("point", MET)
+KILLS = [
+    pytest.param(point, victim, marks=() if point.startswith(f"{victim}.") else pytest.mark.matrix)
+    for point in MET
+    for victim in ROLES
+]
+"""In each run whoever has stopped itself; anybody else at the same moment where there is time."""
+
+
+@pytest.mark.parametrize(("point", "victim"), KILLS)
 def test_a_kill_heals(node_lan: Link, before: Snapshot, point: str, victim: str) -> None:
     link = node_lan
     running = run_into(link, point)

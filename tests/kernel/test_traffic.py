@@ -176,7 +176,7 @@ def test_without_libnftables_it_is_an_error_that_says_what_is_done_instead(monke
         make_links()
         with pytest.raises(HelperError, match="does not tell") as caught:
             Traffic([PODS])
-        assert "asked every few seconds" in caught.value.next_step
+        assert "asked every ten seconds" in caught.value.next_step
 
     in_private_network(body)
 

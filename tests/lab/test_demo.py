@@ -131,6 +131,7 @@ def test_the_shell_of_the_demo_ends_as_before_whatever_was_typed(typed: str, pro
 
 
 @pytest.mark.cluster
+@pytest.mark.matrix
 def test_the_shell_of_the_demo_with_the_real_parts_is_a_developers() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("devlink"), "demo", "--shell", "--real"],

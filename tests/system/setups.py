@@ -46,7 +46,7 @@ for _image in ("bookworm", "trixie", "sid"):
             mode="systemd-resolved",
             services=(RESOLVED,),
             can_split=True,
-            is_chosen=True,
+            is_chosen=_image == "bookworm",
         ),
         f"{_image}-resolved-nm": Setup(
             image=_image,
