@@ -17,7 +17,7 @@ from tests.dns.forwarder_process import PATIENCE, Forwarder, wait_until
 from tests.dns.lying_upstream import LyingUpstream, Turn
 from tests.dns.messages import frame, name, question
 
-PACKETS = int(os.environ.get("CORPUS", "100000"))
+PACKETS = int(os.environ.get("CORPUS", "50000"))
 """For each test; `make test CORPUS=5000000` takes as many as one likes."""
 BURST = 64
 CACHE = 1 << 20

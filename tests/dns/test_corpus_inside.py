@@ -18,7 +18,7 @@ from devlink.dns.wire import Query
 from tests.dns import mutation
 from tests.dns.messages import upstream, zone
 
-PACKETS = int(os.environ.get("CORPUS", "100000"))
+PACKETS = int(os.environ.get("CORPUS", "50000"))
 """For each test; `make test CORPUS=5000000` takes as many as one likes."""
 QUESTION_END = 12 + len(mutation.QNAME) + 1 + 4
 CACHE = 1 << 18

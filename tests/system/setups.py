@@ -73,12 +73,11 @@ for _image in ("bookworm", "trixie", "sid"):
             resolv_conf="",
             files=network_manager("default"),
             services=(MANAGER,),
-            is_chosen=_image == "sid",
         ),
     }
 SETUPS |= {
     "openresolv": Setup(image="openresolv", link=Link.DHCPCD, mode="openresolv", is_chosen=True),
-    "resolvconf": Setup(image="resolvconf", link=Link.DHCLIENT, mode="direct", is_chosen=True),
+    "resolvconf": Setup(image="resolvconf", link=Link.DHCLIENT, mode="direct"),
     "plain": Setup(image="bookworm", link=Link.STATIC, mode="direct", resolv_conf=PLAIN, is_chosen=True),
 }
 
