@@ -230,8 +230,9 @@ def test_a_choice_that_cannot_be_leaves_everything_as_it_is(gateways: Gateways) 
     gateways.link.run("ip", "route", "add", f"{SECOND}/32", "via", "172.16.0.1")
     try:
         done = gateways.link.devlink("failover", SECOND)
-        assert done.returncode == 4, done.stderr
-        assert "is not on link" in done.stderr
+        # Refused by the helper, or by the agent, where that one has seen by now that it is no candidate any more.
+        assert (done.returncode, "is not on link" in done.stderr) in ((4, True), (2, False)), done.stderr
+        assert SECOND in done.stderr
         assert gateways.way() == FIRST
         assert "DL-FAILED-OVER" not in gateways.codes()
     finally:
