@@ -90,27 +90,29 @@ def overlap_findings(
     `nodes` say whose pods are lost with what others keep. `dropped` were to have a route, and have none for what others
     keep around them.
     """
+    foreign = observed.foreign
     others = [
         r
-        for r in observed.foreign
+        for r in foreign
         if r.table == MAIN_TABLE and r.destination.prefixlen and (r.kind == "unicast" or r.kind in DROPPING)
     ]
     ours = PrefixTable((r.destination, r) for r in routes if r.table == MAIN_TABLE)
-    winning = PrefixTable((r.destination, r) for r in routes if r.table == OVERRIDE_TABLE)
+    overriding = [r for r in routes if r.table == OVERRIDE_TABLE]
+    winning = PrefixTable((r.destination, r) for r in overriding)
     lost: dict[object, ObservedRoute] = {}
     kept: dict[object, tuple[ObservedRoute, IPNetwork]] = {}
     taken: dict[object, ObservedRoute] = {}
     gone = Cover(dropped)
     for other in others:
-        winner = winning.holding(other.destination)
+        winner = winning.holding(other.destination) if overriding else None
         if winner is not None and winner.kind == "unicast":
             taken[key_of(other.destination), other.oif] = other
             continue
-        if ours.exact(other.destination) is not None:
+        outside = ours.holding(other.destination)
+        if outside is not None and outside.destination.prefixlen == other.destination.prefixlen:
             if other.metric < METRIC:  # who has the same has replaced ours, and the helper misses that
                 lost[key_of(other.destination), other.oif] = other
             continue
-        outside = ours.holding(other.destination, strictly=True)
         if winner is not None and outside is None:  # it is thrown out of a route in the table that wins
             outside = next((r for r in winning.around(other.destination) if r.kind == "unicast"), None)
         if outside is not None:
@@ -119,7 +121,7 @@ def overlap_findings(
             kept[key_of(other.destination), other.oif] = (other, all_of)
     lost |= {
         (key_of(other.destination), other.oif): other
-        for other in observed.foreign
+        for other in (foreign if overriding else ())
         if other.table == OVERRIDE_TABLE
         and (winner := winning.holding(other.destination)) is not None
         and winner.kind == "unicast"
