@@ -135,18 +135,17 @@ class Machine:
             ours=ours,
         )
 
-    async def reassert(self, leave: Collection[RouteKey] = (), lack: Lack | None = None) -> Mended:
-        """Put back what is missing of what is installed, but for routes with keys in `leave`. Raises DevlinkError.
+    async def reassert(self, leave: Collection[RouteKey], lack: Lack) -> Mended:
+        """Put back what was missing when `lack` was found, but for routes with keys in `leave`. Raises DevlinkError.
 
-        With the `lack` that was found before, only what was missing then: who counts thefts by it misses none.
+        What has gone since is left to the next look: who counts thefts by it misses none.
         What has no link with a carrier just now waits for it. What leads to a next hop that is not on the link any more
         is taken away: the kernel keeps routes by a nexthop object when the address goes through which it was on-link.
         A route whose place somebody else has keeps no other from being put back.
         """
         return await asyncio.to_thread(self._reassert, leave, lack) if self._installed.routes else Mended()
 
-    def _reassert(self, leave: Collection[RouteKey], lack: Lack | None) -> Mended:
-        lack = lack if lack is not None else self._lack()
+    def _reassert(self, leave: Collection[RouteKey], lack: Lack) -> Mended:
         desired = self._installed.holding(self._numbers.of(self._installed, lack.ours))
         ways = _ways_of(desired)
         change, cannot = mending(desired, lack.ours, ways, leave)

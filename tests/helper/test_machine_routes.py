@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Holding, Nexthop, Route, Rule
+from devlink.core.network import FIRST_NEXTHOP_ID, PROTOCOL, Holding, Nexthop, Route, RouteKey, Rule
 from devlink.core.plan import Detour
 from devlink.errors import HelperError, NotUpError
 from devlink.helper import machine
@@ -78,6 +78,11 @@ class World:
     async def become(self, target: Installed, *, wanted: Installed = NOTHING) -> None:
         async with self.machine.lock:
             await self.machine.converge(target, wanted=wanted)
+
+    async def mend(self, leave: Collection[RouteKey] = ()) -> Mended:
+        """Look, and put back, as the helper does it after each change."""
+        async with self.machine.lock:
+            return await self.machine.reassert(leave, await self.machine.lack())
 
     async def is_whole(self) -> bool:
         return not await self.machine.missing_routes() and not await self.machine.has_remains()
@@ -231,7 +236,7 @@ def test_a_number_that_somebody_has_is_not_taken(run: Run) -> None:
         assert set(objects()) == {FIRST_NEXTHOP_ID + 1, FIRST_NEXTHOP_ID + 2, FIRST_NEXTHOP_ID + 3}
         ip("nexthop", "flush", "proto", "231")
         ip("nexthop", "add", "id", str(FIRST_NEXTHOP_ID + 1), "via", "192.0.2.77", "dev", "v0")
-        await world.machine.reassert()
+        await world.mend()
         assert FIRST_NEXTHOP_ID + 1 not in objects()
         assert len(objects()) == 3
         assert await world.is_whole()
@@ -261,12 +266,12 @@ def test_what_another_hand_took_is_missing_and_put_back_and_told(run: Run, deed:
         before, wanted = ways(), HANDS[deed]
         ip(*deed.split())
         assert {str(r.destination) for r in await world.machine.missing_routes()} == wanted
-        put_back = (await world.machine.reassert()).back
+        put_back = (await world.mend()).back
         assert {str(r.destination) for r in put_back} == wanted
         assert put_back == tuple(r for r in ALL.routes if str(r.destination) in wanted), "as the session wants them"
         assert ways() == before
         assert await world.is_whole()
-        assert await world.machine.reassert() == Mended()
+        assert await world.mend() == Mended()
 
     run(body, ALL)
 
@@ -278,12 +283,12 @@ def test_what_waits_for_its_link_is_not_tried_and_put_back_when_it_is_there_agai
         for end in ("v1", "v0"):
             ip("link", "set", end, "down")
             await until(lambda: not observe_ours().nexthops)
-            assert await world.machine.reassert() == Mended()
+            assert await world.mend() == Mended()
             ip("link", "set", end, "up")
             ip("address", "replace", "2001:db8::1/64", "dev", "v0", "nodad")
             await until(lambda: all(link.up for link in observe().links))
             missing = await world.machine.missing_routes()
-            assert await world.machine.reassert() == Mended(back=missing)
+            assert await world.mend() == Mended(back=missing)
             assert ways() == before
             assert await world.is_whole()
 
@@ -300,11 +305,11 @@ def test_what_leads_to_a_next_hop_that_is_off_link_is_taken_away_until_it_is_on_
         ip("address", "add", "203.0.113.1/24", "dev", "v0")
         ip("route", "add", "default", "via", "203.0.113.254", "metric", "7")
         ip("address", "delete", "192.0.2.1/24", "dev", "v0")
-        assert await world.machine.reassert() == Mended()
+        assert await world.mend() == Mended()
         assert set(ways()) == {"10.4.0.0/16", "2001:db8:1::/48"}
         assert all(":" in hop for hop in objects().values()), "the kernel keeps objects that lead nowhere"
         ip("address", "add", "192.0.2.1/24", "dev", "v0")
-        assert (await world.machine.reassert()).back
+        assert (await world.mend()).back
         assert ways() == before
         assert await world.is_whole()
 
@@ -320,13 +325,13 @@ def test_a_place_that_another_took_keeps_nothing_else_from_being_put_back(run: R
             ip("route", "replace", stolen, "via", "192.0.2.77", "metric", "50", "proto", "static")
         ip(*("nexthop flush proto 231" if with_objects else "route flush proto 231").split())
         ip("rule", "delete", "pref", "5200")
-        mended = await world.machine.reassert()
+        mended = await world.mend()
         assert {str(r.destination) for r in mended.held} == {"10.7.0.0/24", "10.7.150.0/24"}
         assert set(await world.machine.missing_routes()) == set(mended.held)
         assert len(mended.back) == 200
         assert (await world.machine.lack()).taken == mended.held
         ip("route", "delete", "10.7.0.0/24")
-        assert [str(r.destination) for r in (await world.machine.reassert()).back] == ["10.7.0.0/24"]
+        assert [str(r.destination) for r in (await world.mend()).back] == ["10.7.0.0/24"]
 
     run(body, Installed(sessions=(many, OVERRIDE)), objects=with_objects)
 
@@ -337,11 +342,11 @@ def test_what_is_to_be_left_alone_is_not_put_back_nor_what_it_alone_needs(run: R
         ip("rule", "delete", "pref", "5200")
         ip("route", "delete", "10.4.0.0/16")
         left = {r.key for r in OVERRIDE.routes} | {route("10.3.0.0/16").key}
-        assert left & {r.key for r in (await world.machine.reassert(left)).back} == set()
+        assert left & {r.key for r in (await world.mend(left)).back} == set()
         assert {r.key for r in await world.machine.missing_routes()} == left
         assert observe_ours().rules == ()
         assert len(objects()) == 3
-        await world.machine.reassert()
+        await world.mend()
         assert await world.is_whole()
 
     run(body, ALL)
@@ -354,7 +359,7 @@ def test_what_goes_missing_after_it_was_looked_is_left_to_the_next_look(run: Run
         ip("route", "delete", "10.4.0.0/16")
         assert [str(r.destination) for r in (await world.machine.reassert((), lack)).back] == ["10.1.0.0/16"]
         assert [str(r.destination) for r in (await world.machine.lack()).taken] == ["10.4.0.0/16"]
-        await world.machine.reassert((), await world.machine.lack())
+        await world.mend()
         assert await world.is_whole()
 
     run(body, ALL)
@@ -380,7 +385,7 @@ def test_for_a_look_and_putting_back_ten_thousand_routes_are_dumped_and_compared
 
         for name in ("observe_ours", "missing"):
             monkeypatch.setattr(machine, name, counted(name))
-        assert (await world.machine.reassert((), await world.machine.lack())).back == (QA.routes[0],)
+        assert (await world.mend()).back == (QA.routes[0],)
         assert sorted(calls) == ["missing", "observe_ours"]
 
     run(body)

@@ -130,7 +130,7 @@ class FakeMachine:
     async def lack(self) -> Lack:
         return Lack(taken=self.missing)
 
-    async def reassert(self, _: Collection[RouteKey] = (), __: Lack | None = None) -> Mended:
+    async def reassert(self, _: Collection[RouteKey], __: Lack) -> Mended:
         return Mended(back=tuple(route for route in self.missing if route not in self.held), held=self.held)
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
