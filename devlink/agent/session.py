@@ -142,10 +142,10 @@ class Session:
 
     @property
     def at_best(self) -> State:
-        """UP; DEGRADED while something that is sent does not arrive: nobody answers, which `carrying` tells, or others
-        win over a whole network, which the plan's findings tell."""
+        """UP; DEGRADED while something that is sent does not arrive: nobody answers, which `carrying` tells, or routes
+        of others win over ours, which the plan's findings tell."""
         is_silent = self.heard is not None and self.heard.is_silent
-        return State.DEGRADED if is_silent or self.plan.is_outdone else State.UP
+        return State.DEGRADED if is_silent or self.plan.loses_routes else State.UP
 
     @property
     def candidates(self) -> dict[IPAddress, tuple[IPAddress, ...]]:

@@ -1,6 +1,6 @@
 """Who else routes where our routes lead: conflicts, what others keep, and the ways that stay as they are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import (
@@ -83,9 +83,9 @@ def overlap_findings(
     observed: ObservedNetwork,
     nodes: Sequence[Node] = (),
     dropped: Iterable[IPNetwork] = (),
-) -> Iterable[Finding]:
+) -> tuple[tuple[Finding, ...], bool]:
     """Routes of others to the same destinations that win, an error where ours are installed; more specific ones inside
-    ours, and wider ones around ours: legal, but worth knowing.
+    ours, and wider ones around ours: legal, but worth knowing. And whether there are any that win.
 
     `nodes` say whose pods are lost with what others keep. `dropped` were to have a route, and have none for what others
     keep around them.
@@ -127,17 +127,32 @@ def overlap_findings(
         and winner.kind == "unicast"
         and (winner.destination != other.destination or other.metric < METRIC)
     }
+    found = (
+        *_taken_by(lost.values()),
+        *_kept_by(kept.values(), nodes, ours),
+        *_overridden(taken.values()),
+        *_around(routes, others),
+    )
+    return found, bool(lost)
+
+
+def _taken_by(lost: Collection[ObservedRoute]) -> Iterable[Finding]:
     if lost:
         yield Finding(
             code="DL-ROUTE-TAKEN",
             severity=Severity.ERROR,
             title="Another program has routes to networks of the cluster, and its routes win.",
-            evidence=shortened([_in_full(other) for other in list(lost.values())[:LISTED]], len(lost)),
+            evidence=shortened([_in_full(other) for other in list(lost)[:LISTED]], len(lost)),
             fix="remove these routes, or disconnect what made them. To win over them: devlink up --override PREFIX; to "
             "do without: devlink up --exclude PREFIX",
         )
+
+
+def _kept_by(
+    kept: Collection[tuple[ObservedRoute, IPNetwork]], nodes: Sequence[Node], ours: PrefixTable[Route]
+) -> Iterable[Finding]:
     if kept:
-        first = list(kept.values())[:LISTED]
+        first = list(kept)[:LISTED]
         owners = _owners([other.destination for other, _ in first], nodes, ours)
         shown = [
             f"{_named(other)} in {outside}"
@@ -151,13 +166,19 @@ def overlap_findings(
             evidence=f"kept by others: {shortened(shown, len(kept))}",
             fix="if their addresses should be the cluster's: remove these routes, or: devlink up --override PREFIX",
         )
+
+
+def _overridden(taken: Collection[ObservedRoute]) -> Iterable[Finding]:
     if taken:
         yield Finding(
             code="DL-ROUTE-OVERRIDDEN",
             severity=Severity.INFO,
             title="Routes of others are overridden, as you asked.",
-            evidence=shortened([_named(other) for other in list(taken.values())[:LISTED]], len(taken)),
+            evidence=shortened([_named(other) for other in list(taken)[:LISTED]], len(taken)),
         )
+
+
+def _around(routes: Iterable[Route], others: Iterable[ObservedRoute]) -> Iterable[Finding]:
     table = PrefixTable((r.destination, r) for r in others if r.kind == "unicast")
     inside: dict[object, tuple[ObservedRoute, list[IPNetwork]]] = {}
     for route in routes:

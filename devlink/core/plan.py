@@ -120,11 +120,9 @@ class Plan:
     alternatives: Mapping[IPAddress, tuple[Hop, ...]] = field(default_factory=dict)
     """For each next hop of the routes, who can take its place, best first."""
     findings: tuple[Finding, ...] = ()
-
-    @property
-    def is_outdone(self) -> bool:
-        """Whether others win over all of a network that has routes: there they are in vain. A finding says who."""
-        return any(finding.severity is Severity.ERROR for finding in self.findings)
+    loses_routes: bool = False
+    """Others win where ours were to: over all of a network that has routes, or in the table that is to win. A finding
+    says who."""
 
     def candidates(self, next_hop: IPAddress) -> tuple[Hop, ...]:
         """Who can take the place of a next hop of the routes, best first; nobody for one that they do not name."""
@@ -168,12 +166,14 @@ def make_plan(
         _check_excluded_dns(profile, mode, exclude, observed)
     planned = make_routes(spec, mode, there, observed, exclude)
     routes = override_routes(planned, override, exclude, observed)
-    findings = [
+    rivals = rivals_of(routes, observed, uid)
+    overlaps, is_taken = overlap_findings(routes, observed, spec.nodes or (), _dropped(planned, routes))
+    findings = (
         *missing(spec, mode, there, exclude),
-        *policy_findings(rivals_of(routes, observed, uid)),
-        *overlap_findings(routes, observed, spec.nodes or (), _dropped(planned, routes)),
+        *policy_findings(rivals),
+        *overlaps,
         *_without_identity(spec),
-    ]
+    )
     return Plan(
         desired=Desired(
             session=profile.metadata.name,
@@ -185,7 +185,8 @@ def make_plan(
         mode=mode,
         reason=reason,
         alternatives=alternatives(spec, mode, there),
-        findings=tuple(findings),
+        findings=findings,
+        loses_routes=is_taken or any(rival.is_whole for rival in rivals),
     )
 
 

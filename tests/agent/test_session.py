@@ -34,6 +34,13 @@ def test_a_state_begins_when_it_is_entered_and_not_when_it_is_confirmed(session:
     assert (session.shown(51.0)["state"], session.shown(51.0)["since"]) == ("degraded", 1.0)
 
 
+def test_what_others_win_makes_it_degraded_and_no_other_finding_of_the_plan_however_grave(session: Session) -> None:
+    plan = session.plan
+    for findings, loses_routes, best in (((TROUBLE,), False, State.UP), ((), True, State.DEGRADED)):
+        session.plan = replace(plan, findings=findings, loses_routes=loses_routes)
+        assert session.at_best is best
+
+
 def test_a_clock_that_seems_to_go_back_shows_no_negative_time(session: Session) -> None:
     assert session.shown(9.0)["since"] == 0.0
 

@@ -92,10 +92,12 @@ def findings_of(code: str, *foreign: ObservedRoute) -> list[Finding]:
 def test_a_route_to_the_same_destination_that_wins_by_its_metric_is_an_error_that_names_it(
     destination: str, kind: str
 ) -> None:
-    (finding,) = findings_of("DL-ROUTE-TAKEN", theirs(destination, oif="tun0", metric=20, kind=kind))
+    winning = theirs(destination, oif="tun0", metric=20, kind=kind)
+    (finding,) = findings_of("DL-ROUTE-TAKEN", winning)
     assert finding.severity is Severity.ERROR
+    assert make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(winning,))).loses_routes
     assert f"{destination} dev tun0 metric 20" in finding.evidence
-    assert not findings_of("DL-ROUTE-KEPT", theirs(destination, oif="tun0", metric=20, kind=kind))
+    assert not findings_of("DL-ROUTE-KEPT", winning)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_route_to_the_same_destination_that_wins_by_its_metric_is_an_error_tha
 )
 def test_what_does_not_win_over_all_of_a_network_is_no_such_error(other: ObservedRoute) -> None:
     assert findings_of("DL-ROUTE-TAKEN", other) == []
-    assert not make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(other,))).is_outdone
+    assert not make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(other,))).loses_routes
 
 
 @pytest.mark.parametrize(("destination", "metric"), [("10.254.7.0/24", 100), ("10.254.0.0/16", 20)])
@@ -123,7 +125,7 @@ def test_who_puts_routes_into_the_table_that_wins_and_takes_some_of_ours_is_an_e
     plan = make_plan(PROFILE, seen(GATEWAY, GATEWAY6, routes=(foreign,)), override=(ip_network("10.254.0.0/16"),))
     (finding,) = [finding for finding in plan.findings if finding.code == "DL-ROUTE-TAKEN"]
     assert f"{destination} dev eth0 metric {metric} table {OVERRIDE_TABLE}" in finding.evidence
-    assert plan.is_outdone
+    assert plan.loses_routes
 
 
 def test_a_narrower_blackhole_inside_ours_is_reported() -> None:

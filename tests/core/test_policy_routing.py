@@ -163,8 +163,10 @@ def test_a_table_that_takes_all_is_an_error_in_the_plan_and_one_that_takes_a_par
         observed = ObservedNetwork(
             rules=rules, routes=(other(destination, table=52),), paths=seen(GATEWAY, GATEWAY6).paths
         )
-        (finding,) = [f for f in make_plan(PROFILE, observed).findings if f.code == "DL-POLICY-WINS"]
+        plan = make_plan(PROFILE, observed)
+        (finding,) = [f for f in plan.findings if f.code == "DL-POLICY-WINS"]
         assert finding.severity is severity
+        assert plan.loses_routes is (destination == "10.0.0.0/8")
         assert f"by rule 5270, table 52: {destination} dev tun0" in finding.evidence
         assert "--override" in finding.fix
         all_ours = make_plan(PROFILE, observed, override=(ip_network("0.0.0.0/0"),))
