@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
@@ -52,8 +52,9 @@ class Proof:
     """Whether the API answered, and is the profile's; None where the profile does not say how to ask."""
     proven: tuple[IPAddress, ...] = ()
     """Next hops that lead to the profile's cluster."""
-    strangers: tuple[IPAddress, ...] = ()
-    """Gateways behind which another cluster answers: nothing shall ever go by them."""
+    strangers: Mapping[IPAddress, Finding] = field(default_factory=dict)
+    """Gateways behind which another cluster answers, so that nothing shall go by them; and what is to be told of each,
+    which is none of `findings`."""
 
 
 async def prove(
@@ -64,7 +65,7 @@ async def prove(
     Raises IdentityError where another cluster answers by the way that packets go. Where nobody does, the link address
     of the gateway toward it speaks for the network, if the cluster was seen through it before; else it is a finding.
     `gateways` may take over, and are asked by `connect`, as many as OPENING leaves time for: one that leads to another
-    cluster is a finding and a stranger, one that the profile calls a gateway and is silent while the first answers is a
+    cluster is a stranger, one that the profile calls a gateway and is silent while the first answers is a
     finding.
     """
     spec = profile.spec
@@ -81,7 +82,6 @@ async def prove(
     finally:
         tries.cancel()
     by_others = _seen_behind(outcomes, address)
-    findings += by_others.findings
     named = {gateway.address for gateway in profile.spec.gateways or ()}  # any node that is down is not worth a word
     silent = {g: e for g, e in outcomes.items() if e is not None and g in named and g not in by_others.strangers}
     if answered and silent:  # else it is the API that is silent
@@ -100,11 +100,13 @@ async def prove_gateway(profile: BridgeProfile, gateway: IPAddress, connect: Con
 
 def _seen_behind(outcomes: Mapping[IPAddress, OSError | None], address: IPAddress) -> Proof:
     """What shaking hands by several gateways says of each."""
-    strangers = {gateway: error for gateway, error in outcomes.items() if isinstance(error, ssl.SSLError)}
     return Proof(
-        findings=tuple(_stranger(gateway, address, error) for gateway, error in strangers.items()),
         proven=tuple(gateway for gateway, error in outcomes.items() if error is None),
-        strangers=tuple(strangers),
+        strangers={
+            gateway: _stranger(gateway, address, error)
+            for gateway, error in outcomes.items()
+            if isinstance(error, ssl.SSLError)
+        },
     )
 
 

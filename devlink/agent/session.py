@@ -111,8 +111,9 @@ class Session:
     """None while nobody asks its next hops."""
     show_gateways: Callable[[], Iterable[Mapping[str, Any]]] = tuple
     """Its next hops that are asked and who could take their place, as `status` shows them now."""
-    strangers: frozenset[IPAddress] = frozenset()
-    """Gateways behind which another cluster answered when one last did: none of them takes over."""
+    strangers: Mapping[IPAddress, Finding] = field(default_factory=dict)
+    """Gateways behind which another cluster answered when one last did, so that none of them takes over; and what is to
+    be told of each."""
     proven: frozenset[IPAddress] = frozenset()
     """Next hops behind which its own cluster answered in this network."""
     unanswered: dict[IPAddress, float] = field(default_factory=dict)
@@ -156,6 +157,13 @@ class Session:
         }
 
     @property
+    def suspicious(self) -> tuple[Finding, ...]:
+        """Of the strangers whom its plan could have carry packets; one that the profile names no more is no matter."""
+        plan = self.plan
+        able = {*plan.desired.next_hops, *(via for hops in plan.alternatives.values() for via, _ in hops)}
+        return tuple(finding for gateway, finding in self.strangers.items() if gateway in able)
+
+    @property
     def gateways(self) -> tuple[Mapping[str, Any], ...]:
         return tuple(self.show_gateways())
 
@@ -197,7 +205,7 @@ class Session:
 
     def shown(self, now: float) -> Mapping[str, Any]:
         """As `io.devlink.Agent.Status` gives it."""
-        passed_over = self.passed_over.values() if self.applied else ()
+        of_gateways = (*self.passed_over.values(), *self.suspicious) if self.applied else ()
         # What is not there has no names, and what its plan found is not so here.
         plan = replace(self.plan, desired=Desired(session=self.name), findings=()) if self.is_suspended else self.plan
         return {
@@ -220,7 +228,7 @@ class Session:
             "findings": [
                 encode(finding)
                 for finding in (
-                    *self.trouble, *self.carrying, *passed_over, *self.notes, *self.remarks, *plan.findings,
+                    *self.trouble, *self.carrying, *of_gateways, *self.notes, *self.remarks, *plan.findings,
                 )
             ],
         }  # fmt: skip

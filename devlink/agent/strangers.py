@@ -39,7 +39,8 @@ def connect_by(line: ProbeLine) -> Connect:
 def learn(session: Session, proof: Proof) -> None:
     """Who was once a stranger stays one until it is proven well: silence is no proof."""
     session.proven = session.proven.union(proof.proven).difference(proof.strangers)
-    session.strangers = session.strangers.difference(proof.proven).union(proof.strangers)
+    left = {gateway: finding for gateway, finding in session.strangers.items() if gateway not in proof.proven}
+    session.strangers = {**left, **proof.strangers}
 
 
 async def look_behind(session: Session, gateway: IPAddress) -> None:
@@ -57,9 +58,8 @@ async def look_behind(session: Session, gateway: IPAddress) -> None:
         finally:
             line.close()
         learn(session, proof)
-        for finding in proof.findings:
+        for finding in proof.strangers.values():
             log.error("%s: %s", session.name, finding.title)
-            session.remarks = (*(each for each in session.remarks if each != finding), finding)
         if not proof.proven and not proof.strangers:
             session.unanswered[gateway] = time.monotonic()
     if gateway in session.strangers:

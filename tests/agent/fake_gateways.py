@@ -12,6 +12,7 @@ from devlink.agent import failover
 from devlink.agent.failover import Failover
 from devlink.agent.failovers import Failovers
 from devlink.agent.session import Session, State, Wish
+from devlink.core.findings import Finding, Severity
 from devlink.core.health import Times
 from devlink.core.network import ObservedNetwork, Path
 from devlink.core.plan import Detour, addresses_of_interest, make_plan
@@ -24,6 +25,7 @@ LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
 TWO_GATEWAYS = SAMPLE.replace('"fd00:16::13"', "172.16.0.16", 1)
 THIRD = ip_address("172.16.0.20")
+STRANGER = Finding(code="DL-GATEWAY-IDENTITY", severity=Severity.ERROR, title="Behind it another cluster answers.")
 FAST = Times(limits=(0.03, 0.02, 0.02), pause=0.03, idle_pause=0.05, hold=0.2)
 
 

@@ -12,7 +12,7 @@ from devlink.core.health_records import HopState
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, IdentityError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.rpc import varlink
-from tests.agent.fake_gateways import FAST, THIRD, FakeLine, FakeProbes, World, run
+from tests.agent.fake_gateways import FAST, STRANGER, THIRD, FakeLine, FakeProbes, World, run
 from tests.cli.test_session import assert_shape
 
 
@@ -200,7 +200,7 @@ def test_one_that_turns_out_another_clusters_when_it_is_to_take_over_is_passed_o
     async def body(world: World) -> None:
         async def look_behind(session: Session, gateway: IPAddress) -> None:
             if gateway == world.second:
-                session.strangers |= {gateway}
+                session.strangers = {gateway: STRANGER}
                 raise IdentityError("It is another cluster's.")
 
         def meanwhile() -> None:
@@ -212,7 +212,7 @@ def test_one_that_turns_out_another_clusters_when_it_is_to_take_over_is_passed_o
         world.failovers.keep([world.session])
         with pytest.raises(IdentityError):
             await world.failovers.choose(None, world.second)
-        world.session.strangers = frozenset()
+        world.session.strangers = {}
         world.send()
         await world.until(lambda: world.states[str(world.first)] == "healthy")
         FakeProbes.silent = {world.first}
@@ -224,7 +224,7 @@ def test_one_that_turns_out_another_clusters_when_it_is_to_take_over_is_passed_o
 
 def test_the_preferred_one_is_left_when_it_is_another_clusters_and_not_gone_back_to_though_it_answers() -> None:
     async def body(world: World) -> None:
-        world.session.strangers = frozenset({world.first})
+        world.session.strangers = {world.first: STRANGER}
         await world.until(lambda: bool(world.session.plan.desired.detours), world.send)
         end = asyncio.get_running_loop().time() + 2 * FAST.hold
         await world.until(lambda: asyncio.get_running_loop().time() > end, world.send)

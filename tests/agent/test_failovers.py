@@ -9,7 +9,7 @@ import pytest
 from devlink.core.detours import with_detour
 from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress
-from tests.agent.fake_gateways import FAST, THIRD, FakeLine, FakeProbes, World, run
+from tests.agent.fake_gateways import FAST, STRANGER, THIRD, FakeLine, FakeProbes, World, run
 
 
 def test_a_session_that_is_not_up_has_no_gateways_to_show() -> None:
@@ -41,7 +41,7 @@ def test_a_new_edition_with_another_gateway_and_the_same_routes_has_that_one_tak
 def test_a_gateway_that_turns_out_to_be_another_clusters_does_not_take_over() -> None:
     async def body(world: World) -> None:
         world.with_gateways(world.first, world.second, THIRD)
-        world.session.strangers = frozenset({world.second})
+        world.session.strangers = {world.second: STRANGER}
         world.failovers.keep([world.session])
         world.send()
         await world.until(lambda: world.states[str(world.first)] == "healthy")
@@ -57,7 +57,7 @@ def test_packets_do_not_stay_with_a_gateway_that_turns_out_to_be_another_cluster
         world.with_gateways(world.first, world.second, THIRD)
         world.failovers.keep([world.session])
         await world.failovers.choose(None, world.second)
-        world.session.strangers = frozenset({world.second})
+        world.session.strangers = {world.second: STRANGER}
         world.failovers.keep([world.session])
         await world.until(lambda: not world.session.plan.desired.detours)
         assert world.link.switches[-1] == (world.first, world.first)
@@ -110,7 +110,7 @@ def test_packets_go_back_from_a_gateway_that_took_the_place_of_the_one_the_user_
         world.with_gateways(world.first, world.second, THIRD)
         world.failovers.keep([world.session])
         await world.failovers.choose(None, world.second)
-        world.session.strangers = frozenset({world.second})
+        world.session.strangers = {world.second: STRANGER}
         world.session.plan = replace(
             world.session.plan,
             desired=with_detour(

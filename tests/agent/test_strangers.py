@@ -14,16 +14,15 @@ from devlink.agent.identity import NAME, Proof
 from devlink.agent.session import Session, Wish
 from devlink.agent.sessions import Sessions
 from devlink.agent.strangers import AT_ONCE, learn, look_behind, to_prove
+from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork, Path
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Gateway, Node, RoutingMode
-from devlink.core.profile_document import decode_profile
 from devlink.core.ways import Ways
 from devlink.errors import IdentityError, VerificationError
 from tests.agent.test_identity import CLUSTER, NODE, OTHER, THIRD, USED, leading, run, serving, with_gateways
 from tests.certificates import Authority
-from tests.core.profiles import SAMPLE
 
 STRANGER = Authority.another()
 
@@ -36,6 +35,17 @@ def session() -> Session:
 def session_of(wanted: BridgeProfile) -> Session:
     paths = {address: Path(oif="eth0") for address in addresses_of_interest(wanted)}
     return Session(wish=Wish(profile=wanted), plan=make_plan(wanted, ObservedNetwork(paths=paths)))
+
+
+def finding_of(gateway: IPAddress) -> Finding:
+    return Finding(code="DL-GATEWAY-IDENTITY", severity=Severity.ERROR, title=f"Behind gateway {gateway} is another.")
+
+
+def told_of(session: Session) -> list[IPAddress]:
+    """The strangers that `status` tells of."""
+    session.applied = True
+    titles = [each["title"] for each in session.shown(0.0)["findings"] if each["code"] == "DL-GATEWAY-IDENTITY"]
+    return [gateway for gateway in (USED, OTHER, THIRD) for title in titles if f"gateway {gateway} " in title]
 
 
 @pytest.fixture
@@ -81,9 +91,9 @@ def test_one_behind_which_another_cluster_answers_is_refused_and_told(
             for _ in range(2):
                 with pytest.raises(IdentityError, match="Nothing goes by"):
                     await look_behind(session, OTHER)
-        assert session.strangers == {OTHER}
+        assert set(session.strangers) == {OTHER}
         assert session.proven == set()
-        assert [finding.code for finding in session.remarks] == ["DL-GATEWAY-IDENTITY"]
+        assert told_of(session) == [OTHER]
 
     run(body)
 
@@ -91,7 +101,7 @@ def test_one_behind_which_another_cluster_answers_is_refused_and_told(
 def test_one_that_was_a_stranger_and_is_silent_now_is_refused_until_it_shows_the_clusters_certificate(
     session: Session, ports: Ports, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session.strangers = frozenset({OTHER})
+    session.strangers = {OTHER: finding_of(OTHER)}
     ports[OTHER] = None
 
     async def body() -> None:
@@ -100,10 +110,20 @@ def test_one_that_was_a_stranger_and_is_silent_now_is_refused_until_it_shows_the
                 await look_behind(session, OTHER)
         monkeypatch.setattr(strangers, "FRUITLESS", 0.0)
         async with serving(CLUSTER.issue(NAME), tmp_path) as ports[OTHER]:
+            assert told_of(session) == [OTHER]
             await look_behind(session, OTHER)
-        assert session.strangers == set()
+        assert session.strangers == {}
+        assert told_of(session) == []
 
     run(body)
+
+
+def test_a_stranger_that_the_profile_names_no_more_is_not_told_of(session: Session) -> None:
+    session.strangers = {OTHER: finding_of(OTHER)}
+    assert told_of(session) == [OTHER]
+    alternatives = dict.fromkeys(session.plan.alternatives, ())
+    session.plan = dataclasses.replace(session.plan, alternatives=alternatives)
+    assert told_of(session) == []
 
 
 def test_one_behind_which_nobody_was_ever_seen_may_carry_packets_and_many_of_its_hops_cost_one_wait(
@@ -134,14 +154,14 @@ def test_nobody_is_asked_where_the_profile_does_not_say_how(lacking: dict[str, N
 
 
 def test_a_proof_that_says_nothing_of_a_stranger_does_not_clear_it(session: Session) -> None:
-    learn(session, Proof(answered=True, proven=(USED,), strangers=(OTHER,)))
+    learn(session, Proof(answered=True, proven=(USED,), strangers={OTHER: finding_of(OTHER)}))
     learn(session, Proof(answered=True, proven=(USED,)))
-    assert session.strangers == {OTHER}
+    assert set(session.strangers) == {OTHER}
     learn(session, Proof(answered=True, proven=(USED, OTHER)))
-    assert session.strangers == set()
+    assert session.strangers == {}
     assert session.proven == {USED, OTHER}
-    learn(session, Proof(answered=True, strangers=(OTHER,)))
-    assert session.strangers == {OTHER}
+    learn(session, Proof(answered=True, strangers={OTHER: finding_of(OTHER)}))
+    assert set(session.strangers) == {OTHER}
     assert session.proven == {USED}
 
 
@@ -179,7 +199,7 @@ class World:
     """A session of which the kernel takes our routes or not, and proofs as they come."""
 
     def __init__(self, folder: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
-        sample = decode_profile(SAMPLE)
+        sample = with_gateways()
         profile = dataclasses.replace(sample, spec=dataclasses.replace(sample.spec, dns=None))
         paths = {address: Path(oif="eth0") for address in addresses_of_interest(profile)}
         plan = make_plan(profile, ObservedNetwork(paths=paths))
@@ -221,20 +241,22 @@ def world(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> World:
 
 def test_a_stranger_stays_one_through_verifications_that_say_nothing_of_it_until_it_is_proven(world: World) -> None:
     session = world.session
-    world.verify(Proof(answered=True, proven=(USED,), strangers=(OTHER,)))
-    assert session.strangers == {OTHER}
+    world.verify(Proof(answered=True, proven=(USED,), strangers={OTHER: finding_of(OTHER)}))
+    assert set(session.strangers) == {OTHER}
     world.is_ours = False
     with pytest.raises(VerificationError, match="the kernel does not use it"):
         world.verify()
-    assert session.strangers == {OTHER}, "it did not come to a proof"
+    assert set(session.strangers) == {OTHER}, "it did not come to a proof"
     world.is_ours = True
     with pytest.raises(IdentityError):
         world.verify(IdentityError("Another cluster."))
-    assert session.strangers == {OTHER}
+    assert set(session.strangers) == {OTHER}
     world.verify(Proof(answered=True, proven=(USED,)))
-    assert session.strangers == {OTHER}, "it was silent"
+    assert set(session.strangers) == {OTHER}, "it was silent"
+    assert told_of(session) == [OTHER]
     world.verify(Proof(answered=True, proven=(USED, OTHER)))
-    assert session.strangers == set()
+    assert session.strangers == {}
+    assert told_of(session) == []
 
 
 def test_what_was_proven_before_holds_no_longer_when_it_is_verified_again(world: World) -> None:

@@ -460,10 +460,13 @@ def test_where_no_names_are_asked_for_trouble_with_them_is_a_warning(
     assert cluster.looked_up == []
 
 
+STRANGER = Finding(code="DL-GATEWAY-IDENTITY", severity=Severity.ERROR, title="Behind it another cluster answers.")
+
+
 def test_what_came_of_the_proof_is_told_also_where_the_names_fail(
     verified: Callable[..., Verified], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proof = Proof(answered=True, proven=(GATEWAY,), strangers=(ip_address("172.16.0.16"),))
+    proof = Proof(answered=True, proven=(GATEWAY,), strangers={ip_address("172.16.0.16"): STRANGER})
 
     async def prove(_: BridgeProfile, __: Plan, **___: object) -> Proof:
         return proof
