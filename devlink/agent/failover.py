@@ -180,7 +180,7 @@ class Failover:
 
     def _timed(self) -> None:
         self._timer = None
-        self._act(self.health.handle_timer(self._loop.time()))
+        self._act(self.health.handle_timer(self._loop.time(), self._probes.unput))
 
     async def _ask_neighbour(self, via: IPAddress) -> None:
         try:

@@ -13,7 +13,7 @@ from devlink.agent.questions import PORT, ask_over_tcp, first_by_version, is_ans
 from devlink.core.prefixes import Cover, IPAddress
 from devlink.core.profile import BridgeProfile, DnsServer
 from devlink.dns import wire
-from devlink.errors import DevlinkError, HelperError, ProtocolError, reason
+from devlink.errors import DevlinkError, HelperError, ProtocolError, UsageError, reason
 from devlink.helper.policy import Paths
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
@@ -89,27 +89,32 @@ class Probes:
         self._kinds: dict[int, str] = {}
         """By which transport the server of a family answered first: the other one may be lost in a firewall."""
         self._sockets: dict[tuple[IPAddress, int], _Udp] = {}
+        self.unput: set[IPAddress] = set()
+        """By whom no question of this round could be put: there is no socket yet, or the helper gives no more."""
+        self._refused = ""
         self._line = ProbeLine(session)
         self._neighbours = asyncio.Semaphore(NEIGHBOURS_AT_ONCE)
         self._is_closed = False
 
     def ask(self, via: IPAddress, attempt: int) -> None:
-        """Put one question. What goes wrong is no answer."""
+        """Put one question. What goes wrong is no answer, but for want of a socket: that is noted in `unput`."""
         server = self._servers.get(via.version)
         if server is None:
             return
+        if attempt == 0:  # later on, a socket that is late is no reason to wait longer for a gateway that is silent
+            self.unput.add(via)
         transport = self._kinds.get(via.version, server.transport.value)
         packet = numbered(self._question)
         if transport in ("udp", "auto"):
-            spawn(self._quietly(self._ask_udp(via, attempt, server, packet)), name=f"probe by {via}")
+            spawn(self._quietly(via, self._ask_udp(via, attempt, server, packet)), name=f"probe by {via}")
         if transport in ("tcp", "auto"):
-            spawn(self._quietly(self._ask_tcp(via, server, packet)), name=f"probe by {via} over TCP")
+            spawn(self._quietly(via, self._ask_tcp(via, server, packet)), name=f"probe by {via} over TCP")
 
     def prepare(self, via: IPAddress) -> None:
         """Have what a first question needs: it will be wanted in a hurry."""
         server = self._servers.get(via.version)
         if server is not None and (via, 0) not in self._sockets and self._kinds.get(via.version) == "udp":
-            spawn(self._quietly(self._prepare(via, 0, server)), name=f"prepare to probe by {via}")
+            spawn(self._quietly(via, self._prepare(via, 0, server)), name=f"prepare to probe by {via}")
 
     async def neighbour(self, via: IPAddress) -> bool:
         """Whether `via` is on its link. Raises DevlinkError, OSError and TimeoutError where that cannot be told."""
@@ -129,17 +134,28 @@ class Probes:
         self._sockets.clear()
         self._line.close()
 
-    async def _quietly(self, asking: Coroutine[Any, Any, None]) -> None:
+    async def _quietly(self, via: IPAddress, asking: Coroutine[Any, Any, None]) -> None:
         try:
             await asking
         except OSError as error:  # TimeoutError too; silence is what tells
             log.debug("a probe was not sent: %s", error)
-        except DevlinkError as error:
+        except UsageError as error:  # there are too many, which says nothing of this one
+            self.unput.add(via)
+            self._tell(error)
+        except DevlinkError as error:  # nothing can go by this one: it is off the link, or the kernel takes no such way
+            self.unput.discard(via)
+            self._tell(error)
+
+    def _tell(self, error: DevlinkError) -> None:
+        """Once for all whom the helper refuses for the same reason."""
+        if str(error) != self._refused:
+            self._refused = str(error)
             log.info("a probe was not sent: %s", error)
 
     async def _ask_udp(self, via: IPAddress, attempt: int, server: DnsServer, packet: bytes) -> None:
         key = (via, attempt)
         await self._prepare(via, attempt, server)
+        self.unput.discard(via)
         try:
             self._sockets[key].send(packet, (str(server.address), PORT))
         except OSError as error:
@@ -160,6 +176,7 @@ class Probes:
     async def _ask_tcp(self, via: IPAddress, server: DnsServer, packet: bytes) -> None:
         loop = asyncio.get_running_loop()
         with await self._line.open(via, server.address, "tcp") as sock:
+            self.unput.discard(via)
             began = loop.time()
             async with asyncio.timeout(TCP_LIMIT):
                 await loop.sock_connect(sock, (str(server.address), PORT))

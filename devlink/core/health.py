@@ -161,8 +161,9 @@ class Health:
             hop.enter(HopState.DEAD, now)
         return list(self._decide(now))
 
-    def handle_timer(self, now: float) -> list[Action]:
-        """Nothing has come within the time of a question."""
+    def handle_timer(self, now: float, unput: Container[IPAddress] = ()) -> list[Action]:
+        """Nothing has come within the time of a question. `unput`: by whom none could be put, whose silence says
+        nothing."""
         actions: list[Action] = []
         is_over = False
         for hop in self.hops.values():
@@ -171,6 +172,11 @@ class Health:
                 actions += self._begin(hop, now)
                 continue
             if hop.round < 0 or hop.deadline > now:
+                continue
+            if hop.address in unput:
+                hop.round, is_over = -1, True
+                if hop.state is HopState.SUSPECT:
+                    hop.enter(HopState.HEALTHY, now)
                 continue
             if hop.round == 0:
                 if hop.state is HopState.HEALTHY:

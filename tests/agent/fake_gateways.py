@@ -33,13 +33,19 @@ class FakeProbes:
     """Gateways that answer at once, if they do."""
 
     silent: "set[IPAddress]" = set()  # noqa: RUF012 - anew for each test
+    refused: "set[IPAddress]" = set()  # noqa: RUF012 - anew for each test
+    """By whom no question can be put: the helper gives no socket."""
 
     def __init__(self, session: str, profile: object, answered: Callable[[IPAddress, float], None]) -> None:
         self.answered = answered
         self.is_closed = False
 
+    @property
+    def unput(self) -> "set[IPAddress]":
+        return self.refused
+
     def ask(self, via: IPAddress, attempt: int) -> None:
-        if via not in self.silent:
+        if via not in self.silent and via not in self.refused:
             asyncio.get_running_loop().call_soon(self.answered, via, 0.0001)
 
     def prepare(self, via: IPAddress) -> None:
@@ -177,5 +183,6 @@ def run(body: Callable[[World], Awaitable[None]], times: Times = FAST) -> None:
         patch.setattr(failover, "Probes", FakeProbes)
         patch.setattr(failover, "Connection", FakeLine)
         patch.setattr(FakeProbes, "silent", set())
+        patch.setattr(FakeProbes, "refused", set())
         patch.setattr(FakeLine, "failures", [])
         asyncio.run(main())

@@ -46,6 +46,27 @@ def test_what_the_status_shows_of_gateways_has_the_shape_that_the_interface_decl
     run(body)
 
 
+def test_a_gateway_for_which_the_helper_gives_no_socket_is_not_left_for_one_that_answers() -> None:
+    async def body(world: World) -> None:
+        FakeProbes.refused = {world.first}
+        rounds = 0
+
+        def ask_both() -> None:
+            nonlocal rounds
+            rounds += 1
+            world.send()
+            world.running._act(world.running.health._begin(world.running.health.hops[world.second], 1e9))
+
+        await world.until(lambda: rounds > 40, ask_both)
+        assert world.states[str(world.second)] == "healthy"
+        assert world.states[str(world.first)] == "unknown"
+        assert world.link.switches == []
+        FakeProbes.refused = set()
+        await world.until(lambda: world.states[str(world.first)] == "healthy", world.send)
+
+    run(body, replace(FAST, unheard_pause=0.03))
+
+
 def test_how_long_a_gateway_is_what_it_is_is_told_as_of_now() -> None:
     async def body(world: World) -> None:
         world.send()

@@ -14,7 +14,7 @@ from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import Transport
 from devlink.core.profile_document import decode_profile
-from devlink.errors import HelperError, ProtocolError
+from devlink.errors import HelperError, ProtocolError, UsageError, VerificationError
 from devlink.rpc.tasks import spawn
 from tests.core.profiles import SAMPLE
 
@@ -82,6 +82,59 @@ class DirectLine(SlowLine):
     async def call_for_descriptor(self, method: str, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         kind = socket.SOCK_DGRAM if parameters["kind"] == "udp" else socket.SOCK_STREAM
         return {}, socket.socket(socket.AF_INET, kind).detach()
+
+
+class MeanLine(SlowLine):
+    """To a helper that refuses, or does not come to it."""
+
+    made: "list[SlowLine]" = []  # noqa: RUF012 - nobody looks
+    refusal: Exception | None = None
+
+    async def call_for_descriptor(self, method: str, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        if self.refusal is None:
+            await asyncio.Event().wait()
+        assert self.refusal is not None
+        raise self.refusal
+
+
+@pytest.mark.parametrize(
+    ("refusal", "attempt", "is_unput"),
+    [
+        (UsageError("There are too many."), 0, True),
+        (UsageError("There are too many."), 1, True),
+        (None, 0, True),
+        (None, 1, False),
+        (BlockingIOError("backlog"), 0, True),
+        (VerificationError("It is not on the link."), 0, False),
+        (HelperError("The kernel refused."), 0, False),
+    ],
+)
+def test_a_question_for_which_there_is_no_socket_is_told_from_one_that_was_lost(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception | None, attempt: int, is_unput: bool
+) -> None:
+    monkeypatch.setattr(probes, "Connection", MeanLine)
+    monkeypatch.setattr(MeanLine, "refusal", refusal)
+    server = Upstream(address=HERE, transport=Transport.UDP)
+    monkeypatch.setattr(probes, "first_by_version", lambda _: {4: server})
+    monkeypatch.setattr(probes, "PORT", 9)
+
+    async def body() -> None:
+        asking = Probes("qa", decode_profile(SAMPLE), lambda _, __: None)
+        try:
+            asking.ask(VIA, attempt)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert (VIA in asking.unput) is is_unput
+            monkeypatch.setattr(probes, "Connection", DirectLine)
+            asking._line = ProbeLine("qa")
+            asking.ask(VIA, 0)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert VIA not in asking.unput
+        finally:
+            asking.close()
+
+    asyncio.run(body())
 
 
 def test_what_answers_another_question_than_the_one_that_was_put_is_no_answer_of_a_gateway(

@@ -112,6 +112,51 @@ def test_one_that_is_slow_has_more_time_before_it_is_given_up() -> None:
     assert at - died >= ROUND
 
 
+def test_of_a_hundred_nodes_that_live_none_is_left_though_questions_can_be_put_by_sixty_four_only() -> None:
+    nodes = [ipaddress.ip_address(f"172.16.1.{n}") for n in range(100)]
+    health = Health.of(dict.fromkeys(nodes, (A,)), {})
+    ways = {A}
+    now = 1000.0
+    switches = []
+    for _ in range(5):
+        actions = [action for node in nodes for action in health.traffic(now, node)]
+        end = now + 10.0
+        while True:
+            while actions:
+                action = actions.pop(0)
+                if isinstance(action, Switch):
+                    switches.append(action)
+                elif isinstance(action, Ask) and (action.via in ways or len(ways) < 64):
+                    ways.add(action.via)
+                    actions += health.answered(now, action.via, 0.001)
+                elif isinstance(action, AskNeighbour):
+                    actions += health.neighbour(now, action.via, is_there=True)
+            at = health.next_timer
+            if at is None or at > end:
+                break
+            now = at
+            actions = [*health.answered(now, A, 0.001), *health.handle_timer(now, {*nodes} - ways)]
+        now = end
+    assert switches == []
+    states = [health.hops[node].state for node in nodes]
+    assert states.count(HopState.HEALTHY) == 63
+    assert states.count(HopState.UNKNOWN) == 37
+
+
+def test_one_that_was_well_is_not_dead_when_the_rest_of_its_questions_could_not_be_put() -> None:
+    play = Play()
+    play.send(1.0)
+    play.wait(1.0)
+    play.answering = {B}
+    play.take(play.health.traffic(play.now, A))
+    for state in (HopState.SUSPECT, HopState.HEALTHY):
+        assert play.health.next_timer is not None
+        play.now = play.health.hops[A].deadline
+        play.take(play.health.handle_timer(play.now, {A} if state is HopState.HEALTHY else ()))
+        assert play.health.hops[A].state is state
+    assert play.switches == []
+
+
 def test_one_lost_question_changes_nothing() -> None:
     play = Play()
     play.send(1.0)
