@@ -78,11 +78,14 @@ class Sessions:
         return self._sessions.get(name)
 
     def put(self, session: Session) -> None:
-        """Add it, or have it in the place of the one of its name, whose detours it goes on with."""
+        """Add it, or have it in the place of the one of its name, whose detours it goes on with, and
+        what is known of strangers where it means the same cluster."""
         before = self.get(session.name)
         if before is not None and before is not session:
             session.by_hand = before.by_hand & pairs(session.plan.desired)
             session.passed_over = before.passed_over
+            if before.wish.profile.spec.identity == session.wish.profile.spec.identity:
+                session.strangers = before.strangers
         self._sessions[session.name] = session
 
     def drop(self, name: str) -> None:
@@ -245,7 +248,7 @@ async def _ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]
             continue
         before = carrier(plan.desired, hop)
         # Where a detour was kept, the preferred one may be well again, and be the only one.
-        others = [via for via in (hop, *session.candidates[hop]) if via != before]
+        others = [via for via in (hop, *session.candidates[hop]) if via != before and via not in session.strangers]
         is_switched = False
         for via in others[:TRIED]:
             try:

@@ -13,10 +13,11 @@ from devlink.agent.session import Session, Wish
 from devlink.core.detours import pairs, with_detour
 from devlink.core.plan import Detour, Plan, make_plan
 from devlink.core.prefixes import IPAddress
-from devlink.core.profile import BridgeProfile, Gateway, RoutingMode
+from devlink.core.profile import BridgeProfile, Gateway, Identity, RoutingMode
 from devlink.errors import HelperError, IdentityError, NotTrustedError, VerificationError
 from tests.agent.fakes import DEAD, LIMIT, Run, World
 from tests.core.plans import PROFILE, altered
+from tests.core.profiles import pem
 
 FIRST, SECOND, THIRD = (ip_address(f"172.16.0.{number}") for number in (13, 16, 20))
 FIRST6, SECOND6 = (ip_address(f"fd00:16::{number}") for number in (13, 16))
@@ -190,5 +191,37 @@ def test_an_edition_that_no_gateway_brings_up_leaves_who_carries_what_was_up_bef
         assert session_of(world).wish.profile == BOTH_FAMILIES
         assert session_of(world).plan.desired == world.link.desired["qa"]
         assert world.states == {"qa": "up"}
+
+    run(body)
+
+
+def test_one_behind_which_another_cluster_answers_is_not_tried_though_the_routes_prefer_it(run: Run) -> None:
+    async def body(world: World) -> None:
+        profile = by_gateways(FIRST, SECOND, THIRD)
+        await world.up(profile)
+        session = session_of(world)
+        detour = Detour(next_hop=FIRST, via=SECOND, oif="eth0")
+        session.plan = replace(session.plan, desired=with_detour(session.plan.desired, FIRST, detour))
+        session.strangers = frozenset({FIRST})
+        world.verification = [DEAD]
+        await world.up(profile)
+        assert switches(world) == [f"{FIRST} to {THIRD}"]
+
+    run(body)
+
+
+def test_strangers_stay_known_when_it_is_brought_up_again_and_are_forgotten_where_another_cluster_is_meant(
+    run: Run,
+) -> None:
+    async def body(world: World) -> None:
+        profile = by_gateways(FIRST, SECOND, THIRD)
+        await world.up(profile)
+        session_of(world).strangers = frozenset({SECOND})
+        world.verification = [DEAD]
+        await world.up(profile)
+        assert session_of(world).strangers == {SECOND}
+        assert switches(world) == [f"{FIRST} to {THIRD}"]
+        await world.up(by_gateways(FIRST, SECOND, THIRD, identity=Identity(ca=pem(b"another one's" * 20))))
+        assert session_of(world).strangers == frozenset()
 
     run(body)
