@@ -5,7 +5,7 @@ packets for it (`traffic`), so nothing happens while nothing is sent.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from devlink.core.health_records import Hop, HopState, Way
 from devlink.core.prefixes import IPAddress
@@ -96,7 +96,7 @@ class Health:
             way = Way(order, via if via in order else next_hop, hold=times.hold)
             old = before.ways.get(next_hop) if before is not None else None
             if old is not None and old.via == way.via:
-                way = replace(old, candidates=order)
+                way = replace(old, candidates=order, before=None)
             way.by_hand = way.via != next_hop and (next_hop, way.via) in by_hand
             ways[next_hop] = way
         hops = {via: Hop(via) for way in ways.values() for via in way.candidates}
@@ -214,10 +214,17 @@ class Health:
     def place(self, next_hop: IPAddress, via: IPAddress) -> None:
         """It is carried by `via`, whatever was decided: a switch has failed."""
         way = self.ways[next_hop]
-        if way.before is not None and way.before[0] == via:
-            way.via, way.since, way.reason, way.by_hand = way.before
+        if way.before is not None and way.before.via == via:
+            before = replace(way.before, refused=way.refused)
+            for each in fields(before):  # also that it was silent: nobody has taken over
+                setattr(way, each.name, getattr(before, each.name))
         elif via in way.candidates:
             way.via, way.reason, way.by_hand = via, "", False
+
+    def refuse(self, now: float, next_hop: IPAddress, via: IPAddress) -> None:
+        """What prefers `next_hop` could not go over to `via`, whose answers do not count for it until all are asked
+        anew, or until it has gone well for `hold` with another one."""
+        self.ways[next_hop].refused[via] = now
 
     def _begin(self, hop: Hop, now: float, pause: float = 0.0) -> list[Action]:
         """A round of questions, unless one is on its way or has just been."""
@@ -252,12 +259,14 @@ class Health:
             else:
                 if self.hops[way.via].state is not HopState.SUSPECT:
                     way.silent = False
+                    way.refused = {via: at for via, at in way.refused.items() if now - at < way.hold}
                 yield from self._go_back(way, now)
 
     def _ask_all(self, way: Way, now: float) -> list[Action]:
         """Whoever answers, or at least is there, is worth more than silence."""
         actions: list[Action] = []
         way.suspected = now  # a sign of life from before counts no more
+        way.refused = {}
         for via in way.candidates:
             actions += [*self._begin(self.hops[via], now), AskNeighbour(via)]
         return actions
@@ -276,7 +285,8 @@ class Health:
         return [hop for hop in self._others(way) if hop.heard is not None and hop.heard >= began]
 
     def _others(self, way: Way) -> list[Hop]:
-        return [self.hops[via] for via in way.candidates if via != way.via]
+        """Who may take over."""
+        return [self.hops[via] for via in way.candidates if via != way.via and via not in way.refused]
 
     def _doubted(self, way: Way) -> float:
         return self.hops[way.via].began if way.suspected is None else way.suspected
@@ -289,10 +299,11 @@ class Health:
             # Nobody answers, so it may be the DNS that is ill; but this one is not even on the link.
             able = [hop for hop in self._others(way) if hop.seen is not None and hop.seen >= self._doubted(way)]
         if able:
+            switch = self._move(way, able[0].address, now, f"{way.via} is silent")
             if way.back_at is not None:  # it went back, and did not stay there
                 is_old = now - way.back_at >= self.times.longest_hold
                 way.hold = self.times.hold if is_old else min(2 * way.hold, self.times.longest_hold)
-            yield self._move(way, able[0].address, now, f"{way.via} is silent")
+            yield switch
         elif not way.silent and not any(hop.round >= 0 for hop in self._others(way)):
             way.silent, way.back_off = True, self.times.back_off
             way.retry_at = now + way.back_off
@@ -305,13 +316,19 @@ class Health:
             return
         for via in way.better:
             hop = self.hops[via]
-            if hop.heard == now and hop.answering_since is not None and now - hop.answering_since >= way.hold:
-                yield self._move(way, via, now, way.reason)
+            if (
+                via not in way.refused
+                and hop.heard == now
+                and hop.answering_since is not None
+                and now - hop.answering_since >= way.hold
+            ):
+                switch = self._move(way, via, now, way.reason)
                 way.back_at = now
+                yield switch
                 return
 
     def _move(self, way: Way, via: IPAddress, now: float, reason: str) -> Switch:
-        way.before = (way.via, way.since, way.reason, way.by_hand)
+        way.before = replace(way, before=None)
         way.via, way.since, way.reason = via, now, reason if via != way.preferred else ""
         way.by_hand, way.suspected, way.silent = False, None, False
         return Switch(way.preferred, via)

@@ -1,6 +1,6 @@
 """What `health` remembers: of each gateway and node what was seen of it, of each next hop who carries its packets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from devlink.core.prefixes import IPAddress
@@ -83,8 +83,10 @@ class Way:
     back_off: float = 0.0
     reason: str = ""
     """Why packets do not go by the preferred one."""
-    before: tuple[IPAddress, float, str, bool] | None = None
-    """`via`, `since`, `reason` and `by_hand` before the last move."""
+    refused: dict[IPAddress, float] = field(default_factory=dict)
+    """Who could not take over when they were to, and when that was: they are left out for a while."""
+    before: "Way | None" = None
+    """As it was before the last move."""
 
     @property
     def preferred(self) -> IPAddress:

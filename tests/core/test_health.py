@@ -21,6 +21,7 @@ class Play:
     def __init__(self, *others: IPAddress, alive: Iterable[IPAddress] = (A, B, C), is_alone: bool = False) -> None:
         self.health = Health.of({A: () if is_alone else others or (B,)}, {})
         self.way = self.health.ways[A]
+        self.carrying: IPAddress = A
         self.answering = set(alive)
         self.on_link = {A, B, C}
         self.now = 1000.0
@@ -28,12 +29,19 @@ class Play:
         self.asked: list[tuple[float, IPAddress]] = []
         self.looked_for: list[IPAddress] = []
         self.rtt = 0.001
+        self.refused: set[IPAddress] = set()
+        """Who cannot take over: the switch to them fails."""
 
     def take(self, actions: list[Action]) -> None:
         while actions:
             action = actions.pop(0)
             if isinstance(action, Switch):
                 self.switches.append((self.now, action.via))
+                if action.via in self.refused:
+                    self.health.refuse(self.now, A, action.via)
+                    self.health.place(A, self.carrying)
+                else:
+                    self.carrying = action.via
             elif isinstance(action, AskNeighbour):
                 self.looked_for.append(action.via)
                 actions += self.health.neighbour(self.now, action.via, is_there=action.via in self.on_link)
@@ -465,3 +473,41 @@ def test_one_that_never_answered_is_left_when_its_own_question_ends_without_an_a
     play.take(play.health.answered(play.now, B, 0.001))
     play.wait(1.0)
     assert [via for _, via in play.switches] == [B]
+
+
+def test_silence_is_told_though_one_is_there_that_cannot_take_over_and_that_one_is_tried_less_and_less() -> None:
+    """It is another cluster's, or the helper refuses it: it is on the link, and does not bring packets anywhere."""
+    play = Play()
+    play.send(1.0)
+    play.answering, play.on_link, play.refused = set(), {B}, {B}
+    play.send(5.0)
+    assert (play.way.via, play.way.silent) == (A, True)
+    play.send(115.0)
+    assert (play.way.via, play.way.silent) == (A, True)
+    assert len([at for at, _ in play.switches if at > play.now - 60.0]) <= 3
+    play.refused = set()
+    play.send(40.0)
+    assert (play.carrying, play.way.via, play.way.silent) == (B, B, False)
+
+
+def test_silence_is_told_though_one_answers_that_cannot_take_over_and_the_next_best_takes_over_instead() -> None:
+    play = Play(B, C, alive=(A, B))
+    play.send(1.0)
+    play.answering, play.refused = {B}, {B}
+    play.send(5.0)
+    assert play.way.silent
+    assert len(play.switches) <= 4
+    play.answering = {B, C}
+    play.send(40.0)
+    assert (play.carrying, play.way.via) == (C, C)
+
+
+def test_who_cannot_be_gone_back_to_is_tried_again_after_the_hold_which_does_not_grow_by_that() -> None:
+    play = Play()
+    play.send(1.0)
+    play.answering = {B}
+    play.send(2.0)
+    play.answering, play.refused = {A, B}, {A}
+    play.send(Times().hold * 4, every=0.5)
+    assert (play.carrying, play.way.via, play.way.hold) == (B, B, Times().hold)
+    assert 2 <= len([via for _, via in play.switches if via == A]) <= 4
