@@ -11,17 +11,19 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
+from devlink.agent.carrying import all_silent, failed_over, slow
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import Probes
 from devlink.agent.session import Heard, Session
-from devlink.agent.strangers import look_behind
+from devlink.agent.strangers import look_behind, refusal
 from devlink.core.detours import carrier, with_detour
-from devlink.core.findings import Finding, Severity
+from devlink.core.findings import Finding
 from devlink.core.health import Action, Ask, AskNeighbour, Health, Switch, Times
 from devlink.core.health_records import HopState, Way
 from devlink.core.plan import Desired
 from devlink.core.prefixes import IPAddress, PrefixTable
-from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError
+from devlink.core.profile import RoutingMode
+from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.helper.policy import Paths
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
@@ -30,12 +32,10 @@ log = logging.getLogger(__name__)
 
 POLL = 10.0
 """Seconds between two questions where this machine cannot tell when packets are sent, or does not for now."""
+HEAR_AGAIN = 60.0
+"""Seconds until the helper is asked again to tell when packets are sent, where it said that it cannot."""
 PREPARED = 3
 """Candidates of each next hop whose sockets are made before they are needed."""
-SURVIVAL = (
-    "TCP connections to services (ClusterIPs) that were open then are broken, because the other gateway did not make "
-    "them; those to pod addresses go on."
-)
 
 
 class Failover:
@@ -62,8 +62,11 @@ class Failover:
         self._probes = Probes(session.name, session.wish.profile, self._answered)
         self._timer: asyncio.TimerHandle | None = None
         self._switching = asyncio.Lock()
+        self._switches = 0
+        """How many are decided and not made yet."""
         self.is_closed = False
         self._cannot_hear: DevlinkError | None = None
+        self._hear_again = 0.0
         self._began = self._loop.time()
         self._noted: object = None
         """What `status` shows of gateways that is no time, as it was told last."""
@@ -72,7 +75,7 @@ class Failover:
         self._following = spawn(self._follow(), name=f"follow the traffic of {session.name}")
         for next_hop, via in vias.items():
             if next_hop in self.health.ways and self.health.ways[next_hop].via != via:  # it may carry nothing any more
-                spawn(self._switch_quietly(Switch(next_hop, next_hop)), name=f"switch to {next_hop}")
+                self._begin_switch(Switch(next_hop, next_hop))
 
     @property
     def has_choice(self) -> bool:
@@ -82,7 +85,15 @@ class Failover:
     @property
     def is_current(self) -> bool:
         """Whether it still runs, and would be made the same anew."""
-        return not self.is_closed and self._basis == _basis(self.session)
+        return not self.is_closed and self._basis == _basis(self.session) and self._knows_who_carries
+
+    @property
+    def _knows_who_carries(self) -> bool:
+        """A switch that one before it had begun may land later than this one was made."""
+        if self._switches or self._switching.locked():
+            return True
+        ways = self.health.ways.values()
+        return all(present == way.via for way in ways if (present := self._present(way.preferred)) in way.candidates)
 
     async def stop(self) -> None:
         """As `close`; a switch that is on its way has ended by then, and the session's plan knows it."""
@@ -101,13 +112,15 @@ class Failover:
     async def choose(self, gateway: IPAddress | None) -> tuple[IPAddress, IPAddress]:
         """By hand: `gateway`, or the next one after who carries it now, takes all that it can take.
 
-        Who carried it before and who does now. Raises UsageError, and what the helper refuses: then all is as before.
+        Who carried it before and who does now. Raises UsageError, IdentityError, VerificationError, and what the helper
+        refuses: then all is as before. Raises NotUpError where this one is closed meanwhile.
         """
         async with self._switching:
             ways = self._open_to(gateway)
             before = ways[0].via
             chosen = {way.preferred: gateway if gateway is not None else way.next for way in ways}
             await self._have_all_carried(chosen)
+            self._check_open()
             for next_hop, via in chosen.items():
                 self.health.choose(self._loop.time(), next_hop, via)  # the switch that it asks for is made
             self._changed()
@@ -116,7 +129,8 @@ class Failover:
     def _open_to(self, gateway: IPAddress | None) -> list[Way]:
         """What `gateway` can carry; else what has the same candidates as the first that has several.
 
-        Raises UsageError where that is nothing.
+        Raises UsageError where that is nothing; IdentityError and VerificationError where a gateway that the profile
+        names cannot carry it here.
         """
         ways = list(self.health.ways.values())
         if gateway is not None:
@@ -124,6 +138,8 @@ class Failover:
         else:
             several = [way.candidates for way in ways if len(way.candidates) > 1]
             found = [way for way in ways if way.candidates in several[:1]]
+        if not found and gateway is not None:
+            self._check_named(gateway)
         if not found:
             known = dict.fromkeys(str(via) for way in ways for via in way.candidates)
             raise UsageError(
@@ -135,12 +151,32 @@ class Failover:
             )
         return found
 
+    def _check_named(self, gateway: IPAddress) -> None:
+        """Raises IdentityError or VerificationError where only this network keeps it from carrying anything."""
+        session = self.session
+        if gateway in session.strangers:
+            raise refusal(session, gateway)
+        families = {way.preferred.version for way in self.health.ways.values()}
+        is_named = any(each.address == gateway for each in session.wish.profile.spec.gateways or ())
+        if is_named and gateway.version in families and session.plan.mode is not RoutingMode.ROUTER:
+            raise VerificationError(
+                f"{gateway} cannot carry anything of {session.name}: it is not on its link here.",
+                why="The kernel sends a packet to a next hop only out of a link, never through another router.",
+                next_step=f"See: ip route get {gateway}",
+            )
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise NotUpError(
+                f"{self.session.name} was changed or taken down meanwhile.", next_step="See: devlink status"
+            )
+
     # What happens
 
     async def _follow(self) -> None:
         """Where the helper is gone, whoever brings the session back begins anew, and this one is closed."""
         while True:
-            if self._cannot_hear is None:
+            if self._loop.time() >= self._hear_again:
                 await self._listen()
             await asyncio.sleep(POLL)
             self._act(action for hop in self.health.ways for action in self.health.traffic(self._loop.time(), hop))
@@ -154,12 +190,16 @@ class Failover:
             return
         try:
             async for reply in line.stream("io.devlink.Helper.FollowTraffic", {"session": self.session.name}):
+                if self._cannot_hear is not None:
+                    self._cannot_hear = None
+                    self._changed()
                 self._traffic(ip_address(str(text)) for text in reply["destinations"])
         except (NotUpError, ProtocolError) as error:
             log.info("%s: it is not told for now when packets are sent: %s", self.session.name, error)
-        except DevlinkError as error:
-            log.warning("%s", error)
-            self._cannot_hear = error
+        except DevlinkError as error:  # it may pass: a limit that others take up, a library that is installed
+            if str(error) != str(self._cannot_hear):
+                log.warning("%s", error)
+            self._cannot_hear, self._hear_again = error, self._loop.time() + HEAR_AGAIN
             self._changed()
         finally:
             line.close()
@@ -200,7 +240,7 @@ class Failover:
             elif isinstance(action, AskNeighbour):
                 spawn(self._ask_neighbour(action.via), name=f"look for {action.via}")
             else:
-                spawn(self._switch_quietly(action), name=f"switch to {action.via}")
+                self._begin_switch(action)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -208,6 +248,16 @@ class Failover:
         if at is not None and not self.is_closed:
             self._timer = self._loop.call_at(at, self._timed)
         self._changed()
+
+    def _begin_switch(self, action: Switch) -> None:
+        self._switches += 1
+        task = spawn(self._switch_quietly(action), name=f"switch to {action.via}")
+        task.add_done_callback(self._switch_ended)
+
+    def _switch_ended(self, _: asyncio.Task[None]) -> None:
+        self._switches -= 1
+        if not self.is_current:
+            self._tell()  # it landed when this one was closed: whoever goes on must know who carries
 
     async def _switch_quietly(self, action: Switch) -> None:
         try:
@@ -219,20 +269,33 @@ class Failover:
     async def _switch(self, action: Switch) -> None:
         """Raises the helper's DevlinkError; then who carried it still does."""
         async with self._switching:
-            if self.is_closed or self.health.ways[action.next_hop].via != action.via:
-                return  # it was decided anew while this one waited
+            if not self._is_wanted(action):
+                return
             try:
-                await self._have_carried(action.next_hop, action.via)
+                await look_behind(self.session, action.via)
+                if self._is_wanted(action):  # that takes seconds where nobody answers
+                    await self._have_carried(action.next_hop, action.via)
             except DevlinkError:
-                self.health.place(action.next_hop, self._present(action.next_hop))
+                self.health.refuse(self._loop.time(), action.next_hop, action.via)
+                if self._is_wanted(action):
+                    self.health.place(action.next_hop, self._present(action.next_hop))
                 raise
 
+    def _is_wanted(self, action: Switch) -> bool:
+        """Still: it may have been decided anew, or all have ended."""
+        return not self.is_closed and self.health.ways[action.next_hop].via == action.via
+
     async def _have_all_carried(self, chosen: Mapping[IPAddress, IPAddress]) -> None:
-        """All of it, by preferred next hop, or nothing. Raises the helper's DevlinkError."""
+        """All of it, by preferred next hop, or nothing.
+
+        Raises the helper's DevlinkError, IdentityError where another cluster answers behind one, and NotUpError.
+        """
         done: dict[IPAddress, IPAddress] = {}
         try:
             for next_hop, via in chosen.items():
                 if (present := self._present(next_hop)) != via:
+                    await look_behind(self.session, via)
+                    self._check_open()
                     await self._have_carried(next_hop, via)
                     done[next_hop] = present
         except DevlinkError:
@@ -245,8 +308,7 @@ class Failover:
             raise
 
     async def _have_carried(self, next_hop: IPAddress, by: IPAddress) -> None:
-        """Raises the helper's DevlinkError, and IdentityError where another cluster answers behind that one."""
-        await look_behind(self.session, by)
+        """Raises the helper's DevlinkError."""
         detour = await self._link.switch(self.session.name, next_hop, by)
         self.session.plan = replace(self.session.plan, desired=with_detour(self._desired, next_hop, detour))
         log.info("%s: what prefers %s goes by %s now", self.session.name, next_hop, by)
@@ -298,17 +360,11 @@ class Failover:
     def _findings(self) -> Iterable[Finding]:
         for way in self.health.ways.values():
             if way.silent:
-                yield _all_silent(way)
+                yield all_silent(way)
             elif way.via != way.preferred:
-                yield _failed_over(way)
+                yield failed_over(way)
         if self._cannot_hear is not None:
-            yield Finding(
-                code="DL-FAILOVER-SLOW",
-                severity=Severity.INFO,
-                title=f"A gateway that dies is noticed within {POLL:g} s only: this machine does not tell of traffic.",
-                evidence=self._cannot_hear.why,
-                fix="install nftables' library (Debian: libnftables1), on a kernel that has NFLOG",
-            )
+            yield slow(self._cannot_hear, POLL)
 
 
 def watched(session: Session) -> dict[IPAddress, tuple[IPAddress, ...]]:
@@ -325,34 +381,3 @@ def _basis(session: Session) -> tuple[object, ...]:
     spec = session.wish.profile.spec
     dns = (spec.dns.domain, spec.dns.servers) if spec.dns is not None else None
     return session.plan.desired.routes, watched(session), dns
-
-
-def _failed_over(way: Way) -> Finding:
-    if way.by_hand:
-        return Finding(
-            code="DL-FAILED-OVER",
-            severity=Severity.INFO,
-            title=f"Packets go by {way.via} instead of {way.preferred}, as you chose.",
-            evidence=SURVIVAL,
-            fix=f"to go back: devlink failover {way.preferred}",
-        )
-    return Finding(
-        code="DL-FAILED-OVER",
-        severity=Severity.WARNING,
-        title=f"Packets go by {way.via} instead of {way.preferred}: {way.reason or 'it was silent'}.",
-        evidence=SURVIVAL,
-        fix=f"they go back by themselves when {way.preferred} has answered for {way.hold:g} s",
-    )
-
-
-def _all_silent(way: Way) -> Finding:
-    title = "The cluster's DNS answers by none of the gateways, so nothing tells which of them forward."
-    if len(way.candidates) == 1:
-        title = f"The cluster's DNS does not answer by way of {way.via}, and nobody could take its place."
-    return Finding(
-        code="DL-GATEWAYS-SILENT",
-        severity=Severity.ERROR,
-        title=title,
-        evidence=f"asked by way of {', '.join(map(str, way.candidates))}; packets still go by {way.via}",
-        fix="look at this laptop's link and at the cluster's DNS; it is tried again while packets are sent",
-    )

@@ -58,7 +58,7 @@ class Failovers:
     async def choose(self, name: str | None, gateway: IPAddress | None) -> Mapping[str, Any]:
         """By hand, as `Failover.choose`; of the only session that has a choice where none is named.
 
-        Raises NotUpError and UsageError.
+        Raises NotUpError, UsageError, and what `Failover.choose` does.
         """
         able = [each for each, running in self._running.items() if running.has_choice] or list(self._running)
         if name is None and len(able) > 1:
@@ -70,7 +70,15 @@ class Failovers:
                 f"{name} is not up, or it has no next hops." if name else "Nothing is up that has next hops.",
                 next_step="See: devlink status",
             )
-        before, via = await running.choose(gateway)
+        while True:
+            try:
+                before, via = await running.choose(gateway)
+                break
+            except NotUpError:
+                renewed = self._running.get(running.session.name, running)
+                if renewed is running:
+                    raise
+                running = renewed  # another edition has come meanwhile
         self._tell()
         return {"session": running.session.name, "before": str(before), "gateway": str(via)}
 

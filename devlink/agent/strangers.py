@@ -63,8 +63,12 @@ async def look_behind(session: Session, gateway: IPAddress) -> None:
         if not proof.proven and not proof.strangers:
             session.unanswered[gateway] = time.monotonic()
     if gateway in session.strangers:
-        raise IdentityError(
-            f"Nothing goes by {gateway}: behind it another cluster answered than the one of {session.name}.",
-            why="Since then nobody has shown a certificate of the profile's CA by way of it.",
-            next_step="Find out whose machine that is. When it leads to the cluster: devlink up",
-        )
+        raise refusal(session, gateway)
+
+
+def refusal(session: Session, gateway: IPAddress) -> IdentityError:
+    return IdentityError(
+        f"Nothing goes by {gateway}: behind it another cluster answered than the one of {session.name}.",
+        why="Since then nobody has shown a certificate of the profile's CA by way of it.",
+        next_step="Find out whose machine that is. When it leads to the cluster: devlink up",
+    )

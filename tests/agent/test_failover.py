@@ -9,8 +9,17 @@ import pytest
 from devlink.agent import failover
 from devlink.agent.session import Session, State
 from devlink.core.health_records import HopState
+from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress
-from devlink.errors import HelperError, IdentityError, NotUpError, ProtocolError, UsageError, VerificationError
+from devlink.errors import (
+    DevlinkError,
+    HelperError,
+    IdentityError,
+    NotUpError,
+    ProtocolError,
+    UsageError,
+    VerificationError,
+)
 from devlink.rpc import varlink
 from tests.agent.fake_gateways import FAST, STRANGER, THIRD, FakeLine, FakeProbes, World, run
 from tests.cli.test_session import assert_shape
@@ -124,6 +133,53 @@ def test_a_line_that_tells_of_traffic_and_is_refused_or_ends_alone_is_had_again(
         world.send()
         await world.until(FakeLine.traffic.empty)
         assert world.codes == []
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [UsageError("At most 32 are followed.", next_step="End what follows."), HelperError("The kernel is busy.")],
+)
+def test_what_cannot_be_told_of_traffic_is_told_again_once_the_reason_has_passed(
+    monkeypatch: pytest.MonkeyPatch, failure: DevlinkError
+) -> None:
+    monkeypatch.setattr(failover, "POLL", 0.02)
+    monkeypatch.setattr(failover, "HEAR_AGAIN", 0.1)
+
+    async def body(world: World) -> None:
+        FakeLine.failures.append(failure)
+        await world.until(lambda: world.codes == ["DL-FAILOVER-SLOW"])
+        (finding,) = world.session.carrying
+        assert (finding.evidence, finding.fix) == (failure.what, failure.next_step)
+        told = world.told
+        await world.until(lambda: world.codes == [])
+        assert world.told > told
+        monkeypatch.setattr(failover, "POLL", 60.0)
+        world.send()
+        await world.until(FakeLine.traffic.empty)
+
+    run(body)
+
+
+def test_a_gateway_of_the_profile_that_is_not_on_a_link_here_is_refused_for_that() -> None:
+    async def body(world: World) -> None:
+        world.session.plan = replace(world.session.plan, alternatives={world.first: ()})
+        world.failovers.keep([world.session])
+        with pytest.raises(VerificationError, match="is not on its link") as caught:
+            await world.failovers.choose(None, world.second)
+        assert not isinstance(caught.value, IdentityError)
+        assert str(world.second) in caught.value.what
+
+    run(body)
+
+
+def test_a_gateway_of_the_profile_behind_which_another_cluster_answers_is_refused_for_that() -> None:
+    async def body(world: World) -> None:
+        world.session.strangers = frozenset({world.second})
+        world.failovers.keep([world.session])
+        with pytest.raises(IdentityError, match="another cluster answered"):
+            await world.failovers.choose(None, world.second)
 
     run(body)
 
@@ -286,5 +342,147 @@ def test_a_node_among_many_for_which_nobody_can_stand_in_is_not_asked_and_the_on
         world.with_routes(world.first)
         world.session.plan = replace(world.session.plan, alternatives={})
         assert failover.watched(world.session) == {world.first: ()}
+
+    run(body)
+
+
+class SlowLook:
+    """Behind a gateway, where nobody answers for a while."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, slow: IPAddress) -> None:
+        self.slow = slow
+        self.begun, self.going = asyncio.Event(), asyncio.Event()
+        self.failure: DevlinkError | None = None
+        monkeypatch.setattr(failover, "look_behind", self._look_behind)
+
+    async def _look_behind(self, session: Session, gateway: IPAddress) -> None:
+        if gateway == self.slow:
+            self.begun.set()
+            await self.going.wait()
+            if self.failure is not None:
+                raise self.failure
+
+
+async def wait_until_left(world: World, look: SlowLook) -> None:
+    """The first one is silent, and it is looked behind the second."""
+    world.send()
+    await world.until(lambda: world.states[str(world.first)] == "healthy")
+    FakeProbes.silent = {world.first}
+    await world.until(look.begun.is_set, world.send)
+
+
+def test_nothing_is_switched_any_more_when_it_was_taken_down_while_it_was_looked_behind_a_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(world: World) -> None:
+        look = SlowLook(monkeypatch, world.second)
+        await wait_until_left(world, look)
+        running = world.running
+        world.failovers.keep([])
+        look.going.set()
+        await running.stop()
+        await world.until(lambda: running._switches == 0)
+        assert world.link.switches == []
+        assert not world.session.plan.desired.detours
+
+    run(body)
+
+
+def test_a_choice_is_not_made_any_more_when_it_was_taken_down_while_it_was_looked_behind_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(world: World) -> None:
+        look = SlowLook(monkeypatch, world.second)
+        choosing = asyncio.get_running_loop().create_task(world.failovers.choose(None, world.second))
+        await world.until(look.begun.is_set)
+        world.failovers.keep([])
+        look.going.set()
+        with pytest.raises(NotUpError):
+            await choosing
+        assert world.link.switches == []
+
+    run(body)
+
+
+def test_a_choice_is_made_by_the_edition_that_came_while_it_was_looked_behind_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(world: World) -> None:
+        look = SlowLook(monkeypatch, world.second)
+        choosing = asyncio.get_running_loop().create_task(world.failovers.choose(None, world.second))
+        await world.until(look.begun.is_set)
+        world.with_gateways(world.first, THIRD, world.second)
+        world.failovers.keep([world.session])
+        look.going.set()
+        await choosing
+        assert world.link.switches == [(world.first, world.second)]
+        assert world.session.by_hand == {(world.first, world.second)}
+
+    run(body)
+
+
+def test_who_is_no_candidate_any_more_when_it_was_looked_behind_does_not_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(world: World) -> None:
+        look = SlowLook(monkeypatch, world.second)
+        await wait_until_left(world, look)
+        world.with_gateways(world.first, THIRD)
+        world.failovers.keep([world.session])
+        look.going.set()
+        await world.until(lambda: bool(world.link.switches), world.send)
+        assert world.link.switches == [(world.first, THIRD)]
+
+    run(body)
+
+
+@pytest.mark.parametrize("failure", [None, IdentityError("It is another cluster's.")])
+def test_what_was_decided_anew_while_it_was_looked_behind_a_gateway_is_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, failure: DevlinkError | None
+) -> None:
+    async def body(world: World) -> None:
+        world.with_gateways(world.first, world.second, THIRD)
+        world.failovers.keep([world.session])
+        look = SlowLook(monkeypatch, world.second)
+        look.failure = failure
+        await wait_until_left(world, look)
+        FakeProbes.silent = {world.first, world.second}
+        await world.until(lambda: world.running.health.ways[world.first].via == THIRD, world.send)
+        look.going.set()
+        await world.until(lambda: world.running._switches == 0)
+        assert world.link.switches == [(world.first, THIRD)]
+        assert world.running.health.ways[world.first].via == THIRD
+
+    run(body)
+
+
+def test_a_switch_that_lands_after_a_new_edition_has_come_is_what_that_one_goes_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(world: World) -> None:
+        begun, going = asyncio.Event(), asyncio.Event()
+        switch = world.link.switch
+
+        async def slowly(session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
+            begun.set()
+            await going.wait()
+            return await switch(session, next_hop, by)
+
+        monkeypatch.setattr(world.link, "switch", slowly)
+        world.send()
+        await world.until(lambda: world.states[str(world.first)] == "healthy")
+        FakeProbes.silent = {world.first}
+        await world.until(begun.is_set, world.send)
+        before = world.running
+        world.with_gateways(world.first, world.second, THIRD)
+        world.failovers.keep([world.session])
+        assert world.running is not before
+        told = world.told
+        going.set()
+        await world.until(lambda: before._switches == 0)
+        assert world.told > told
+        world.failovers.keep([world.session])
+        assert world.running.health.ways[world.first].via == world.second
+        assert [finding.code for finding in world.session.carrying] == ["DL-FAILED-OVER"]
 
     run(body)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from devlink.agent import keeping, restoring
-from devlink.agent.failover import _all_silent
+from devlink.agent.carrying import all_silent
 from devlink.agent.session import Heard, Wish
 from devlink.agent.surroundings import Surroundings
 from devlink.agent.wishes import KeptWishes
@@ -439,7 +439,7 @@ def gateways(world: World, state: str, *carrying: Finding) -> None:
     world.supervisor._keeper._told()
 
 
-SILENT = _all_silent(Way(candidates=(ROUTER,), via=ROUTER))
+SILENT = all_silent(Way(candidates=(ROUTER,), via=ROUTER))
 
 
 def test_while_all_gateways_are_silent_a_session_is_degraded_and_a_look_leaves_it_so(run: Run) -> None:
