@@ -176,7 +176,7 @@ def test_a_gateway_of_the_profile_that_is_not_on_a_link_here_is_refused_for_that
 
 def test_a_gateway_of_the_profile_behind_which_another_cluster_answers_is_refused_for_that() -> None:
     async def body(world: World) -> None:
-        world.session.strangers = frozenset({world.second})
+        world.session.strangers = {world.second: STRANGER}
         world.failovers.keep([world.session])
         with pytest.raises(IdentityError, match="another cluster answered"):
             await world.failovers.choose(None, world.second)

@@ -15,6 +15,7 @@ from devlink.core.plan import Detour, Plan, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Gateway, Identity, RoutingMode
 from devlink.errors import HelperError, IdentityError, NotTrustedError, VerificationError
+from tests.agent.fake_gateways import STRANGER
 from tests.agent.fakes import DEAD, LIMIT, Run, World
 from tests.core.plans import PROFILE, altered
 from tests.core.profiles import pem
@@ -202,7 +203,7 @@ def test_one_behind_which_another_cluster_answers_is_not_tried_though_the_routes
         session = session_of(world)
         detour = Detour(next_hop=FIRST, via=SECOND, oif="eth0")
         session.plan = replace(session.plan, desired=with_detour(session.plan.desired, FIRST, detour))
-        session.strangers = frozenset({FIRST})
+        session.strangers = {FIRST: STRANGER}
         world.verification = [DEAD]
         await world.up(profile)
         assert switches(world) == [f"{FIRST} to {THIRD}"]
@@ -216,12 +217,12 @@ def test_strangers_stay_known_when_it_is_brought_up_again_and_are_forgotten_wher
     async def body(world: World) -> None:
         profile = by_gateways(FIRST, SECOND, THIRD)
         await world.up(profile)
-        session_of(world).strangers = frozenset({SECOND})
+        session_of(world).strangers = {SECOND: STRANGER}
         world.verification = [DEAD]
         await world.up(profile)
-        assert session_of(world).strangers == {SECOND}
+        assert set(session_of(world).strangers) == {SECOND}
         assert switches(world) == [f"{FIRST} to {THIRD}"]
         await world.up(by_gateways(FIRST, SECOND, THIRD, identity=Identity(ca=pem(b"another one's" * 20))))
-        assert session_of(world).strangers == frozenset()
+        assert session_of(world).strangers == {}
 
     run(body)
