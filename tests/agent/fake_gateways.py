@@ -93,8 +93,14 @@ class FakeLink:
         self.refusal: VerificationError | None = None
         self.refused: set[IPAddress] = set()
         """Next hops of which nothing may be switched."""
+        self.begun = asyncio.Event()
+        self.going: asyncio.Event | None = None
+        """What a switch waits for when it has begun, if anything."""
 
     async def switch(self, session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
+        self.begun.set()
+        if self.going is not None:
+            await self.going.wait()
         if self.refusal is not None:
             raise self.refusal
         if next_hop in self.refused:
@@ -186,3 +192,11 @@ def run(body: Callable[[World], Awaitable[None]], times: Times = FAST) -> None:
         patch.setattr(FakeProbes, "refused", set())
         patch.setattr(FakeLine, "failures", [])
         asyncio.run(main())
+
+
+async def wait_until_left(world: World, begun: asyncio.Event) -> None:
+    """The first one is silent, and what leads to the second has `begun`."""
+    world.send()
+    await world.until(lambda: world.states[str(world.first)] == "healthy")
+    FakeProbes.silent = {world.first}
+    await world.until(begun.is_set, world.send)

@@ -1,15 +1,16 @@
 """One session's failover with gateways that answer or not, and a helper that switches or refuses."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from devlink.agent import failover
 from devlink.agent.session import Session, State
 from devlink.core.health_records import HopState
-from devlink.core.plan import Detour
 from devlink.core.prefixes import IPAddress
 from devlink.errors import (
     DevlinkError,
@@ -21,7 +22,7 @@ from devlink.errors import (
     VerificationError,
 )
 from devlink.rpc import varlink
-from tests.agent.fake_gateways import FAST, STRANGER, THIRD, FakeLine, FakeProbes, World, run
+from tests.agent.fake_gateways import FAST, STRANGER, THIRD, FakeLine, FakeProbes, World, run, wait_until_left
 from tests.cli.test_session import assert_shape
 
 
@@ -363,12 +364,11 @@ class SlowLook:
                 raise self.failure
 
 
-async def wait_until_left(world: World, look: SlowLook) -> None:
-    """The first one is silent, and it is looked behind the second."""
-    world.send()
-    await world.until(lambda: world.states[str(world.first)] == "healthy")
-    FakeProbes.silent = {world.first}
-    await world.until(look.begun.is_set, world.send)
+async def begin_choice(world: World, look: SlowLook) -> "asyncio.Task[Mapping[str, Any]]":
+    """`devlink failover` to the second one, until it is looked behind that."""
+    choosing = asyncio.get_running_loop().create_task(world.failovers.choose(None, world.second))
+    await world.until(look.begun.is_set)
+    return choosing
 
 
 def test_nothing_is_switched_any_more_when_it_was_taken_down_while_it_was_looked_behind_a_gateway(
@@ -376,7 +376,7 @@ def test_nothing_is_switched_any_more_when_it_was_taken_down_while_it_was_looked
 ) -> None:
     async def body(world: World) -> None:
         look = SlowLook(monkeypatch, world.second)
-        await wait_until_left(world, look)
+        await wait_until_left(world, look.begun)
         running = world.running
         world.failovers.keep([])
         look.going.set()
@@ -393,8 +393,7 @@ def test_a_choice_is_not_made_any_more_when_it_was_taken_down_while_it_was_looke
 ) -> None:
     async def body(world: World) -> None:
         look = SlowLook(monkeypatch, world.second)
-        choosing = asyncio.get_running_loop().create_task(world.failovers.choose(None, world.second))
-        await world.until(look.begun.is_set)
+        choosing = await begin_choice(world, look)
         world.failovers.keep([])
         look.going.set()
         with pytest.raises(NotUpError):
@@ -409,8 +408,7 @@ def test_a_choice_is_made_by_the_edition_that_came_while_it_was_looked_behind_th
 ) -> None:
     async def body(world: World) -> None:
         look = SlowLook(monkeypatch, world.second)
-        choosing = asyncio.get_running_loop().create_task(world.failovers.choose(None, world.second))
-        await world.until(look.begun.is_set)
+        choosing = await begin_choice(world, look)
         world.with_gateways(world.first, THIRD, world.second)
         world.failovers.keep([world.session])
         look.going.set()
@@ -426,7 +424,7 @@ def test_who_is_no_candidate_any_more_when_it_was_looked_behind_does_not_take_ov
 ) -> None:
     async def body(world: World) -> None:
         look = SlowLook(monkeypatch, world.second)
-        await wait_until_left(world, look)
+        await wait_until_left(world, look.begun)
         world.with_gateways(world.first, THIRD)
         world.failovers.keep([world.session])
         look.going.set()
@@ -445,7 +443,7 @@ def test_what_was_decided_anew_while_it_was_looked_behind_a_gateway_is_what_is_d
         world.failovers.keep([world.session])
         look = SlowLook(monkeypatch, world.second)
         look.failure = failure
-        await wait_until_left(world, look)
+        await wait_until_left(world, look.begun)
         FakeProbes.silent = {world.first, world.second}
         await world.until(lambda: world.running.health.ways[world.first].via == THIRD, world.send)
         look.going.set()
@@ -456,23 +454,10 @@ def test_what_was_decided_anew_while_it_was_looked_behind_a_gateway_is_what_is_d
     run(body)
 
 
-def test_a_switch_that_lands_after_a_new_edition_has_come_is_what_that_one_goes_on_with(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_switch_that_lands_after_a_new_edition_has_come_is_what_that_one_goes_on_with() -> None:
     async def body(world: World) -> None:
-        begun, going = asyncio.Event(), asyncio.Event()
-        switch = world.link.switch
-
-        async def slowly(session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
-            begun.set()
-            await going.wait()
-            return await switch(session, next_hop, by)
-
-        monkeypatch.setattr(world.link, "switch", slowly)
-        world.send()
-        await world.until(lambda: world.states[str(world.first)] == "healthy")
-        FakeProbes.silent = {world.first}
-        await world.until(begun.is_set, world.send)
+        world.link.going = going = asyncio.Event()
+        await wait_until_left(world, world.link.begun)
         before = world.running
         world.with_gateways(world.first, world.second, THIRD)
         world.failovers.keep([world.session])

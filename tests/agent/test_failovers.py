@@ -4,12 +4,9 @@ import asyncio
 from dataclasses import replace
 from ipaddress import ip_network
 
-import pytest
-
 from devlink.core.detours import with_detour
 from devlink.core.plan import Detour
-from devlink.core.prefixes import IPAddress
-from tests.agent.fake_gateways import FAST, STRANGER, THIRD, FakeLine, FakeProbes, World, run
+from tests.agent.fake_gateways import FAST, STRANGER, THIRD, FakeLine, FakeProbes, World, run, wait_until_left
 
 
 def test_a_session_that_is_not_up_has_no_gateways_to_show() -> None:
@@ -145,23 +142,10 @@ def test_nothing_is_switched_while_a_session_is_installed_anew_and_its_new_plan_
     run(body)
 
 
-def test_a_switch_that_is_on_its_way_is_in_the_plan_before_the_session_is_installed_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_switch_that_is_on_its_way_is_in_the_plan_before_the_session_is_installed_anew() -> None:
     async def body(world: World) -> None:
-        begun, going = asyncio.Event(), asyncio.Event()
-        switch = world.link.switch
-
-        async def slowly(session: str, next_hop: IPAddress, by: IPAddress) -> Detour | None:
-            begun.set()
-            await going.wait()
-            return await switch(session, next_hop, by)
-
-        monkeypatch.setattr(world.link, "switch", slowly)
-        world.send()
-        await world.until(lambda: world.states[str(world.first)] == "healthy")
-        FakeProbes.silent = {world.first}
-        await world.until(begun.is_set, world.send)
+        world.link.going = going = asyncio.Event()
+        await wait_until_left(world, world.link.begun)
         asyncio.get_running_loop().call_later(0.05, going.set)
         async with world.failovers.held("qa"):
             assert [detour.via for detour in world.session.plan.desired.detours] == [world.second]
