@@ -20,7 +20,7 @@ from devlink.agent.sessions import AGAIN, Progress
 from devlink.agent.sources import Obtained, obtain
 from devlink.agent.supervisor import Supervisor
 from devlink.core.checks import show
-from devlink.core.codec import parse_address
+from devlink.core.codec import encode, parse_address
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, UsageError
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private
@@ -54,6 +54,7 @@ class Agent:
                 "Up": self._up,
                 "Down": self._down,
                 "Status": self._status,
+                "Inspect": self._inspect,
                 "Failover": self._failover,
                 "Stop": self._stop,
             },
@@ -161,6 +162,10 @@ class Agent:
             except TimeoutError:
                 await self._supervisor.look()
         return {"status": self._shown()}
+
+    async def _inspect(self, _: Session, call: Call) -> Mapping[str, Any]:
+        profile, plan = self._supervisor.inspect(_parameter(call, "session", str, ""))
+        return {"profile": encode(profile), "plan": encode(plan)}
 
     async def _failover(self, _: Session, call: Call) -> Mapping[str, Any]:
         wanted = _parameter(call, "gateway", str, "")

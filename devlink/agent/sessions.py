@@ -11,8 +11,6 @@ from pathlib import Path
 from devlink.agent import strangers, verify
 from devlink.agent.failovers import Failovers
 from devlink.agent.helper_link import HelperLink
-from devlink.agent.loop import check_loops
-from devlink.agent.ordinary import check_ordinary
 from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
@@ -22,6 +20,8 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress, PrefixTable
+from devlink.doctor.loop import check_loops
+from devlink.doctor.ordinary import check_ordinary
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe

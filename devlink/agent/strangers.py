@@ -4,12 +4,12 @@ import logging
 import time
 from itertools import islice
 
-from devlink.agent.identity import Connect, Proof, prove_gateway
 from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session
 from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
+from devlink.doctor.identity import Connect, Proof, prove_gateway
 from devlink.errors import IdentityError
 
 log = logging.getLogger(__name__)

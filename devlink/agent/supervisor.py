@@ -14,7 +14,9 @@ from devlink.agent.session import Session, State, Wish
 from devlink.agent.sessions import AGAIN, Progress, no_progress
 from devlink.agent.trouble import not_installed, still_there
 from devlink.core.findings import Finding
+from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
+from devlink.core.profile import BridgeProfile
 from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError, reason
 from devlink.faults import POINTS, fault_point
 from devlink.rpc.tasks import spawn
@@ -155,6 +157,13 @@ class Supervisor:
         """What is wanted of the session of that name; None where there is none, or where it is about to end."""
         session = self._sessions.get(name)
         return session.wish if session is not None and not session.ending else None
+
+    def inspect(self, name: str) -> tuple[BridgeProfile, Plan]:
+        """What a session was brought up with, and its plan at this moment. Raises NotUpError."""
+        session = self._sessions.get(name)
+        if session is None:
+            raise NotUpError(f"{name} is not up.", next_step="See: devlink status")
+        return session.wish.profile, session.plan
 
     @property
     def names(self) -> tuple[str, ...]:

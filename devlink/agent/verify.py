@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal
 
-from devlink.agent.exchange import look
-from devlink.agent.identity import Connect, Proof, prove
 from devlink.core.diagnosis import EXPLAIN_SILENCE, diagnose
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
@@ -21,6 +19,8 @@ from devlink.core.prefixes import Cover, IPAddress, IPNetwork, span
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.core.ways import Ways
 from devlink.dns.client import Answer, ask
+from devlink.doctor.exchange import look
+from devlink.doctor.identity import Connect, Proof, prove
 from devlink.errors import DevlinkError, VerificationError, reason
 from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn

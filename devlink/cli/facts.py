@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from devlink.cli.output import MARKS
 from devlink.core.findings import Finding
 from devlink.core.profile import BridgeProfile
 from devlink.core.text import listed
-
-MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "info": ("·", None)}
 
 
 def facts_of(profile: BridgeProfile) -> Iterator[tuple[str, str, str]]:

@@ -1,10 +1,24 @@
 """stdout is data: text for people, JSON and YAML for programs."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
+
+from devlink.core.text import printable_lines
+
+MARKS = {
+    "error": ("✗", "red"),
+    "warning": ("!", "yellow"),
+    "info": ("·", None),
+    "ok": ("✓", "green"),
+    "skipped": ("-", None),
+    "follows": ("-", None),
+}
+"""How much something matters, as a sign and its colour."""
 
 
 def output_option(*formats: str) -> Callable[[Any], Any]:
@@ -50,3 +64,27 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d"
+
+
+class Lines:
+    """Lines that a terminal shows whole: wrapped between words, under their own beginning."""
+
+    def __init__(self, *, err: bool = False, elsewhere: int = 0) -> None:
+        """`elsewhere`: columns where the output is no terminal; 0 leaves the lines there as they are."""
+        self._err = err
+        stream = sys.stderr if err else sys.stdout
+        self._width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else elsewhere
+
+    def line(self, label: str, text: str, *, colour: str | None = None) -> None:
+        """One line with its label; `colour` is the label's. What others wrote in it does nothing to the terminal."""
+        text = printable_lines(text)
+        lines = [text]
+        if self._width > len(label):
+            import textwrap
+
+            # A word that is longer than a line, such as a long name, is not cut: it would not be one to copy.
+            lines = textwrap.wrap(
+                text, max(self._width - len(label), 16), break_long_words=False, break_on_hyphens=False
+            )
+        for index, each in enumerate(lines):
+            click.echo((click.style(label, fg=colour) if index == 0 else " " * len(label)) + each, err=self._err)

@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from devlink.agent.client import connect, connect_or_start
-from devlink.cli.output import duration, emit, output_option
-from devlink.core.text import printable_lines
+from devlink.cli.output import MARKS, Lines, duration, emit, output_option
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.rpc.client import Client
 
@@ -312,7 +311,7 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
     colour = {"up": "green", "degraded": "red"}.get(session["state"], "yellow")
     state = click.style(session["state"], fg=colour, bold=True)
     click.echo(f"{session['name']}  {state}  for {duration(session['since'])}", err=err)
-    tell = _Lines(err=err)
+    tell = Lines(err=err)
     if session["context"]:
         revision = f", revision {session['revision']}" if session["revision"] else ""
         given = f"from the cluster of context {session['context']}, {duration(session['age'])} ago{revision}"
@@ -340,7 +339,7 @@ def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         why = f": {session['resolver_reason']}" if session["resolver_reason"] else ""
         tell.line("  resolver  ", f"{session['resolver']}{why}")
     for finding in session["findings"]:
-        mark, paint = {"error": ("✗", "red"), "warning": ("!", "yellow")}.get(finding["severity"], ("·", None))
+        mark, paint = MARKS[finding["severity"]]
         tell.line(f"  {mark} ", f"{finding['title']} [{finding['code']}]", colour=paint)
         for text in (finding.get("evidence"), finding.get("fix")):
             if text:
@@ -369,26 +368,3 @@ def _gateway(gateway: Mapping[str, Any]) -> str:
     rtt = f", {gateway['rtt_ms']} ms" if gateway.get("rtt_ms") is not None and gateway["state"] != "silent" else ""
     state = "no answer yet" if gateway["state"] == "unknown" else gateway["state"]  # whether or not it was asked
     return f"{gateway['address']} ({gateway['role']}) {state} for {duration(gateway['since'])}{rtt}{carries}"
-
-
-class _Lines:
-    """Lines that a terminal shows whole: wrapped between words, under their own beginning. Elsewhere as they are."""
-
-    def __init__(self, *, err: bool) -> None:
-        self._err = err
-        stream = sys.stderr if err else sys.stdout
-        self._width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
-
-    def line(self, label: str, text: str, *, colour: str | None = None) -> None:
-        """One line with its label; `colour` is the label's. What others wrote in it does nothing to the terminal."""
-        text = printable_lines(text)
-        lines = [text]
-        if self._width > len(label):
-            import textwrap
-
-            # A word that is longer than a line, such as a long name, is not cut: it would not be one to copy.
-            lines = textwrap.wrap(
-                text, max(self._width - len(label), 16), break_long_words=False, break_on_hyphens=False
-            )
-        for index, each in enumerate(lines):
-            click.echo((click.style(label, fg=colour) if index == 0 else " " * len(label)) + each, err=self._err)

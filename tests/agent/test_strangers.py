@@ -10,7 +10,6 @@ from pathlib import Path as FilePath
 import pytest
 
 from devlink.agent import strangers
-from devlink.agent.identity import NAME, Proof
 from devlink.agent.session import Session, Wish
 from devlink.agent.sessions import Sessions
 from devlink.agent.strangers import AT_ONCE, learn, look_behind, to_prove
@@ -20,9 +19,10 @@ from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Gateway, Node, RoutingMode
 from devlink.core.ways import Ways
+from devlink.doctor.identity import NAME, Proof
 from devlink.errors import IdentityError, VerificationError
-from tests.agent.test_identity import CLUSTER, NODE, OTHER, THIRD, USED, leading, run, serving, with_gateways
 from tests.certificates import Authority
+from tests.doctor.test_identity import CLUSTER, NODE, OTHER, THIRD, USED, leading, run, serving, with_gateways
 
 STRANGER = Authority.another()
 

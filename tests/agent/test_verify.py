@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.agent.identity import Proof
 from devlink.agent.verify import check_paths, choose_samples, verify
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
 from devlink.core.findings import Finding, Severity
@@ -33,6 +32,7 @@ from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.profile_document import decode_profile
 from devlink.dns.client import Answer
+from devlink.doctor.identity import Proof
 from devlink.errors import VerificationError
 from tests.core.profiles import SAMPLE
 

@@ -5,11 +5,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from devlink.agent import loop
-from devlink.agent.loop import check_loops
 from devlink.core.codec import encode
 from devlink.core.names import DomainName
 from devlink.core.plan import ProofRecord, Upstream
+from devlink.doctor import loop
+from devlink.doctor.loop import check_loops
 from devlink.errors import VerificationError
 from tests.dns.forwarder_process import FakeServer
 from tests.dns.messages import parse

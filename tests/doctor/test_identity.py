@@ -12,14 +12,14 @@ from pathlib import Path as FilePath
 
 import pytest
 
-from devlink.agent import identity as module
-from devlink.agent.identity import NAME, Connect, Proof, prove
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork, Path
 from devlink.core.plan import make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Gateway, Identity
 from devlink.core.profile_document import decode_profile
+from devlink.doctor import identity as module
+from devlink.doctor.identity import NAME, Connect, Proof, prove
 from devlink.errors import HelperError, IdentityError
 from tests.certificates import Authority, Issued
 from tests.core.profiles import SAMPLE

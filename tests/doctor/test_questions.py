@@ -9,10 +9,10 @@ import dns.message
 import dns.rcode
 import pytest
 
-from devlink.agent.questions import ask_over_tcp, first_by_version, is_answer, numbered, question_for
 from devlink.core.names import DomainName
 from devlink.core.profile import ClusterDns, DnsServer
 from devlink.dns import wire
+from devlink.doctor.questions import ask_over_tcp, first_by_version, is_answer, numbered, question_for
 
 DNS = ClusterDns(
     domain=DomainName.parse("cluster.local"),

@@ -5,7 +5,6 @@ import errno
 import socket
 from collections.abc import Mapping
 
-from devlink.agent.questions import PORT, ask_over_tcp, first_by_version, is_answer, numbered, question_for
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
 from devlink.core.neighbours import Neighbours
 from devlink.core.network import Path
@@ -14,6 +13,7 @@ from devlink.core.prefixes import Cover, IPAddress, PrefixTable
 from devlink.core.profile import BridgeProfile, DnsServer, RoutingMode, Transport
 from devlink.core.ways import Ways
 from devlink.dns import wire
+from devlink.doctor.questions import PORT, ask_over_tcp, first_by_version, is_answer, numbered, question_for
 from devlink.kernel.observe import observe_ways
 
 LIMIT = 2.0

@@ -8,9 +8,9 @@ from typing import Any
 import dnslib
 import pytest
 
-from devlink.agent import ordinary
-from devlink.agent.ordinary import check_ordinary
 from devlink.core.findings import Finding, Severity
+from devlink.doctor import ordinary
+from devlink.doctor.ordinary import check_ordinary
 from tests.dns.forwarder_process import FakeServer
 from tests.dns.messages import parse
 

@@ -11,14 +11,14 @@ from typing import cast
 
 import pytest
 
-from devlink.agent import exchange as module
-from devlink.agent.exchange import look, over_tcp_to, over_udp_to, strays_of
 from devlink.core.diagnosis import Outcome
 from devlink.core.network import ObservedNetwork, ObservedRoute, Path
 from devlink.core.plan import Detour, Plan, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, DnsServer, RoutingMode, Transport
 from devlink.core.profile_document import decode_profile
+from devlink.doctor import exchange as module
+from devlink.doctor.exchange import look, over_tcp_to, over_udp_to, strays_of
 from tests.core.plans import theirs
 from tests.core.profiles import SAMPLE
 

@@ -1,0 +1,122 @@
+"""What doctor and report begin with: what agent and helper say, and which profile is meant."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from devlink.agent.client import connect
+from devlink.agent.config import choices
+from devlink.agent.sources import Obtained, obtain
+from devlink.cli.output import duration
+from devlink.core.codec import decode
+from devlink.core.plan import Plan, addresses_of_interest, make_plan
+from devlink.core.profile import BridgeProfile
+from devlink.doctor.case import Case, Part, Subject
+from devlink.errors import DevlinkError, HelperError, NotUpError
+from devlink.helper.client import connect as connect_to_helper
+from devlink.kernel.observe import observe
+
+AGENT_LIMIT = 3.0
+"""Seconds for each answer of the agent: it asks the helper first."""
+HELPER_LIMIT = 2.0
+"""Seconds for each answer of the helper."""
+PROFILE_LIMIT = 3.0
+"""Seconds to find out which profile is meant; a cluster that is slower is doctor's affair."""
+
+
+async def gather(profile: str, context: str) -> Case:
+    """Ask all of them side by side. Never raises: what cannot be had is in the Case. `profile` is as `up` takes it."""
+    agent, helper = await asyncio.gather(asyncio.to_thread(_ask_agent), asyncio.to_thread(_ask_helper))
+    part, sessions = agent
+    named = [each for each in sessions if profile in ("", each.name) and not context]
+    subjects, obstacle = tuple(named), None
+    if not named:
+        try:
+            subjects = (await _wanted(profile, context),)
+        except DevlinkError as error:
+            obstacle = error
+    return Case(
+        agent=part, helper=helper, subjects=subjects, obstacle=obstacle,
+        environ=dict(os.environ), uid=os.getuid(), now=time.time(),
+    )  # fmt: skip
+
+
+def _ask_agent() -> tuple[Part, list[Subject]]:
+    """What it says, and each of its sessions."""
+    try:
+        agent = connect(timeout=AGENT_LIMIT, greeting=AGENT_LIMIT)
+        if agent is None:
+            return Part(), []
+        with agent:
+            status = agent.call("io.devlink.Agent.Status")["status"]
+            subjects = []
+            for session in status["sessions"]:
+                try:
+                    inside = agent.call("io.devlink.Agent.Inspect", {"session": session["name"]})
+                except NotUpError:  # it went down at this moment
+                    continue
+                subjects.append(_subject_of(session, inside))
+    except TimeoutError:
+        return Part(error=HelperError("The agent runs, but does not answer.")), []
+    except DevlinkError as error:
+        return Part(error=error), []
+    return Part(told=status, version=str(status["version"])), subjects
+
+
+def _subject_of(session: Mapping[str, Any], inside: Mapping[str, Any]) -> Subject:
+    context = session["context"]
+    age = float(session["age"])
+    return Subject(
+        profile=decode(BridgeProfile, inside["profile"]),
+        plan=decode(Plan, inside["plan"]),
+        session=session,
+        origin=f"from the cluster of context {context}, {duration(age)} ago" if context else "from a file",
+        fetched=time.time() - age if context else 0.0,
+    )
+
+
+def _ask_helper() -> Part:
+    try:
+        with connect_to_helper(timeout=HELPER_LIMIT) as helper:
+            version = str(helper.call("org.varlink.service.GetInfo").get("version", ""))
+            return Part(told=helper.call("io.devlink.Helper.List"), version=version)
+    except TimeoutError:
+        return Part(error=HelperError("The devlink helper runs, but does not answer."))
+    except DevlinkError as error:
+        return Part(error=error)
+
+
+async def _wanted(profile: str, context: str) -> Subject:
+    """What `up` would bring up. Raises DevlinkError where that is nothing."""
+    try:
+        async with asyncio.timeout(PROFILE_LIMIT):
+            obtained = await obtain(profile, context, os.environ)
+    except TimeoutError:
+        raise HelperError(
+            f"It could not be seen within {PROFILE_LIMIT:g} s which profile is meant: the cluster is silent or slow.",
+            next_step="Name a profile that is here already (devlink profile list), or: devlink profile fetch",
+        ) from None
+    plan, obstacle = None, None
+    try:
+        plan = await asyncio.to_thread(_plan, obtained)
+    except DevlinkError as error:
+        obstacle = error
+    origin = "from a file"
+    if obtained.origin is not None:
+        given = "kept here, fetched" if obtained.is_copy else "fetched"
+        ago = duration(max(0.0, time.time() - obtained.fetched))
+        origin = f"from the cluster of context {obtained.origin.context}, {given} {ago} ago"
+    return Subject(
+        profile=obtained.profile, plan=plan, obstacle=obstacle, origin=origin, fetched=obtained.fetched,
+        notes=obtained.findings,
+    )  # fmt: skip
+
+
+def _plan(obtained: Obtained) -> Plan:
+    exclude, override = choices(obtained.profile, (), ())
+    return make_plan(
+        obtained.profile, observe(addresses_of_interest(obtained.profile)), pins=obtained.pins,
+        exclude=exclude, override=override, uid=os.getuid(),
+    )  # fmt: skip

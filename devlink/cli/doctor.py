@@ -1,0 +1,95 @@
+"""`devlink doctor`: what is wrong, whose fault it is, and what to do."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from devlink.cli.case import gather
+from devlink.cli.output import MARKS, Lines, emit, output_option
+from devlink.core.codec import encode
+from devlink.doctor.case import Case
+from devlink.doctor.checks import CHECKS
+from devlink.doctor.examination import Examination, Step, examine
+
+EXIT_ERRORS = 4
+COLUMNS = 80
+"""Where it is not written to a terminal."""
+
+
+@click.command()
+@click.argument("profile", required=False)
+@click.option("--context", default="", metavar="C", help="The profile that the cluster of C publishes, as of `up`.")
+@output_option("json", "yaml")
+def doctor(profile: str | None, context: str, output: str) -> int:
+    """Find out what is wrong: on this laptop, on the way, or in the cluster. Changes nothing.
+
+    Looks at everything that is up; with PROFILE, or where nothing is up, at what `devlink up` would mean. What follows
+    from something else is not told, only its cause; `devlink explain CODE` says more of one. Exit code: 0 without
+    errors, also with warnings; 4 with errors.
+    """
+    from devlink.agent.profiles import absolute, check_argument
+
+    check_argument(profile)
+    case, examination = asyncio.run(_examine(absolute(profile), context))
+    if output == "text":
+        show(case, examination)
+    else:
+        emit(tree(case, examination), output)
+    return EXIT_ERRORS if examination.has_errors else 0
+
+
+async def _examine(profile: str, context: str) -> tuple[Case, Examination]:
+    case = await gather(profile, context)
+    return case, await examine(case, CHECKS)
+
+
+def tree(case: Case, examination: Examination) -> Mapping[str, Any]:
+    """For programs: the findings, the gravest first, and each check."""
+    return {
+        "profiles": [{"name": subject.name, "up": subject.is_installed} for subject in case.subjects],
+        "findings": [encode(finding) for finding in examination.findings],
+        "checks": [
+            {
+                "check": step.check,
+                "session": step.session,
+                "outcome": outcome(step),
+                "seen": step.seen.text,
+                "follows": step.follows,
+                "seconds": round(step.took, 3),
+                "findings": [finding.code for finding in step.seen.findings],
+            }
+            for step in examination.steps
+        ],
+    }
+
+
+def outcome(step: Step) -> str:
+    """`ok`, `info`, `warning`, `error`; `skipped` where it was not looked at, `follows` where it cannot be judged."""
+    if step.follows:
+        return "follows"
+    if step.seen.skipped:
+        return "skipped"
+    severities = [finding.severity.value for finding in step.seen.findings]
+    return next((each for each in ("error", "warning", "info") if each in severities), "ok")
+
+
+def show(case: Case, examination: Examination) -> None:
+    """For people: each check in the order of the path, then what is to be done."""
+    lines = Lines(elsewhere=COLUMNS)
+    several = len(case.subjects) > 1
+    for step in examination.steps:
+        mark, colour = MARKS[outcome(step)]
+        name = f"{step.check} ({step.session})" if several and step.session else step.check
+        text = f"not judged: {step.follows} comes first" if step.follows else step.seen.text
+        lines.line(f"{mark} {name:<12} ", text, colour=colour)
+    for finding in examination.findings:
+        click.echo()
+        mark, colour = MARKS[finding.severity.value]
+        lines.line(f"{mark} ", f"{finding.title} [{finding.code}]", colour=colour)
+        for label, text in (("    seen ", finding.evidence), ("    do   ", finding.fix)):
+            if text:
+                lines.line(label, text)
+    if not examination.findings:
+        click.echo("\nNothing is wrong that could be seen.")

@@ -1,0 +1,116 @@
+"""Checks side by side: each within its limit, none hides what another sees, and only causes are told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from devlink.core.findings import Finding, Severity
+from devlink.core.profile_document import decode_profile
+from devlink.doctor.case import Case, Subject
+from devlink.doctor.check import LaptopCheck, LinkCheck, Seen, skipped
+from devlink.doctor.checks import CHECKS
+from devlink.doctor.examination import Examination, examine
+from devlink.errors import HelperError
+from tests.core.profiles import SAMPLE
+
+LIMIT = 0.05
+
+
+def finding(code: str, severity: Severity = Severity.ERROR) -> Finding:
+    return Finding(code=code, severity=severity, title="It is so.")
+
+
+def says(*codes: str, severity: Severity = Severity.ERROR) -> Callable[..., Awaitable[Seen]]:
+    async def look(*_: object) -> Seen:
+        return Seen(text="seen", findings=tuple(finding(code, severity) for code in codes))
+
+    return look
+
+
+def subject(name: str) -> Subject:
+    return Subject(profile=decode_profile(SAMPLE.replace("name: qa", f"name: {name}")))
+
+
+def run(case: Case, *checks: LaptopCheck | LinkCheck) -> Examination:
+    return asyncio.run(examine(case, checks))
+
+
+def codes(examination: Examination) -> list[str]:
+    return [each.code for each in examination.findings]
+
+
+def test_what_follows_from_an_error_is_not_told_also_at_second_hand() -> None:
+    seen = run(
+        Case(),
+        LaptopCheck(name="link", look=says("DL-A")),
+        LaptopCheck(name="gateway", look=says(), after=("link",)),
+        LaptopCheck(name="pods", look=says("DL-B"), after=("gateway",)),
+        LaptopCheck(name="clock", look=says("DL-C")),
+    )
+    assert codes(seen) == ["DL-A", "DL-C"]
+    assert [step.follows for step in seen.steps] == ["", "DL-A", "DL-A", ""]
+
+
+def test_a_warning_is_no_reason_to_hold_back_what_comes_after_it() -> None:
+    seen = run(
+        Case(),
+        LaptopCheck(name="link", look=says("DL-A", severity=Severity.WARNING)),
+        LaptopCheck(name="pods", look=says("DL-B"), after=("link",)),
+    )
+    assert codes(seen) == ["DL-B", "DL-A"]
+
+
+def test_one_sessions_error_does_not_excuse_anothers() -> None:
+    async def only_qa(_: Case, whose: Subject) -> Seen:
+        return Seen(text="", findings=(finding("DL-A"),) if whose.name == "qa" else ())
+
+    seen = run(
+        Case(subjects=(subject("qa"), subject("prod"))),
+        LinkCheck(name="gateway", look=only_qa),
+        LinkCheck(name="pods", look=says("DL-B"), after=("gateway",)),
+    )
+    assert [(step.session, step.follows) for step in seen.steps if step.check == "pods"] == [
+        ("qa", "DL-A"),
+        ("prod", ""),
+    ]
+
+
+def test_a_finding_that_two_checks_see_is_told_once() -> None:
+    seen = run(Case(), LaptopCheck(name="a", look=says("DL-A", "DL-A2")), LaptopCheck(name="b", look=says("DL-A")))
+    assert codes(seen) == ["DL-A", "DL-A2"]
+
+
+def test_a_check_that_hangs_is_given_up_and_the_others_are_told() -> None:
+    async def hang(_: Case) -> Seen:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    seen = run(Case(), LaptopCheck(name="hangs", look=hang, limit=LIMIT), LaptopCheck(name="b", look=says("DL-B")))
+    assert codes(seen) == ["DL-B", "DL-CHECK-LATE"]
+
+
+def test_a_check_that_fails_hides_nothing_that_others_see(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(_: Case) -> Seen:
+        raise RuntimeError("unforeseen")
+
+    async def cannot(_: Case) -> Seen:
+        raise HelperError("The kernel does not say.")
+
+    seen = run(
+        Case(),
+        LaptopCheck(name="fails", look=fail),
+        LaptopCheck(name="cannot", look=cannot),
+        LaptopCheck(name="b", look=says("DL-B")),
+    )
+    assert codes(seen) == ["DL-B", "DL-CHECK-FAILED"]
+    assert seen.steps[1].seen == skipped("The kernel does not say.")
+
+
+def test_checks_come_after_earlier_ones_only_and_none_may_take_ten_seconds() -> None:
+    earlier: set[str] = set()
+    for check in CHECKS:
+        assert check.name not in earlier, "two of the same name"
+        assert set(check.after) <= earlier, f"{check.name} comes before what it comes after"
+        assert check.limit <= 6.0, "gathering takes some seconds as well, and the whole must end within ten"
+        earlier.add(check.name)

@@ -1,0 +1,36 @@
+"""What `devlink doctor` says on a laptop of the lab."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tests.e2e.link import Link
+
+
+def examine(link: Link, *arguments: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run it to its end; it changes nothing, and its exit code says whether there are errors."""
+    before = link.world.snapshot()
+    done = link.devlink("doctor", *arguments, "-o", "json", env=env)
+    assert done.returncode in (0, 4), f"{done.stdout}{done.stderr}{link.logs()}"
+    said: dict[str, Any] = json.loads(done.stdout)
+    assert (done.returncode == 4) == any(each["severity"] == "error" for each in said["findings"])
+    link.assert_equal(before)
+    return said
+
+
+def assert_names(link: Link, code: str, *arguments: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """It names `code` first, and no error of another code; that finding, whose text a test may look at."""
+    said = examine(link, *arguments, env=env)
+    assert said["findings"], f"nothing was found instead of {code}: {said}"
+    first: dict[str, Any] = said["findings"][0]
+    assert first["code"] == code, said
+    others = {each["code"] for each in said["findings"] if each["severity"] == "error"} - {code}
+    assert not others, said
+    return first
+
+
+def assert_silent(link: Link, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    """It finds nothing worth a warning: a false alarm is a failure."""
+    said = examine(link, *arguments, env=env)
+    alarms = [each for each in said["findings"] if each["severity"] != "info"]
+    assert not alarms, said
