@@ -1,7 +1,8 @@
 """One session: its states with the time they were entered, and how it is shown and kept."""
 
+import json
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,10 @@ from devlink.core.codec import decode, encode
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
 from devlink.core.overrides import ALL
-from devlink.core.plan import make_plan
+from devlink.core.plan import Plan, make_plan
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import decode_profile
+from tests.core.plans import GATEWAY, GATEWAY6, seen
 from tests.core.profiles import SAMPLE, profiles
 
 PROFILE = decode_profile(SAMPLE)
@@ -83,3 +85,12 @@ def test_a_wish_survives_its_file(profile: BridgeProfile) -> None:
     chosen = Wish(profile=profile, exclude=(ip_network("10.1.2.0/24"),), override=ALL)
     for wish in (Wish(profile=profile), Wish(profile=profile, dns=False), Wish(profile=profile, routes=False), chosen):
         assert decode(Wish, encode(wish)) == wish
+
+
+def test_what_a_session_was_brought_up_with_crosses_a_socket_whole() -> None:
+    plan = make_plan(PROFILE, seen(GATEWAY, GATEWAY6), pins=(ip_address("10.20.0.5"),))
+    assert plan.desired.routes
+    assert plan.findings
+    assert plan.alternatives
+    assert decode(Plan, json.loads(json.dumps(encode(plan)))) == plan
+    assert decode(BridgeProfile, json.loads(json.dumps(encode(PROFILE)))) == PROFILE
