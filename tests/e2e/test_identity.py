@@ -5,39 +5,20 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.certificates import Authority, Issued
+from tests.certificates import Authority
+from tests.e2e import breakages
 from tests.e2e.two_gateways import FIRST, HOSTS, SECOND, WORKER, Gateways, beside_two
 
 pytestmark = pytest.mark.lab
 CLUSTER = Authority()
-NAME = "kubernetes.default.svc"
-TLS = """
-import socket, ssl
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain("/root/server.pem")
-with socket.create_server(("0.0.0.0", 6443)) as server:
-    print("ready", flush=True)
-    while True:
-        try:
-            with context.wrap_socket(server.accept()[0], server_side=True) as talk:
-                talk.recv(1)
-        except OSError:
-            pass
-"""
-"""An API server as far as its certificate goes."""
-TO_ITSELF = """
-table ip stranger {
-chain prerouting {
-type nat hook prerouting priority -110
-ip daddr 10.254.0.1 tcp dport 443 redirect to :6443
-}
-}
-"""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    with beside_two(tmp_path_factory.mktemp("identity") / "helper.log") as gateways, api(gateways, WORKER):
+    with (
+        beside_two(tmp_path_factory.mktemp("identity") / "helper.log") as gateways,
+        breakages.api(gateways.link, HOSTS[WORKER], CLUSTER.issue("kubernetes.default.svc")),
+    ):
         yield gateways
 
 
@@ -59,27 +40,9 @@ def proven(world: Gateways) -> str:
 
 
 @contextmanager
-def api(gateways: Gateways, address: str, issued: Issued | None = None) -> Iterator[None]:
-    issued = issued or CLUSTER.issue(NAME)
-    gateways.world.write_file(HOSTS[address], "/root/server.pem", issued.certificate + issued.key)
-    with gateways.world.popen(HOSTS[address], ["python3", "-c", TLS]) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
-            yield
-        finally:
-            server.kill()
-
-
-@contextmanager
 def stranger(gateways: Gateways, address: str) -> Iterator[None]:
-    """A gateway that has a cluster of its own, with the same numbers."""
-    with api(gateways, address, Authority.another().issue(NAME)):
-        gateways.world.run(HOSTS[address], ["nft", TO_ITSELF], check=True)
-        try:
-            yield
-        finally:
-            gateways.world.run(HOSTS[address], ["nft", "delete table ip stranger"], check=True)
+    with breakages.stranger(gateways.link, HOSTS[address]):
+        yield
 
 
 def test_where_both_lead_to_the_cluster_nothing_is_said(proven: str, gateways: Gateways) -> None:

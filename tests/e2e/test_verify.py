@@ -1,15 +1,12 @@
 """What `up` promises before it says "up": the profile's domain is the cluster's, and a dry run tells no tales."""
 
-import dataclasses
-import ipaddress
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from devlink import lab
-from devlink.lab.spec import Pod, Process
+from tests.e2e.breakages import DNS_POD, R2, R4, UDP_53, dns_elsewhere, dropping, not_forwarding, without_snat
 from tests.e2e.link import PROFILE, RESOLV_CONF, Link, linked
 
 pytestmark = pytest.mark.lab
@@ -74,21 +71,6 @@ def test_a_dry_run_prints_the_routes_that_up_then_installs(near_upstream: str, l
 
 # What keeps packets from coming back: each made on the nodes of one world, whose DNS is not on its gateway
 
-GATEWAY, WORKER = "node1", "node2"
-DNS_POD = "10.20.120.131"
-R2 = "ct state invalid drop"
-R4 = f"ip daddr {DNS_POD} ct original ip daddr {DNS_POD} drop"
-UDP_53 = "ip daddr { 10.20.0.0/16, 10.254.0.0/16 } udp dport 53 drop"
-
-
-def dns_elsewhere() -> lab.WorldSpec:
-    """Network A, whose cluster DNS is on another node than the gateway."""
-    spec = lab.network_a()
-    address = ipaddress.ip_address(DNS_POD)
-    moved = Pod(name="coredns", node=WORKER, addresses=(address,), processes=(Process.CLUSTER_DNS,))
-    pods = tuple(moved if pod.name == moved.name else pod for pod in spec.cluster.pod_objects)
-    return dataclasses.replace(spec, cluster=dataclasses.replace(spec.cluster, pod_objects=pods))
-
 
 @pytest.fixture(scope="module")
 def far_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
@@ -104,36 +86,6 @@ def far(far_world: Link) -> Iterator[Link]:
     yield far_world
     far_world.devlink("down", "--all")
     far_world.await_equal(before)
-
-
-@contextmanager
-def dropping(link: Link, rule: str, node: str = GATEWAY) -> Iterator[None]:
-    """A node's packet filter that has one rule more."""
-    chain = f"chain forward {{\ntype filter hook forward priority -200;\n{rule}\n}}\n"
-    link.world.run(node, ["nft", f"table ip broken {{\n{chain}}}"], check=True)
-    try:
-        yield
-    finally:
-        link.world.run(node, ["nft", "delete table ip broken"], check=True)
-
-
-@contextmanager
-def without_snat(link: Link) -> Iterator[None]:
-    """R3: the node that takes ClusterIPs leaves the source as it is."""
-    link.world.run(GATEWAY, ["nft", "flush chain ip kube-proxy postrouting"], check=True)
-    try:
-        yield
-    finally:
-        link.world.run(GATEWAY, ["nft", "add rule ip kube-proxy postrouting meta mark 0x4000 masquerade"], check=True)
-
-
-@contextmanager
-def not_forwarding(link: Link) -> Iterator[None]:
-    link.world.run(GATEWAY, ["sysctl", "-qw", "net.ipv4.ip_forward=0"], check=True)
-    try:
-        yield
-    finally:
-        link.world.run(GATEWAY, ["sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
 
 
 BY_GATEWAY = "/root/by-gateway.yaml"
