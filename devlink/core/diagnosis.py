@@ -89,6 +89,8 @@ class Seen:
     pods: tuple[PodSeen, ...] = ()
     api: bool | None = None
     """Whether the ClusterIP of the API answered; None where it was not asked."""
+    off_link: tuple[IPAddress, ...] = ()
+    """Next hops that the profile names, where none of them is on a link here (R1), so that the network must carry."""
 
     @property
     def remote(self) -> tuple[PodSeen, ...]:
@@ -102,8 +104,19 @@ class Seen:
         heard = Outcome.ANSWERED in outcomes or Outcome.HANGS in outcomes
         return heard or bool(self.server.strays) or bool(self.api)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server's address refuses whoever asks. Where nobody answers and pods refuse as well, it is a
+        firewall on the way that rejects all of it."""
+        server = self.server
+        if server.answers or server.strays or Outcome.REFUSED not in (server.tcp, server.udp):
+            return False
+        return self.something_came or not any(Outcome.REFUSED in (pod.tcp, pod.udp) for pod in self.pods)
 
-EXPLAIN_SILENCE = frozenset(("DL-NOT-FORWARDING", "DL-SERVICE-NO-RETURN", "DL-SERVICE-SILENT"))
+
+EXPLAIN_SILENCE = frozenset(
+    ("DL-R1-OFFLINK", "DL-NOT-FORWARDING", "DL-SERVICE-REFUSED", "DL-SERVICE-NO-RETURN", "DL-SERVICE-SILENT")
+)
 """The findings that are a reason why the cluster's DNS does not answer at all."""
 
 
@@ -114,13 +127,26 @@ def diagnose(seen: Seen) -> tuple[Finding, ...]:
     return tuple(finding for check in CHECKS for finding in check(seen))
 
 
+def _off_link(seen: Seen) -> Iterator[Finding]:
+    """R1, and the network does not carry it either."""
+    if seen.off_link and not seen.something_came and not seen.is_refused:
+        yield Finding(
+            code="DL-R1-OFFLINK",
+            severity=Severity.WARNING,
+            title="No gateway of the cluster is on a link of this laptop, and its network does not carry the cluster's "
+            "addresses.",
+            evidence=f"not on a link: {listed(seen.off_link)} (a route by it: Nexthop has invalid gateway); "
+            + _evidence(seen, seen.pods),
+            fix=f"join the network that {seen.off_link[0]} is on, by cable or by a VPN, or have this network's router "
+            f"route the pod and service networks by way of {seen.off_link[0]}",
+        )
+
+
 def _not_forwarding(seen: Seen) -> Iterator[Finding]:
-    if seen.something_came:
+    if seen.something_came or seen.is_refused or seen.off_link:
         return
-    refused = Outcome.REFUSED in (seen.server.tcp, seen.server.udp)
-    if refused:
-        fix = "Has the cluster's DNS a pod that is ready (kubectl -n kube-system get endpointslices)? "
-        fix += "Does a firewall on the way reject what comes from this laptop?"
+    if Outcome.REFUSED in (seen.server.tcp, seen.server.udp):
+        fix = "Does a firewall on the way reject what comes from this laptop?"
     elif seen.server.by is None:
         fix = "Does the network's router have routes to the pod and service networks, and does a firewall let DNS pass?"
     else:
@@ -133,6 +159,21 @@ def _not_forwarding(seen: Seen) -> Iterator[Finding]:
         evidence=_evidence(seen, seen.pods),
         fix=fix,
     )
+
+
+def _refused(seen: Seen) -> Iterator[Finding]:
+    """kube-proxy rejects what is for a service without ready pods, and in nftables mode what is for another port."""
+    server = seen.server
+    if seen.is_refused:
+        where = "on its ClusterIP" if server.is_service else "there"
+        yield Finding(
+            code="DL-SERVICE-REFUSED",
+            severity=Severity.WARNING,
+            title=f"Who asks the cluster's DNS at {server.address} is refused.",
+            evidence=_evidence(seen, seen.pods),
+            fix="Has it a pod that is ready? kubectl -n kube-system get endpointslices. "
+            f"Is this its address (dns.servers in the profile), and does it serve port 53 {where}?",
+        )
 
 
 def _no_return(seen: Seen) -> Iterator[Finding]:
@@ -153,7 +194,7 @@ def _no_return(seen: Seen) -> Iterator[Finding]:
 def _service_silent(seen: Seen) -> Iterator[Finding]:
     """R3 behind a laptop that takes no stray answers, R6, or a service without pods."""
     server = seen.server
-    if not server.is_service or server.answers or server.strays or not seen.something_came:
+    if not server.is_service or server.answers or server.strays or not seen.something_came or seen.is_refused:
         return
     if seen.api:
         fix = "Has the cluster's DNS a pod that is ready? kubectl -n kube-system get endpointslices"
@@ -248,7 +289,9 @@ def _evidence(seen: Seen, pods: Iterable[PodSeen]) -> str:
 
 
 CHECKS: tuple[Callable[[Seen], Iterator[Finding]], ...] = (
+    _off_link,
     _not_forwarding,
+    _refused,
     _no_return,
     _service_silent,
     _pods_hang,

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 
 from devlink.core.diagnosis import Outcome, PodSeen, Seen, ServerSeen
 from devlink.core.neighbours import Neighbours
@@ -24,6 +25,8 @@ STRAY_TRIES = 4
 """Questions over unconnected sockets: a service spreads them over its pods, and the first may be on the gateway."""
 MAX_PODS = 4
 """Of each IP version."""
+MAX_HOPS = 8
+"""Nodes that are looked for on the laptop's links, where the profile names no gateway."""
 
 _OUTCOMES = {
     errno.ECONNREFUSED: Outcome.REFUSED,
@@ -46,8 +49,10 @@ async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
         return ()
     ways = Ways(plan.desired)
     ours = Cover(profile.spec.prefixes)
-    observed = await asyncio.to_thread(observe_ways, (*(s.address for s in dns.servers), *(dns.endpoints or ())))
+    hops = _named_hops(profile, plan)
+    observed = await asyncio.to_thread(observe_ways, (*(s.address for s in dns.servers), *(dns.endpoints or ()), *hops))
     link_to = Neighbours(observed).link_to
+    off_link = hops if not any(map(link_to, hops)) else ()
 
     def objection(address: IPAddress) -> Outcome | None:
         """Why nothing that is sent there now would say anything of the cluster; None where it would."""
@@ -72,7 +77,15 @@ async def look(profile: BridgeProfile, plan: Plan) -> tuple[Seen, ...]:
             pods = [address for address in dns.endpoints or () if address.version == version and may_be_asked(address)]
             unasked = {address: why for address in pods if (why := objection(address)) is not None}
             looks.append(_look_at(server, pods, unasked, profile, plan, ways))
-    return tuple(await asyncio.gather(*looks))
+    return tuple(replace(seen, off_link=off_link) for seen in await asyncio.gather(*looks))
+
+
+def _named_hops(profile: BridgeProfile, plan: Plan) -> tuple[IPAddress, ...]:
+    """Whom the profile would have packets go by, where the network shall carry them for want of anybody on a link."""
+    spec = profile.spec
+    if plan.mode is not RoutingMode.ROUTER or spec.routing is RoutingMode.ROUTER or not spec.prefixes:
+        return ()
+    return tuple(g.address for g in spec.gateways or ()) or tuple(n.address for n in (spec.nodes or ())[:MAX_HOPS])
 
 
 async def _look_at(
@@ -121,13 +134,19 @@ async def _look_at(
     )
 
 
-async def over_tcp_to(address: IPAddress, question: bytes) -> Outcome:
-    """Connect, ask, and have the answer: a path that carries the handshake need not carry the data."""
+async def over_tcp_to(address: IPAddress, question: bytes, *, segment: int = 0, limit: float = LIMIT) -> Outcome:
+    """Connect, ask, and have the answer: a path that carries the handshake need not carry the data.
+
+    `segment`: octets that a segment has at most, in either direction (TCP_MAXSEG, tcp(7)); 0 leaves it to the kernel.
+    `limit` is in seconds.
+    """
     loop = asyncio.get_running_loop()
     connected = False
     try:
         with _socket(address, socket.SOCK_STREAM) as sock:
-            async with asyncio.timeout(LIMIT):
+            if segment:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
+            async with asyncio.timeout(limit):
                 await loop.sock_connect(sock, (str(address), PORT))
                 connected = True
                 return Outcome.ANSWERED if await ask_over_tcp(sock, numbered(question)) else Outcome.REFUSED

@@ -39,6 +39,21 @@ TABLE = {
     "R4": (case(pod=(SILENT, SILENT)), ["DL-POD-SILENT"]),
     "not forwarding": (case(SILENT, SILENT, pod=(SILENT, SILENT)), ["DL-NOT-FORWARDING"]),
     "rejected": (case(REFUSED, REFUSED, pod=(REFUSED, REFUSED)), ["DL-NOT-FORWARDING"]),
+    "no endpoints": (case(REFUSED, REFUSED), ["DL-SERVICE-REFUSED"]),
+    "no endpoints, and the profile names no pods": (
+        replace(case(REFUSED, REFUSED), pods=()),
+        ["DL-SERVICE-REFUSED"],
+    ),
+    "another port": (case(REFUSED, SILENT), ["DL-SERVICE-REFUSED"]),
+    "R1": (
+        replace(case(SILENT, SILENT, pod=(SILENT, SILENT)), mode=RoutingMode.ROUTER, off_link=(GATEWAY,)),
+        ["DL-R1-OFFLINK"],
+    ),
+    "R1, and the network carries": (replace(case(), mode=RoutingMode.ROUTER, off_link=(GATEWAY,)), []),
+    "R1, and the network carries some": (
+        replace(case(SILENT, SILENT), mode=RoutingMode.ROUTER, off_link=(GATEWAY,)),
+        ["DL-SERVICE-SILENT"],
+    ),
     "UDP 53 blocked": (case(udp=SILENT, pod=(OK, SILENT)), ["DL-UDP53-BLOCKED"]),
     "R2 and UDP 53 blocked": (case(udp=SILENT, pod=(HANGS, SILENT)), ["DL-POD-HANGS", "DL-UDP53-BLOCKED"]),
     "R2 and R3": (case(SILENT, SILENT, stray=True, pod=(HANGS, OK)), ["DL-SERVICE-NO-RETURN", "DL-POD-HANGS"]),

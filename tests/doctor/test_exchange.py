@@ -293,6 +293,26 @@ def test_pods_that_need_no_route_are_asked_on_the_laptops_own_links_only(monkeyp
     run(body)
 
 
+def test_gateways_that_are_on_no_link_are_told_where_the_network_must_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        wanted = profile(REMOTE)
+        wanted = replace(wanted, spec=replace(wanted.spec, routing=RoutingMode.AUTO))
+        carried = make_plan(wanted, ObservedNetwork())
+        assert carried.mode is RoutingMode.ROUTER
+        Answers(monkeypatch)
+        (seen,) = await look(wanted, carried)
+        assert GATEWAY in seen.off_link
+        Answers(monkeypatch, paths={str(GATEWAY): Path(oif="eth0")})
+        (seen,) = await look(wanted, carried)
+        assert seen.off_link == (), "one of them is there: the routes were not asked for"
+        by_router = replace(wanted, spec=replace(wanted.spec, routing=RoutingMode.ROUTER))
+        Answers(monkeypatch)
+        (seen,) = await look(by_router, carried)
+        assert seen.off_link == (), "its profile says that the network carries"
+
+    run(body)
+
+
 @pytest.mark.parametrize(
     ("number", "outcome"), [(errno.ENETUNREACH, Outcome.UNREACHABLE), (errno.EADDRNOTAVAIL, Outcome.NO_WAY)]
 )

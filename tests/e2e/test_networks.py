@@ -192,7 +192,8 @@ def test_a_off_the_node_lan_nothing_is_installed_and_the_routers_part_is_named(t
         said = link.up(expect=4)
         assert "Routing is router" in said
         assert str(spec.gateway.address) in said
-        assert "Does the network's router have routes to the pod and service networks" in said
+        assert "DL-R1-OFFLINK" in said
+        assert "have this network's router route the pod and service networks" in said
         link.await_equal(before)
         profile = link.write_profile("by-gateway", by_gateway)
         before = link.world.snapshot()
