@@ -13,13 +13,14 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
 from devlink.core.network import Path
 from devlink.core.plan import Plan, Upstream, Zone
-from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.core.samples import check_paths, choose_samples
 from devlink.core.ways import Ways
 from devlink.dns.client import Answer, ask
 from devlink.doctor.exchange import look
 from devlink.doctor.identity import Connect, Proof, prove
+from devlink.doctor.known import check_known, types_of
 from devlink.errors import DevlinkError, VerificationError, reason
 from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn
@@ -90,7 +91,7 @@ async def _verify_names(
     servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
     code = "DL-DNS-SILENT"
     try:
-        answers = await _ask_any(servers, name, _types(profile.spec.services), plan)
+        answers = await _ask_any(servers, name, types_of(profile.spec.services), plan)
         code = "DL-DNS-DOMAIN"
         check_known(name, answers)
     except VerificationError as error:
@@ -113,28 +114,6 @@ def _explain(error: VerificationError, findings: tuple[Finding, ...]) -> None:
         told = " ".join(f"{cause.title} ({cause.code}: {cause.evidence})" for cause in causes)
         error.why = f"{error.why} {told}"
         error.next_step = causes[0].fix
-
-
-def check_known(name: DomainName, answers: Iterable[Answer]) -> None:
-    """Raise VerificationError unless one of `answers` has an address for `name`, a service that every cluster has."""
-    answers = tuple(answers)
-    if not any(answer.rcode == "NOERROR" and answer.addresses for answer in answers):
-        said = " and ".join(dict.fromkeys(_NO_ADDRESS.get(answer.rcode, answer.rcode) for answer in answers))
-        raise VerificationError(
-            f"The cluster's DNS does not know {name}.",
-            why=f"It says {said}, and every cluster has this service: the profile's dns.domain is probably wrong "
-            "(kubelet's clusterDomain).",
-            next_step="Correct dns.domain in the profile; a pod's /etc/resolv.conf shows it behind `search`.",
-        )
-
-
-_NO_ADDRESS = {"NOERROR": "that it has no address (NOERROR)", "NXDOMAIN": "that there is no such name (NXDOMAIN)"}
-
-
-def _types(services: tuple[IPNetwork, ...] | None) -> tuple[str, ...]:
-    """The types of the addresses that the service may have: a dual-stack cluster gives it one of either family."""
-    families = {prefix.version for prefix in services or ()} or {4, 6}
-    return tuple({4: "A", 6: "AAAA"}[family] for family in sorted(families))
 
 
 async def _ask_any(

@@ -58,7 +58,12 @@ class Proof:
 
 
 async def prove(
-    profile: BridgeProfile, plan: Plan, *, gateways: Iterable[IPAddress] = (), connect: Connect | None = None
+    profile: BridgeProfile,
+    plan: Plan,
+    *,
+    gateways: Iterable[IPAddress] = (),
+    connect: Connect | None = None,
+    remember: bool = True,
 ) -> Proof:
     """Shake hands with the `kubernetes` ClusterIP by the way that packets go, and by each other gateway.
 
@@ -66,7 +71,7 @@ async def prove(
     of the gateway toward it speaks for the network, if the cluster was seen through it before; else it is a finding.
     `gateways` may take over, and are asked by `connect`, as many as OPENING leaves time for: one that leads to another
     cluster is a stranger, one that the profile calls a gateway and is silent while the first answers is a
-    finding.
+    finding. `remember`: note by which gateway the cluster was seen, for a day when its API is silent.
     """
     spec = profile.spec
     identity, address = spec.identity, spec.api
@@ -77,7 +82,7 @@ async def prove(
     others = [each for each in dict.fromkeys(gateways) if each != used and each.version == address.version]
     tries = spawn(_try_others(others, connect, address, identity), name="shake hands by other gateways")
     try:
-        answered, findings = await _prove_by_routes(profile, plan, address, identity)
+        answered, findings = await _prove_by_routes(profile, plan, address, identity, remember=remember)
         outcomes = await tries
     finally:
         tries.cancel()
@@ -111,7 +116,7 @@ def _seen_behind(outcomes: Mapping[IPAddress, OSError | None], address: IPAddres
 
 
 async def _prove_by_routes(
-    profile: BridgeProfile, plan: Plan, address: IPAddress, identity: Identity
+    profile: BridgeProfile, plan: Plan, address: IPAddress, identity: Identity, *, remember: bool
 ) -> tuple[bool, tuple[Finding, ...]]:
     """Whether the API answered, and what is to be told where it did not."""
     try:
@@ -124,6 +129,8 @@ async def _prove_by_routes(
             log.info("%s does not answer; the cluster was seen through gateway %s before", address, gateway)
             return False, ()
         return False, (_unanswered(plan, address, error),)
+    if not remember:
+        return True, ()
     # Only now: before the first packet the kernel had no reason to learn it.
     gateway = await asyncio.to_thread(_gateway_toward, address)
     if gateway:

@@ -190,6 +190,19 @@ def test_silence_is_told_unless_the_cluster_was_seen_through_this_gateway_before
     run(body)
 
 
+def test_who_only_looks_leaves_nothing_behind(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        async with answering(CLUSTER.issue(NAME), tmp_path, monkeypatch):
+            wanted = profile()
+            plan = make_plan(wanted, ObservedNetwork(), with_routes=False)
+            assert (await prove(wanted, plan, remember=False)).answered
+            assert not (tmp_path / "devlink").exists()
+            assert (await prove(wanted, plan)).answered
+            assert (tmp_path / "devlink").exists()
+
+    run(body)
+
+
 def test_a_silent_server_costs_the_limit_and_not_more(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
         monkeypatch.setattr(module, "LIMIT", 0.05)
