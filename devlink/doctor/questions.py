@@ -9,6 +9,8 @@ from devlink.core.profile import ClusterDns, DnsServer
 from devlink.dns import replies, wire
 
 PORT = 53
+PADDING_OPTION = 12
+"""RFC 7830: octets that say nothing."""
 _HEADER = bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 0))
 """Of one question with recursion desired, behind its id."""
 
@@ -19,6 +21,14 @@ def question_for(dns: ClusterDns) -> bytes:
     return _HEADER + name.wire + wire.A.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
 
 
+def padded(question: bytes, length: int) -> bytes:
+    """The same with so much padding (RFC 7830) that the packet has `length` octets."""
+    opt = wire.opt_record(0, wire.option(PADDING_OPTION, b""))
+    fill = bytes(max(0, length - 2 - len(question) - len(opt)))
+    counted = question[: len(_HEADER) - 1] + b"\1" + question[len(_HEADER) :]  # one additional record
+    return counted + wire.opt_record(0, wire.option(PADDING_OPTION, fill))
+
+
 def numbered(question: bytes) -> bytes:
     """The packet that asks it, with an id of its own."""
     return os.urandom(2) + question
@@ -26,7 +36,12 @@ def numbered(question: bytes) -> bytes:
 
 def is_answer(reply: bytes, packet: bytes) -> bool:
     """Whether it answers `packet`, by whatever it says: a refusal has come the whole way there and back, too."""
-    return reply[:2] == packet[:2] and replies.is_reply_to(reply, packet[2:], len(packet))
+    return reply[:2] == packet[:2] and replies.is_reply_to(reply, packet[2:], _question_end(packet))
+
+
+def _question_end(packet: bytes) -> int:
+    """Where its only question ends: what follows, an OPT record, is no part of what is repeated."""
+    return wire.skip_name(packet, wire.HEADER) + 4
 
 
 async def ask_over_tcp(sock: socket.socket, packet: bytes) -> bool:
