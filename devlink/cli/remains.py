@@ -5,21 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devlink.errors import DevlinkError, HelperError, NotPermittedError, ProtocolError, VerificationError
+from devlink.doctor.remains import remains, resolver_is_ours
+from devlink.errors import HelperError, NotPermittedError, ProtocolError, VerificationError
 
-RESOLV_CONF = Path("/etc/resolv.conf")
 TRACES = (Path("/run/devlink/helper"), Path("/run/devlink/lock"))
 """What a helper leaves that was killed; after a power cut they are gone, and the boot unit has restored."""
 HELPER_LIMIT = 5.0
 """Seconds for a helper's account."""
-MARK = b"# Written by devlink:"
-"""How `resolvers.resolv_conf.render` begins; a test holds both together. Importing it would cost every `status`."""
 
 
 def check_nothing_left() -> None:
     """Raise VerificationError with what is there of devlink though no agent has it."""
-    ours = _resolver_is_ours()
-    if not ours and not any(os.path.lexists(trace) for trace in TRACES):
+    if not resolver_is_ours() and not any(os.path.lexists(trace) for trace in TRACES):
         return
     from devlink.helper.client import connect
 
@@ -33,8 +30,7 @@ def check_nothing_left() -> None:
     else:
         check_state(state)
         return
-    left = [f"{RESOLV_CONF} names devlink's forwarder, which is not there: names may not resolve"] if ours else []
-    left += _routes()
+    left = remains()
     if left:
         from devlink.hints import as_root
 
@@ -66,25 +62,3 @@ def check_state(state: Mapping[str, Any]) -> None:
             "has put back a file of devlink's.",
             next_step=as_root("helper", "restore"),
         )
-
-
-def _resolver_is_ours() -> bool:
-    try:
-        with RESOLV_CONF.open("rb") as file:
-            return file.read(len(MARK)) == MARK
-    except OSError:
-        return False
-
-
-def _routes() -> list[str]:
-    from devlink.kernel.observe import observe
-
-    try:
-        ours = [route for route in observe().routes if route.is_ours]
-    except DevlinkError:
-        return []
-    if not ours:
-        return []
-    shown = ", ".join(str(route.destination) for route in ours[:4])
-    more = f" and {len(ours) - 4} more" if len(ours) > 4 else ""
-    return [f"routes are left to {shown}{more}"]

@@ -21,6 +21,7 @@ from devlink.cli import remains, root, session
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
 from devlink.core.profile_document import decode_profile
+from devlink.doctor.remains import MARK
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, VerificationError
 from devlink.resolvers.resolv_conf import ResolvConf, render
 from devlink.rpc import varlink
@@ -68,7 +69,7 @@ def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(key, str(tmp_path / name))
     monkeypatch.setattr("devlink.cli.orphans.SOCKET", str(tmp_path / "no-helper"), raising=False)
     monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "no-helper"))
-    monkeypatch.setattr(remains, "RESOLV_CONF", tmp_path / "no-resolver")
+    monkeypatch.setattr("devlink.doctor.remains.RESOLV_CONF", tmp_path / "no-resolver")
     monkeypatch.setattr(remains, "TRACES", ())
     return tmp_path / "run" / "devlink" / "agent"
 
@@ -497,7 +498,7 @@ def resolv_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which no helper ever ran."""
     path = tmp_path / "resolv.conf"
     path.write_text("nameserver 192.0.2.1\n")
-    monkeypatch.setattr(remains, "RESOLV_CONF", path)
+    monkeypatch.setattr("devlink.doctor.remains.RESOLV_CONF", path)
     monkeypatch.setattr(remains, "TRACES", (tmp_path / "lock",))
     return path
 
@@ -561,7 +562,7 @@ def test_a_living_helper_sees_to_what_is_left_by_itself(
 
 
 def test_our_resolver_file_is_known_by_how_it_begins() -> None:
-    assert render(ip_address("127.0.0.231"), ResolvConf(), had_file=True).encode().startswith(remains.MARK)
+    assert render(ip_address("127.0.0.231"), ResolvConf(), had_file=True).encode().startswith(MARK)
 
 
 def test_a_dry_run_needs_neither_agent_nor_helper_and_prints_the_plan(
