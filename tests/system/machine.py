@@ -150,7 +150,8 @@ exec "$@"' sh "$@"
         if user != "root":
             argv = (
                 "systemd-run", "--quiet", "--collect", "--pipe", "--wait", "--service-type=exec", f"--uid={user}",
-                "--property=PAMName=login", "--property=WorkingDirectory=~", "--setenv=LC_ALL=C.UTF-8", *argv,
+                "--property=PAMName=login", "--property=WorkingDirectory=~", "--setenv=LC_ALL=C.UTF-8",
+                "--setenv=PATH=/usr/local/bin:/usr/bin:/bin", *argv,
             )  # fmt: skip
         done = subprocess.run(
             self.enter_argv(*argv), capture_output=True, text=True, timeout=timeout, input=input, check=False

@@ -96,6 +96,7 @@ def upstream(*, ipv6: bool = False) -> tuple[Host, tuple[Record, ...]]:
         Record(name=".", type="SOA", data="a.root.example. hostmaster.root.example. 1 7200 900 86400 60", ttl=60),
         Record(name=f"{ORDINARY_NAME}.", type="A", data="192.0.2.80", ttl=60),
         Record(name="mail.example.com.", type="A", data="192.0.2.25", ttl=60),
+        Record(name="example.com.", type="A", data="192.0.2.80", ttl=60),
         Record(name="example.com.", type="MX", data="10 mail.example.com.", ttl=60),
         Record(name="corp.example.", type="TXT", data='"the office"', ttl=60),
         Record(name="wiki.corp.example.", type="A", data="192.0.2.81", ttl=60),
