@@ -22,10 +22,10 @@ def as_root(*words: str) -> str:
 
     With an absolute path: on root's PATH there may be iproute2's program of the same name.
     """
-    return shlex.join((*(() if os.geteuid() == 0 else ("sudo",)), *_program(), *words))
+    return shlex.join((*(() if os.geteuid() == 0 else ("sudo",)), *program(), *words))
 
 
-def _program() -> tuple[str, ...]:
+def program() -> tuple[str, ...]:
     """This program, by an absolute path: as it was called, else as it is installed, else by its interpreter."""
     installed = os.path.join(os.path.dirname(sys.executable), "devlink")
     for path in (sys.argv[0], installed):

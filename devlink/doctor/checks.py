@@ -5,8 +5,8 @@ from devlink.doctor.check import Check
 
 CHECKS: tuple[Check, ...] = (
     *installation.CHECKS,
-    *profile.CHECKS,
     *surroundings.CHECKS,
+    *profile.CHECKS,
     *kernel.CHECKS,
     *gateway.CHECKS,
     *services.CHECKS,
