@@ -8,7 +8,7 @@ from typing import Any
 
 from devlink.agent.client import connect
 from devlink.agent.config import choices
-from devlink.agent.sources import Obtained, obtain
+from devlink.agent.sources import PATIENCE_WITH_CACHE, Obtained, obtain
 from devlink.cli.output import duration
 from devlink.core.codec import decode
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
@@ -22,8 +22,9 @@ AGENT_LIMIT = 3.0
 """Seconds for each answer of the agent: it asks the helper first."""
 HELPER_LIMIT = 2.0
 """Seconds for each answer of the helper."""
-PROFILE_LIMIT = 3.0
-"""Seconds to find out which profile is meant; a cluster that is slower is doctor's affair."""
+PROFILE_LIMIT = PATIENCE_WITH_CACHE + 0.5
+"""Seconds to find out which profile is meant; a cluster that is slower is doctor's affair. Long enough for `obtain` to
+give a silent one up, and take the copy."""
 
 
 async def gather(profile: str, context: str) -> Case:
@@ -38,7 +39,7 @@ async def gather(profile: str, context: str) -> Case:
         except DevlinkError as error:
             obstacle = error
     return Case(
-        agent=part, helper=helper, subjects=subjects, obstacle=obstacle,
+        agent=part, helper=helper, subjects=subjects, obstacle=obstacle, asked=profile or context,
         environ=dict(os.environ), uid=os.getuid(), now=time.time(),
     )  # fmt: skip
 

@@ -59,6 +59,8 @@ class Case:
     """Each session; where nothing is up, what `up` would mean; nobody where that is not known, see `obstacle`."""
     obstacle: DevlinkError | None = None
     """Why no profile could be had."""
+    asked: str = ""
+    """The profile or context that the user named; empty where it is whatever is up, or the default."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """The user's: proxies, KUBECONFIG, PATH, HOME."""
     uid: int = 0

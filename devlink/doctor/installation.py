@@ -297,6 +297,6 @@ CHECKS: tuple[Check, ...] = (
     LaptopCheck(name="helper", look=_look_at_helper, after=("remains",)),
     LaptopCheck(name="access", look=_look_at_access, after=("helper",)),
     LaptopCheck(name="agent", look=_look_at_agent, after=("helper",)),
-    LaptopCheck(name="versions", look=_look_at_versions, after=("helper", "agent")),
+    LaptopCheck(name="versions", look=_look_at_versions),
     LaptopCheck(name="command", look=_look_at_command),
 )

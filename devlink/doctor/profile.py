@@ -32,14 +32,15 @@ ON_LINK_MODES = (RoutingMode.GATEWAY, RoutingMode.PER_NODE)
 
 async def _look_at_profile(case: Case) -> Seen:
     if case.obstacle is not None:
-        return judge_obstacle(case.obstacle)
+        return judge_obstacle(case.obstacle, asked=case.asked)
     if not case.subjects:
         return skipped("nobody says which one")
     return Seen(text=listed(f"{s.name} is {'up' if s.is_installed else 'valid'}" for s in case.subjects))
 
 
-def judge_obstacle(error: DevlinkError) -> Seen:
-    """Why no profile could be had. Only a broken one is an error: who has none, or no way to it, is not ready yet."""
+def judge_obstacle(error: DevlinkError, *, asked: str = "") -> Seen:
+    """Why no profile could be had. A broken one is an error, and one that the user `asked` for and that is not there:
+    who has none, or no way to it, is only not ready yet."""
     if isinstance(error, ProfileError):
         invalid = Finding(
             code="DL-PROFILE-INVALID",
@@ -52,7 +53,7 @@ def judge_obstacle(error: DevlinkError) -> Seen:
     if isinstance(error, UsageError):
         none = Finding(
             code="DL-PROFILE-NONE",
-            severity=Severity.WARNING,
+            severity=Severity.ERROR if asked else Severity.WARNING,
             title=f"There is nothing to bring up: {error.what}",
             evidence=error.why,
             fix=error.next_step,
@@ -61,8 +62,8 @@ def judge_obstacle(error: DevlinkError) -> Seen:
     away = Finding(
         code="DL-PROFILE-AWAY",
         severity=Severity.WARNING,
-        title="The cluster gave no profile, and there is no copy of it here.",
-        evidence=reason(error),
+        title=error.what,
+        evidence=error.why,
         fix=error.next_step,
     )
     return Seen(text="the cluster does not give it", findings=(away,))
@@ -147,5 +148,5 @@ CHECKS: tuple[Check, ...] = (
     LaptopCheck(name="profile", look=_look_at_profile),
     LinkCheck(name="source", look=_look_at_source, after=("network", "portal")),
     LinkCheck(name="plan", look=_look_at_plan, after=("network",)),
-    LinkCheck(name="trust", look=_look_at_trust, after=("helper", "access", "plan")),
+    LinkCheck(name="trust", look=_look_at_trust),
 )

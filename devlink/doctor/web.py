@@ -95,7 +95,10 @@ async def get(
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         async with asyncio.timeout(limit):
-            reader, writer = await asyncio.open_connection(str(address), port, ssl=context, limit=MAX_HEAD)
+            name = host if tls else None
+            reader, writer = await asyncio.open_connection(
+                str(address), port, ssl=context, server_hostname=name, limit=MAX_HEAD
+            )
             try:
                 request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nCache-Control: no-cache\r\n"
                 writer.write(f"{request}User-Agent: devlink\r\n\r\n".encode())

@@ -1,11 +1,13 @@
 """The installation, judged from what was seen."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devlink.core.findings import Finding, Severity
+from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute, Rule
 from devlink.doctor import remains
 from devlink.doctor.case import Case, Part
 from devlink.doctor.installation import (
@@ -113,6 +115,22 @@ def test_our_resolver_file_is_known_without_a_helper(tmp_path: Path, monkeypatch
     assert remains.resolver_is_ours()
     path.write_text("nameserver 192.0.2.53\n")
     assert not remains.resolver_is_ours()
+
+
+def test_routes_and_rules_of_ours_are_known_by_their_protocol_and_nobody_elses_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def network(protocol: int) -> ObservedNetwork:
+        routes = [ObservedRoute(destination=ip_network(f"10.{n}.0.0/16"), protocol=protocol) for n in range(6)]
+        rule = Rule(version=4, priority=5200, table=5230, protocol=protocol)
+        return ObservedNetwork(routes=tuple(routes), rules=(rule,))
+
+    monkeypatch.setattr("devlink.kernel.observe.observe", lambda: network(PROTOCOL))
+    routes, rules = remains.in_kernel()
+    assert routes == "routes are left to 10.0.0.0/16, 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16 and 2 more"
+    assert "pref 5200" in rules
+    monkeypatch.setattr("devlink.kernel.observe.observe", lambda: network(4))
+    assert remains.in_kernel() == []
 
 
 def test_each_part_of_another_version_is_to_be_replaced_and_what_is_up_goes_on() -> None:

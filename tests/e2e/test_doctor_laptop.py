@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from devlink import lab
+from tests.certificates import Authority
 from tests.e2e.doctor import assert_names, assert_silent, examine
 from tests.e2e.link import PROFILE, RESOLV_CONF, Link
 
@@ -22,7 +23,7 @@ KUBECONFIG = "/root/kubeconfig"
 WEB_SERVER = "192.0.2.80"
 OTHER_VERSION = "import devlink; devlink.__version__ = '0.0.9'; from devlink.cli import main; main()"
 STAND_IN = """
-import http.server, sys, time
+import http.server, os, ssl, sys, time
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -38,10 +39,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 server = http.server.HTTPServer(("", int(sys.argv[1])), Handler)
+if os.path.exists("/tmp/server.pem"):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain("/tmp/server.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print("ready", flush=True)
 server.serve_forever()
 """
-"""A web server of its own: port, status, by how many seconds its clock is ahead, then headers."""
+"""A web server of its own: port, status, by how many seconds its clock is ahead, then headers. Over TLS where its host
+has a certificate."""
+
+
+KEEP = """
+import sys, time
+from devlink.agent.cache import Origin, keep
+from devlink.agent.profiles import read_profile
+from pathlib import Path
+keep(Origin(context="qa", server=sys.argv[1]), read_profile(Path("/root/profile.yaml")), "1", time.time() - 86400 * 3)
+"""
 
 
 @contextmanager
@@ -116,10 +131,11 @@ def test_a_policy_that_keeps_the_helper_from_starting_is_named_as_the_reason(lin
 
 
 def test_a_helper_that_is_stopped_is_silent_and_not_missing(link: Link) -> None:
+    link.up()
     link.kill("helper", number=signal.SIGSTOP)
     assert_names(link, "DL-HELPER-SILENT", PROFILE)
     link.thaw()
-    assert_silent(link, PROFILE)
+    assert_silent(link)
 
 
 def test_what_is_left_of_a_killed_helper_is_told_before_that_it_is_gone(link: Link) -> None:
@@ -202,6 +218,7 @@ def test_where_no_profile_is_known_the_next_step_is_told_and_it_is_no_error(link
     assert [each["code"] for each in said["findings"]] == ["DL-PROFILE-NONE"]
     assert said["findings"][0]["severity"] == "warning"
     assert "devlink profile fetch" in said["findings"][0]["fix"]
+    assert assert_names(link, "DL-PROFILE-NONE", "nowhere")["severity"] == "error"
 
 
 def test_a_cluster_that_gives_no_profile_is_no_error_before_anything_was_up(link: Link) -> None:
@@ -249,20 +266,32 @@ def test_a_profile_that_nobody_has_trusted_is_a_warning_until_it_is(link: Link) 
     assert "10.253.0.0/16" in assert_names(link, "DL-NOT-TRUSTED", path)["title"]
 
 
+def test_a_copy_is_told_as_one_while_its_cluster_is_silent(link: Link) -> None:
+    silence = "table ip silence {\n chain c { type filter hook input priority 0; tcp dport 8001 drop; }\n}\n"
+    link.world.run(lab.UPSTREAM, ["nft", "-f", "-"], input=silence, check=True)
+    link.world.write_file(lab.LAPTOP, KUBECONFIG, kubeconfig(f"http://{WEB_SERVER}:8001"))
+    link.run("python", "-c", KEEP, f"http://{WEB_SERVER}:8001")
+    env = {"KUBECONFIG": KUBECONFIG}
+    assert assert_names(link, "DL-PROFILE-CACHED", env=env)["severity"] == "warning"
+    link.world.run(lab.UPSTREAM, ["nft", "delete table ip silence"], check=True)
+    assert_silent(link, PROFILE, env=env)
+
+
 # What is around
 
 
 def test_a_laptop_that_is_on_no_network_is_told_so_and_nothing_that_follows(link: Link) -> None:
+    path = link.write_profile("insisting", lambda spec: spec.update(routing="gateway"))  # else R1 would follow
     link.run("ip", "link", "set", "eth0", "down")
-    finding = assert_names(link, "DL-NO-NETWORK", PROFILE)
+    finding = assert_names(link, "DL-NO-NETWORK", path)
     assert "eth0" in finding["evidence"]
     link.run("sh", "-ec", "ip link set eth0 up; ip route add default via 172.16.0.1 proto static")
     link.wait_until(lambda: "UP" in link.run("ip", "-br", "link", "show", "eth0").split(), "it has its carrier")
-    assert_silent(link, PROFILE)
+    assert_silent(link, path)
 
 
 def test_a_captive_portal_is_named_until_somebody_has_signed_in(link: Link) -> None:
-    with intercepting(link, 302, "Location", "http://wifi.hotel.example/login"):
+    with intercepting(link, 302, "Location", "http://wifi.hotel.example/login", ahead=900):
         finding = assert_names(link, "DL-CAPTIVE-PORTAL", PROFILE)
         assert "http://wifi.hotel.example/login" in finding["evidence"]
     assert_silent(link, PROFILE)
@@ -282,9 +311,11 @@ def test_a_clock_that_is_wrong_by_more_than_five_minutes_is_an_error(link: Link,
 
 
 def test_one_clock_that_differs_is_not_believed_against_another(link: Link) -> None:
-    link.world.write_file(lab.LAPTOP, KUBECONFIG, kubeconfig(f"http://{WEB_SERVER}:8001"))
+    link.world.write_file(lab.LAPTOP, KUBECONFIG, kubeconfig(f"https://{WEB_SERVER}:6443"))
+    server = Authority().issue(WEB_SERVER, expired=True)  # as it seems to a clock that is wrong
+    link.world.write_file(lab.UPSTREAM, "/tmp/server.pem", server.key + server.certificate)
     env = {"KUBECONFIG": KUBECONFIG}
-    with serving(link, lab.UPSTREAM, 8001, 200, ahead=900):
+    with serving(link, lab.UPSTREAM, 6443, 401, ahead=900):
         assert_silent(link, PROFILE, env=env)
         with intercepting(link, 200, ahead=900):
             assert WEB_SERVER in assert_names(link, "DL-CLOCK", PROFILE, env=env)["evidence"]
