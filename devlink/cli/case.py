@@ -16,6 +16,7 @@ from devlink.core.profile import BridgeProfile
 from devlink.doctor.case import Case, Part, Subject
 from devlink.errors import DevlinkError, HelperError, NotUpError
 from devlink.helper.client import connect as connect_to_helper
+from devlink.hints import restart_helper
 from devlink.kernel.observe import observe
 
 AGENT_LIMIT = 3.0
@@ -60,7 +61,7 @@ def _ask_agent() -> tuple[Part, list[Subject]]:
                     continue
                 subjects.append(_subject_of(session, inside))
     except TimeoutError:
-        return Part(error=HelperError("The agent runs, but does not answer.")), []
+        return Part(error=HelperError("The agent runs, but does not answer.", next_step="See: devlink doctor")), []
     except DevlinkError as error:
         return Part(error=error), []
     return Part(told=status, version=str(status["version"])), subjects
@@ -84,7 +85,7 @@ def _ask_helper() -> Part:
             version = str(helper.call("org.varlink.service.GetInfo").get("version", ""))
             return Part(told=helper.call("io.devlink.Helper.List"), version=version)
     except TimeoutError:
-        return Part(error=HelperError("The devlink helper runs, but does not answer."))
+        return Part(error=HelperError("The devlink helper runs, but does not answer.", next_step=restart_helper()))
     except DevlinkError as error:
         return Part(error=error)
 

@@ -23,6 +23,7 @@ from devlink.errors import (
 from devlink.helper.admission import check_trust
 from devlink.helper.client import connect
 from devlink.helper.policy import Paths, TrustPolicy, read_policy
+from devlink.hints import restart_helper
 
 HELPER_LIMIT = 2.0
 """Seconds for each answer of the helper."""
@@ -120,7 +121,7 @@ def _records() -> tuple[tuple[TrustRecord, ...], TrustPolicy]:
         with connect(timeout=HELPER_LIMIT) as helper:
             records = helper.call("io.devlink.Helper.ListTrust")["records"]
     except TimeoutError as error:
-        raise HelperError("The helper does not say what is trusted.") from error
+        raise HelperError("The helper does not say what is trusted.", next_step=restart_helper()) from error
     try:
         policy = read_policy(Paths().policy).trust
     except HelperError:  # not for everyone to read; the stricter one is nearly everywhere
