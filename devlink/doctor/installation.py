@@ -116,8 +116,11 @@ async def _look_at_helper(case: Case) -> Seen:
 
 
 def _policy_fault() -> str:
+    path = Paths().policy
+    if path.exists() and not os.access(path, os.R_OK):  # the helper reads it with other rights
+        return ""
     try:
-        read_policy(Paths().policy)
+        read_policy(path)
     except HelperError as error:
         return reason(error)
     return ""

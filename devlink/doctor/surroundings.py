@@ -24,6 +24,8 @@ NAME_LIMIT, WEB_LIMIT = 2.0, 2.0
 """Seconds for an address, and for the first lines of an answer."""
 TOLERANCE = 300.0
 """Seconds that a clock may be wrong: what Kerberos tolerates, and no certificate minds."""
+NEARLY_ALL = 3
+"""Prefix length up to which a route stands for a default one: a VPN's two halves, and 2000::/3, all of the Internet."""
 OWN_LINK = "devlink"
 """How links of ours begin."""
 
@@ -54,8 +56,12 @@ def describe(observed: ObservedNetwork) -> str:
 
 
 def _leads_out(observed: ObservedNetwork) -> bool:
-    """Whether somebody's default route, or the halves that a VPN makes of one, is in any table."""
-    return any(route.destination.prefixlen <= 1 and route.kind == "unicast" for route in observed.foreign)
+    """Whether somebody's default route, or a part that stands for it, leads out of a link that is up, in any table."""
+    down = {link.name for link in observed.links if not link.up}
+    return any(
+        route.destination.prefixlen <= NEARLY_ALL and route.kind == "unicast" and route.oif not in down
+        for route in observed.foreign
+    )
 
 
 def judge_network(observed: ObservedNetwork) -> tuple[Finding, ...]:

@@ -37,6 +37,11 @@ def test_a_vpn_that_halves_the_default_route_leads_out_and_so_does_one_in_anothe
     assert told(ETH0, routes=(replace(DEFAULT, table=52),)) == []
 
 
+def test_a_default_route_out_of_a_link_without_a_cable_leads_nowhere() -> None:
+    (evidence,) = told(replace(ETH0, up=False), DOCKER, routes=(DEFAULT,))
+    assert "docker0" in evidence
+
+
 def test_a_lan_without_a_router_is_a_network_where_the_cluster_is_on_it() -> None:
     assert told(ETH0, node=Path(oif="eth0")) == []
 
