@@ -1,9 +1,7 @@
 """What must be true before a session counts as up: the kernel's choice of way, the cluster's DNS, and libc."""
 
 import asyncio
-import logging
 import os
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal
@@ -21,16 +19,13 @@ from devlink.dns.client import Answer, ask
 from devlink.doctor.exchange import look
 from devlink.doctor.identity import Connect, Proof, prove
 from devlink.doctor.known import check_known, types_of
-from devlink.errors import DevlinkError, VerificationError, reason
+from devlink.doctor.libc import check_libc
+from devlink.errors import DevlinkError, VerificationError
 from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn
 
-log = logging.getLogger(__name__)
-
 DNS_TRY_LIMIT = 2.0
 """Seconds for one server of the cluster's DNS to answer."""
-LIBC_LIMIT = 5.0
-"""Seconds for a look-up through libc."""
 
 
 async def verify(
@@ -103,7 +98,7 @@ async def _verify_names(
             Finding(code=code, severity=Severity.WARNING, title=error.what, evidence=error.why, fix=error.next_step),
         )
     if desired.zones and _is_allowed(desired.zones[0], "default"):
-        await _check_libc(str(name), answers)
+        await check_libc(str(name), {address for answer in answers for address in answer.addresses})
     return ()
 
 
@@ -174,36 +169,6 @@ _TRANSPORTS: dict[Transport, tuple[Literal["udp", "tcp"], ...]] = {
     Transport.TCP: ("tcp",),
     Transport.AUTO: ("udp", "tcp"),
 }
-
-
-async def _check_libc(name: str, expected: tuple[Answer, ...]) -> None:
-    """What any program gets: getent uses libc's resolver exactly as they do."""
-    found = await asyncio.to_thread(_getent, name)
-    wanted = {str(address) for answer in expected for address in answer.addresses}
-    if not wanted & found:
-        raise VerificationError(
-            f"Programs on this laptop do not find {name}, although the cluster's DNS knows it.",
-            why=f"libc says {', '.join(sorted(found)) or 'that there is no such name'}, the cluster says "
-            f"{', '.join(sorted(wanted))}.",
-            next_step="Look at `hosts:` in /etc/nsswitch.conf, and at /etc/resolv.conf.",
-        )
-
-
-def _getent(name: str) -> set[str]:
-    try:
-        done = subprocess.run(
-            ["getent", "ahosts", name], capture_output=True, text=True, timeout=LIBC_LIMIT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        log.warning("getent ahosts %s: no answer in %g s", name, LIBC_LIMIT)
-        return set()
-    except OSError as error:
-        raise VerificationError(
-            "It could not be seen whether programs find the cluster's names.",
-            why=f"The program getent did not start: {reason(error)}",
-            next_step="Install getent (package libc-bin), then try again.",
-        ) from error
-    return {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
 
 
 def _is_allowed(zone: Zone, namespace: str) -> bool:

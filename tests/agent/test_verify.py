@@ -24,6 +24,7 @@ from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.profile_document import decode_profile
 from devlink.dns.client import Answer
 from devlink.doctor.identity import Proof
+from devlink.doctor.libc import Found
 from devlink.errors import VerificationError
 from tests.core.profiles import SAMPLE
 
@@ -67,9 +68,9 @@ class Cluster:
     async def look(self, _: BridgeProfile, __: Plan) -> tuple[Seen, ...]:
         return self.seen
 
-    def getent(self, name: str) -> set[str]:
+    def getent(self, name: str, _service: str, _limit: float) -> Found:
         self.looked_up.append(name)
-        return self._libc
+        return Found(addresses=frozenset(map(ip_address, self._libc)))
 
 
 Verified = tuple[tuple[Finding, ...], Cluster]
@@ -100,7 +101,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
 
         monkeypatch.setattr("devlink.agent.verify.observe_ways", observe_ways)
         monkeypatch.setattr("devlink.agent.verify.ask", cluster.ask)
-        monkeypatch.setattr("devlink.agent.verify._getent", cluster.getent)
+        monkeypatch.setattr("devlink.doctor.libc._getent", cluster.getent)
         monkeypatch.setattr("devlink.agent.verify.look", cluster.look)
         sample = decode_profile(SAMPLE)
         assert sample.spec.dns is not None
