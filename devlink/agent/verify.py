@@ -18,8 +18,9 @@ from devlink.core.ways import Ways
 from devlink.dns.client import Answer, ask
 from devlink.doctor.exchange import look
 from devlink.doctor.identity import Connect, Proof, prove
-from devlink.doctor.known import check_known, types_of
+from devlink.doctor.known import check_known
 from devlink.doctor.libc import check_libc
+from devlink.doctor.questions import address_types
 from devlink.errors import DevlinkError, VerificationError
 from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn
@@ -86,7 +87,7 @@ async def _verify_names(
     servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
     code = "DL-DNS-SILENT"
     try:
-        answers = await _ask_any(servers, name, types_of(profile.spec.services), plan)
+        answers = await _ask_any(servers, name, address_types(profile.spec.services), plan)
         code = "DL-DNS-DOMAIN"
         check_known(name, answers)
     except VerificationError as error:

@@ -19,10 +19,10 @@ from devlink.helper.client import connect as connect_to_helper
 from devlink.hints import restart_helper
 from devlink.kernel.observe import observe
 
-AGENT_LIMIT = 3.0
+AGENT_LIMIT = 4.0
 """Seconds for each answer of the agent: it asks the helper first."""
-HELPER_LIMIT = 2.0
-"""Seconds for each answer of the helper."""
+HELPER_LIMIT = 3.0
+"""Seconds for each answer of the helper: above what it gives its forwarder to answer."""
 PROFILE_LIMIT = PATIENCE_WITH_CACHE + 0.5
 """Seconds to find out which profile is meant; a cluster that is slower is doctor's affair. Long enough for `obtain` to
 give a silent one up, and take the copy."""

@@ -242,7 +242,7 @@ def stats(output: str) -> int:
     """
     said = ask_helper("GetDnsStats")
     if output != "text":
-        emit(said, output)
+        emit({key: said[key] for key in ("nameserver", "stats")}, output)
         return 0
     from devlink.cli.facts import table
     from devlink.core.text import listed

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from devlink.core.names import DomainName
-from devlink.core.prefixes import IPNetwork
 from devlink.dns.client import Answer
 from devlink.errors import VerificationError
 
@@ -22,9 +21,3 @@ def check_known(name: DomainName, answers: Iterable[Answer]) -> None:
 
 
 _NO_ADDRESS = {"NOERROR": "that it has no address (NOERROR)", "NXDOMAIN": "that there is no such name (NXDOMAIN)"}
-
-
-def types_of(services: tuple[IPNetwork, ...] | None) -> tuple[str, ...]:
-    """The types of the addresses that the service may have: a dual-stack cluster gives it one of either family."""
-    families = {prefix.version for prefix in services or ()} or {4, 6}
-    return tuple({4: "A", 6: "AAAA"}[family] for family in sorted(families))

@@ -1,5 +1,15 @@
 """Names: the forwarder, the operating system's resolver, libc, containers, and who goes past all of them."""
 
-from devlink.doctor.check import Check
+from devlink.doctor import browsers, bypass, containers, forwarder, nsswitch, resolver, upstreams
+from devlink.doctor.check import Check, LaptopCheck, LinkCheck
 
-CHECKS: tuple[Check, ...] = ()
+CHECKS: tuple[Check, ...] = (
+    LinkCheck(name="forwarder", look=forwarder.look),
+    LaptopCheck(name="upstreams", look=upstreams.look, limit=6.0, after=("forwarder",)),
+    LaptopCheck(name="resolver", look=resolver.look, limit=6.0, after=("forwarder",)),
+    LinkCheck(name="libc", look=nsswitch.look, limit=6.0, after=("forwarder", "resolver")),
+    LaptopCheck(name="bypass", look=bypass.look, after=("resolver",)),
+    LaptopCheck(name="containers", look=containers.look, limit=6.0),
+    LaptopCheck(name="browsers", look=browsers.look),
+)
+"""In the order in which a question goes."""

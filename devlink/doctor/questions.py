@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterable
 
+from devlink.core.prefixes import IPNetwork
 from devlink.core.profile import ClusterDns, DnsServer
 from devlink.dns import replies, wire
 
@@ -27,6 +28,11 @@ def padded(question: bytes, length: int) -> bytes:
     fill = bytes(max(0, length - 2 - len(question) - len(opt)))
     counted = question[: len(_HEADER) - 1] + b"\1" + question[len(_HEADER) :]  # one additional record
     return counted + wire.opt_record(0, wire.option(PADDING_OPTION, fill))
+
+def address_types(services: tuple[IPNetwork, ...] | None) -> tuple[str, ...]:
+    """The types of the addresses that service may have: a dual-stack cluster gives it one of either family."""
+    families = {prefix.version for prefix in services or ()} or {4, 6}
+    return tuple({4: "A", 6: "AAAA"}[family] for family in sorted(families))
 
 
 def numbered(question: bytes) -> bytes:

@@ -13,7 +13,7 @@ from devlink.doctor import check, mtu
 from devlink.doctor.carrying import exchange, meet, why_not_carried, with_api
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, skipped
-from devlink.doctor.known import check_known, types_of
+from devlink.doctor.known import check_known
 from devlink.errors import VerificationError
 
 ASK_LIMIT = 1.5
@@ -86,7 +86,7 @@ async def _ask_for(name: DomainName, subject: Subject, seen: tuple[Seen, ...]) -
     """Whether the server that answers knows a name that every cluster has."""
     server = next(each.server for each in seen if each.server.answers)
     over: Literal["tcp", "udp"] = "tcp" if server.tcp is Outcome.ANSWERED else "udp"
-    types = types_of(subject.profile.spec.services)
+    types = address_types(subject.profile.spec.services)
     try:
         answers = await asyncio.gather(
             *(asyncio.to_thread(ask, server.address, name, qtype, transport=over, timeout=ASK_LIMIT) for qtype in types)

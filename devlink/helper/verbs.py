@@ -299,10 +299,13 @@ class Helper:
         return {"records": [encode(record) for record in self._trust.all()]}
 
     async def _get_dns_stats(self, caller: Session, _: Call) -> Mapping[str, Any]:
-        stats = await self._machine.names.stats()
+        names = self._machine.names
+        stats = await names.stats()
         return {
-            "nameserver": str(self._machine.names.nameserver),
+            "nameserver": str(names.nameserver),
             "stats": stats_for(caller.peer.uid, self._zones_of(caller.peer.uid), stats),
+            "upstreams": encode(names.upstreams),
+            "loop_probe": encode(names.loop_probe),
         }
 
     async def _flush_dns(self, _: Session, __: Call) -> Mapping[str, Any]:
