@@ -44,7 +44,9 @@ async def look(case: Case) -> Seen:
     seen, ordinary = await asyncio.to_thread(_see, case.environ)
     if not seen:
         return skipped("no container of yours is seen")
-    return judge(seen, own=frozenset({*OWN, *MORE, Policy().nameserver}), ordinary=ordinary, is_up=has_names(case))
+    # Names that are up for another user are for all programs of the machine.
+    is_up = has_names(case) or bool((case.helper.told or {}).get("resolver"))
+    return judge(seen, own=frozenset({*OWN, *MORE, Policy().nameserver}), ordinary=ordinary, is_up=is_up)
 
 
 def judge(
@@ -160,7 +162,7 @@ def in_engines(environ: Mapping[str, str]) -> Iterator[Container]:
         for line in listing.decode(errors="replace").splitlines()[:MOST]:
             number, name, networks = (*line.split(" ", 2), "", "")[:3]
             copied = _run(environ, engine, "cp", f"{number}:{RESOLV_CONF}", "-")
-            text = _first_file(copied)
+            text = first_file(copied)
             if text:
                 yield Container(
                     name=printable(f"{engine} {name}"),
@@ -180,7 +182,7 @@ def _run(environ: Mapping[str, str], *command: str) -> bytes:
     return done.stdout if done.returncode == 0 else b""
 
 
-def _first_file(archive: bytes) -> str:
+def first_file(archive: bytes) -> str:
     """Of a tar archive."""
     with contextlib.suppress(tarfile.TarError, OSError), tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         for member in opened:

@@ -83,10 +83,11 @@ async def look(case: Case, subject: Subject) -> Seen:
         found=found,
         hosts=facts.hosts,
         entries=tuple(replace(entry, known=each) for entry, each in zip(entries, known, strict=True)),
-        search=conf.search if splits(case) else (),
+        search=tuple(each for each in conf.search if each.strip(".")) if splits(case) else (),  # resolved writes `.`
         servers=conf.nameservers,
     )
-    if not expected & found.addresses and not found.is_late:
+    # No ordinary server shall hear of the name only because doctor asks.
+    if not expected & found.addresses and not found.is_late and all(each.is_loopback for each in conf.nameservers[:1]):
         seen = replace(seen, by_dns=await look_up(str(name), service="dns", limit=LIMIT))
     return judge(seen, domain)
 

@@ -23,6 +23,10 @@ from devlink.resolvers.modes import all_modes
 from devlink.resolvers.reading import RESOLV_CONF, read_conf
 from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, OWN
 
+VARLINK = str(resolve1.FOLDER / "io.systemd.Resolve")
+"""Where libc's `resolve` asks it, with or without a bus."""
+RUN_LIMIT = 1.0
+"""Seconds to see whether it is there."""
 RESOLVED, DIRECT = "systemd-resolved", "direct"
 """Of the modes' names."""
 
@@ -72,9 +76,24 @@ async def look(case: Case) -> Seen:
         return judge_file(nameserver, conf.nameservers)
     if mode != RESOLVED:
         return Seen(text=mode)
+    if not await asyncio.to_thread(_runs):
+        finding = _gone("systemd-resolved does not run", "", fix="sudo systemctl restart systemd-resolved")
+        return Seen(text="systemd-resolved does not run", findings=(finding,))
     known = {name: await known_addresses(nameserver, each) for each in subjects if (name := known_name(each))}
     seen = await asyncio.to_thread(_ask_resolved, known)
     return judge_resolved(nameserver, [str(domain_of(subject)) for subject in subjects], seen)
+
+
+def _runs() -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(RUN_LIMIT)
+        try:
+            line.connect(VARLINK)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:  # it is not this user's to see
+            return True
+    return True
 
 
 def _ask_resolved(known: Mapping[DomainName, frozenset[IPAddress]]) -> ResolvedSeen:
@@ -172,13 +191,13 @@ def judge_file(nameserver: IPAddress, named: tuple[IPAddress, ...]) -> Seen:
     return Seen(text=f"{RESOLV_CONF} does not name {nameserver}", findings=(finding,))
 
 
-def _gone(shown: str, why: str) -> Finding:
+def _gone(shown: str, why: str, fix: str = "") -> Finding:
     return Finding(
         code="DL-RESOLVER-GONE",
         severity=Severity.ERROR,
         title="Programs no longer ask devlink for names.",
         evidence=f"{shown}: {why}" if why else shown,
-        fix="stop the program that takes it, then: devlink up, which puts it back",
+        fix=fix or "stop the program that takes it, then: devlink up, which puts it back",
     )
 
 

@@ -33,7 +33,7 @@ async def look(case: Case) -> Seen:
         await check_loops(told)
     except VerificationError as error:
         return Seen(text="one of them asks back: a loop", findings=(looping(error),))
-    upstreams: tuple[Upstream, ...] = decode(tuple[Upstream, ...], told["upstreams"])
+    upstreams: tuple[Upstream, ...] = decode(tuple[Upstream, ...], told.get("upstreams", ()))
     if not upstreams:
         return skipped("nobody is named who knows other names")
     fresh = NAME.child(f"doctor-{secrets.token_hex(4)}")  # what is kept says nothing of them

@@ -1,7 +1,6 @@
 """`devlink doctor` on names: each part of their way broken by itself, named, and mended."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,30 +177,6 @@ def test_a_program_that_will_not_leave_resolv_conf_to_us_is_named(well: Link) ->
 def test_a_libc_that_is_told_not_to_ask_is_named(well: Link, order: str, code: str, evidence: str) -> None:
     with holding(well, NSSWITCH, ORDER.format(order)):
         assert evidence in assert_names(well, code)["evidence"]
-
-
-MDNS = """
-#include <nss.h>
-#include <netdb.h>
-enum nss_status _nss_mdns4_minimal_gethostbyname4_r(
-    const char *name, void **found, char *buffer, size_t size, int *error, int *h_error, int *ttl)
-{ *h_error = HOST_NOT_FOUND; return NSS_STATUS_NOTFOUND; }
-"""
-"""As libnss-mdns up to 0.10 is for every name in .local that nobody near has: there is no such name."""
-
-
-def test_multicast_dns_that_takes_all_of_local_is_named(well: Link, tmp_path: Path) -> None:
-    source, module = tmp_path / "mdns.c", tmp_path / "libnss_mdns4_minimal.so.2"
-    source.write_text(MDNS)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", module, source], check=True)
-    well.run("mkdir", "-p", "/root/nss")
-    subprocess.run(["cp", module, f"/proc/{well.world.anchor(lab.LAPTOP)}/root/root/nss/"], check=True)
-    nss = {"LD_LIBRARY_PATH": "/root/nss"}
-    with holding(well, NSSWITCH, ORDER.format("files mdns4_minimal [NOTFOUND=return] dns")):
-        assert_silent(well)  # as long as the module is not installed, libc goes on
-        assert "mdns4_minimal [NOTFOUND=return]" in assert_names(well, "DL-NSS-MDNS", env=nss)["evidence"]
-    with holding(well, NSSWITCH, ORDER.format("files dns mdns4_minimal")):
-        assert_silent(well, env=nss)
 
 
 def test_a_hosts_file_with_a_name_of_the_cluster_is_named(well: Link) -> None:

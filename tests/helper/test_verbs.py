@@ -838,11 +838,14 @@ def test_without_names_each_of_the_three_says_what_to_do_first(run: Run) -> None
 def test_the_counts_are_of_the_callers_own_sessions_and_of_ordinary_names_and_root_sees_all(run: Run) -> None:
     async def body(world: World) -> None:
         world.machine.names.counts = STATS
+        world.machine.names.loop_probe = ProofRecord(name=DomainName.parse("probe.example.com"), address=UPSTREAM)
         async with world.caller(1000) as alice, world.caller(1001) as bob, world.caller(0) as root:
             await alice.up(QA)
             await bob.up(apart(world))
             said = await alice.call("GetDnsStats")
             assert said["nameserver"] == "127.0.0.231"
+            assert said["upstreams"] == encode([LOCAL_CACHE])
+            assert said["loop_probe"] == {"name": "probe.example.com", "address": str(UPSTREAM)}
             assert said["stats"] == {
                 "queries": 9,
                 "zones": [{"suffix": "."}, {"suffix": "cluster.local"}],
