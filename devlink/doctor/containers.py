@@ -121,12 +121,14 @@ def in_processes(proc: Path = Path("/proc")) -> Iterator[Container]:
         if identity is None or identity in known:
             continue
         known.add(identity)
+        has_network = _namespace(folder, "net") != here[1]
+        if has_network and not _goes_out(folder):  # a sandbox, which asks nobody
+            continue
         with contextlib.suppress(OSError):
             text = read(None, str(path))
             if text is not None:
                 name = f"{_command(folder)} ({folder.name})"
-                servers = parse(text).nameservers
-                yield Container(name=name, nameservers=servers, has_network=_namespace(folder, "net") != here[1])
+                yield Container(name=name, nameservers=parse(text).nameservers, has_network=has_network)
 
 
 def _namespace(folder: Path, kind: str) -> str:
@@ -135,6 +137,17 @@ def _namespace(folder: Path, kind: str) -> str:
         return os.readlink(folder / "ns" / kind)
     except OSError:
         return ""
+
+
+def _goes_out(folder: Path) -> bool:
+    """Whether its network has a default route (proc(5), /proc/PID/net)."""
+    try:
+        lines = [line.split() for line in (folder / "net/route").read_text().splitlines()]
+        lines6 = [line.split() for line in (folder / "net/ipv6_route").read_text().splitlines()]
+    except OSError:
+        return False
+    by_4 = any(line[1] == line[7] == "0" * 8 for line in lines[1:])
+    return by_4 or any(line[:2] == ["0" * 32, "00"] and line[-1] != "lo" for line in lines6)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
