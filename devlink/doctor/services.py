@@ -14,6 +14,7 @@ from devlink.doctor.carrying import exchange, meet, why_not_carried, with_api
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, skipped
 from devlink.doctor.known import check_known
+from devlink.doctor.questions import address_types
 from devlink.errors import VerificationError
 
 ASK_LIMIT = 1.5
