@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from devlink.agent.client import connect
@@ -30,25 +31,32 @@ give a silent one up, and take the copy."""
 
 async def gather(profile: str, context: str) -> Case:
     """Ask all of them side by side. Never raises: what cannot be had is in the Case. `profile` is as `up` takes it."""
-    agent, helper = await asyncio.gather(asyncio.to_thread(_ask_agent), asyncio.to_thread(_ask_helper))
+    case = replace(await gather_sessions(), asked=profile or context)
+    named = tuple(each for each in case.subjects if profile in ("", each.name) and not context)
+    if named:
+        return replace(case, subjects=named)
+    try:
+        return replace(case, subjects=(await _wanted(profile, context),))
+    except DevlinkError as error:
+        return replace(case, subjects=(), obstacle=error)
+
+
+async def gather_sessions(agent_limit: float = AGENT_LIMIT, helper_limit: float = HELPER_LIMIT) -> Case:
+    """What is up, and nothing else: no cluster is asked for a profile. Seconds for each answer. Never raises."""
+    agent, helper = await asyncio.gather(
+        asyncio.to_thread(_ask_agent, agent_limit), asyncio.to_thread(_ask_helper, helper_limit)
+    )
     part, sessions = agent
-    named = [each for each in sessions if profile in ("", each.name) and not context]
-    subjects, obstacle = tuple(named), None
-    if not named:
-        try:
-            subjects = (await _wanted(profile, context),)
-        except DevlinkError as error:
-            obstacle = error
     return Case(
-        agent=part, helper=helper, subjects=subjects, obstacle=obstacle, asked=profile or context,
+        agent=part, helper=helper, subjects=tuple(sessions),
         environ=dict(os.environ), uid=os.getuid(), now=time.time(),
     )  # fmt: skip
 
 
-def _ask_agent() -> tuple[Part, list[Subject]]:
+def _ask_agent(limit: float) -> tuple[Part, list[Subject]]:
     """What it says, and each of its sessions."""
     try:
-        agent = connect(timeout=AGENT_LIMIT, greeting=AGENT_LIMIT)
+        agent = connect(timeout=limit, greeting=limit)
         if agent is None:
             return Part(), []
         with agent:
@@ -79,9 +87,9 @@ def _subject_of(session: Mapping[str, Any], inside: Mapping[str, Any]) -> Subjec
     )
 
 
-def _ask_helper() -> Part:
+def _ask_helper(limit: float) -> Part:
     try:
-        with connect_to_helper(timeout=HELPER_LIMIT) as helper:
+        with connect_to_helper(timeout=limit) as helper:
             version = str(helper.call("org.varlink.service.GetInfo").get("version", ""))
             return Part(told=helper.call("io.devlink.Helper.List"), version=version)
     except TimeoutError:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("devlink.cli.session:status", "Show what is up, how, and what is wrong."),
     "failover": ("devlink.cli.failover:failover", "Have another gateway carry the packets, by hand."),
     "doctor": ("devlink.cli.doctor:doctor", "Find out what is wrong, and what to do."),
+    "explain": ("devlink.cli.explain:explain", "Show the way to a name, address or URL; or a finding."),
     "profile": ("devlink.cli.profile:profile", "Profiles: look at them, get them from a cluster, publish."),
     "dns": ("devlink.cli.dns:dns", "Names: ask and see why, watch, forget, count."),
     "login": ("devlink.cli.login:login", "Sign in to a cluster without a kubeconfig."),
