@@ -22,6 +22,8 @@ COLUMNS = 80
 AGENT_LIMIT = 1.5
 """Seconds for each answer of the agent. All links together take 4.7 s at most, and nobody waits much longer than 6."""
 HELPER_LIMIT = 1.0
+WIDEST = 16
+"""Of the names of links, which stand below one another; an IPv6 address may be longer."""
 PART = re.compile(r"(?:- )?\*\*(Look|Cure)\*\*: ")
 NEAR = 4
 """How many codes are suggested."""
@@ -151,10 +153,11 @@ def outcome(link: "Link") -> str:
 def show(chain: "Chain") -> None:
     """For people: link below link, each address with its own; what is broken with what to do."""
     lines = Lines(elsewhere=COLUMNS)
-    for number, link in enumerate(chain.links, 1):
+    names = [link.about if link.name == "address" else link.name for link in chain.links]
+    width = min(max(map(len, names)), WIDEST)
+    for number, (name, link) in enumerate(zip(names, chain.links, strict=True), 1):
         mark, colour = MARKS[outcome(link)]
-        name = link.about if link.name == "address" else link.name
-        lines.line(f"{number:>2} {mark} {name:<11} ", link.text, colour=colour)
+        lines.line(f"{number:>2} {mark} {name:<{width}} ", link.text, colour=colour)
         if link.finding is not None:
             lines.line("     ", f"{link.finding.title} [{link.finding.code}]", colour=colour)
             for label, text in (("     seen ", link.finding.evidence), ("     do   ", link.finding.fix)):
@@ -167,4 +170,6 @@ def _conclusion(chain: "Chain") -> str:
     broken = next((link for link in chain.links if link.is_broken), None)
     if broken is not None:
         return f"The way is broken at: {broken.name}."
-    return "The way is whole." if chain.links[-1].is_known else "Nothing is broken, as far as it could be seen."
+    if chain.findings or not chain.links[-1].is_known:
+        return "Nothing is broken, as far as it could be seen."
+    return "The way is whole."

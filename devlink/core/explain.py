@@ -22,6 +22,7 @@ PROTOCOLS = {"http": "http", "ws": "http", "https": "https", "wss": "https", "ld
 """Which question a scheme's servers answer: `https` stands for a TLS handshake."""
 BY_PORT = {53: "dns", 80: "http", 443: "https"}
 """What is spoken at a port of which nothing else is known."""
+BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ def parse_target(text: str) -> Target:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         address = _address(host)
+        if address is not None and (address.is_multicast or address.is_unspecified or address == BROADCAST):
+            raise ValueError(f"{address} is no single host's")
         if address is None:
             host = str(DomainName.parse(host))
             if host == ".":

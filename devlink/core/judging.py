@@ -90,9 +90,19 @@ def _no_route(address: IPAddress) -> Finding:
     )
 
 
-def judge_next_hop(neighbour: IPAddress, oif: str, link_address: str, *, is_silent: bool) -> Finding | None:
+def judge_next_hop(
+    neighbour: IPAddress, oif: str, link_address: str, *, is_silent: bool, is_target: bool = False
+) -> Finding | None:
     """What is wrong with who takes the packets, where nothing comes back. `link_address`: what the kernel knows of it,
-    or empty; `is_silent`: the agent asks by way of it, and hears nothing."""
+    or empty; `is_silent`: the agent asks by way of it, and hears nothing; `is_target`: it is what was asked for."""
+    if not link_address and is_target:
+        return Finding(
+            code="DL-HOST-DOWN",
+            severity=Severity.ERROR,
+            title=f"{neighbour} should be on this link, and does not answer there: it is down, or nobody's.",
+            evidence=f"nobody on {oif} says that it is {neighbour} (ip neighbour show {neighbour})",
+            fix="is that machine up, and in this very network (ip -br address)?",
+        )
     if not link_address:
         return Finding(
             code="DL-GATEWAY-DOWN",
@@ -145,6 +155,9 @@ def judge_data(
         return None
     code, title, fix = found
     where = f"{address} port {tried[0].port}" if is_asked else str(address)
+    if place.is_excluded and place.claim is not None:
+        fix = f"you have it excluded; to have it routed: devlink up {place.claim.session}, without --exclude or what "
+        fix += "config.toml excludes"
     # A host that drops what it does not serve is silent, too.
     is_certain = is_asked or kind is not Kind.OTHER or outcomes != {Outcome.SILENT}
     return Finding(

@@ -17,7 +17,7 @@ from devlink.doctor.case import Case, Subject
 from devlink.doctor.chain import Chain, Link
 from devlink.doctor.following import follow
 from devlink.doctor.libc import Found, look_up
-from devlink.doctor.naming import LIMIT, Rule, Told, ask_forwarder, is_reverse, judge_libc, rule_for, splits
+from devlink.doctor.naming import LIMIT, Rule, Told, ask_forwarder, has_addresses, judge_libc, rule_for, splits
 from devlink.errors import DevlinkError, HelperError
 from devlink.helper.client import connect
 from devlink.kernel.observe import observe
@@ -124,8 +124,9 @@ async def _name(name: DomainName, written: str, claims: tuple[Claim, ...], case:
     if claims or case.agent.error is None:
         links.append(Link(name="rule", text=_rule(rule, claims), finding=rule.finding))
     if told is not None:
-        # What the rule refuses, the forwarder refuses.
-        wrong = told.finding if rule.finding is None else None
+        # What the rule refuses, the forwarder refuses; and what no DNS server knows, such as localhost, libc may.
+        is_known = libc is not None and bool(libc.addresses) and not told.is_failure
+        wrong = told.finding if rule.finding is None and not is_known else None
         links.append(Link(name="forwarder", text=told.text, finding=wrong))
     elif asks is False and mode and rule.is_ordinary:
         links.append(
@@ -187,7 +188,7 @@ def _nameserver() -> IPAddress | DevlinkError:
 
 async def _libc(name: DomainName, written: str) -> Found | None:
     """None for what programs do not look up, and where it cannot be asked."""
-    if is_reverse(name):
+    if not has_addresses(name):
         return None
     try:
         return await look_up(written, limit=LIMIT)

@@ -108,7 +108,9 @@ def _next_hop(
     is_silent = _is_silent(neighbour, place, case)
     finding = None
     if not comes_back:
-        finding = judge_next_hop(neighbour, path.oif, link_address, is_silent=is_silent)
+        finding = judge_next_hop(
+            neighbour, path.oif, link_address, is_silent=is_silent, is_target=path.next_hop is None
+        )
     if not link_address:
         text = f"{neighbour} on {path.oif}: " + ("packets come back by it" if comes_back else "nobody answers there")
     else:

@@ -21,7 +21,7 @@ LIMIT = 2.2
 """Seconds for the forwarder, and for libc: a little more than until the forwarder serves what it has kept too long."""
 PORT = 53
 ANSWERED_AT_ONCE = "AXFR"
-"""What the forwarder refuses by itself: it waits for servers longer than anybody waits here, and is not to blame then."""
+"""What the forwarder refuses by itself: it waits longer for servers than anybody here, and is not to blame then."""
 _SOMEBODY = [{"address": "192.0.2.1"}]
 """Stands for whoever is asked for ordinary names (RFC 5737): who that is makes no difference to the rule."""
 SOURCES = {
@@ -107,9 +107,8 @@ class Told:
 
 
 async def ask_forwarder(nameserver: IPAddress, name: DomainName, rule: Rule) -> Told:
-    """Its own story of a name: rule, server, answer, time. Of a name in a reverse zone the PTR record."""
-    types = ("PTR",) if is_reverse(name) else ("A", "AAAA")
-    asked = (asyncio.to_thread(_ask, nameserver, name, qtype) for qtype in (*types, ANSWERED_AT_ONCE))
+    """Its own story of a name: rule, server, answer, time."""
+    asked = (asyncio.to_thread(_ask, nameserver, name, qtype) for qtype in (*types_of(name), ANSWERED_AT_ONCE))
     *answers, alive = await asyncio.gather(*asked)
     heard = [answer for answer in answers if isinstance(answer, Answer)]
     if heard:
@@ -121,9 +120,16 @@ async def ask_forwarder(nameserver: IPAddress, name: DomainName, rule: Rule) -> 
     return Told(text=f"{nameserver}: {why}", finding=_away(nameserver, why), is_failure=True)
 
 
-def is_reverse(name: DomainName) -> bool:
-    """Whether it is the name of an address or of a network of them."""
-    return reverse_prefix(name) is not None
+def types_of(name: DomainName) -> tuple[str, ...]:
+    """Which records a name is asked for: of one in a reverse zone PTR, of a service's port SRV (RFC 2782)."""
+    if reverse_prefix(name) is not None:
+        return ("PTR",)
+    return ("SRV",) if name.labels and name.labels[0].startswith(b"_") else ("A", "AAAA")
+
+
+def has_addresses(name: DomainName) -> bool:
+    """Whether programs look it up for its addresses."""
+    return "A" in types_of(name)
 
 
 def _ask(nameserver: IPAddress, name: DomainName, qtype: str) -> Answer | str:
@@ -140,10 +146,10 @@ def judge_answers(name: DomainName, rule: Rule, answers: Iterable[Answer]) -> To
     answers = tuple(answers)
     best = next((a for a in answers if a.addresses), next((a for a in answers if a.rcode == "NOERROR"), answers[0]))
     addresses = tuple(dict.fromkeys(address for answer in answers for address in answer.addresses))
-    said = [str(address) for address in addresses] or [printable(record) for record in best.records]
+    said = [str(address) for address in addresses] or [" ".join(record.split()) for record in best.records]
     shown = listed(said) if said else "no address" if best.rcode == "NOERROR" else best.rcode
     text = f"{shown}; {_story(best)}"
-    if said and best.rcode == "NOERROR":
+    if (addresses or (said and not has_addresses(name))) and best.rcode == "NOERROR":
         return Told(text=text, addresses=addresses)
     if best.rcode in ("NOERROR", "NXDOMAIN") and not any(a.rcode == "SERVFAIL" for a in answers):
         return Told(text=text, finding=rule.finding or _unknown(name, rule, best))
@@ -171,18 +177,20 @@ def _away(nameserver: IPAddress, why: str) -> Finding:
 
 def _unknown(name: DomainName, rule: Rule, answer: Answer) -> Finding:
     there = answer.rcode == "NOERROR"
-    if rule.is_ordinary:
-        fix = "is it spelled as it should be? A name of a cluster ends in its domain: devlink status"
+    what = "address" if has_addresses(name) else "such record"
+    labels = [label.decode(errors="replace") for label in (rule.long or name).labels]
+    if not rule.is_ordinary and "svc" in labels[2:]:
+        at = labels.index("svc", 2)
+        service, namespace = labels[at - 2 : at]
+        fix = f"kubectl -n {namespace} get service,endpointslices: is there one of the name {service}, "
+        fix += "and has it pods that are ready?" if there else "and in this namespace?"
     else:
-        labels = [label.decode(errors="replace") for label in (rule.long or name).labels]
-        service, namespace = labels[0], labels[1] if len(labels) > 1 else "default"
-        fix = f"kubectl -n {namespace} get service,endpointslices: is there one of the name {service}"
-        fix += ", and has it pods that are ready?" if there else "? Is the namespace right, and .svc behind it?"
+        fix = "is it spelled as it should be? A service of a cluster is NAME.NAMESPACE.svc.DOMAIN: devlink status"
     return Finding(
         code="DL-NAME-UNKNOWN",
         severity=Severity.ERROR,
-        title=f"{name} is there, and has no address." if there else f"There is no such name: {name}.",
-        evidence=f"{'NODATA' if there else answer.rcode}; {_story(answer)}",
+        title=f"{name} is there, and has no {what}." if there else f"There is no such name: {name}.",
+        evidence=f"{listed(answer.records) or 'NODATA' if there else answer.rcode}; {_story(answer)}",
         fix=printable(fix),
     )
 

@@ -42,7 +42,11 @@ def test_a_target_is_a_name_an_address_or_a_url(
     assert "secret" not in target.text
 
 
-@pytest.mark.parametrize("text", ["", "a b", "http://", "web:99999", "web:port", "[fd00::1", "-web", "x" * 64, "."])
+NONSENSE = ["", "a b", "http://", "web:99999", "web:port", "[fd00::1", "-web", "x" * 64, "."]
+NOT_ONE_HOST = ["224.0.0.1", "[ff02::1]:80", "0.0.0.0", "255.255.255.255"]
+
+
+@pytest.mark.parametrize("text", NONSENSE + NOT_ONE_HOST)
 def test_what_is_none_of_them_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="Such as"):
         parse_target(text)

@@ -74,6 +74,9 @@ def test_a_next_hop_that_nobody_knows_is_down_and_one_that_the_agent_hears_nothi
     silent = judge_next_hop(ip_address("172.16.0.13"), "eth0", "02:00:00:00:00:01", is_silent=True)
     assert (down and down.code, silent and silent.code) == ("DL-GATEWAY-DOWN", "DL-GATEWAYS-SILENT")
     assert judge_next_hop(ip_address("172.16.0.13"), "eth0", "02:00:00:00:00:01", is_silent=False) is None
+    itself = judge_next_hop(ip_address("172.16.0.13"), "eth0", "", is_silent=False, is_target=True)
+    assert itself is not None
+    assert itself.code == "DL-HOST-DOWN"
 
 
 # What comes back
@@ -133,3 +136,4 @@ def test_what_its_user_excluded_is_judged_as_a_strangers() -> None:
     finding = judge_data(POD, place, tried, by=None, is_asked=True)
     assert finding is not None
     assert finding.code == "DL-PORT-SILENT"
+    assert "without --exclude" in finding.fix

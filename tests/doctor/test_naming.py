@@ -12,7 +12,7 @@ from devlink.core.plan import Upstream, Zone
 from devlink.dns.client import Answer
 from devlink.doctor import naming
 from devlink.doctor.libc import Found
-from devlink.doctor.naming import Rule, Told, ask_forwarder, is_reverse, judge_answers, judge_libc, rule_for, splits
+from devlink.doctor.naming import Rule, Told, ask_forwarder, judge_answers, judge_libc, rule_for, splits, types_of
 
 SERVER = Upstream(address=ip_address("10.254.0.2"))
 ZONES = [
@@ -102,7 +102,16 @@ def test_an_answer_without_an_address_is_a_finding(
 def test_the_cure_for_an_unknown_service_names_its_namespace() -> None:
     finding = judge_answers(WEB, CLUSTER, [Answer(rcode="NXDOMAIN")]).finding
     assert finding is not None
-    assert finding.fix.startswith("kubectl -n default get service,endpointslices: is there one of the name web?")
+    assert finding.fix.startswith("kubectl -n default get service,endpointslices: is there one of the name web, ")
+
+
+def test_a_record_that_is_no_address_will_do_only_where_none_was_asked_for() -> None:
+    alias = Answer(rcode="NOERROR", records=("web.  5 IN CNAME  www.example.com.",))
+    finding = judge_answers(WEB, CLUSTER, [alias]).finding
+    assert finding is not None
+    assert (finding.code, "CNAME" in finding.evidence) == ("DL-NAME-UNKNOWN", True)
+    port = DomainName.parse("_http._tcp.web.default.svc.cluster.local")
+    assert judge_answers(port, CLUSTER, [alias]).finding is None
 
 
 # What libc said
@@ -148,11 +157,16 @@ def test_without_a_forwarder_libc_alone_says_that_there_is_no_such_name() -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("10.0.254.10.in-addr.arpa", True), ("8.b.d.0.1.0.0.2.ip6.arpa", True), ("arpa.example", False)],
+    ("name", "types"),
+    [
+        ("10.0.254.10.in-addr.arpa", ("PTR",)),
+        ("8.b.d.0.1.0.0.2.ip6.arpa", ("PTR",)),
+        ("arpa.example", ("A", "AAAA")),
+        ("_http._tcp.web.default.svc.cluster.local", ("SRV",)),
+    ],
 )
-def test_names_of_addresses_are_known_by_their_zone(name: str, expected: bool) -> None:
-    assert is_reverse(DomainName.parse(name)) is expected
+def test_what_a_name_is_asked_for_depends_on_what_it_is_the_name_of(name: str, types: tuple[str, ...]) -> None:
+    assert types_of(DomainName.parse(name)) == types
 
 
 def test_only_some_modes_split() -> None:

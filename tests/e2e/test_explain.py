@@ -92,6 +92,8 @@ def test_a_service_a_pod_and_a_stranger_without_a_port_are_whole_where_packets_c
         "port 8080: connects, and packets come back; its protocol was not spoken"
     )
     assert assert_whole(link, "www.example.com")["rule"] == "in no zone of what is up: an ordinary name"
+    # libc alone knows that one.
+    assert assert_whole(link, "localhost")["address"] == "the laptop's own address"
 
 
 def test_for_people_it_fits_80_columns_without_colour_where_it_is_piped(link: Link) -> None:
@@ -193,6 +195,10 @@ def test_a_route_or_a_rule_of_another_program_that_wins_is_named_with_its_owner(
     with elsewhere(link, *commands):
         assert owner in assert_broken(explained(link, POD), "way", code)["evidence"]
     assert_whole(link, POD)
+
+
+def test_a_neighbour_that_nobody_is_is_told_from_a_gateway_that_is_gone(link: Link) -> None:
+    assert_broken(explained(link, "172.16.0.77:80"), "next hop", "DL-HOST-DOWN")
 
 
 def test_an_address_without_a_route_is_said_to_have_none(link: Link) -> None:
