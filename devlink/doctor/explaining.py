@@ -120,28 +120,27 @@ async def _name(name: DomainName, written: str, claims: tuple[Claim, ...], case:
     mode = str((case.helper.told or {}).get("resolver") or "")
     asks = bool(_zones(claims)) and not (rule.is_ordinary and splits(mode))
     told, libc = await asyncio.gather(_forwarder(name, rule) if asks else _nobody(), _libc(name, written))
+    found = tuple(sorted(libc.addresses, key=str)) if libc is not None else ()
+    # Where programs have an address all the same, as of localhost or by the file of hosts, nothing is broken.
+    refused = rule.finding if not found else None
     links = [Link(name="hosts file", text=f"/etc/hosts has it: {listed(in_file)}")] if in_file else []
     if claims or case.agent.error is None:
-        links.append(Link(name="rule", text=_rule(rule, claims), finding=rule.finding))
+        links.append(Link(name="rule", text=_rule(rule, claims), finding=refused))
     if told is not None:
-        # What the rule refuses, the forwarder refuses; and what no DNS server knows, such as localhost, libc may.
-        is_known = libc is not None and bool(libc.addresses) and not told.is_failure
-        wrong = told.finding if rule.finding is None and not is_known else None
-        links.append(Link(name="forwarder", text=told.text, finding=wrong))
-    elif asks is False and mode and rule.is_ordinary:
-        links.append(
-            Link(name="forwarder", text=f"not asked: {mode} sends it only the clusters' names", is_known=False)
-        )
-    failed = told is not None and told.is_failure and rule.finding is None and not rule.is_ordinary
+        is_moot = rule.finding is not None or (bool(found) and not told.is_failure)
+        links.append(Link(name="forwarder", text=told.text, finding=None if is_moot else told.finding))
+    elif claims and splits(mode):
+        text = f"not asked: {mode} sends it only the clusters' names"
+        links.append(Link(name="forwarder", text=text, is_known=False))
     if libc is not None:
         wrong = judge_libc(name, rule, libc, told, in_file, mode=mode)
         by = f"; resolver mode {mode}" if mode else ""
         links.append(Link(name="libc", text=f"says {libc}{by}", finding=wrong))
-    found = tuple(sorted(libc.addresses, key=str)) if libc is not None else ()
+    is_dead = told is not None and told.is_failure and rule.finding is None and not rule.is_ordinary and not found
     return _Named(
         links=tuple(links),
         addresses=found or (told.addresses if told is not None else ()),
-        servers=rule.servers if failed and not found else (),
+        servers=rule.servers if is_dead else (),
     )
 
 

@@ -220,12 +220,18 @@ def judge_libc(
 
     Of ordinary names with many addresses each look-up may get others, so only that libc finds none is wrong there.
     """
-    if told is None or told.is_failure or told.finding is not None:
-        if libc.addresses or (told is not None and told.finding is not None):
-            return None  # what is wrong has been told
-        return _libc_fails(name, libc, "nobody else was asked" if told is None else told.text, mode)
+    if told is None:
+        return None if libc.addresses else _nobody_says(name, libc)
+    if told.finding is not None:
+        return None  # what is wrong has been told
     if not libc.addresses:
-        return _libc_fails(name, libc, listed(told.addresses), mode)
+        return Finding(
+            code="DL-LIBC-NAMES",
+            severity=Severity.ERROR,
+            title=f"Programs on this laptop do not find {name}, although the forwarder knows it.",
+            evidence=f"libc says {libc}; the forwarder: {listed(told.addresses)}; resolver mode {mode}",
+            fix="devlink doctor looks at each part of that way; see `hosts:` in /etc/nsswitch.conf, /etc/resolv.conf",
+        )
     if rule.is_ordinary or libc.addresses & set(told.addresses):
         return None
     seen = f"libc: {libc}; the cluster: {listed(told.addresses)}"
@@ -247,20 +253,21 @@ def judge_libc(
     )
 
 
-def _libc_fails(name: DomainName, libc: Found, others: str, mode: str) -> Finding:
-    if mode:
+def _nobody_says(name: DomainName, libc: Found) -> Finding:
+    """Of a name that is none of devlink's affairs."""
+    if libc.is_late:
         return Finding(
-            code="DL-LIBC-NAMES",
+            code="DL-DNS-ORDINARY",
             severity=Severity.ERROR,
-            title=f"Programs on this laptop do not find {name}, although the forwarder knows it.",
-            evidence=f"libc says {libc}; the forwarder: {others}; resolver mode {mode}",
-            fix="devlink doctor looks at each part of that way; see `hosts:` in /etc/nsswitch.conf, /etc/resolv.conf",
+            title=f"Programs get no answer for {name} within {LIMIT:g} s.",
+            evidence=f"getent ahosts {name}: {libc}",
+            fix="do the servers answer that this machine asks? See /etc/resolv.conf, or: resolvectl status",
         )
     return Finding(
         code="DL-NAME-UNKNOWN",
         severity=Severity.ERROR,
-        title=f"There is no such name: {name}.",
-        evidence=f"libc says {libc}; no session that is up has names",
+        title=f"There is no such name: {name}; or nobody who knows it is reached.",
+        evidence=f"getent ahosts {name}: libc says {libc}",
         fix="is it spelled as it should be? If it is a cluster's: devlink up",
     )
 

@@ -153,6 +153,9 @@ def test_what_has_been_told_of_the_forwarder_is_not_told_again_of_libc() -> None
 
 def test_without_a_forwarder_libc_alone_says_that_there_is_no_such_name() -> None:
     assert code_of(Found(), None, rule=Rule(), mode="") == "DL-NAME-UNKNOWN"
+    # In a mode that splits, the forwarder is not asked for ordinary names either.
+    assert code_of(Found(), None, rule=Rule(), mode="systemd-resolved") == "DL-NAME-UNKNOWN"
+    assert code_of(Found(is_late=True), None, rule=Rule(), mode="") == "DL-DNS-ORDINARY"
     assert code_of(Found(addresses=frozenset({ADDRESS})), None, rule=Rule(), mode="") == ""
 
 

@@ -152,6 +152,10 @@ def test_a_line_in_the_file_of_hosts_that_hides_a_service_is_named(link: Link) -
         said = explained(link, WEB)
         assert_broken(said, "libc", "DL-HOSTS-FILE")
         assert said["links"][1]["seen"] == f"/etc/hosts has it: {ORDINARY}"
+    # Of a name that devlink refuses, such a line is what somebody wants.
+    refused = "kube-dns.kube-system.svc.cluster.local"
+    with file_with(link, "/etc/hosts", f"{ORDINARY} {refused}\\n"):
+        assert_whole(link, refused)
     assert_whole(link, WEB)
 
 
