@@ -23,15 +23,13 @@ class Winner:
     """Who made it: `a VPN (interface tun0)`."""
 
 
-def judge_way(
-    address: IPAddress, place: Place, winner: Winner | None, *, is_lost: bool, is_pinned: bool = False
-) -> Finding | None:
+def judge_way(address: IPAddress, place: Place, winner: Winner | None, *, is_lost: bool) -> Finding | None:
     """What is wrong with the way that the kernel takes, None where it is as it should be.
 
     `winner` is None where there is no route, or where one drops the packets; `is_lost`: the session's route leads
-    elsewhere; `is_pinned`: a route of ours keeps the address out of the session's.
+    elsewhere.
     """
-    claim = place.claim if place.is_routed and not is_pinned else None
+    claim = place.claim if place.is_routed else None
     if claim is None:
         return None if winner is not None else _no_route(address)
     session = claim.session

@@ -9,6 +9,7 @@ from pathlib import Path
 from devlink.core.explain import Claim, Target, in_hosts_file, place_of
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
+from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Zone
 from devlink.core.prefixes import IPAddress
 from devlink.core.proxies import Proxy, proxy_for
@@ -52,15 +53,24 @@ async def explain(target: Target, case: Case) -> Chain:
     if addresses:
         shown = addresses[:MAX_ADDRESSES]
         observed = await asyncio.to_thread(observe, shown)
-        there = tuple(each for each in shown if observed.paths[each].oif is not None)
-        if there:  # programs pass over what they have no way to, as an IPv6 address where there is no IPv6
-            passed = [each for each in shown if each not in there and place_of(each, claims).claim is None]
-            links += (Link(name="address", text="no route: others are taken", about=str(each)) for each in passed)
-            shown = tuple(each for each in shown if each not in passed)
+        passed = passed_over(shown, observed, claims)
+        links += (Link(name="address", text="no route: others are taken", about=str(each)) for each in passed)
+        shown = tuple(each for each in shown if each not in passed)
         asked = (follow(each, port, protocol, target.host, claims, observed, case) for each in shown)
         for found in await asyncio.gather(*asked):
             links += found
     return Chain(target=target, links=tuple(links))
+
+
+def passed_over(
+    addresses: Iterable[IPAddress], observed: ObservedNetwork, claims: Iterable[Claim]
+) -> tuple[IPAddress, ...]:
+    """Which addresses of a name programs do not try: no route leads to them, as to IPv6 where there is none, and one
+    does to others. Those of a session are to have one. Pure."""
+    claims, ways = tuple(claims), {address: observed.paths[address].oif for address in addresses}
+    if not any(ways.values()):
+        return ()
+    return tuple(address for address, oif in ways.items() if oif is None and place_of(address, claims).claim is None)
 
 
 def _claim(subject: Subject) -> Claim:

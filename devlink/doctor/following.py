@@ -59,7 +59,7 @@ def _way(address: IPAddress, place: Place, path: Path, observed: ObservedNetwork
     is_lost = False
     if place.claim is not None and place.is_routed and not is_pinned:
         is_lost = Ways(place.claim.plan.desired).is_lost(address, path)
-    finding = judge_way(address, place, winner, is_lost=is_lost, is_pinned=is_pinned)
+    finding = judge_way(address, place, winner, is_lost=is_lost)
     if winner is None:
         return Link(name="way", text="none: no route leads there, or one drops it", about=str(address), finding=finding)
     text = f"{winner.shown}; made by {winner.owner}"

@@ -49,8 +49,6 @@ def test_a_way_that_is_as_it_shall_be_or_is_nobodys_has_nothing_wrong() -> None:
     place = place_of(POD, (QA,))
     assert judge_way(POD, place, ours, is_lost=False) is None
     assert judge_way(ip_address("192.0.2.80"), place_of(ip_address("192.0.2.80"), (QA,)), ours, is_lost=False) is None
-    # The helper keeps the API server's own way.
-    assert judge_way(POD, place, won("10.20.73.70/32"), is_lost=False, is_pinned=True) is None
 
 
 def test_where_no_route_leads_is_told_for_every_address() -> None:

@@ -5,9 +5,11 @@ from ipaddress import ip_address
 
 import pytest
 
+from devlink.core.explain import Claim, place_of
 from devlink.core.network import OVERRIDE_TABLE, PROTOCOL, ObservedNetwork, Path
-from devlink.doctor.following import winner_of
-from tests.core.plans import theirs
+from devlink.core.plan import make_plan
+from devlink.doctor.following import _way, winner_of
+from tests.core.plans import GATEWAY, GATEWAY6, PROFILE, seen, theirs
 
 POD, ROUTER, NODE = ip_address("10.20.73.70"), ip_address("172.16.0.1"), ip_address("172.16.0.13")
 DEFAULT = theirs("0.0.0.0/0", next_hop=ROUTER)
@@ -48,3 +50,15 @@ def test_of_two_that_fit_the_overriding_one_counts_then_the_narrower() -> None:
 
 def test_where_nothing_is_sent_nobody_wins() -> None:
     assert winner_of(POD, Path(), ObservedNetwork(routes=(DEFAULT, OURS)), 1000) is None
+
+
+def test_a_host_route_of_devlinks_that_is_none_of_the_sessions_keeps_a_way_and_is_not_lost() -> None:
+    plan = make_plan(PROFILE, seen(GATEWAY, GATEWAY6))
+    place = place_of(POD, (Claim(profile=PROFILE, plan=plan),))
+    pin = theirs("10.20.73.70/32", next_hop=ROUTER, protocol=PROTOCOL)
+    path = Path(oif="eth0", next_hop=ROUTER)
+    link = _way(POD, place, path, ObservedNetwork(routes=(DEFAULT, pin)), 1000)
+    assert (link.finding, link.text.endswith("made by devlink to keep the way that it has")) == (None, True)
+    lost = _way(POD, place, path, ObservedNetwork(routes=(DEFAULT,)), 1000)
+    assert lost.finding is not None
+    assert lost.finding.code == "DL-ROUTES-GONE"
