@@ -117,7 +117,7 @@ async def ask_forwarder(nameserver: IPAddress, name: DomainName, rule: Rule) -> 
     if isinstance(alive, Answer):
         finding = rule.finding or _failed(name, rule, f"no answer within {LIMIT:g} s, and the forwarder is well")
         return Told(text=f"still waits for the servers after {LIMIT:g} s", finding=finding, is_failure=True)
-    return Told(text=f"{nameserver}: {why}", finding=_away(nameserver, why), is_failure=True)
+    return Told(text=f"{nameserver}: {why}", finding=_silent(nameserver, why), is_failure=True)
 
 
 def types_of(name: DomainName) -> tuple[str, ...]:
@@ -165,13 +165,13 @@ def _story(answer: Answer) -> str:
     return printable(f"{SOURCES.get(trace['source'], trace['source'])}{server}{transport}, {trace['ms']:.1f} ms")
 
 
-def _away(nameserver: IPAddress, why: str) -> Finding:
+def _silent(nameserver: IPAddress, why: str) -> Finding:
     return Finding(
-        code="DL-FORWARDER-AWAY",
+        code="DL-FORWARDER-SILENT",
         severity=Severity.ERROR,
         title="The forwarder does not answer, so that programs have to wait for names.",
         evidence=f"{nameserver} port {PORT}: {why}",
-        fix="see what the helper says of it: devlink helper status",
+        fix="see what the helper says of it: devlink helper status; does a firewall of this laptop stand in between?",
     )
 
 

@@ -187,12 +187,12 @@ def asked(monkeypatch: pytest.MonkeyPatch, port: int) -> Told:
     return asyncio.run(ask_forwarder(ip_address("127.0.0.1"), WEB, CLUSTER))
 
 
-def test_a_forwarder_that_nobody_hears_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forwarder_that_nobody_hears_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))
         told = asked(monkeypatch, mute.getsockname()[1])
     assert told.finding is not None
-    assert (told.finding.code, told.is_failure) == ("DL-FORWARDER-AWAY", True)
+    assert (told.finding.code, told.is_failure) == ("DL-FORWARDER-SILENT", True)
 
 
 def test_a_forwarder_that_still_waits_for_its_servers_is_not_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
