@@ -11,7 +11,7 @@ from devlink.agent.client import connect
 from devlink.agent.config import choices
 from devlink.agent.sources import PATIENCE_WITH_CACHE, Obtained, obtain
 from devlink.cli.output import duration
-from devlink.core.codec import decode
+from devlink.core.codec import DecodeError, decode
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.core.profile import BridgeProfile
 from devlink.doctor.case import Case, Part, Subject
@@ -19,11 +19,15 @@ from devlink.errors import DevlinkError, HelperError, NotUpError
 from devlink.helper.client import connect as connect_to_helper
 from devlink.hints import restart_helper
 from devlink.kernel.observe import observe
+from devlink.rpc.tasks import spawn
 
-AGENT_LIMIT = 4.0
-"""Seconds for each answer of the agent: it asks the helper first."""
+AGENT_LIMIT = 3.5
+"""Seconds for all that the agent is asked: it asks the helper first."""
 HELPER_LIMIT = 3.0
 """Seconds for each answer of the helper: above what it gives its forwarder to answer."""
+ANEW = "Take everything down with it (devlink down --all), and bring it up again."
+HEAD_START = 0.7
+"""Seconds after which an agent that has not answered is not waited for before it is asked which profile is meant."""
 PROFILE_LIMIT = PATIENCE_WITH_CACHE + 0.5
 """Seconds to find out which profile is meant; a cluster that is slower is doctor's affair. Long enough for `obtain` to
 give a silent one up, and take the copy."""
@@ -31,12 +35,18 @@ give a silent one up, and take the copy."""
 
 async def gather(profile: str, context: str) -> Case:
     """Ask all of them side by side. Never raises: what cannot be had is in the Case. `profile` is as `up` takes it."""
-    case = replace(await gather_sessions(), asked=profile or context)
+    asking: asyncio.Task[Case] = spawn(gather_sessions(), name="ask agent and helper")
+    await asyncio.wait([asking], timeout=HEAD_START)
+    # An agent that hangs shall not have doctor wait for it first, and for the cluster then.
+    wanted = None if asking.done() else spawn(_wanted(profile, context), name="find the profile")
+    case = replace(await asking, asked=profile or context)
     named = tuple(each for each in case.subjects if profile in ("", each.name) and not context)
     if named:
+        if wanted is not None:
+            wanted.cancel()
         return replace(case, subjects=named)
     try:
-        return replace(case, subjects=(await _wanted(profile, context),))
+        return replace(case, subjects=(await (wanted or _wanted(profile, context)),))
     except DevlinkError as error:
         return replace(case, subjects=(), obstacle=error)
 
@@ -54,15 +64,18 @@ async def gather_sessions(agent_limit: float = AGENT_LIMIT, helper_limit: float 
 
 
 def _ask_agent(limit: float) -> tuple[Part, list[Subject]]:
-    """What it says, and each of its sessions."""
+    """What it says, and each of its sessions, within `limit` seconds in all."""
+    until = time.monotonic() + limit
     try:
         agent = connect(timeout=limit, greeting=limit)
         if agent is None:
             return Part(), []
         with agent:
+            agent.bound(max(until - time.monotonic(), 0.1))
             status = agent.call("io.devlink.Agent.Status")["status"]
             subjects = []
             for session in status["sessions"]:
+                agent.bound(max(until - time.monotonic(), 0.1))
                 try:
                     inside = agent.call("io.devlink.Agent.Inspect", {"session": session["name"]})
                 except NotUpError:  # it went down at this moment
@@ -70,6 +83,8 @@ def _ask_agent(limit: float) -> tuple[Part, list[Subject]]:
                 subjects.append(_subject_of(session, inside))
     except TimeoutError:
         return Part(error=HelperError("The agent runs, but does not answer.", next_step="See: devlink doctor")), []
+    except DecodeError as error:
+        return Part(error=HelperError("The agent is of another version.", why=str(error), next_step=ANEW)), []
     except DevlinkError as error:
         return Part(error=error), []
     return Part(told=status, version=str(status["version"])), subjects

@@ -15,6 +15,7 @@ from devlink.doctor.check import Seen, skipped
 from devlink.doctor.questions import PORT, address_types
 from devlink.errors import DevlinkError, HelperError, reason
 from devlink.helper.client import connect
+from devlink.hints import restart_helper
 
 HELPER_LIMIT = 3.0
 """Seconds for the helper to say whom the forwarder asks; it has to ask the forwarder first."""
@@ -72,7 +73,7 @@ def _get_stats() -> Mapping[str, Any]:
         try:
             return helper.call("io.devlink.Helper.GetDnsStats")
         except TimeoutError as error:
-            raise HelperError("The devlink helper runs, but does not answer.") from error
+            raise HelperError("The devlink helper runs, but does not answer.", next_step=restart_helper()) from error
 
 
 async def known_addresses(nameserver: IPAddress, subject: Subject) -> frozenset[IPAddress]:

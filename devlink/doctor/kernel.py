@@ -322,7 +322,7 @@ def _dropped() -> int:
 
 
 CHECKS = (
-    LinkCheck(name="links", look=_links),
+    LinkCheck(name="links", look=_links, after=("remains", "helper", "access", "agent", "network", "plan")),
     LinkCheck(name="routes", look=_routes, after=("links",)),
     LinkCheck(name="rules", look=_rules, after=("links", "routes")),
     LinkCheck(name="rp_filter", look=_rp_filter, after=("links", "routes", "rules")),

@@ -4,8 +4,10 @@ from devlink.doctor import browsers, bypass, containers, forwarder, nsswitch, re
 from devlink.doctor.check import Check, LaptopCheck, LinkCheck
 
 CHECKS: tuple[Check, ...] = (
-    LinkCheck(name="forwarder", look=forwarder.look),
-    LaptopCheck(name="upstreams", look=upstreams.look, limit=6.0, after=("forwarder",)),
+    LinkCheck(
+        name="forwarder", look=forwarder.look, after=("links", "routes", "rules", "rp_filter", "gateway", "services")
+    ),
+    LaptopCheck(name="upstreams", look=upstreams.look, limit=6.0, after=("portal", "links", "forwarder")),
     LaptopCheck(name="resolver", look=resolver.look, limit=6.0, after=("forwarder",)),
     LinkCheck(name="libc", look=nsswitch.look, limit=6.0, after=("forwarder", "resolver")),
     LaptopCheck(name="bypass", look=bypass.look, after=("resolver",)),

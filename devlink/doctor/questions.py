@@ -29,6 +29,7 @@ def padded(question: bytes, length: int) -> bytes:
     counted = question[: len(_HEADER) - 1] + b"\1" + question[len(_HEADER) :]  # one additional record
     return counted + wire.opt_record(0, wire.option(PADDING_OPTION, fill))
 
+
 def address_types(services: tuple[IPNetwork, ...] | None) -> tuple[str, ...]:
     """The types of the addresses that service may have: a dual-stack cluster gives it one of either family."""
     families = {prefix.version for prefix in services or ()} or {4, 6}

@@ -25,5 +25,17 @@ async def _is_heard(case: Case, subject: Subject) -> bool:
     return subject.is_installed and any(seen.server.answers for seen in await exchange(case, subject))
 
 
-AFTER = ("links", "routes", "rules", "rp_filter", "gateway", "identity", "services", "forwarder", "resolver", "libc")
+AFTER = (
+    "links",
+    "routes",
+    "rules",
+    "rp_filter",
+    "gateway",
+    "identity",
+    "services",
+    "pods",
+    "forwarder",
+    "resolver",
+    "libc",
+)
 CHECKS = (LinkCheck(name="session", look=_look, after=AFTER),)

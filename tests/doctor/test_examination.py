@@ -49,7 +49,7 @@ def test_what_follows_from_an_error_is_not_told_also_at_second_hand() -> None:
         LaptopCheck(name="clock", look=says("DL-C")),
     )
     assert codes(seen) == ["DL-A", "DL-C"]
-    assert [step.follows for step in seen.steps] == ["", "DL-A", "DL-A", ""]
+    assert [step.follows for step in seen.steps] == ["", "", "DL-A", ""], "what is well in spite of it is told"
 
 
 def test_a_warning_is_no_reason_to_hold_back_what_comes_after_it() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from devlink import lab
+from tests.e2e.breakages import R2, dropping
 from tests.e2e.link import Link, linked
-from tests.e2e.test_verify import R2, dropping
 
 pytestmark = pytest.mark.lab
 
