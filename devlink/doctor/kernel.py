@@ -43,6 +43,7 @@ HELPER_LIMIT = 2.0
 """Seconds for each answer of the helper."""
 REASONS = ("DL-NOT-INSTALLED", "DL-ROUTES-FOUGHT", "DL-ROUTES-HELD")
 """Why routes are missing, as the agent tells; each says more than that they are."""
+OF_RULES = frozenset(("DL-POLICY-WINS",))
 OF_ROUTES = frozenset(("DL-ROUTE-TAKEN", "DL-ROUTE-KEPT", "DL-ROUTE-MISSING"))
 """What a plan says of routes of others and of its own."""
 CONF = FilePath("/proc/sys/net/ipv4/conf")
@@ -221,7 +222,7 @@ async def _rules(case: Case, subject: Subject) -> Seen:
     looked = await _kernel(case, subject)
     others = takers(desired.routes, looked.observed, case.uid)
     planned = looked.anew.findings if looked.anew is not None else subject.plan.findings
-    found = [_with_owners(each, others.by_rule) for each in _serious(planned, frozenset(("DL-POLICY-WINS",)))]
+    found = [_with_owners(each, others.by_rule) for each in _serious(planned, OF_RULES)]
     if subject.is_installed:
         found = [*rules_gone(desired, looked.observed), *found]
         if not found and not missing_routes(desired, looked.observed):

@@ -11,6 +11,7 @@ from devlink.core.text import listed
 from devlink.core.trust import TrustRecord
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Check, LaptopCheck, LinkCheck, Seen, skipped
+from devlink.doctor.kernel import OF_ROUTES, OF_RULES
 from devlink.errors import (
     DevlinkError,
     HelperError,
@@ -84,7 +85,9 @@ async def _look_at_plan(_: Case, subject: Subject) -> Seen:
     if subject.obstacle is not None:
         return judge_plan_obstacle(subject, subject.obstacle)
     assert subject.plan is not None
-    return Seen(text=f"{subject.plan.mode.value}: {subject.plan.reason}", findings=subject.plan.findings)
+    # Who else has routes is told with the owners' names by those who look at the kernel.
+    found = tuple(each for each in subject.plan.findings if each.code not in OF_ROUTES | OF_RULES)
+    return Seen(text=f"{subject.plan.mode.value}: {subject.plan.reason}", findings=found)
 
 
 def judge_plan_obstacle(subject: Subject, error: DevlinkError) -> Seen:
