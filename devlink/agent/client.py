@@ -84,14 +84,14 @@ def _start(log: Path) -> "subprocess.Popen[bytes]":
     try:
         runtime_folder().mkdir(exist_ok=True, mode=0o700)
         log.parent.mkdir(parents=True, exist_ok=True)
-        out = log.open("ab")
+        out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UsageError(
             "The agent has no place for its socket or its log.",
             why=f"{error.filename}: {error.strerror}.",
             next_step="See that XDG_RUNTIME_DIR and XDG_STATE_HOME (else HOME) name folders of yours.",
         ) from error
-    with out:
+    try:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "devlink.agent"],
             stdin=subprocess.DEVNULL,
@@ -101,6 +101,8 @@ def _start(log: Path) -> "subprocess.Popen[bytes]":
             cwd="/",
             env={**os.environ},
         )
+    finally:
+        os.close(out)
 
 
 def _last_line(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from devlink.agent import cache
 from devlink.agent.config import choices
+from devlink.agent.log import log_to_stderr
 from devlink.agent.notes import held
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
@@ -294,8 +295,7 @@ async def _first(*waits: Any) -> None:
 
 def main() -> int:
     """`python -m devlink.agent [--linger]`."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # one line for each request tells nobody anything
+    log_to_stderr()
     try:
         asyncio.run(serve(linger="--linger" in sys.argv[1:]))
     except DevlinkError as error:

@@ -1,0 +1,52 @@
+"""The agent's own file of what it says does not grow for ever, and nothing said is lost by that."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from devlink.agent.log import Rotating
+
+SPEAKER = """
+import logging, sys
+from pathlib import Path
+from devlink.agent.log import Rotating
+path = Path(sys.argv[1])
+logging.basicConfig(level=logging.INFO, handlers=[Rotating(path, limit=2000)], format="%(message)s")
+for number in range(100):
+    logging.info("entry %03d %s", number, "x" * 20)
+    if number == 50 and "move" in sys.argv:
+        path.rename(path.with_name("elsewhere"))
+print("printed", flush=True)
+"""
+
+
+def _speak(path: Path, said: Path, *arguments: str) -> None:
+    with said.open("ab") as out:
+        command = [sys.executable, "-c", SPEAKER, str(path), *arguments]
+        subprocess.run(command, stdout=out, stderr=out, check=True, timeout=20)
+
+
+def test_a_file_that_is_full_gives_way_to_a_new_one_and_only_one_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "agent.log"
+    _speak(path, path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["agent.log", "agent.log.1"]
+    both = [*(tmp_path / "agent.log.1").read_text().splitlines(), *path.read_text().splitlines()]
+    assert both[-1] == "printed"  # what is no log entry goes along
+    numbers = [int(line.split()[1]) for line in both[:-1]]
+    assert numbers == list(range(numbers[0], 100))
+    assert all(each.stat().st_size < 2100 for each in tmp_path.iterdir())
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_one_that_another_agent_has_moved_away_goes_on_in_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "agent.log"
+    _speak(path, path, "move")
+    assert (tmp_path / "elsewhere").exists()
+    assert path.read_text().endswith("printed\n")
+
+
+def test_it_writes_to_stderr(tmp_path: Path) -> None:
+    said = tmp_path / "terminal"
+    _speak(tmp_path / "none", said)
+    assert "entry 000" in said.read_text()
+    assert isinstance(Rotating(tmp_path / "none").stream, type(sys.stderr)) or Rotating(tmp_path).stream is sys.stderr
