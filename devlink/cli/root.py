@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "failover": ("devlink.cli.failover:failover", "Have another gateway carry the packets, by hand."),
     "doctor": ("devlink.cli.doctor:doctor", "Find out what is wrong, and what to do."),
     "explain": ("devlink.cli.explain:explain", "Show the way to a name, address or URL; or a finding."),
+    "report": ("devlink.cli.report:report", "Write all that a colleague needs into one archive."),
     "logs": ("devlink.cli.logs:logs", "Show what devlink's processes have said."),
     "profile": ("devlink.cli.profile:profile", "Profiles: look at them, get them from a cluster, publish."),
     "dns": ("devlink.cli.dns:dns", "Names: ask and see why, watch, forget, count."),
