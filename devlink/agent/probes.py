@@ -12,7 +12,7 @@ from typing import Any
 from devlink.core.prefixes import Cover, IPAddress
 from devlink.core.profile import BridgeProfile, DnsServer
 from devlink.dns import wire
-from devlink.doctor.questions import PORT, ask_over_tcp, first_by_version, is_answer, numbered, question_for
+from devlink.doctor.path.questions import PORT, ask_over_tcp, first_by_version, is_answer, numbered, question_for
 from devlink.errors import DevlinkError, HelperError, ProtocolError, UsageError, reason
 from devlink.helper.policy import Paths
 from devlink.rpc.connection import Connection

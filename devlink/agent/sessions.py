@@ -20,8 +20,8 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress, PrefixTable
-from devlink.doctor.loop import check_loops
-from devlink.doctor.ordinary import check_ordinary
+from devlink.doctor.names.loop import check_loops
+from devlink.doctor.names.ordinary import check_ordinary
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe

@@ -9,7 +9,7 @@ from devlink.agent.session import Session
 from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
-from devlink.doctor.identity import Connect, Proof, prove_gateway
+from devlink.doctor.path.identity import Connect, Proof, prove_gateway
 from devlink.errors import IdentityError
 
 log = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ from devlink.core.profile import BridgeProfile, RoutingMode, Transport
 from devlink.core.samples import check_paths, choose_samples
 from devlink.core.ways import Ways
 from devlink.dns.client import Answer, ask
-from devlink.doctor.exchange import look
-from devlink.doctor.identity import Connect, Proof, prove
-from devlink.doctor.known import check_known
-from devlink.doctor.libc import check_libc
-from devlink.doctor.questions import address_types
+from devlink.doctor.names.libc import check_libc
+from devlink.doctor.path.exchange import look
+from devlink.doctor.path.identity import Connect, Proof, prove
+from devlink.doctor.path.known import check_known
+from devlink.doctor.path.questions import address_types
 from devlink.errors import DevlinkError, VerificationError
 from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn

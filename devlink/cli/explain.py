@@ -14,7 +14,7 @@ from devlink.doctor.reference import Section, section_of, sections
 from devlink.errors import UsageError
 
 if TYPE_CHECKING:  # what a code means needs none of what looks at a way
-    from devlink.doctor.chain import Chain, Link
+    from devlink.doctor.explain.chain import Chain, Link
 
 EXIT_BROKEN = 4
 COLUMNS = 80
@@ -107,7 +107,7 @@ def _tree_of(section: Section) -> dict[str, Any]:
 def _show_chain(what: str, output: str) -> int:
     from devlink.cli.case import gather_sessions
     from devlink.core.explain import parse_target
-    from devlink.doctor.explaining import explain as look
+    from devlink.doctor.explain.explaining import explain as look
 
     target = parse_target(what)
     logging.getLogger("devlink").addHandler(logging.NullHandler())  # what was seen is in the chain

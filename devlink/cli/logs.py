@@ -14,7 +14,7 @@ import click
 
 from devlink import hints
 from devlink.core.text import printable_lines
-from devlink.doctor import logs as kept
+from devlink.doctor.report import logs as kept
 
 LINES = 100
 JOURNAL_LIMIT = 10.0

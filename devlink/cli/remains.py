@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devlink.doctor.remains import remains, resolver_is_ours
+from devlink.doctor.laptop.remains import remains, resolver_is_ours
 from devlink.errors import HelperError, NotPermittedError, ProtocolError, VerificationError
 
 TRACES = (Path("/run/devlink/helper"), Path("/run/devlink/lock"))

@@ -22,14 +22,14 @@ from devlink.cli.case import gather
 from devlink.cli.doctor import show, tree
 from devlink.cli.output import Lines, json_text
 from devlink.core.codec import encode
-from devlink.doctor import logs as kept
-from devlink.doctor.anonymizing import Anonymizer
-from devlink.doctor.archive import Target, pack
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.checks import CHECKS
-from devlink.doctor.collecting import LOG_LINES, SIZE_LIMIT, Piece, collect, packages, read
 from devlink.doctor.examination import Examination, examine
-from devlink.doctor.masking import Masker
+from devlink.doctor.report import logs as kept
+from devlink.doctor.report.anonymizing import Anonymizer
+from devlink.doctor.report.archive import Target, pack
+from devlink.doctor.report.collecting import LOG_LINES, SIZE_LIMIT, Piece, collect, packages, read
+from devlink.doctor.report.masking import Masker
 from devlink.errors import DevlinkError, reason
 
 README = "README.txt"

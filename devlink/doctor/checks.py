@@ -1,7 +1,10 @@
 """All that is looked at, in the order of the path: laptop, network, cluster, names."""
 
-from devlink.doctor import gateway, installation, kernel, names, profile, services, session, surroundings
+from devlink.doctor import session
 from devlink.doctor.check import Check
+from devlink.doctor.laptop import installation, profile, surroundings
+from devlink.doctor.names import way as names
+from devlink.doctor.path import gateway, kernel, services
 
 CHECKS: tuple[Check, ...] = (
     *installation.CHECKS,

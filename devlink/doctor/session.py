@@ -2,9 +2,9 @@
 
 from devlink.core.codec import decode
 from devlink.core.findings import Finding
-from devlink.doctor.carrying import exchange
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, Seen, skipped
+from devlink.doctor.path.carrying import exchange
 
 SILENT = "DL-GATEWAYS-SILENT"
 

@@ -19,10 +19,10 @@ from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, Gateway, Node, RoutingMode
 from devlink.core.ways import Ways
-from devlink.doctor.identity import NAME, Proof
+from devlink.doctor.path.identity import NAME, Proof
 from devlink.errors import IdentityError, VerificationError
 from tests.certificates import Authority
-from tests.doctor.test_identity import CLUSTER, NODE, OTHER, THIRD, USED, leading, run, serving, with_gateways
+from tests.doctor.path.test_identity import CLUSTER, NODE, OTHER, THIRD, USED, leading, run, serving, with_gateways
 
 STRANGER = Authority.another()
 

@@ -23,8 +23,8 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.profile_document import decode_profile
 from devlink.dns.client import Answer
-from devlink.doctor.identity import Proof
-from devlink.doctor.libc import Found
+from devlink.doctor.names.libc import Found
+from devlink.doctor.path.identity import Proof
 from devlink.errors import VerificationError
 from tests.core.profiles import SAMPLE
 
@@ -101,7 +101,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
 
         monkeypatch.setattr("devlink.agent.verify.observe_ways", observe_ways)
         monkeypatch.setattr("devlink.agent.verify.ask", cluster.ask)
-        monkeypatch.setattr("devlink.doctor.libc._getent", cluster.getent)
+        monkeypatch.setattr("devlink.doctor.names.libc._getent", cluster.getent)
         monkeypatch.setattr("devlink.agent.verify.look", cluster.look)
         sample = decode_profile(SAMPLE)
         assert sample.spec.dns is not None

@@ -10,7 +10,7 @@ from devlink.cli import root
 from devlink.cli.explain import show, tree
 from devlink.core.explain import parse_target
 from devlink.core.findings import Finding, Severity
-from devlink.doctor.chain import Chain, Link
+from devlink.doctor.explain.chain import Chain, Link
 from devlink.doctor.reference import parse, sections
 
 Command = Callable[..., tuple[int, str, str]]

@@ -9,7 +9,7 @@ import pytest
 
 from devlink.agent.places import log_file
 from devlink.cli import root
-from devlink.doctor import logs
+from devlink.doctor.report import logs
 
 Command = Callable[..., tuple[int, str, str]]
 

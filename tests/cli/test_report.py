@@ -8,7 +8,7 @@ import pytest
 from devlink.cli import report, root
 from devlink.core.profile_document import decode_profile, encode_profile
 from devlink.doctor.case import Case, Subject
-from devlink.doctor.collecting import Piece
+from devlink.doctor.report.collecting import Piece
 from tests.core.profiles import SAMPLE
 
 

@@ -21,7 +21,7 @@ from devlink.cli import remains, root, session
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
 from devlink.core.profile_document import decode_profile
-from devlink.doctor.remains import MARK
+from devlink.doctor.laptop.remains import MARK
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, VerificationError
 from devlink.resolvers.resolv_conf import ResolvConf, render
 from devlink.rpc import varlink
@@ -69,7 +69,7 @@ def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(key, str(tmp_path / name))
     monkeypatch.setattr("devlink.cli.orphans.SOCKET", str(tmp_path / "no-helper"), raising=False)
     monkeypatch.setattr("devlink.helper.client.SOCKET", str(tmp_path / "no-helper"))
-    monkeypatch.setattr("devlink.doctor.remains.RESOLV_CONF", tmp_path / "no-resolver")
+    monkeypatch.setattr("devlink.doctor.laptop.remains.RESOLV_CONF", tmp_path / "no-resolver")
     monkeypatch.setattr(remains, "TRACES", ())
     return tmp_path / "run" / "devlink" / "agent"
 
@@ -498,7 +498,7 @@ def resolv_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which no helper ever ran."""
     path = tmp_path / "resolv.conf"
     path.write_text("nameserver 192.0.2.1\n")
-    monkeypatch.setattr("devlink.doctor.remains.RESOLV_CONF", path)
+    monkeypatch.setattr("devlink.doctor.laptop.remains.RESOLV_CONF", path)
     monkeypatch.setattr(remains, "TRACES", (tmp_path / "lock",))
     return path
 

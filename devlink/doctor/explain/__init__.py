@@ -1,0 +1,1 @@
+"""One name, address or URL, followed link by link."""

@@ -1,0 +1,1 @@
+"""The way of the packets: the kernel, the gateways, and what comes back from the cluster."""

@@ -1,0 +1,56 @@
+"""What the checks of the way to the cluster share: whether anything carries its packets, and what comes back."""
+
+from dataclasses import dataclass, field, replace
+
+from devlink.core.diagnosis import Seen
+from devlink.core.profile import RoutingMode
+from devlink.doctor.case import Case, Subject
+from devlink.doctor.path.exchange import look
+from devlink.doctor.path.identity import Proof, prove
+from devlink.doctor.path.sharing import Shared
+from devlink.errors import IdentityError
+
+
+def why_not_carried(subject: Subject) -> str:
+    """Why nothing that is sent to the cluster now would get there, or nothing of it can be judged; empty where it
+    should."""
+    if subject.plan is None:
+        return "nothing can be planned"
+    if subject.is_installed:
+        return ""
+    if subject.session is not None:
+        return f"it is {subject.session['state']}"
+    return "" if subject.plan.mode is RoutingMode.ROUTER and subject.profile.spec.prefixes else "nothing is up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """Who was met by the way that packets go."""
+
+    proof: Proof = field(default_factory=Proof)
+    stranger: IdentityError | None = None
+    """Another cluster answers."""
+
+
+async def _meet(_: Case, subject: Subject) -> Met:
+    assert subject.plan is not None
+    try:
+        return Met(proof=await prove(subject.profile, subject.plan, remember=False))
+    except IdentityError as error:
+        return Met(stranger=error)
+
+
+async def _exchange(_: Case, subject: Subject) -> tuple[Seen, ...]:
+    assert subject.plan is not None
+    return await look(subject.profile, subject.plan)
+
+
+meet = Shared(_meet)
+"""Shake hands with the cluster's API. Only where something carries."""
+exchange = Shared(_exchange)
+"""What the cluster's DNS, its service and its pods answer. Only where something carries."""
+
+
+def with_api(seen: tuple[Seen, ...], met: Met) -> tuple[Seen, ...]:
+    """What was seen, with whether the API answered."""
+    return tuple(replace(each, api=met.proof.answered) for each in seen)

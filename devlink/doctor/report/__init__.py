@@ -1,0 +1,1 @@
+"""What a colleague needs, without secrets: what goes in, masked, in one archive."""
