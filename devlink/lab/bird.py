@@ -1,8 +1,10 @@
 """BIRD 2 on a host of a world: the real daemon, started in the foreground and told by a file."""
 
+import json
 import os
 import shutil
-import socket
+import subprocess
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from devlink.errors import HelperError
@@ -74,8 +76,6 @@ def _speaker(name: str, order: Order) -> Speaker:
 
 
 def _learned() -> set[str]:
-    from pyroute2 import IPRoute  # takes long to import, and outside a world nothing of it is wanted
-
-    with IPRoute() as ip:
-        found = ip.get_routes(family=socket.AF_INET, proto=PROTOCOL)
-        return {f"{route.get_attr('RTA_DST')}/{route['dst_len']}" for route in found}
+    shown = ["ip", "-json", "-4", "-N", "route", "show", "table", "all", "proto", str(PROTOCOL)]
+    routes = json.loads(subprocess.run(shown, stdout=subprocess.PIPE, check=True).stdout or b"[]")
+    return {str(IPv4Network(route["dst"].replace("default", "0.0.0.0/0"))) for route in routes}

@@ -7,11 +7,10 @@ import socket
 import subprocess
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Any, NoReturn
-
-from pyroute2 import IPRoute
 
 from devlink.core.prefixes import IPAddress, host_prefix
 from devlink.lab import kubeproxy, linux, processes, rootfs
@@ -42,8 +41,6 @@ QUIET = {
 TUNNEL_ID = 4096
 TUNNEL_PORT = 4789
 """Calico's and the IANA's."""
-NODAD = 0x02
-"""IFA_F_NODAD (linux/if_addr.h): an IPv6 address that can be bound from its first moment, however busy the machine."""
 CARRIER_PATIENCE = 3.0
 """Seconds; the kernel may hold back the news of a carrier for one."""
 
@@ -144,26 +141,25 @@ def write_sysctls(values: Mapping[str, str]) -> None:
 def _plug(pids: Mapping[str, int], spec: WorldSpec) -> None:
     """Bridges in the init's own network namespace, and a cable from each interface to its bridge or node."""
     write_sysctls({"ipv6.conf.default.disable_ipv6": "1"})
-    with IPRoute() as ip:
-        for network in spec.networks:
-            ip.link("add", ifname=network, kind="bridge", br_stp_state=0, br_forward_delay=0)
-            ip.link("set", index=_index(ip, network), state="up")
-        for host in spec.hosts:
-            for number, interface in enumerate(host.interfaces):
-                plug = f"{host.name}.{number}"
-                peer = {"ifname": f"eth{number}", "net_ns_pid": pids[host.name]}
-                ip.link("add", ifname=plug, kind="veth", peer=peer)
-                ip.link("set", index=_index(ip, plug), master=_index(ip, interface.network), state="up")
-        underlay = spec.cluster.underlay
+    _ip(_cables(pids, spec))
+    if spec.cluster.underlay is not None:
         for pod in spec.cluster.pod_objects:
-            if underlay is not None:
-                _plug_into_lan(pids[pod.node], pids[pod.name])
-            if underlay is None or underlay.has_veth:
-                peer = {"ifname": _pod_end(spec), "mtu": spec.cluster.pod_mtu, "net_ns_pid": pids[pod.name]}
-                ip.link(
-                    "add", ifname=_node_end(pod), kind="veth", mtu=spec.cluster.pod_mtu, net_ns_pid=pids[pod.node],
-                    peer=peer,
-                )  # fmt: skip
+            _plug_into_lan(pids[pod.node], pids[pod.name])
+
+
+def _cables(pids: Mapping[str, int], spec: WorldSpec) -> Iterator[str]:
+    for network in spec.networks:
+        yield f"link add {network} type bridge stp_state 0 forward_delay 0"
+        yield f"link set {network} up"
+    for host in spec.hosts:
+        for number, interface in enumerate(host.interfaces):
+            plug = f"{host.name}.{number}"
+            yield f"link add {plug} type veth peer name eth{number} netns {pids[host.name]}"
+            yield f"link set {plug} master {interface.network} up"
+    if spec.cluster.underlay is None or spec.cluster.underlay.has_veth:
+        for pod in spec.cluster.pod_objects:
+            peer = f"peer name {_pod_end(spec)} mtu {spec.cluster.pod_mtu} netns {pids[pod.name]}"
+            yield f"link add {_node_end(pod)} mtu {spec.cluster.pod_mtu} netns {pids[pod.node]} type veth {peer}"
 
 
 def _plug_into_lan(node: int, pod: int) -> None:
@@ -176,21 +172,20 @@ def _plug_into_lan(node: int, pod: int) -> None:
     _command(["nsenter", f"--net=/proc/{pod}/ns/net", "ip", "link", "set", "pod", "name", "eth0"])
 
 
-def _command(argv: list[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+def _command(argv: list[str], text: str = "") -> str:
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}\n{text}")
+    return done.stdout
+
+
+def _ip(commands: Iterable[str]) -> None:
+    """Run commands of `ip`, all by one process. Raises RuntimeError."""
+    _command(["ip", "-batch", "-"], "".join(f"{command}\n" for command in commands))
 
 
 def _pod_end(spec: WorldSpec) -> str:
     return "eth0" if spec.cluster.underlay is None else "veth0"
-
-
-def _index(ip: IPRoute, name: str) -> int:
-    found = ip.link_lookup(ifname=name)
-    if not found:
-        raise RuntimeError(f"there is no link {name}")
-    return int(found[0])
 
 
 def _node_end(pod: Pod) -> str:
@@ -200,49 +195,64 @@ def _node_end(pod: Pod) -> str:
 def _configure(name: str, order: Order) -> None:
     """Addresses, routes, filters and processes of one host or pod, in its namespaces."""
     spec = order.spec
-    with IPRoute() as ip:
-        ip.link("set", index=_index(ip, "lo"), state="up")
-        pod = next((pod for pod in spec.cluster.pod_objects if pod.name == name), None)
-        if pod is not None:
-            _configure_pod(ip, pod, spec)
-            addresses, running = pod.addresses, pod.processes
-        else:
-            host = spec.host(name)
-            _configure_host(ip, host)
-            for hosted in spec.cluster.pod_objects:
-                if hosted.node == name and (spec.cluster.underlay is None or spec.cluster.underlay.has_veth):
-                    _configure_node_end(ip, hosted)
-            addresses, running = host.addresses, host.processes
-            _load_rules(host, spec)
+    pod = next((pod for pod in spec.cluster.pod_objects if pod.name == name), None)
+    if pod is not None:
+        _ip(("link set lo up", *_pod_commands(pod, spec)))
+        addresses, running = pod.addresses, pod.processes
+    else:
+        host = spec.host(name)
+        _configure_host(host, spec)
+        addresses, running = host.addresses, host.processes
     _await_carrier()
     for process in running:
         processes.start(process, name, addresses, order)
 
 
-def _configure_host(ip: IPRoute, host: Host) -> None:
-    for number, interface in enumerate(host.interfaces):
-        index = _index(ip, f"eth{number}")
-        ip.link("set", index=index, state="up")
-        for address in interface.addresses:
-            ip.addr("add", index=index, address=str(address.address), prefixlen=address.length, flags=NODAD)
+def _configure_host(host: Host, spec: WorldSpec) -> None:
+    hosted = [
+        pod
+        for pod in spec.cluster.pod_objects
+        if pod.node == host.name and (spec.cluster.underlay is None or spec.cluster.underlay.has_veth)
+    ]
+    _ip(
+        (
+            "link set lo up",
+            *_interface_commands(host),
+            *(() if host.tunnel is None else _tunnel_commands(host, host.tunnel)),
+            *map(_route_command, host.routes),
+            *(command for pod in hosted for command in _node_end_commands(pod)),
+        )
+    )
     if host.tunnel is not None:
-        _configure_tunnel(ip, host, host.tunnel)
-    for route in host.routes:
-        _add_route(ip, route)
+        for remote in host.tunnel.remotes:
+            _command(["bridge", "fdb", "append", "00:00:00:00:00:00", "dev", host.tunnel.name, "dst", str(remote)])
+        write_sysctls(_answers_for_others(host.tunnel.name))
+    for pod in hosted:
+        write_sysctls(_answers_for_others(_node_end(pod)))
     write_sysctls(host.sysctls)
+    _load_rules(host, spec)
 
 
-def _configure_tunnel(ip: IPRoute, host: Host, tunnel: Tunnel) -> None:
-    ip.link(
-        "add", ifname=tunnel.name, kind="vxlan", vxlan_id=TUNNEL_ID, vxlan_port=TUNNEL_PORT, vxlan_learning=1,
-        vxlan_local=str(host.address), mtu=tunnel.mtu,
-    )  # fmt: skip
-    index = _index(ip, tunnel.name)
-    for remote in tunnel.remotes:
-        ip.fdb("append", ifindex=index, lladdr="00:00:00:00:00:00", dst=str(remote))
-    ip.link("set", index=index, state="up")
-    ip.addr("add", index=index, address=str(tunnel.address), prefixlen=tunnel.address.max_prefixlen)
-    write_sysctls(_answers_for_others(tunnel.name))
+def _interface_commands(host: Host) -> Iterator[str]:
+    for number, interface in enumerate(host.interfaces):
+        yield f"link set eth{number} up"
+        for address in interface.addresses:
+            yield _address_command(f"eth{number}", address.address, address.length)
+
+
+def _address_command(dev: str, address: IPAddress, length: int | None = None) -> str:
+    # An IPv6 address can be bound from its first moment, however busy the machine.
+    at_once = " nodad" if address.version == 6 else ""
+    return f"address add {address}/{address.max_prefixlen if length is None else length} dev {dev}{at_once}"
+
+
+def _tunnel_commands(host: Host, tunnel: Tunnel) -> Iterator[str]:
+    yield (
+        f"link add {tunnel.name} mtu {tunnel.mtu} type vxlan id {TUNNEL_ID} dstport {TUNNEL_PORT} learning "
+        f"local {host.address}"
+    )
+    yield f"link set {tunnel.name} up"
+    yield _address_command(tunnel.name, tunnel.address)
 
 
 def _answers_for_others(interface: str) -> dict[str, str]:
@@ -250,62 +260,48 @@ def _answers_for_others(interface: str) -> dict[str, str]:
     return {f"ipv4.conf.{interface}.proxy_arp": "1", f"ipv4.neigh.{interface}.proxy_delay": "0"}
 
 
-def _add_route(ip: IPRoute, route: HostRoute) -> None:
-    family = socket.AF_INET if route.destination.version == 4 else socket.AF_INET6
-    values: dict[str, object] = {"dst": str(route.destination), "family": family}
-    if route.next_hop is not None:
-        values["gateway"] = str(route.next_hop)
-        if route.dev != "eth0":
-            values["oif"] = _index(ip, route.dev)
-    else:
-        values["oif"] = _index(ip, route.dev)
-        values["scope"] = "link" if family == socket.AF_INET else "universe"
-    ip.route("add", **values)
+def _route_command(route: HostRoute) -> str:
+    if route.next_hop is None:
+        return f"route add {route.destination} dev {route.dev} proto static"
+    dev = "" if route.dev == "eth0" else f" dev {route.dev}"
+    return f"route add {route.destination} via {route.next_hop}{dev} proto static"
 
 
-def _configure_node_end(ip: IPRoute, pod: Pod) -> None:
+def _node_end_commands(pod: Pod) -> Iterator[str]:
     name = _node_end(pod)
-    index = _index(ip, name)
-    ip.link("set", index=index, state="up")
-    write_sysctls(_answers_for_others(name))
+    yield f"link set {name} up"
     if any(address.version == 6 for address in pod.addresses):
-        ip.addr("add", index=index, address=POD_GATEWAY_6, prefixlen=64, flags=NODAD)
+        yield _address_command(name, IPv6Address(POD_GATEWAY_6), 64)
     for address in pod.addresses:
-        _add_route(ip, HostRoute(destination=host_prefix(address), dev=name))
+        yield _route_command(HostRoute(destination=host_prefix(address), dev=name))
 
 
-def _configure_pod(ip: IPRoute, pod: Pod, spec: WorldSpec) -> None:
-    index = _index(ip, "eth0")
-    ip.link("set", index=index, state="up")
+def _pod_commands(pod: Pod, spec: WorldSpec) -> Iterator[str]:
+    yield "link set eth0 up"
     if spec.cluster.underlay is not None:
-        _configure_underlay(ip, pod, spec, spec.cluster.underlay)
+        yield from _underlay_commands(pod, spec, spec.cluster.underlay)
         return
     for address in pod.addresses:
-        ip.addr("add", index=index, address=str(address), prefixlen=address.max_prefixlen, flags=NODAD)
-        _add_pod_default(ip, index, address)
+        yield _address_command("eth0", address)
+        if address.version == 4:
+            yield f"route add {POD_GATEWAY} dev eth0 proto static"
+            yield f"route add 0.0.0.0/0 via {POD_GATEWAY} dev eth0 proto static"
+        else:
+            yield f"route add ::/0 via {POD_GATEWAY_6} dev eth0 proto static"
 
 
-def _configure_underlay(ip: IPRoute, pod: Pod, spec: WorldSpec, underlay: Underlay) -> None:
+def _underlay_commands(pod: Pod, spec: WorldSpec, underlay: Underlay) -> Iterator[str]:
     """A place on the LAN; and by the second interface the own node, and the services, which are the node's work."""
-    index = _index(ip, "eth0")
     for address in pod.addresses:
-        ip.addr("add", index=index, address=str(address), prefixlen=underlay.length, flags=NODAD)
-    ip.route("add", dst="0.0.0.0/0", gateway=str(underlay.gateway), oif=index)
+        yield _address_command("eth0", address, underlay.length)
+    yield f"route add 0.0.0.0/0 via {underlay.gateway} dev eth0 proto static"
     if not underlay.has_veth:
         return
-    second, node = _index(ip, "veth0"), str(spec.host(pod.node).address)
-    ip.link("set", index=second, state="up")
-    ip.route("add", dst=f"{node}/32", oif=second, scope="link", prefsrc=str(pod.address))
+    node = spec.host(pod.node).address
+    yield "link set veth0 up"
+    yield f"route add {node} dev veth0 src {pod.address} proto static"
     for prefix in spec.cluster.services:
-        ip.route("add", dst=str(prefix), gateway=node, oif=second, prefsrc=str(pod.address))
-
-
-def _add_pod_default(ip: IPRoute, index: int, address: IPAddress) -> None:
-    if address.version == 4:
-        ip.route("add", dst=f"{POD_GATEWAY}/32", oif=index, scope="link")
-        ip.route("add", dst="0.0.0.0/0", gateway=POD_GATEWAY, oif=index)
-    else:
-        ip.route("add", dst="::/0", gateway=POD_GATEWAY_6, oif=index, family=socket.AF_INET6)
+        yield f"route add {prefix} via {node} dev veth0 src {pod.address} proto static"
 
 
 def _load_rules(host: Host, spec: WorldSpec) -> None:
@@ -314,21 +310,19 @@ def _load_rules(host: Host, spec: WorldSpec) -> None:
         if node.host == host.name:
             rules += kubeproxy.masquerading(spec, node) + ("" if spec.cluster.is_real else kubeproxy.ruleset(spec))
     if rules:
-        done = subprocess.run(["nft", "-f", "-"], input=rules, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"nft: {done.stderr.strip()}")
+        _command(["nft", "-f", "-"], rules)
 
 
 def _await_carrier() -> None:
     """Wait until the kernel has noticed that every cable is plugged: a link that is not `up` yet changes later."""
     deadline = time.monotonic() + CARRIER_PATIENCE
-    with IPRoute() as ip:
-        while any(
-            link.get("state") == "up" and link.get("operstate") not in ("UP", "UNKNOWN") for link in ip.get_links()
-        ):
-            if time.monotonic() > deadline:
-                raise RuntimeError("a link stays without carrier")
-            time.sleep(0.005)
+    while any(
+        "UP" in link["flags"] and link["operstate"] not in ("UP", "UNKNOWN")
+        for link in json.loads(_command(["ip", "-json", "link"]))
+    ):
+        if time.monotonic() > deadline:
+            raise RuntimeError("a link stays without carrier")
+        time.sleep(0.005)
 
 
 def _anchor() -> int:

@@ -67,10 +67,16 @@ def _build(line: bytes) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     report: dict[str, object]
     try:
+        import gc
+
+        gc.disable()
         from devlink.core.codec import decode
         from devlink.lab.build import build
         from devlink.lab.order import Order
 
+        # Every host is a fork of this process: what a collection touches is copied for each.
+        gc.freeze()
+        gc.enable()
         report = {"hosts": build(decode(Order, json.loads(line)))}
     except BaseException as error:
         report = {"error": str(error) or type(error).__name__, "trace": traceback.format_exc()}
