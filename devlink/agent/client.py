@@ -16,10 +16,10 @@ GREETING_LIMIT = 10.0
 """Seconds for an agent to say its version: one that starts takes over first what it finds."""
 
 
-def connect(*, timeout: float | None = 60.0, greeting: float = GREETING_LIMIT) -> Client | None:
+def connect(*, timeout: float | None = 60.0, greeting: float | None = None) -> Client | None:
     """A connection to the running agent, or None where none runs. `timeout` (seconds) bounds each wait on it.
 
-    Raises TimeoutError for one that is there and does not answer within `greeting` seconds.
+    Raises TimeoutError for one that is there and does not answer within `greeting` seconds (None: GREETING_LIMIT).
     """
     client, _ = _greet(greeting)
     if client is not None:
@@ -50,10 +50,10 @@ def connect_or_start(*, timeout: float | None = 60.0) -> Client:
     return client
 
 
-def _greet(limit: float = GREETING_LIMIT) -> tuple[Client | None, str]:
+def _greet(limit: float | None = None) -> tuple[Client | None, str]:
     """A connection to the running agent, with its version."""
     try:
-        client = Client.connect(agent_socket(), timeout=limit)
+        client = Client.connect(agent_socket(), timeout=GREETING_LIMIT if limit is None else limit)
     except (FileNotFoundError, ConnectionRefusedError):
         return None, ""
     except TimeoutError:
