@@ -20,6 +20,4 @@ def link(node_lan: Link) -> Iterator[Link]:
     """The module's laptop; the test must leave it as it found it."""
     before = node_lan.world.snapshot()
     yield node_lan
-    node_lan.thaw()
-    node_lan.devlink("down", "--all")
-    node_lan.await_equal(before)
+    node_lan.put_back(before)
