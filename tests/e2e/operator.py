@@ -17,6 +17,9 @@ from tests.e2e.link import Link, linked
 
 PATH = "/api/v1/namespaces/kube-public/configmaps/devlink-profile"
 CACHE = "/root/.cache/devlink/profiles"
+SEEN = "/root/.local/state/devlink/seen-through.json"
+PUBLISHED = "/root/published.yaml"
+SETTLED = "/root/settled.tar"
 CONFIG = "/root/.config/devlink/config.toml"
 
 
@@ -34,6 +37,8 @@ class Beside:
         tree["spec"]["identity"] = {"ca": self.world.secrets.ca}
         self.profile: dict[str, Any] = encode(decode_profile(yaml.safe_dump(tree)))
         """The tree of the good profile, with the cluster's CA."""
+        self._published: dict[str, Any] = {}
+        """The good profile's ConfigMap, once it has been published."""
 
     @staticmethod
     def kubeconfig(user: str) -> str:
@@ -54,20 +59,24 @@ class Beside:
         change(tree)
         if revision:
             tree["metadata"]["revision"] = revision
-        self.world.write_file(lab.LAPTOP, "/root/published.yaml", yaml.safe_dump(tree))
-        self.devlink("profile", "publish", "/root/published.yaml", "--overwrite", user=PUBLISHER)
+        self.world.write_file(lab.LAPTOP, PUBLISHED, yaml.safe_dump(tree))
+        self.devlink("profile", "publish", PUBLISHED, "--overwrite", user=PUBLISHER)
 
     def put(self, **content: Mapping[str, str | None]) -> None:
         """Write the ConfigMap's data or binaryData as somebody would who wishes us ill, or is careless."""
-        body = {"data": None, "binaryData": None, **content}
+        self._ask("PATCH", {"data": None, "binaryData": None, **content}, "application/merge-patch+json")
+
+    def _ask(self, method: str, body: Mapping[str, Any] | None = None, kind: str = "application/json") -> str:
+        """Do something with the ConfigMap as the cluster's owner, not by devlink; the answer."""
+        sent = [] if body is None else ["-H", f"Content-Type: {kind}", "--data-binary", "@-"]
+        token = f"Authorization: Bearer {self.world.secrets.tokens[ADMIN]}"
         done = self.world.run(
             lab.LAPTOP,
-            ["curl", "-sSk", "-f", "-X", "PATCH", "-H", "Content-Type: application/merge-patch+json",
-             "-H", f"Authorization: Bearer {self.world.secrets.tokens[ADMIN]}", "--data-binary", "@-",
-             server_url(self.world.spec) + PATH],
-            input=json.dumps(body), timeout=30,
+            ["curl", "-sSk", "-f", "-X", method, "-H", token, *sent, server_url(self.world.spec) + PATH],
+            input=None if body is None else json.dumps(body), timeout=30,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def codes(self) -> set[str]:
         """The findings of the one session that is up."""
@@ -80,16 +89,28 @@ class Beside:
 
     def forget(self) -> None:
         """The laptop has never heard of the cluster."""
-        self.world.run(lab.LAPTOP, ["rm", "-rf", CACHE, "/root/.local/state/devlink/seen-through.json"], check=True)
+        self.world.run(lab.LAPTOP, ["rm", "-rf", CACHE, SEEN], check=True)
 
     def settle(self) -> None:
-        """The good profile is published, trusted, has come up once, and is down."""
+        """The good profile is published, trusted, has come up once, and is down.
+
+        Only the first time is it done: then what it left, in the cluster and on the laptop, is put back.
+        """
+        if self._published:
+            self._ask("PUT", self._published)
+            self.forget()
+            self.link.run("tar", "-xPf", SETTLED)
+            return
         self.publish()
         self.forget()
         self.devlink("profile", "fetch")
         self.link.trust(self.name)
         self.devlink("up")
         self.devlink("down")
+        self.link.run("tar", "-cPf", SETTLED, CACHE, SEEN, PUBLISHED)
+        self._published = json.loads(self._ask("GET"))
+        for changing in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+            self._published["metadata"].pop(changing, None)
 
 
 @contextmanager

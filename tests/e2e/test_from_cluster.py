@@ -32,8 +32,7 @@ def cluster(world: Beside) -> Iterator[Beside]:
     world.settle()
     before = world.world.snapshot()
     yield world
-    world.link.devlink("down", "--all")
-    world.link.await_equal(before)
+    world.link.put_back(before)
 
 
 def test_a_developer_who_may_read_one_config_map_types_up_and_is_connected(cluster: Beside) -> None:
