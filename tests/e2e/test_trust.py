@@ -19,11 +19,11 @@ from devlink.core.plan import Desired, Upstream, addresses_of_interest, make_pla
 from devlink.core.profile_document import decode_profile
 from devlink.errors import HelperError, NotTrustedError, UsageError, VerificationError
 from devlink.rpc.client import Client
-from tests.e2e.link import POLICY, PROFILE, Link
+from tests.e2e.link import POLICY, PROFILE, Link, linked
 
 pytestmark = pytest.mark.lab
 
-TRUST, CONFIGURED = "/var/lib/devlink/trust", "/etc/devlink/trust.d"
+TRUST, CONFIGURED, KEPT = "/var/lib/devlink/trust", "/etc/devlink/trust.d", "/root/trust"
 
 
 def connect(link: Link) -> Client:
@@ -51,11 +51,10 @@ def apply(link: Link, desired: Desired) -> None:
 
 @pytest.fixture
 def trusted(link: Link) -> Iterator[Desired]:
-    """The plan that the record on the laptop covers."""
+    """The plan that the record on the laptop covers; afterwards there is this record again, and no other."""
+    link.run("sh", "-ec", f"rm -rf {KEPT}; cp -a {TRUST} {KEPT}")
     yield plan_of(link)
-    for folder in (TRUST, CONFIGURED):
-        link.run("sh", "-c", f"rm -rf {folder}/*")
-    link.trust(PROFILE)
+    link.run("sh", "-ec", f"rm -rf {TRUST}/* {CONFIGURED}/*; cp -a {KEPT}/. {TRUST}")
 
 
 def test_the_plan_that_trust_was_given_for_is_installed(link: Link, trusted: Desired) -> None:
@@ -234,21 +233,29 @@ def test_a_route_of_another_kind_than_ours_is_refused_though_its_prefix_is_trust
     link.assert_equal(before)
 
 
+@pytest.fixture(scope="module")
+def lab_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
+    """Its members need no record within bounds."""
+    with linked(lab.network_a(), tmp_path_factory.mktemp("group") / "helper.log") as link:
+        policy = link.world.read_file(lab.LAPTOP, POLICY)
+        link.stop_helper()
+        link.world.write_file(lab.LAPTOP, POLICY, policy + 'trust = "group"\n')
+        link.start_helper()
+        yield link
+
+
 @pytest.fixture
-def group_policy(link: Link, trusted: Desired) -> Iterator[Desired]:
-    """A lab machine: members need no record within bounds. The plan has no record under its name."""
-    former = link.world.read_file(lab.LAPTOP, POLICY)
-    link.stop_helper()
-    link.world.write_file(lab.LAPTOP, POLICY, former + 'trust = "group"\n')
-    link.start_helper()
-    yield replace(trusted, session="newcomer")
-    link.stop_helper()
-    link.world.write_file(lab.LAPTOP, POLICY, former)
-    link.start_helper()
+def group_policy(lab_machine: Link) -> Iterator[Desired]:
+    """A plan that has no record under its name."""
+    before = lab_machine.world.snapshot()
+    yield replace(plan_of(lab_machine), session="newcomer")
+    lab_machine.put_back(before)
 
 
-def test_under_policy_group_private_space_and_cluster_local_need_no_record(link: Link, group_policy: Desired) -> None:
-    with connect(link) as client:
+def test_under_policy_group_private_space_and_cluster_local_need_no_record(
+    lab_machine: Link, group_policy: Desired
+) -> None:
+    with connect(lab_machine) as client:
         client.call("io.devlink.Helper.Apply", {"plan": encode(group_policy)})
         client.call("io.devlink.Helper.Release", {"session": group_policy.session})
 
@@ -272,12 +279,12 @@ def test_under_policy_group_private_space_and_cluster_local_need_no_record(link:
     ids=["cgnat", "public", "short", "public6", "short6", "default", "domain", "subdomain", "reverse", "dns-server"],
 )
 def test_under_policy_group_whatever_lies_beyond_needs_a_record(
-    link: Link, group_policy: Desired, grow: Callable[[Desired], Desired]
+    lab_machine: Link, group_policy: Desired, grow: Callable[[Desired], Desired]
 ) -> None:
-    before = link.world.snapshot()
+    before = lab_machine.world.snapshot()
     with pytest.raises(NotTrustedError):
-        apply(link, grow(group_policy))
-    link.assert_equal(before)
+        apply(lab_machine, grow(group_policy))
+    lab_machine.assert_equal(before)
 
 
 def test_records_that_configuration_management_drops_count_and_are_never_written(link: Link, trusted: Desired) -> None:
