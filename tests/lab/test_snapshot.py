@@ -1,11 +1,28 @@
 """A snapshot notices everything that devlink may touch, and calms down where nothing changed."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from devlink import lab
 from devlink.lab import World
 
 pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with World.start(lab.network_a()) as started:
+        started.run(lab.LAPTOP, ["cp", "-a", "/etc/resolv.conf", "/root"], check=True)
+        yield started
+
+
+@pytest.fixture
+def node_lan(world: World) -> Iterator[World]:
+    """One world for all: each test compares with what it found. Only the changes to the resolver file could meet."""
+    yield world
+    put_back = "rm -f /etc/resolv.conf; cp -a /root/resolv.conf /etc"
+    world.run(lab.LAPTOP, ["sh", "-ec", put_back], check=True)
 
 
 def test_two_snapshots_of_an_untouched_laptop_are_equal_whatever_traffic_there_was(node_lan: World) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,11 +14,18 @@ pytestmark = pytest.mark.lab
 TIMED_OUT = "curl: (28)"
 
 
-def test_without_routes_the_cluster_is_out_of_reach_and_ordinary_names_work(node_lan: World) -> None:
-    spec = node_lan.spec
-    assert curl(node_lan, f"http://{spec.pod('web-0').address}:8080/").startswith("curl: (7)")
-    assert node_lan.run(lab.LAPTOP, ["getent", "hosts", spec.service_name("web")]).returncode == 2
-    assert curl(node_lan, f"http://{lab.ORDINARY_NAME}/") == lab.UPSTREAM
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[World]:
+    """Network A, for tests that only look."""
+    with World.start(lab.network_a()) as world:
+        yield world
+
+
+def test_without_routes_the_cluster_is_out_of_reach_and_ordinary_names_work(untouched: World) -> None:
+    spec = untouched.spec
+    assert curl(untouched, f"http://{spec.pod('web-0').address}:8080/").startswith("curl: (7)")
+    assert untouched.run(lab.LAPTOP, ["getent", "hosts", spec.service_name("web")]).returncode == 2
+    assert curl(untouched, f"http://{lab.ORDINARY_NAME}/") == lab.UPSTREAM
 
 
 def test_per_node_routes_reach_pods_and_services_on_both_nodes(node_lan: World) -> None:
@@ -116,15 +124,15 @@ def test_flannel_hides_the_laptop_only_from_pods_on_another_node_than_the_one_it
             assert world.read_file(pod, "/run/lab/http.log").split()[0] == str(source)
 
 
-def test_the_laptop_sees_its_own_files_and_none_of_the_machines(node_lan: World) -> None:
+def test_the_laptop_sees_its_own_files_and_none_of_the_machines(untouched: World) -> None:
     def show(path: str) -> str:
-        return node_lan.read_file(lab.LAPTOP, path)
+        return untouched.read_file(lab.LAPTOP, path)
 
-    assert show("/etc/resolv.conf") == f"nameserver {node_lan.spec.upstream.address}\n"
+    assert show("/etc/resolv.conf") == f"nameserver {untouched.spec.upstream.address}\n"
     assert "hosts: files dns\n" in show("/etc/nsswitch.conf")
     assert "devlink:x:990:alice\n" in show("/etc/group")
-    assert show("/etc/hostname") == node_lan.run(lab.LAPTOP, ["hostname"], check=True).stdout == "laptop\n"
-    assert node_lan.run(
+    assert show("/etc/hostname") == untouched.run(lab.LAPTOP, ["hostname"], check=True).stdout == "laptop\n"
+    assert untouched.run(
         lab.LAPTOP, ["sh", "-c", 'echo "$HOME $XDG_RUNTIME_DIR"; stat -c %a "$XDG_RUNTIME_DIR"']
     ).stdout == ("/root /run/user/0\n700\n")
 
@@ -134,8 +142,8 @@ def test_the_resolver_file_can_be_replaced_by_rename(node_lan: World) -> None:
     assert node_lan.run(lab.LAPTOP, ["sh", "-ec", script], check=True).stdout == "nameserver 192.0.2.1\n"
 
 
-def test_the_machines_own_folders_are_read_only_inside(node_lan: World) -> None:
-    done = node_lan.run(lab.LAPTOP, ["sh", "-c", "touch /usr/devlink-was-here"])
+def test_the_machines_own_folders_are_read_only_inside(untouched: World) -> None:
+    done = untouched.run(lab.LAPTOP, ["sh", "-c", "touch /usr/devlink-was-here"])
     assert done.returncode != 0
     assert "Read-only file system" in done.stderr
 
@@ -146,16 +154,16 @@ def test_a_search_domain_is_in_the_resolver_file() -> None:
         assert world.run(lab.LAPTOP, ["getent", "hosts", "wiki"], check=True).stdout.split()[0] == "192.0.2.81"
 
 
-def test_an_unknown_ordinary_name_does_not_exist(node_lan: World) -> None:
-    said = node_lan.run(lab.LAPTOP, ["dig", "nowhere.example.org"], check=True).stdout
+def test_an_unknown_ordinary_name_does_not_exist(untouched: World) -> None:
+    said = untouched.run(lab.LAPTOP, ["dig", "nowhere.example.org"], check=True).stdout
     assert "status: NXDOMAIN" in said
 
 
-def test_a_signal_to_a_popen_reaches_the_program_inside(node_lan: World) -> None:
+def test_a_signal_to_a_popen_reaches_the_program_inside(untouched: World) -> None:
     script = "trap 'exit 7' INT; echo ready; while :; do sleep 0.01; done"
     with (
-        node_lan.popen(lab.LAPTOP, ["sh", "-c", script]) as polite,
-        node_lan.popen(lab.LAPTOP, ["cat"], stdin=subprocess.PIPE) as cat,
+        untouched.popen(lab.LAPTOP, ["sh", "-c", script]) as polite,
+        untouched.popen(lab.LAPTOP, ["cat"], stdin=subprocess.PIPE) as cat,
     ):
         assert polite.stdout is not None
         assert polite.stdout.readline() == "ready\n"
@@ -164,12 +172,12 @@ def test_a_signal_to_a_popen_reaches_the_program_inside(node_lan: World) -> None
         inside = cat.inner_pid
         cat.kill()
         assert cat.wait() == -signal.SIGKILL
-    assert inside not in [pid for pid, _ in node_lan.processes()]
+    assert inside not in [pid for pid, _ in untouched.processes()]
 
 
 @pytest.mark.system
-def test_another_user_of_the_world_is_not_root(node_lan: World) -> None:
-    said = node_lan.run(
+def test_another_user_of_the_world_is_not_root(untouched: World) -> None:
+    said = untouched.run(
         lab.LAPTOP, ["sh", "-c", 'id -un; id -Gn; stat -c %U "$XDG_RUNTIME_DIR"'], user="alice", check=True
     )
     assert said.stdout.split("\n")[:3] == ["alice", "alice devlink", "alice"]
