@@ -6,7 +6,7 @@ import pytest
 
 from tests.system.machine import Machine
 from tests.system.setups import SETUPS, Setup, params
-from tests.system.world import snapshot
+from tests.system.world import brought_up
 
 
 @pytest.fixture(params=params())
@@ -22,11 +22,19 @@ def laptop(setup: Setup) -> Iterator[Machine]:
         yield booted
 
 
+@pytest.fixture(scope="module", params=params())
+def shared_setup(request: pytest.FixtureRequest) -> Setup:
+    """As `setup`, for tests that leave the laptop as they found it: one boot for all of a module."""
+    return SETUPS[request.param]
+
+
+@pytest.fixture(scope="module")
+def shared_laptop(shared_setup: Setup) -> Iterator[Machine]:
+    with shared_setup.boot() as booted:
+        yield booted
+
+
 @pytest.fixture
 def up(laptop: Machine) -> Iterator[Machine]:
     """The profile is up on it; taken down after the test, all must be as it was."""
-    before = snapshot(laptop)
-    laptop.devlink("up", "qa")
-    yield laptop
-    laptop.devlink("down", "--all")
-    assert before.diff(snapshot(laptop)) == []
+    yield from brought_up(laptop)

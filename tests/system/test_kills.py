@@ -1,13 +1,14 @@
 """On each kind of laptop any part may die, devlink's or the system's: ordinary names go on, the cluster's come back."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.setups import SETUPS, Setup, params
-from tests.system.world import devlink_without_login, wait_for_names
+from tests.system.world import brought_up, devlink_without_login, wait_for_names
 
 pytestmark = pytest.mark.system
 ANSWER_LIMIT = 10.0
@@ -25,7 +26,14 @@ def kill_agent(laptop: Machine) -> None:
     laptop.devlink("up", "qa")
 
 
-def test_every_part_may_be_killed(up: Machine, setup: Setup) -> None:
+@pytest.fixture
+def shared_up(shared_laptop: Machine) -> Iterator[Machine]:
+    """As `up`."""
+    yield from brought_up(shared_laptop)
+
+
+def test_every_part_may_be_killed(shared_up: Machine, shared_setup: Setup) -> None:
+    up, setup = shared_up, shared_setup
     for unit in ("devlink-helper.service", "devlink-forwarder.service", *setup.services, "the agent"):
         if unit == "the agent":
             kill_agent(up)
@@ -41,8 +49,9 @@ def test_every_part_may_be_killed(up: Machine, setup: Setup) -> None:
     assert up.devlink("status").returncode == 0
 
 
-def test_who_is_frozen_with_the_users_slice_is_not_needed_for_names(up: Machine) -> None:
+def test_who_is_frozen_with_the_users_slice_is_not_needed_for_names(shared_up: Machine) -> None:
     """As systemd does it around sleep, from 256 on; sometimes it stays so."""
+    up = shared_up
     assert agents(up)
     up.run("systemctl", "freeze", "user.slice")
     try:

@@ -31,11 +31,12 @@ def asked_at_the_cluster(laptop: Machine) -> list[str]:
     return [question.split()[0] for question in questions(laptop, lan.CLUSTER_DNS)]
 
 
-def test_the_whole_life(laptop: Machine, setup: Setup) -> None:
+def test_the_whole_life(shared_laptop: Machine, shared_setup: Setup) -> None:
+    laptop = shared_laptop
     before = snapshot(laptop)
     laptop.devlink("up", "qa")
     (session,) = json.loads(laptop.devlink("status", "-o", "json").stdout)["sessions"]
-    assert session["resolver"] == setup.mode
+    assert session["resolver"] == shared_setup.mode
     assert session["resolver_reason"]
     for way, argv in WAYS.items():
         assert lan.WEB in laptop.run(*argv, user="root").stdout, way
@@ -43,7 +44,7 @@ def test_the_whole_life(laptop: Machine, setup: Setup) -> None:
     assert laptop.run("curl", "-sS", f"http://{lan.WEB_NAME}/").stdout == "web\n"
     assert "cluster.local" in laptop.run("getent", "hosts", lan.WEB_POD).stdout, "an address has its name"
     assert "cluster.local" in laptop.run("dig", "+short", "-x", lan.WEB_POD).stdout
-    if RESOLVED in setup.services:
+    if RESOLVED in shared_setup.services:
         assert lan.WEB in laptop.run("resolvectl", "query", lan.WEB_NAME).stdout
     assert laptop.run("getent", "hosts", lan.WIKI).stdout.split()[0] == lan.ORDINARY[lan.OFFICE_DNS][lan.WIKI]
     assert laptop.run("getent", "hosts", "nobody.default.svc.cluster.local", check=False).returncode == 2
@@ -57,12 +58,15 @@ def test_the_whole_life(laptop: Machine, setup: Setup) -> None:
 
 
 def test_a_container_that_is_started_while_it_is_up_has_ordinary_names_then_and_afterwards(
-    laptop: Machine, setup: Setup
+    shared_laptop: Machine, shared_setup: Setup
 ) -> None:
+    laptop = shared_laptop
+    before = snapshot(laptop)
     laptop.devlink("up", "qa")
     copied = copied_nameservers(laptop)
     laptop.devlink("down", "qa")
-    assert copied == ([] if setup.mode in WITHOUT_CONTAINERS else [lan.OFFICE_DNS])
+    assert before.diff(snapshot(laptop)) == []
+    assert copied == ([] if shared_setup.mode in WITHOUT_CONTAINERS else [lan.OFFICE_DNS])
     for server in copied:
         asked = laptop.run("dig", "+short", "+tries=1", "+time=1", f"@{server}", lan.WIKI).stdout.split()
         assert asked == [lan.ORDINARY[lan.OFFICE_DNS][lan.WIKI]]

@@ -1,10 +1,13 @@
 """What a machine's owner has set about names stays in force while it is up: options, search lists, nsswitch.conf."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from tests.system.inside import lan
 from tests.system.machine import Machine
-from tests.system.world import Link, machine, snapshot
+from tests.system.world import Link, machine, snapshot, wait_for_names
 
 pytestmark = pytest.mark.system
 FILE = f"""\
@@ -24,6 +27,32 @@ SWITCHES = {
 }
 
 
+NSSWITCH = "/etc/nsswitch.conf"
+
+
+@pytest.fixture(scope="module")
+def beside_resolved() -> Iterator[Machine]:
+    with machine("trixie", Link.NETWORKD) as laptop:
+        yield laptop
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Machine]:
+    with machine("bookworm", Link.STATIC, resolv_conf=FILE) as laptop:
+        yield laptop
+
+
+@contextmanager
+def switched(laptop: Machine, hosts: str) -> Iterator[None]:
+    """While the block runs its libc finds hosts so."""
+    former = laptop.read(NSSWITCH)
+    laptop.write(NSSWITCH, f"passwd: files systemd\nhosts: {hosts}\n")
+    try:
+        yield
+    finally:
+        laptop.write(NSSWITCH, former)
+
+
 def up_and_down(laptop: Machine) -> str:
     """Names of all kinds while it is up, and everything as before after that; the mode."""
     before = snapshot(laptop)
@@ -36,36 +65,34 @@ def up_and_down(laptop: Machine) -> str:
     return mode
 
 
-def test_the_lines_of_a_plain_file_that_are_not_about_servers_stay_in_force() -> None:
-    with machine("bookworm", Link.STATIC, resolv_conf=FILE) as laptop:
-        laptop.devlink("up", "qa")
-        lines = laptop.read("/etc/resolv.conf").splitlines()
-        for line in FILE.splitlines()[1:4]:
-            assert line in lines
-        assert laptop.run("getent", "hosts", "wiki").stdout.split()[-1] == lan.WIKI, "the search list"
-        laptop.devlink("down", "qa")
-        assert laptop.read("/etc/resolv.conf") == FILE
+def test_the_lines_of_a_plain_file_that_are_not_about_servers_stay_in_force(plain: Machine) -> None:
+    plain.devlink("up", "qa")
+    lines = plain.read("/etc/resolv.conf").splitlines()
+    for line in FILE.splitlines()[1:4]:
+        assert line in lines
+    assert plain.run("getent", "hosts", "wiki").stdout.split()[-1] == lan.WIKI, "the search list"
+    plain.devlink("down", "qa")
+    assert plain.read("/etc/resolv.conf") == FILE
 
 
 @pytest.mark.parametrize("hosts", SWITCHES.values(), ids=SWITCHES)
-def test_beside_resolved_names_come_by_whatever_nsswitch_says(hosts: str) -> None:
-    files = {"/etc/nsswitch.conf": f"passwd: files systemd\nhosts: {hosts}\n"}
-    with machine("trixie", Link.NETWORKD, files=files) as laptop:
-        assert up_and_down(laptop) == "systemd-resolved"
+def test_beside_resolved_names_come_by_whatever_nsswitch_says(beside_resolved: Machine, hosts: str) -> None:
+    with switched(beside_resolved, hosts):
+        wait_for_names(beside_resolved)
+        assert up_and_down(beside_resolved) == "systemd-resolved"
 
 
 @pytest.mark.parametrize("hosts", ["files mdns4_minimal [NOTFOUND=return] dns", "dns files"])
-def test_with_a_plain_file_too(hosts: str) -> None:
-    files = {"/etc/nsswitch.conf": f"passwd: files\nhosts: {hosts}\n"}
-    with machine("bookworm", Link.STATIC, resolv_conf=FILE, files=files) as laptop:
-        assert up_and_down(laptop) == "direct"
+def test_with_a_plain_file_too(plain: Machine, hosts: str) -> None:
+    with switched(plain, hosts):
+        wait_for_names(plain)
+        assert up_and_down(plain) == "direct"
 
 
-def test_where_libc_asks_no_dns_at_all_up_fails_with_the_reason_and_changes_nothing() -> None:
-    files = {"/etc/nsswitch.conf": "passwd: files\nhosts: files\n"}
-    with machine("bookworm", Link.STATIC, resolv_conf=FILE, files=files, settled=False) as laptop:
-        before = snapshot(laptop)
-        done = laptop.devlink("up", "qa", check=False)
+def test_where_libc_asks_no_dns_at_all_up_fails_with_the_reason_and_changes_nothing(plain: Machine) -> None:
+    with switched(plain, "files"):
+        before = snapshot(plain)
+        done = plain.devlink("up", "qa", check=False)
         assert done.returncode == 4
         assert "hosts: files" in done.stderr
-        assert before.diff(snapshot(laptop)) == []
+        assert before.diff(snapshot(plain)) == []

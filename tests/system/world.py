@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import ip_network
@@ -245,3 +245,12 @@ def snapshot(machine: Machine) -> MachineSnapshot:
         resolved = tuple(line.rstrip() for line in said.splitlines() if "Current DNS Server" not in line)
     managed = machine.run("sh", "-c", MANAGED).stdout
     return MachineSnapshot(host=host, resolved=resolved, managed=tuple(managed.splitlines()))
+
+
+def brought_up(machine: Machine) -> Iterator[Machine]:
+    """For a fixture: the profile is up; taken down after the test, all must be as it was."""
+    before = snapshot(machine)
+    machine.devlink("up", "qa")
+    yield machine
+    machine.devlink("down", "--all")
+    assert before.diff(snapshot(machine)) == []
