@@ -58,6 +58,7 @@ def test_what_the_table_of_reads_does_not_know_stays_whole() -> None:
     assert dumped(listed([block])).objects == (block,)
 
 
+@pytest.mark.slow
 def test_never_is_the_whole_of_a_dump_in_memory_as_objects() -> None:
     nodes = []
     for number in range(200):

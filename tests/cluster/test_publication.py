@@ -125,6 +125,7 @@ def test_a_configmap_that_holds_no_profile_says_why(found: dict[str, Any], fault
     assert fault in faults_of(found)
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_unpacked_beyond_what_a_profile_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = gzip.compress(gzip.compress(b"\0" * (1 << 26)) * 100)
     grown = gzip.compress(b"\0" * (1 << 26))

@@ -63,6 +63,7 @@ def test_what_is_good_is_not_touched() -> None:
     assert findings == ()
 
 
+@pytest.mark.slow
 def test_a_thousand_bad_entries_cost_their_own_part_in_time() -> None:
     bad = [
         {"address": f"10.20.{n // 200}.{n % 200 + 1}", "pods": [f"10.20.{n // 200}.{n % 200}/32"]} for n in range(2000)
