@@ -68,7 +68,7 @@ test: static ## everything but test-system: static checks, then the tests in one
 	@tests/kit/build.sh || [[ $${CI:-} != true ]]
 	@tests/kit/peers.sh || [[ $${CI:-} != true ]]
 	@tests/kit/systems.sh || [[ $${CI:-} != true ]]
-	@$(BIN)/pytest -q -n 3 --dist worksteal -m "not matrix"
+	@$(BIN)/pytest -q -n 4 --dist worksteal -m "not matrix"
 
 .PHONY: test-system
 test-system: setup ## what `make test` leaves out: more systems, more networks, long runs (root)
