@@ -43,8 +43,8 @@ def test_an_address_stays_of_its_kind(address: IPv4Address | IPv6Address) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["0.0.0.0", "0.0.0.0/0", "127.0.0.53", "255.255.255.0", "169.254.53.53", "192.0.2.231", "224.0.0.251", "::", "::/0",
-     "::1", "fe80::1", "ff02::fb", "fd00:5353::53", "2001:db8::e7", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"],
+    ["0.0.0.0", "0.0.0.0/0", "127.0.0.53", "255.255.255.0", "169.254.53.53", "224.0.0.251", "::", "::/0",
+     "::1", "fe80::1", "ff02::fb", "fd00:5353::53", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"],
 )  # fmt: skip
 def test_what_is_the_same_on_every_laptop_stays(text: str) -> None:
     assert anonymize(f"x {text} y") == f"x {text} y"
