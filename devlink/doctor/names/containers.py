@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,13 @@ from devlink.resolvers.managers.resolve1 import UPLINKS
 from devlink.resolvers.reading import RESOLV_CONF, read, read_conf
 from devlink.resolvers.resolv_conf import BACKUP_NAME, MAX_NAMESERVERS, MORE, OWN, parse
 
-ENGINES = ("docker", "podman")
-ENGINE_LIMIT = 1.5
-"""Seconds for one answer of an engine."""
+SOCKET = Path("/var/run/docker.sock")
+"""Docker's own of this laptop: what DOCKER_HOST or a context names may run elsewhere. Podman's and rootless Docker's
+containers are among the processes of their user."""
+ANSWER_LIMIT, DOCKER_LIMIT = 1.5, 4.0
+"""Seconds for one answer of Docker, and for all of them: the command waits at its end for whom it has started."""
 MOST = 8
-"""Containers of an engine that are looked into."""
+"""Containers of Docker that are looked into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Container:
     """Processes that see another resolv.conf than this laptop's."""
 
     name: str
-    """For people: the engine's name of it, or a process in it."""
+    """For people: Docker's name of it, or a process in it."""
     nameservers: tuple[IPAddress, ...]
     has_network: bool
     """It has a network of its own, in which the laptop's loopback is not."""
@@ -45,7 +48,7 @@ async def look(case: Case) -> Seen:
     if not seen:
         return skipped("no container of yours is seen")
     # Names that are up for another user are for all programs of the machine.
-    is_up = has_names(case) or bool((case.helper.told or {}).get("resolver"))
+    is_up = has_names(case) or bool(case.resolver)
     return judge(seen, own=frozenset({*OWN, *MORE, Policy().nameserver}), ordinary=ordinary, is_up=is_up)
 
 
@@ -93,7 +96,7 @@ def _told(containers: Iterable[Container]) -> str:
 
 
 def _see(environ: Mapping[str, str]) -> tuple[tuple[Container, ...], frozenset[IPAddress]]:
-    named = tuple(in_engines(environ))
+    named = tuple(in_docker(environ, time.monotonic() + DOCKER_LIMIT))
     known = {(each.nameservers, each.has_network) for each in named}
     others = (each for each in in_processes() if (each.nameservers, each.has_network) not in known)
     conf = read_conf(RESOLV_CONF)
@@ -165,30 +168,35 @@ def _command(folder: Path) -> str:
         return "process"
 
 
-# By the engines, which may show what is root's to those whom they let
+# By Docker, which may show what is root's to those whom it lets
 
 
-def in_engines(environ: Mapping[str, str]) -> Iterator[Container]:
-    """Those that run, where the engine answers this user."""
-    for engine in ENGINES:
-        listing = _run(environ, engine, "ps", "--format", "{{.ID}} {{.Names}} {{.Networks}}")
-        for line in listing.decode(errors="replace").splitlines()[:MOST]:
-            number, name, networks = (*line.split(" ", 2), "", "")[:3]
-            copied = _run(environ, engine, "cp", f"{number}:{RESOLV_CONF}", "-")
-            text = first_file(copied)
-            if text:
-                yield Container(
-                    name=printable(f"{engine} {name}"),
-                    nameservers=parse(text).nameservers,
-                    has_network="host" not in networks.split(","),
-                )
+def in_docker(environ: Mapping[str, str], until: float) -> Iterator[Container]:
+    """Those that run, where Docker answers this user; nobody is asked after `until` (monotonic seconds)."""
+    if not os.access(SOCKET, os.W_OK):
+        return
+    env = {key: value for key, value in environ.items() if key != "DOCKER_CONTEXT"}
+    env["DOCKER_HOST"] = f"unix://{SOCKET}"
+    listing = _run(env, until, "docker", "ps", "--format", "{{.ID}} {{.Names}} {{.Networks}}")
+    for line in listing.decode(errors="replace").splitlines()[:MOST]:
+        number, name, networks = (*line.split(" ", 2), "", "")[:3]
+        text = first_file(_run(env, until, "docker", "cp", f"{number}:{RESOLV_CONF}", "-"))
+        if text:
+            yield Container(
+                name=printable(f"docker {name}"),
+                nameservers=parse(text).nameservers,
+                has_network="host" not in networks.split(","),
+            )
 
 
-def _run(environ: Mapping[str, str], *command: str) -> bytes:
+def _run(env: Mapping[str, str], until: float, *command: str) -> bytes:
     """What it wrote; nothing where it is not there, refuses, or is late."""
+    left = min(ANSWER_LIMIT, until - time.monotonic())
+    if left <= 0:
+        return b""
     try:
         done = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=ENGINE_LIMIT, check=False, env=dict(environ)
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=left, check=False, env=dict(env)
         )
     except (OSError, subprocess.TimeoutExpired):
         return b""
