@@ -19,8 +19,7 @@ from devlink.dns.client import Answer, ask
 from devlink.doctor.names.libc import check_libc
 from devlink.doctor.path.exchange import look
 from devlink.doctor.path.identity import Connect, Proof, prove
-from devlink.doctor.path.known import check_known
-from devlink.doctor.path.questions import address_types
+from devlink.doctor.path.questions import KNOWN, address_types, check_known
 from devlink.errors import DevlinkError, VerificationError
 from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn
@@ -83,7 +82,7 @@ async def _verify_names(
     dns = profile.spec.dns
     if dns is None:
         return ()
-    name = dns.domain.child("kubernetes.default.svc")
+    name = dns.domain.child(KNOWN)
     servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
     code = "DL-DNS-SILENT"
     try:

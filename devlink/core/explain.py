@@ -175,17 +175,3 @@ def _machines(profile: BridgeProfile) -> set[IPAddress]:
     spec = profile.spec
     servers = spec.dns.servers if spec.dns is not None else ()
     return {each.address for group in (spec.gateways or (), spec.nodes or (), servers) for each in group}
-
-
-# Names
-
-
-def in_hosts_file(text: str, name: DomainName) -> tuple[IPAddress, ...]:
-    """The addresses that hosts(5) gives a name."""
-    found = []
-    for line in text.split("\n"):
-        address, *names = line.partition("#")[0].split() or [""]
-        if str(name) in (each.removesuffix(".").lower() for each in names):
-            parsed = _address(address)
-            found += [parsed] if parsed is not None else []
-    return tuple(dict.fromkeys(found))

@@ -68,6 +68,11 @@ class Case:
     """Unix seconds."""
 
     @property
+    def resolver(self) -> str:
+        """The resolver mode in force; empty where none is, or the helper does not say."""
+        return str((self.helper.told or {}).get("resolver") or "")
+
+    @property
     def is_up(self) -> bool:
         """Whether anything of a session is to be on this laptop now."""
         return any(subject.is_installed for subject in self.subjects)

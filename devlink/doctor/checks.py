@@ -3,7 +3,7 @@
 from devlink.doctor import session
 from devlink.doctor.check import Check
 from devlink.doctor.laptop import installation, profile, surroundings
-from devlink.doctor.names import way as names
+from devlink.doctor.names import checks as names
 from devlink.doctor.path import gateway, kernel, services
 
 CHECKS: tuple[Check, ...] = (

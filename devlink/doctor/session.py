@@ -4,7 +4,7 @@ from devlink.core.codec import decode
 from devlink.core.findings import Finding
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, Seen, skipped
-from devlink.doctor.path.carrying import exchange
+from devlink.doctor.path.shared import exchange
 
 SILENT = "DL-GATEWAYS-SILENT"
 

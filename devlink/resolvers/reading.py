@@ -13,9 +13,9 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 """A name that leads nowhere, through a file, in circles, or to a socket is to libc as no file."""
 
 
-def read(folder: int | None, name: str, *, follow: bool = False) -> str | None:
-    """The beginning of a file's text; None where there is none. `folder` is open, None for the working one. Raises
-    OSError."""
+def read(folder: int | None, name: str, *, follow: bool = False, size: int = MAX_SIZE) -> str | None:
+    """The beginning of a file's text, `size` octets at most; None where there is none. `folder` is open, None for the
+    working one. Raises OSError."""
     # A pipe would be waited for.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -27,7 +27,7 @@ def read(folder: int | None, name: str, *, follow: bool = False) -> str | None:
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             return None
-        return os.read(file, MAX_SIZE).decode(errors="surrogateescape")
+        return os.read(file, size).decode(errors="surrogateescape")
     finally:
         os.close(file)
 

@@ -5,8 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from devlink.core.explain import Claim, Kind, in_hosts_file, parse_target, place_of
-from devlink.core.names import DomainName
+from devlink.core.explain import Claim, Kind, parse_target, place_of
 from devlink.core.plan import make_plan
 from devlink.errors import UsageError
 from tests.core.plans import GATEWAY, GATEWAY6, PROFILE, seen
@@ -80,10 +79,3 @@ def test_what_its_user_excluded_is_the_sessions_and_not_routed() -> None:
     assert (place.kind, place.is_routed) == (Kind.POD, False)
     assert str(place).endswith(", excluded by you")
     assert place_of(SERVICE, (QA,), is_own=True).kind is Kind.OWN
-
-
-def test_the_file_of_hosts_is_read_as_libc_reads_it() -> None:
-    text = "127.0.0.1 localhost\n10.9.9.9\tdb Web.Default. # web.qa\n# 10.8.8.8 web.default\nnonsense web.default\n"
-    text += "fd00::9 web.default\n\n10.9.9.9 web.default\n"
-    assert in_hosts_file(text, DomainName.parse("web.default")) == (ip_address("10.9.9.9"), ip_address("fd00::9"))
-    assert in_hosts_file(text, DomainName.parse("web.qa")) == ()

@@ -12,7 +12,7 @@ import pytest
 from devlink.resolvers import modes
 from devlink.resolvers.detect import detect
 from devlink.resolvers.facts import Facts, Program, ResolvConfFile
-from devlink.resolvers.modes import all_modes
+from devlink.resolvers.modes import all_modes, splits
 from devlink.resolvers.observe import owner_of
 from devlink.resolvers.resolv_conf import parse
 
@@ -143,3 +143,9 @@ def test_a_sixth_mode_is_a_file_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
     finally:
         all_modes.cache_clear()
         sys.modules.pop("devlink.resolvers.modes.sixth")
+
+
+def test_only_some_modes_split() -> None:
+    assert splits("systemd-resolved")
+    assert not splits("direct")
+    assert not splits("")

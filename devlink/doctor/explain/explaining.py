@@ -4,9 +4,8 @@ import asyncio
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from devlink.core.explain import Claim, Target, in_hosts_file, place_of
+from devlink.core.explain import Claim, Target, place_of
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
 from devlink.core.network import ObservedNetwork
@@ -17,15 +16,15 @@ from devlink.core.text import listed
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.explain.chain import Chain, Link
 from devlink.doctor.explain.following import follow
-from devlink.doctor.explain.naming import LIMIT, Rule, Told, ask_forwarder, has_addresses, judge_libc, rule_for, splits
+from devlink.doctor.explain.naming import LIMIT, Rule, Told, ask_forwarder, has_addresses, judge_libc, rule_for
+from devlink.doctor.names.hosts import HOSTS, addresses_in_file
 from devlink.doctor.names.libc import Found, look_up
-from devlink.errors import DevlinkError, HelperError
-from devlink.helper.client import connect
+from devlink.doctor.serving import away, served
+from devlink.errors import DevlinkError
 from devlink.kernel.observe import observe
-from devlink.resolvers.reading import read_text
+from devlink.resolvers.modes import splits
 
 MAX_ADDRESSES = 4
-HOSTS = Path("/etc/hosts")
 HELPER_LIMIT = 1.0
 """Seconds for the helper to say where the forwarder answers."""
 
@@ -125,15 +124,15 @@ class _Named:
 
 
 async def _name(name: DomainName, written: str, claims: tuple[Claim, ...], case: Case) -> _Named:
-    in_file = in_hosts_file(await asyncio.to_thread(_hosts_file), name)
+    in_file = tuple(sorted(await asyncio.to_thread(_in_hosts_file, str(name)), key=str))
     rule = rule_for(name, _zones(claims))
-    mode = str((case.helper.told or {}).get("resolver") or "")
+    mode = case.resolver
     asks = bool(_zones(claims)) and not (rule.is_ordinary and splits(mode))
     told, libc = await asyncio.gather(_forwarder(name, rule) if asks else _nobody(), _libc(name, written))
     found = tuple(sorted(libc.addresses, key=str)) if libc is not None else ()
     # Where programs have an address all the same, as of localhost or by the file of hosts, nothing is broken.
     refused = rule.finding if not found else None
-    links = [Link(name="hosts file", text=f"/etc/hosts has it: {listed(in_file)}")] if in_file else []
+    links = [Link(name="hosts file", text=f"{HOSTS} has it: {listed(in_file)}")] if in_file else []
     if claims or case.agent.error is None:
         links.append(Link(name="rule", text=_rule(rule, claims), finding=refused))
     if told is not None:
@@ -172,27 +171,11 @@ async def _nobody() -> None:
 
 
 async def _forwarder(name: DomainName, rule: Rule) -> Told:
-    nameserver = await asyncio.to_thread(_nameserver)
-    if isinstance(nameserver, DevlinkError):
-        finding = Finding(
-            code="DL-FORWARDER-AWAY",
-            severity=Severity.ERROR,
-            title="The forwarder does not serve at this moment.",
-            evidence=nameserver.what,
-            fix=nameserver.next_step,
-        )
-        return Told(text=nameserver.what, finding=finding, is_failure=True)
-    return await ask_forwarder(nameserver, name, rule)
-
-
-def _nameserver() -> IPAddress | DevlinkError:
     try:
-        with connect(timeout=HELPER_LIMIT) as helper:
-            return ipaddress.ip_address(helper.call("io.devlink.Helper.GetDnsStats")["nameserver"])
-    except TimeoutError:
-        return HelperError("The helper does not say where the forwarder is.", next_step="devlink helper status")
+        told = await asyncio.to_thread(served, HELPER_LIMIT)
     except DevlinkError as error:
-        return error
+        return Told(text=error.what, finding=away(error), is_failure=True)
+    return await ask_forwarder(ipaddress.ip_address(told["nameserver"]), name, rule)
 
 
 async def _libc(name: DomainName, written: str) -> Found | None:
@@ -205,8 +188,5 @@ async def _libc(name: DomainName, written: str) -> Found | None:
         return None
 
 
-def _hosts_file() -> str:
-    try:
-        return read_text(HOSTS)
-    except DevlinkError:
-        return ""
+def _in_hosts_file(name: str) -> frozenset[IPAddress]:
+    return addresses_in_file(name.__eq__).get(name, frozenset())

@@ -14,6 +14,7 @@ from devlink.dns import wire
 from devlink.dns.client import Answer, ask
 from devlink.dns.config import read_config
 from devlink.dns.rules import ORDINARY, Alias, Destination, Rules, Verdict
+from devlink.doctor.names.forwarder import silent
 from devlink.doctor.names.libc import Found
 from devlink.errors import reason
 
@@ -117,7 +118,7 @@ async def ask_forwarder(nameserver: IPAddress, name: DomainName, rule: Rule) -> 
     if isinstance(alive, Answer):
         finding = rule.finding or _failed(name, rule, f"no answer within {LIMIT:g} s, and the forwarder is well")
         return Told(text=f"still waits for the servers after {LIMIT:g} s", finding=finding, is_failure=True)
-    return Told(text=f"{nameserver}: {why}", finding=_silent(nameserver, why), is_failure=True)
+    return Told(text=f"{nameserver}: {why}", finding=silent(nameserver, "udp", why), is_failure=True)
 
 
 def types_of(name: DomainName) -> tuple[str, ...]:
@@ -163,16 +164,6 @@ def _story(answer: Answer) -> str:
     server = f" {trace['server']}" if trace["server"] else ""
     transport = f" over {trace['transport'].upper()}" if trace["server"] and trace["transport"] else ""
     return printable(f"{SOURCES.get(trace['source'], trace['source'])}{server}{transport}, {trace['ms']:.1f} ms")
-
-
-def _silent(nameserver: IPAddress, why: str) -> Finding:
-    return Finding(
-        code="DL-FORWARDER-SILENT",
-        severity=Severity.ERROR,
-        title="The forwarder does not answer, so that programs have to wait for names.",
-        evidence=f"{nameserver} port {PORT}: {why}",
-        fix="see what the helper says of it: devlink helper status; does a firewall of this laptop stand in between?",
-    )
 
 
 def _unknown(name: DomainName, rule: Rule, answer: Answer) -> Finding:
@@ -270,10 +261,3 @@ def _nobody_says(name: DomainName, libc: Found) -> Finding:
         evidence=f"getent ahosts {name}: libc says {libc}",
         fix="is it spelled as it should be? If it is a cluster's: devlink up",
     )
-
-
-def splits(mode: str) -> bool:
-    """Whether in that resolver mode the OS itself sends only the clusters' names to devlink."""
-    from devlink.resolvers.modes import all_modes
-
-    return any(each.can_split for each in all_modes() if each.name == mode)

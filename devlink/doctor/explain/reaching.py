@@ -1,7 +1,6 @@
 """Whether data come back from a port, with as little as its protocol allows: no ping, nothing that is written down."""
 
 import asyncio
-import errno
 import socket
 import ssl
 import struct
@@ -13,6 +12,7 @@ from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
 from devlink.core.text import printable
 from devlink.dns import wire
+from devlink.doctor.path.exchange import outcome_of
 from devlink.doctor.path.questions import ask_over_tcp, numbered
 
 LIMIT = 2.0
@@ -24,14 +24,6 @@ GREETING = 0.2
 _STEP = 0.02
 WAITING = (1, 4)
 """ESTABLISHED and FIN_WAIT1: `tcpi_state`, the first octet of TCP_INFO (linux/tcp.h, net/tcp_states.h)."""
-_OUTCOMES = {
-    errno.ECONNREFUSED: Outcome.REFUSED,
-    errno.ECONNRESET: Outcome.REFUSED,
-    errno.EPIPE: Outcome.REFUSED,
-    errno.ETIMEDOUT: Outcome.SILENT,
-    errno.EAFNOSUPPORT: Outcome.NO_WAY,
-    errno.EADDRNOTAVAIL: Outcome.NO_WAY,
-}
 
 
 async def reach(address: IPAddress, port: int, protocol: str, host: str) -> Reached:
@@ -52,7 +44,7 @@ async def reach(address: IPAddress, port: int, protocol: str, host: str) -> Reac
     except OSError as error:
         if connected:  # a reset has come the whole way, as data do
             return Reached(port=port, outcome=Outcome.ANSWERED, detail="connects, and is closed at once")
-        return Reached(port=port, outcome=_OUTCOMES.get(error.errno or 0, Outcome.UNREACHABLE))
+        return Reached(port=port, outcome=outcome_of(error))
 
 
 async def reach_any(address: IPAddress, host: str) -> tuple[Reached, ...]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from devlink.core.prefixes import IPAddress
+from devlink.doctor.names.libc import look_up
+from devlink.errors import DevlinkError
 
 MAX_HEAD = 32768
 """Octets of a reply that are read."""
@@ -49,37 +51,16 @@ def parse_head(address: IPAddress, data: bytes) -> Reply | None:
 
 
 async def resolve(host: str, limit: float) -> tuple[IPAddress, ...]:
-    """The addresses of a host as libc finds them, IPv4 first; none within `limit` seconds, or at all.
-
-    By `getent`, which can be ended: getaddrinfo(3) cannot.
-    """
+    """The addresses of a host as libc finds them, IPv4 first; none within `limit` seconds, or at all."""
     try:
         return (ipaddress.ip_address(host.strip("[]")),)
     except ValueError:
         pass
     try:
-        process = await asyncio.create_subprocess_exec(
-            "getent", "ahosts", "--", host,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-    except OSError:
+        found = await look_up(host, limit=limit)
+    except DevlinkError:
         return ()
-    try:
-        async with asyncio.timeout(limit):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        return ()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    found = set()
-    for line in said.decode(errors="replace").splitlines():
-        try:
-            found.add(ipaddress.ip_address(line.split()[0].partition("%")[0]))
-        except (ValueError, IndexError):
-            continue
-    return tuple(sorted(found, key=lambda address: (address.version, int(address))))
+    return tuple(sorted(found.addresses, key=lambda address: (address.version, int(address))))
 
 
 async def get(

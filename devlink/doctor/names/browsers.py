@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.text import listed, printable
 from devlink.doctor.case import Case
 from devlink.doctor.check import Seen, skipped
+from devlink.resolvers.reading import read
 
 FIREFOX_FOLDERS = (
     ".mozilla/firefox",
@@ -223,8 +222,6 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+        return read(None, str(path), follow=True, size=_MAX_SIZE) or ""
     except OSError:
         return ""
-    with open(file, "rb") as opened:
-        return opened.read(_MAX_SIZE).decode(errors="replace") if stat.S_ISREG(os.fstat(file).st_mode) else ""

@@ -9,8 +9,9 @@ from devlink.core.text import listed
 from devlink.doctor.case import Case
 from devlink.doctor.check import Seen, skipped
 from devlink.doctor.names.forwarder import has_names
-from devlink.doctor.names.resolver import RESOLVED, splits
+from devlink.doctor.names.resolver import RESOLVED
 from devlink.resolvers.managers.resolve1 import STUB_FILE, STUBS
+from devlink.resolvers.modes import splits
 from devlink.resolvers.reading import RESOLV_CONF, read_conf
 
 
@@ -19,11 +20,10 @@ async def look(case: Case) -> Seen:
     shall not hear of them."""
     if not has_names(case):
         return skipped("no names are up")
-    if not splits(case):
+    if not splits(case.resolver):
         return skipped("the resolver check has looked at resolv.conf")
-    assert case.helper.told is not None
     conf = await asyncio.to_thread(read_conf, RESOLV_CONF)
-    return judge(case.helper.told["resolver"], conf.nameservers)
+    return judge(case.resolver, conf.nameservers)
 
 
 def judge(mode: str, named: Sequence[IPAddress]) -> Seen:

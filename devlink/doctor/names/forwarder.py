@@ -1,10 +1,9 @@
 """The forwarder itself, asked where it listens: by no resolver, by no libc."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Literal
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
@@ -12,13 +11,10 @@ from devlink.core.prefixes import IPAddress
 from devlink.dns.client import Answer, ask
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Seen, skipped
-from devlink.doctor.path.questions import PORT, address_types
-from devlink.errors import DevlinkError, HelperError, reason
-from devlink.helper.client import connect
-from devlink.hints import restart_helper
+from devlink.doctor.path.questions import KNOWN, PORT, address_types
+from devlink.doctor.serving import away, served
+from devlink.errors import DevlinkError, reason
 
-HELPER_LIMIT = 3.0
-"""Seconds for the helper to say whom the forwarder asks; it has to ask the forwarder first."""
 OWN_LIMIT = 1.5
 """Seconds for what the forwarder answers by itself."""
 CLUSTER_LIMIT = 2.0
@@ -55,25 +51,12 @@ def known_name(subject: Subject) -> DomainName | None:
         return None
     zones = [zone for zone in subject.plan.desired.zones if zone.suffix == domain]
     is_allowed = all(zone.namespaces is None or "default" in zone.namespaces for zone in zones)
-    return domain.child("kubernetes.default.svc") if is_allowed else None
+    return domain.child(KNOWN) if is_allowed else None
 
 
 def has_names(case: Case) -> bool:
     """Whether the names of any cluster are to be answered on this laptop now."""
     return any(domain_of(subject) is not None for subject in case.subjects)
-
-
-async def served() -> Mapping[str, Any]:
-    """What the helper says of the forwarder that serves (`GetDnsStats`). Raises DevlinkError where none does."""
-    return await asyncio.to_thread(_get_stats)
-
-
-def _get_stats() -> Mapping[str, Any]:
-    with connect(timeout=HELPER_LIMIT) as helper:
-        try:
-            return helper.call("io.devlink.Helper.GetDnsStats")
-        except TimeoutError as error:
-            raise HelperError("The devlink helper runs, but does not answer.", next_step=restart_helper()) from error
 
 
 async def known_addresses(nameserver: IPAddress, subject: Subject) -> frozenset[IPAddress]:
@@ -104,9 +87,9 @@ async def look(case: Case, subject: Subject) -> Seen:
     if case.helper.told is None:
         return skipped("the helper does not say where it is")
     try:
-        told = await served()
+        told = await asyncio.to_thread(served)
     except DevlinkError as error:
-        return Seen(text=reason(error), findings=(away(reason(error)),))
+        return Seen(text=reason(error), findings=(away(error),))
     nameserver = ip_address(told["nameserver"])
     asked = await asyncio.gather(*(_ask_own(nameserver, domain, transport) for transport in ("udp", "tcp")))
     return judge(nameserver, asked)
@@ -130,45 +113,42 @@ async def _ask_own(nameserver: IPAddress, domain: DomainName, transport: Transpo
 
 
 def judge(nameserver: IPAddress, asked: list[Asked]) -> Seen:
-    """Pure. Over UDP nothing works without it; over TCP only what is long."""
+    """Pure."""
     findings = []
     for each in asked:
         if each.is_ours:
             continue
-        over = each.transport.upper()
-        severity = Severity.ERROR if each.transport == "udp" else Severity.WARNING
-        if each.is_anothers:
-            findings.append(
-                Finding(
-                    code="DL-DNS-INTERCEPTED",
-                    severity=severity,
-                    title="Another program on this laptop answers questions that go to devlink's forwarder.",
-                    evidence=f"{nameserver} over {over}, which is not the forwarder, says: {each.said}",
-                    fix="find who redirects port 53, often a VPN or a filter, and have it leave "
-                    f"{nameserver} alone: sudo nft list ruleset",
-                )
-            )
-        else:
-            findings.append(
-                Finding(
-                    code="DL-FORWARDER-SILENT",
-                    severity=severity,
-                    title=f"The forwarder runs, and cannot be asked over {over}.",
-                    evidence=f"{nameserver}, port {PORT}, over {over}: {each.said}",
-                    fix="does a firewall of this laptop drop what goes to it? sudo nft list ruleset",
-                )
-            )
+        tell = intercepted if each.is_anothers else silent
+        findings.append(tell(nameserver, each.transport, each.said))
     good = " and ".join(each.transport.upper() for each in asked if each.is_ours)
     text = f"{nameserver} answers over {good}" if good else f"{nameserver} does not answer"
     return Seen(text=text, findings=tuple(findings))
 
 
-def away(evidence: str) -> Finding:
-    """As the agent says it of a session."""
+def intercepted(nameserver: IPAddress, transport: Transport, said: str) -> Finding:
+    """Somebody answers there, and it is not the forwarder. `said`: what came."""
     return Finding(
-        code="DL-FORWARDER-AWAY",
-        severity=Severity.ERROR,
-        title="The forwarder does not serve at this moment.",
-        evidence=evidence,
-        fix="it is started again by itself: look again in some seconds. If it stays away: devlink logs",
+        code="DL-DNS-INTERCEPTED",
+        severity=_gravity(transport),
+        title="Another program on this laptop answers questions that go to devlink's forwarder.",
+        evidence=f"{nameserver} over {transport.upper()}, which is not the forwarder, says: {said}",
+        fix=f"find who redirects port 53, often a VPN or a filter, and have it leave {nameserver} alone: "
+        "sudo nft list ruleset",
     )
+
+
+def silent(nameserver: IPAddress, transport: Transport, said: str) -> Finding:
+    """Nobody answers there. `said`: what came instead."""
+    over = transport.upper()
+    return Finding(
+        code="DL-FORWARDER-SILENT",
+        severity=_gravity(transport),
+        title=f"The forwarder runs, and cannot be asked over {over}.",
+        evidence=f"{nameserver}, port {PORT}, over {over}: {said}",
+        fix="does a firewall of this laptop drop what goes to it? sudo nft list ruleset",
+    )
+
+
+def _gravity(transport: Transport) -> Severity:
+    """Without UDP nothing works, without TCP only what is long does not."""
+    return Severity.ERROR if transport == "udp" else Severity.WARNING

@@ -40,7 +40,7 @@ async def look_up(name: str, *, service: str = "", limit: float = LIMIT) -> Foun
 
 
 def _getent(name: str, service: str, limit: float) -> Found:
-    command = ["getent", *([f"--service=hosts:{service}"] if service else []), "ahosts", name]
+    command = ["getent", *([f"--service=hosts:{service}"] if service else []), "ahosts", "--", name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:

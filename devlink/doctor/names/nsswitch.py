@@ -2,10 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from pathlib import Path
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
@@ -13,13 +12,14 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.text import listed
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Seen, skipped
-from devlink.doctor.names.forwarder import ask_addresses, domain_of, known_addresses, known_name, served
+from devlink.doctor.names.forwarder import ask_addresses, domain_of, known_addresses, known_name
+from devlink.doctor.names.hosts import HOSTS, addresses_in_file
 from devlink.doctor.names.libc import Found, look_up
-from devlink.doctor.names.resolver import splits
+from devlink.doctor.serving import served
+from devlink.resolvers.modes import splits
 from devlink.resolvers.observe import observe
-from devlink.resolvers.reading import NSSWITCH_CONF, RESOLV_CONF, read_conf, read_text
+from devlink.resolvers.reading import NSSWITCH_CONF, RESOLV_CONF, read_conf
 
-HOSTS = Path("/etc/hosts")
 MAX_ENTRIES = 5
 """Names of the hosts file that the forwarder is asked for."""
 LIMIT = 2.5
@@ -69,10 +69,9 @@ async def look(case: Case, subject: Subject) -> Seen:
         return skipped("no names are up")
     if name is None:
         return skipped("the profile leaves out the namespace default")
-    nameserver = ip_address((await served())["nameserver"])
+    nameserver = ip_address((await asyncio.to_thread(served))["nameserver"])
     facts, conf = await asyncio.to_thread(observe, ()), await asyncio.to_thread(read_conf, RESOLV_CONF)
-    entries = read_entries(await asyncio.to_thread(read_text, HOSTS), domain)
-    entries = tuple(sorted(entries, key=lambda entry: entry.name != str(name))[:MAX_ENTRIES])
+    entries = entries_of(await asyncio.to_thread(addresses_in_file, _is_in(domain)), str(name))
     asking = (ask_addresses(nameserver, DomainName.parse(entry.name), subject) for entry in entries)
     found, expected, known = await asyncio.gather(
         look_up(str(name), limit=LIMIT), known_addresses(nameserver, subject), asyncio.gather(*asking)
@@ -83,7 +82,9 @@ async def look(case: Case, subject: Subject) -> Seen:
         found=found,
         hosts=facts.hosts,
         entries=tuple(replace(entry, known=each) for entry, each in zip(entries, known, strict=True)),
-        search=tuple(each for each in conf.search if each.strip(".")) if splits(case) else (),  # resolved writes `.`
+        search=tuple(each for each in conf.search if each.strip("."))
+        if splits(case.resolver)
+        else (),  # resolved writes `.`
         servers=conf.nameservers,
     )
     # No ordinary server shall hear of the name only because doctor asks.
@@ -92,20 +93,23 @@ async def look(case: Case, subject: Subject) -> Seen:
     return judge(seen, domain)
 
 
-def read_entries(text: str, domain: DomainName) -> tuple[Entry, ...]:
-    """The names of a hosts(5) that are in the cluster's domain."""
-    named: dict[str, set[IPAddress]] = {}
-    for line in text.split("\n"):
-        words = line.partition("#")[0].split()
+def _is_in(domain: DomainName) -> Callable[[str], bool]:
+    def is_in(name: str) -> bool:
+        if not f".{name}".endswith(f".{domain}"):  # as nearly all that such a file has
+            return False
         try:
-            address = ip_address(words[0]) if words else None
-            names = [DomainName.parse(word) for word in words[1:]]
-        except ValueError:
-            continue
-        for name in names:
-            if address is not None and name.is_within(domain):
-                named.setdefault(str(name), set()).add(address)
-    return tuple(Entry(name=name, listed=frozenset(addresses)) for name, addresses in named.items())
+            DomainName.parse(name)
+        except ValueError:  # who could ask for it?
+            return False
+        return True
+
+    return is_in
+
+
+def entries_of(named: Mapping[str, frozenset[IPAddress]], first: str) -> tuple[Entry, ...]:
+    """Those that are asked for, `first` before all others, where it is among them."""
+    entries = [Entry(name=name, listed=addresses) for name, addresses in named.items()]
+    return tuple(sorted(entries, key=lambda entry: entry.name != first)[:MAX_ENTRIES])
 
 
 def judge(seen: LibcSeen, domain: DomainName) -> Seen:

@@ -14,12 +14,12 @@ from devlink.core.prefixes import IPAddress
 from devlink.core.text import listed
 from devlink.doctor.case import Case
 from devlink.doctor.check import Seen, skipped
-from devlink.doctor.names.forwarder import domain_of, known_addresses, known_name, served
+from devlink.doctor.names.forwarder import domain_of, known_addresses, known_name
+from devlink.doctor.serving import served
 from devlink.errors import HelperError, reason
 from devlink.kernel.tun import NAME as LINK
 from devlink.resolvers.managers import resolve1
 from devlink.resolvers.managers.bus import SystemBus
-from devlink.resolvers.modes import all_modes
 from devlink.resolvers.reading import RESOLV_CONF, read_conf
 from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, OWN
 
@@ -67,10 +67,10 @@ async def look(case: Case) -> Seen:
         return skipped("no names are up")
     if case.helper.told is None:
         return skipped("the helper does not say which one it is")
-    mode, why = case.helper.told["resolver"], case.helper.told["resolver_reason"]
+    mode, why = case.resolver, case.helper.told["resolver_reason"]
     if mode in ("", "overwritten"):
         return Seen(text=mode or "none is told", findings=(_gone(f"the resolver mode is {mode or 'none'}", why),))
-    nameserver = ip_address((await served())["nameserver"])
+    nameserver = ip_address((await asyncio.to_thread(served))["nameserver"])
     if mode == DIRECT:
         conf = await asyncio.to_thread(read_conf, RESOLV_CONF)
         return judge_file(nameserver, conf.nameservers)
@@ -199,9 +199,3 @@ def _gone(shown: str, why: str, fix: str = "") -> Finding:
         evidence=f"{shown}: {why}" if why else shown,
         fix=fix or "stop the program that takes it, then: devlink up, which puts it back",
     )
-
-
-def splits(case: Case) -> bool:
-    """Whether the OS itself sends only the clusters' names to the forwarder, by the mode that is in force."""
-    told: Mapping[str, Any] = case.helper.told or {}
-    return told.get("resolver", "") in {mode.name for mode in all_modes() if mode.can_split}

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from devlink.core.codec import decode
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Upstream
 from devlink.core.text import listed
 from devlink.dns.client import ask
 from devlink.doctor.case import Case
 from devlink.doctor.check import Seen, skipped
-from devlink.doctor.names.forwarder import has_names, served
+from devlink.doctor.names.forwarder import has_names
 from devlink.doctor.names.loop import check_loops
 from devlink.doctor.names.ordinary import NAME, ask_ordinary, unanswered
+from devlink.doctor.serving import served, upstreams_of
 from devlink.errors import VerificationError
 from devlink.helper.client import ORDINARY
 
@@ -28,12 +28,12 @@ async def look(case: Case) -> Seen:
     """Ask each of them, and the forwarder for a name that nobody has asked for yet."""
     if not has_names(case):
         return skipped("no names are up")
-    told = await served()
+    told = await asyncio.to_thread(served)
     try:
         await check_loops(told)
     except VerificationError as error:
         return Seen(text="one of them asks back: a loop", findings=(looping(error),))
-    upstreams: tuple[Upstream, ...] = decode(tuple[Upstream, ...], told.get("upstreams", ()))
+    upstreams = upstreams_of(told)
     if not upstreams:
         return skipped("nobody is named who knows other names")
     fresh = NAME.child(f"doctor-{secrets.token_hex(4)}")  # what is kept says nothing of them

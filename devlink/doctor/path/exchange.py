@@ -153,7 +153,7 @@ async def over_tcp_to(address: IPAddress, question: bytes, *, segment: int = 0, 
     except TimeoutError:
         return Outcome.HANGS if connected else Outcome.SILENT
     except OSError as error:
-        return _outcome(error)
+        return outcome_of(error)
 
 
 async def over_udp_to(address: IPAddress, question: bytes) -> Outcome:
@@ -173,7 +173,7 @@ async def over_udp_to(address: IPAddress, question: bytes) -> Outcome:
                 except TimeoutError:
                     pass
     except OSError as error:
-        return _outcome(error)
+        return outcome_of(error)
     return Outcome.SILENT
 
 
@@ -210,5 +210,6 @@ def _socket(address: IPAddress, kind: socket.SocketKind) -> socket.socket:
     return sock
 
 
-def _outcome(error: OSError) -> Outcome:
+def outcome_of(error: OSError) -> Outcome:
+    """What it says of the far end."""
     return _OUTCOMES.get(error.errno or 0, Outcome.UNREACHABLE)

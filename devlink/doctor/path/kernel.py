@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -20,7 +19,6 @@ from devlink.core.samples import check_paths, choose_samples
 from devlink.core.text import LISTED, listed
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, Seen, skipped
-from devlink.doctor.path.carrying import exchange, why_not_carried
 from devlink.doctor.path.routes import (
     down_links,
     links_of,
@@ -32,15 +30,14 @@ from devlink.doctor.path.routes import (
     rules_gone,
     takers,
 )
-from devlink.doctor.path.sharing import Shared
+from devlink.doctor.path.shared import Shared, exchange, why_not_carried
+from devlink.doctor.serving import served, upstreams_of
 from devlink.errors import DevlinkError, VerificationError
-from devlink.helper.client import ORDINARY
-from devlink.helper.client import connect as connect_to_helper
 from devlink.kernel.observe import observe, observe_ways
 from devlink.kernel.owners import as_ip_route, owner_of
 
 HELPER_LIMIT = 2.0
-"""Seconds for each answer of the helper."""
+"""Seconds for the helper to say whom the forwarder asks."""
 REASONS = ("DL-NOT-INSTALLED", "DL-ROUTES-FOUGHT", "DL-ROUTES-HELD")
 """Why routes are missing, as the agent tells; each says more than that they are."""
 OF_RULES = frozenset(("DL-POLICY-WINS",))
@@ -100,19 +97,9 @@ def _plan_anew(case: Case, subject: Subject, observed: ObservedNetwork) -> Plan:
 def _upstreams() -> tuple[IPAddress, ...]:
     """Whom the forwarder asks for ordinary names; nobody where the helper does not say."""
     try:
-        with connect_to_helper(timeout=HELPER_LIMIT) as helper:
-            servers = helper.call("io.devlink.Helper.GetDnsStats")["stats"]["servers"]
+        return tuple(each.address for each in upstreams_of(served(HELPER_LIMIT)))
     except (DevlinkError, OSError):  # another check tells
         return ()
-    found = (_address(each["server"]) for each in servers if ORDINARY in each["zones"])
-    return tuple(address for address in found if address is not None)
-
-
-def _address(server: str) -> IPAddress | None:
-    try:
-        return ip_address(server.partition("#")[0])
-    except ValueError:
-        return None
 
 
 _kernel = Shared(_look_at_kernel)

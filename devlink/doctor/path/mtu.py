@@ -8,9 +8,9 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Seen, skipped
-from devlink.doctor.path.carrying import exchange, why_not_carried
 from devlink.doctor.path.exchange import over_tcp_to
 from devlink.doctor.path.questions import padded, question_for
+from devlink.doctor.path.shared import exchange, why_not_carried
 
 LIMIT = 1.5
 """Seconds for the large question, and then for those in smaller packets, which are sent all at once: two seconds may

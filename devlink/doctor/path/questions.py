@@ -1,15 +1,20 @@
-"""The question that the agent puts to the cluster's DNS to see whether anything comes back, and what answers it."""
+"""What the cluster's DNS is asked to see whether anything comes back, and what answers that."""
 
 import asyncio
 import os
 import socket
 from collections.abc import Iterable
 
+from devlink.core.names import DomainName
 from devlink.core.prefixes import IPNetwork
 from devlink.core.profile import ClusterDns, DnsServer
 from devlink.dns import replies, wire
+from devlink.dns.client import Answer
+from devlink.errors import VerificationError
 
 PORT = 53
+KNOWN = "kubernetes.default.svc"
+"""Below its domain: a service that every cluster has."""
 PADDING_OPTION = 12
 """RFC 7830: octets that say nothing."""
 _HEADER = bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 0))
@@ -18,7 +23,7 @@ _HEADER = bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 0))
 
 def question_for(dns: ClusterDns) -> bytes:
     """The A record of a service that every cluster has; whatever is answered, an answer it is. Without an id."""
-    name = dns.domain.child("kubernetes.default.svc")
+    name = dns.domain.child(KNOWN)
     return _HEADER + name.wire + wire.A.to_bytes(2, "big") + wire.IN.to_bytes(2, "big")
 
 
@@ -70,3 +75,19 @@ def first_by_version(servers: Iterable[DnsServer]) -> dict[int, DnsServer]:
     for server in servers:
         found.setdefault(server.address.version, server)
     return found
+
+
+def check_known(name: DomainName, answers: Iterable[Answer]) -> None:
+    """Raise VerificationError unless one of `answers` has an address for `name`, a service that every cluster has."""
+    answers = tuple(answers)
+    if not any(answer.rcode == "NOERROR" and answer.addresses for answer in answers):
+        said = " and ".join(dict.fromkeys(_NO_ADDRESS.get(answer.rcode, answer.rcode) for answer in answers))
+        raise VerificationError(
+            f"The cluster's DNS does not know {name}.",
+            why=f"It says {said}, and every cluster has this service: the profile's dns.domain is probably wrong "
+            "(kubelet's clusterDomain).",
+            next_step="Correct dns.domain in the profile; a pod's /etc/resolv.conf shows it behind `search`.",
+        )
+
+
+_NO_ADDRESS = {"NOERROR": "that it has no address (NOERROR)", "NXDOMAIN": "that there is no such name (NXDOMAIN)"}

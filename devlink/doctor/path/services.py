@@ -13,9 +13,8 @@ from devlink.doctor import check
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, skipped
 from devlink.doctor.path import mtu
-from devlink.doctor.path.carrying import exchange, meet, why_not_carried, with_api
-from devlink.doctor.path.known import check_known
-from devlink.doctor.path.questions import address_types
+from devlink.doctor.path.questions import KNOWN, address_types, check_known
+from devlink.doctor.path.shared import exchange, meet, why_not_carried, with_api
 from devlink.errors import VerificationError
 
 ASK_LIMIT = 1.5
@@ -60,7 +59,7 @@ async def _services(case: Case, subject: Subject) -> check.Seen:
         return skipped("nothing leads to the cluster's DNS")
     findings = services_findings(with_api(seen, met))
     if any(each.server.answers for each in seen):
-        name = dns.domain.child("kubernetes.default.svc")
+        name = dns.domain.child(KNOWN)
         findings += await _ask_for(name, subject, seen)
     text = ", ".join(_told(each) for each in seen)
     return check.Seen(text=text, findings=findings)

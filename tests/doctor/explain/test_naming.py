@@ -18,7 +18,6 @@ from devlink.doctor.explain.naming import (
     judge_answers,
     judge_libc,
     rule_for,
-    splits,
     types_of,
 )
 from devlink.doctor.names.libc import Found
@@ -179,12 +178,6 @@ def test_without_a_forwarder_libc_alone_says_that_there_is_no_such_name() -> Non
 )
 def test_what_a_name_is_asked_for_depends_on_what_it_is_the_name_of(name: str, types: tuple[str, ...]) -> None:
     assert types_of(DomainName.parse(name)) == types
-
-
-def test_only_some_modes_split() -> None:
-    assert splits("systemd-resolved")
-    assert not splits("direct")
-    assert not splits("")
 
 
 # A forwarder on loopback

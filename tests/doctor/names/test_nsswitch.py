@@ -8,7 +8,7 @@ import pytest
 from devlink.core.findings import Severity
 from devlink.core.names import DomainName
 from devlink.doctor.names.libc import Found
-from devlink.doctor.names.nsswitch import Entry, LibcSeen, first_stop, judge, read_entries
+from devlink.doctor.names.nsswitch import MAX_ENTRIES, Entry, LibcSeen, _is_in, entries_of, first_stop, judge
 
 LOCAL, OTHER = DomainName.parse("cluster.local"), DomainName.parse("k8s.example")
 API, WRONG = ip_address("10.254.0.1"), ip_address("127.1.27.1")
@@ -84,18 +84,13 @@ def test_a_line_of_the_hosts_file_is_named_where_it_hides_something(
     assert [finding.code for finding in found] == ["DL-HOSTS-FILE", "DL-LIBC-NAMES"][: len(expected)]
 
 
-def test_the_hosts_file_is_read_as_libc_reads_it() -> None:
-    text = f"""
-127.0.0.1 localhost  # {WEB}
-127.1.27.1\tweb.default {WEB.upper()}
-::1 {NAME}
-127.1.27.2 {WEB} x.notcluster.local
-nonsense {NAME}
-"""
-    assert {entry.name.lower(): {str(each) for each in entry.listed} for entry in read_entries(text, LOCAL)} == {
-        WEB: {"127.1.27.1", "127.1.27.2"},
-        NAME: {"::1"},
-    }
+def test_of_the_hosts_file_the_names_of_the_domain_count_and_the_one_that_is_looked_up_comes_first() -> None:
+    is_in = _is_in(LOCAL)
+    assert is_in(WEB)
+    assert is_in("cluster.local")
+    assert not any(map(is_in, ("x.notcluster.local", "web.default", "bad..cluster.local", "-x.cluster.local")))
+    named = {f"{number}.default.svc.cluster.local": KNOWN for number in range(9)}
+    assert [entry.name for entry in entries_of({**named, NAME: KNOWN}, NAME)] == [NAME, *named][:MAX_ENTRIES]
 
 
 @pytest.mark.parametrize(

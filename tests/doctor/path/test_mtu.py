@@ -13,7 +13,7 @@ from devlink.core.profile import BridgeProfile
 from devlink.dns import wire
 from devlink.doctor import check
 from devlink.doctor.case import Case
-from devlink.doctor.path import carrying, mtu
+from devlink.doctor.path import mtu, shared
 from devlink.doctor.path.questions import is_answer, numbered, padded, question_for
 from tests.core.plans import PROFILE
 from tests.core.test_diagnosis import HANGS, HEALTHY, OK, REMOTE, SERVER, SILENT, case
@@ -37,7 +37,7 @@ def look(seen: Seen, passes: int, *, present: int = 1480, takes_long: bool = Tru
         return OK if size <= passes and takes_long else HANGS
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(carrying, "look", exchange)
+        patch.setattr(shared, "look", exchange)
         patch.setattr(mtu, "over_tcp_to", ask)
         patch.setattr(mtu, "present_mtu", lambda _: present)
         return asyncio.run(mtu.look(Case(), UP))

@@ -12,9 +12,9 @@ from devlink.core.plan import Plan
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.dns.client import Answer
 from devlink.doctor.case import Case, Subject
-from devlink.doctor.path import carrying
-from devlink.doctor.path.carrying import exchange, why_not_carried
+from devlink.doctor.path import shared
 from devlink.doctor.path.services import name_findings, pods_findings, services_findings
+from devlink.doctor.path.shared import exchange, why_not_carried
 from devlink.rpc.tasks import spawn
 from tests.core.test_diagnosis import HANGS, HEALTHY, LOCAL, OK, REFUSED, REMOTE, SERVER, SILENT, case
 from tests.doctor.subjects import DOWN, UP, session
@@ -107,7 +107,7 @@ def test_checks_that_ask_at_the_same_time_share_one_look_and_one_that_asks_later
         await exchange(case, UP)
         assert len(looked) == 3
 
-    monkeypatch.setattr(carrying, "look", look)
+    monkeypatch.setattr(shared, "look", look)
     asyncio.run(body())
 
 
@@ -123,5 +123,5 @@ def test_a_check_that_is_given_up_does_not_take_the_look_from_the_others(monkeyp
         impatient.cancel()
         assert await patient == (HEALTHY,)
 
-    monkeypatch.setattr(carrying, "look", look)
+    monkeypatch.setattr(shared, "look", look)
     asyncio.run(body())
