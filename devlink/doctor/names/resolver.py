@@ -20,15 +20,16 @@ from devlink.errors import HelperError, reason
 from devlink.kernel.tun import NAME as LINK
 from devlink.resolvers.managers import resolve1
 from devlink.resolvers.managers.bus import SystemBus
+from devlink.resolvers.modes import splits
 from devlink.resolvers.reading import RESOLV_CONF, read_conf
-from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, OWN
+from devlink.resolvers.resolv_conf import MAX_NAMESERVERS, MORE, OWN
 
 VARLINK = str(resolve1.FOLDER / "io.systemd.Resolve")
 """Where libc's `resolve` asks it, with or without a bus."""
 RUN_LIMIT = 1.0
 """Seconds to see whether it is there."""
-RESOLVED, DIRECT = "systemd-resolved", "direct"
-"""Of the modes' names."""
+RESOLVED = "systemd-resolved"
+"""The mode's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +72,11 @@ async def look(case: Case) -> Seen:
     if mode in ("", "overwritten"):
         return Seen(text=mode or "none is told", findings=(_gone(f"the resolver mode is {mode or 'none'}", why),))
     nameserver = ip_address((await asyncio.to_thread(served))["nameserver"])
-    if mode == DIRECT:
+    if not splits(mode):
         conf = await asyncio.to_thread(read_conf, RESOLV_CONF)
         return judge_file(nameserver, conf.nameservers)
     if mode != RESOLVED:
-        return Seen(text=mode)
+        return skipped(f"{mode} is asked by libc, which shows what it says")
     if not await asyncio.to_thread(_runs):
         finding = _gone("systemd-resolved does not run", "", fix="sudo systemctl restart systemd-resolved")
         return Seen(text="systemd-resolved does not run", findings=(finding,))
@@ -185,7 +186,7 @@ def _is_within(name: str, domain: str) -> bool:
 
 def judge_file(nameserver: IPAddress, named: tuple[IPAddress, ...]) -> Seen:
     """Pure. `named` are the servers of resolv.conf."""
-    if set(named[:MAX_NAMESERVERS]) == {nameserver}:
+    if named[:1] == (nameserver,) and {nameserver, *MORE}.issuperset(named[:MAX_NAMESERVERS]):
         return Seen(text=f"{RESOLV_CONF} names {nameserver}")
     finding = _gone(f"{RESOLV_CONF} names {listed(named) or 'no server'}", "")
     return Seen(text=f"{RESOLV_CONF} does not name {nameserver}", findings=(finding,))

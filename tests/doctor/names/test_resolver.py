@@ -8,6 +8,7 @@ import pytest
 from devlink.core.findings import Severity
 from devlink.core.names import DomainName
 from devlink.doctor.names.resolver import Lookup, ResolvedSeen, judge_file, judge_resolved
+from devlink.resolvers.resolv_conf import MORE
 
 FORWARDER, API, OTHER = (ip_address(text) for text in ("127.0.0.231", "10.254.0.1", "192.0.2.1"))
 NAME = DomainName.parse("kubernetes.default.svc.cluster.local")
@@ -21,6 +22,9 @@ WELL = ResolvedSeen(servers=(FORWARDER,), domains=frozenset({"cluster.local", "2
     [
         ((FORWARDER,) * 3, True),
         ((FORWARDER,) * 3 + (OTHER,), True),  # behind what libc asks, for containers
+        ((FORWARDER,), True),
+        ((FORWARDER, *MORE, OTHER), True),  # where a program names no server twice
+        ((*MORE, FORWARDER), False),
         ((FORWARDER, OTHER), False),
         ((OTHER, FORWARDER), False),
         ((), False),
