@@ -136,7 +136,7 @@ async def _name(name: DomainName, written: str, claims: tuple[Claim, ...], case:
     if claims or case.agent.error is None:
         links.append(Link(name="rule", text=_rule(rule, claims), finding=refused))
     if told is not None:
-        is_moot = rule.finding is not None or (bool(found) and not told.is_failure)
+        is_moot = rule.finding is not None or (bool(found) and not (told.is_failure and told.is_asked))
         links.append(Link(name="forwarder", text=told.text, finding=None if is_moot else told.finding))
     elif claims and splits(mode):
         text = f"not asked: {mode} sends it only the clusters' names"
@@ -174,7 +174,7 @@ async def _forwarder(name: DomainName, rule: Rule) -> Told:
     try:
         told = await asyncio.to_thread(served, HELPER_LIMIT)
     except DevlinkError as error:
-        return Told(text=error.what, finding=away(error), is_failure=True)
+        return Told(text=error.what, finding=away(error), is_failure=True, is_asked=False)
     return await ask_forwarder(ipaddress.ip_address(told["nameserver"]), name, rule)
 
 

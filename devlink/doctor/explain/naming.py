@@ -14,7 +14,7 @@ from devlink.dns import wire
 from devlink.dns.client import Answer, ask
 from devlink.dns.config import read_config
 from devlink.dns.rules import ORDINARY, Alias, Destination, Rules, Verdict
-from devlink.doctor.names.forwarder import silent
+from devlink.doctor.names.forwarder import intercepted, silent
 from devlink.doctor.names.libc import Found
 from devlink.errors import reason
 
@@ -105,6 +105,8 @@ class Told:
     finding: Finding | None = None
     is_failure: bool = False
     """Nobody could say, so that programs cannot know either."""
+    is_asked: bool = True
+    """False where nobody knows where it is: programs may be answered all the same."""
 
 
 async def ask_forwarder(nameserver: IPAddress, name: DomainName, rule: Rule) -> Told:
@@ -112,6 +114,10 @@ async def ask_forwarder(nameserver: IPAddress, name: DomainName, rule: Rule) -> 
     asked = (asyncio.to_thread(_ask, nameserver, name, qtype) for qtype in (*types_of(name), ANSWERED_AT_ONCE))
     *answers, alive = await asyncio.gather(*asked)
     heard = [answer for answer in answers if isinstance(answer, Answer)]
+    if heard and all(answer.trace is None for answer in heard):
+        said = ", ".join([heard[0].rcode, *map(str, heard[0].addresses)])
+        finding = intercepted(nameserver, "udp", said)
+        return Told(text=f"{nameserver}: another answers: {said}", finding=finding, is_failure=True)
     if heard:
         return judge_answers(name, rule, heard)
     why = next(answer for answer in answers if isinstance(answer, str))

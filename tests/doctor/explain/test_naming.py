@@ -21,6 +21,7 @@ from devlink.doctor.explain.naming import (
     types_of,
 )
 from devlink.doctor.names.libc import Found
+from tests.dns.forwarder_process import FakeServer
 
 SERVER = Upstream(address=ip_address("10.254.0.2"))
 ZONES = [
@@ -195,6 +196,13 @@ def test_a_forwarder_that_nobody_hears_is_silent(monkeypatch: pytest.MonkeyPatch
         told = asked(monkeypatch, mute.getsockname()[1])
     assert told.finding is not None
     assert (told.finding.code, told.is_failure) == ("DL-FORWARDER-SILENT", True)
+
+
+def test_who_answers_in_the_forwarders_place_is_told_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeServer("192.0.2.66") as another:
+        told = asked(monkeypatch, another.port)
+    assert told.finding is not None
+    assert (told.finding.code, told.addresses, told.is_failure) == ("DL-DNS-INTERCEPTED", (), True)
 
 
 def test_a_forwarder_that_still_waits_for_its_servers_is_not_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
