@@ -1,4 +1,5 @@
-"""What the helper says of the forwarder that serves: where, and whom it asks for the names that are no cluster's."""
+"""What the helper says of names: where the forwarder serves, and whom it asks for names of no cluster; with what is
+found where it does not serve, or programs do not come to it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from devlink.hints import restart_helper
 
 LIMIT = 3.0
 """Seconds for the helper, which has to ask the forwarder first."""
+NOT_TOLD = ("", "overwritten")
+"""Resolver modes in which nobody is told of the forwarder."""
 
 
 def served(limit: float = LIMIT) -> Mapping[str, Any]:
@@ -37,4 +40,15 @@ def away(error: DevlinkError) -> Finding:
         title="The forwarder does not serve at this moment.",
         evidence=reason(error),
         fix=error.next_step,
+    )
+
+
+def gone(shown: str, why: str = "", fix: str = "") -> Finding:
+    """As the agent says it of a session."""
+    return Finding(
+        code="DL-RESOLVER-GONE",
+        severity=Severity.ERROR,
+        title="Programs no longer ask devlink for names.",
+        evidence=f"{shown}: {why}" if why else shown,
+        fix=fix or "stop the program that takes it, then: devlink up, which puts it back",
     )

@@ -1,6 +1,7 @@
 """`devlink doctor` on names where systemd-resolved has them: what only a whole operating system can break."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -124,6 +125,36 @@ def test_a_resolved_that_does_not_run_is_named(well: Machine) -> None:
     finally:
         well.run("systemctl", "start", "systemd-resolved")
     until(lambda: address(well, lan.WEB_NAME), lan.WEB)
+
+
+def test_a_resolved_that_hangs_is_named(well: Machine) -> None:
+    well.kill("systemd-resolved", signal.SIGSTOP)
+    try:
+        assert "does not answer" in told(well, "DL-RESOLVER-GONE")["evidence"]
+    finally:
+        well.kill("systemd-resolved", signal.SIGCONT)
+    until(lambda: address(well, lan.WEB_NAME), lan.WEB)
+
+
+@pytest.mark.matrix
+def test_a_dnsmasq_of_networkmanager_that_hangs_is_named() -> None:
+    with SETUPS["bookworm-nm-dnsmasq"].boot() as laptop:
+        laptop.devlink("up", "qa")
+        assert codes(laptop) == set()
+        laptop.run("pkill", "--signal", "STOP", "--full", "dnsmasq.*NetworkManager")
+        assert "127.0.0.1" in told(laptop, "DL-RESOLVER-GONE")["evidence"]
+        laptop.run("pkill", "--signal", "CONT", "--full", "dnsmasq.*NetworkManager")
+        assert codes(laptop) == set()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.matrix) for name in SETUPS])
+def test_a_healthy_laptop_of_each_kind_has_nothing_to_mend(name: str) -> None:
+    with SETUPS[name].boot() as laptop:
+        assert codes(laptop) == set()
+        laptop.devlink("up", "qa")
+        assert codes(laptop) == set()
+        laptop.devlink("down", "--all")
+        assert codes(laptop) == set()
 
 
 AVAHI = """

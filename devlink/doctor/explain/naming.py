@@ -16,6 +16,7 @@ from devlink.dns.config import read_config
 from devlink.dns.rules import ORDINARY, Alias, Destination, Rules, Verdict
 from devlink.doctor.names.forwarder import intercepted, silent
 from devlink.doctor.names.libc import Found
+from devlink.doctor.serving import NOT_TOLD, gone
 from devlink.errors import reason
 
 LIMIT = 2.2
@@ -221,6 +222,8 @@ def judge_libc(
         return None if libc.addresses else _nobody_says(name, libc)
     if told.finding is not None:
         return None  # what is wrong has been told
+    if not libc.addresses and not rule.is_ordinary and mode in NOT_TOLD:
+        return gone(f"the resolver mode is {mode or 'none'}; libc says {libc}")
     if not libc.addresses:
         return Finding(
             code="DL-LIBC-NAMES",

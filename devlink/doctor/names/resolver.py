@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -12,10 +12,10 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
 from devlink.core.prefixes import IPAddress
 from devlink.core.text import listed
-from devlink.doctor.case import Case
+from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Seen, skipped
 from devlink.doctor.names.forwarder import domain_of, known_addresses, known_name
-from devlink.doctor.serving import served
+from devlink.doctor.serving import NOT_TOLD, gone, served
 from devlink.errors import HelperError, reason
 from devlink.kernel.tun import NAME as LINK
 from devlink.resolvers.managers import resolve1
@@ -30,6 +30,7 @@ RUN_LIMIT = 1.0
 """Seconds to see whether it is there."""
 RESOLVED = "systemd-resolved"
 """The mode's name."""
+RESTART = "sudo systemctl restart systemd-resolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +70,44 @@ async def look(case: Case) -> Seen:
     if case.helper.told is None:
         return skipped("the helper does not say which one it is")
     mode, why = case.resolver, case.helper.told["resolver_reason"]
-    if mode in ("", "overwritten"):
-        return Seen(text=mode or "none is told", findings=(_gone(f"the resolver mode is {mode or 'none'}", why),))
+    if mode in NOT_TOLD:
+        return Seen(text=mode or "none is told", findings=(gone(f"the resolver mode is {mode or 'none'}", why),))
     nameserver = ip_address((await asyncio.to_thread(served))["nameserver"])
     if not splits(mode):
         conf = await asyncio.to_thread(read_conf, RESOLV_CONF)
         return judge_file(nameserver, conf.nameservers)
     if mode != RESOLVED:
-        return skipped(f"{mode} is asked by libc, which shows what it says")
+        return await _look_at_local(mode, nameserver, subjects)
     if not await asyncio.to_thread(_runs):
-        finding = _gone("systemd-resolved does not run", "", fix="sudo systemctl restart systemd-resolved")
+        finding = gone("systemd-resolved does not run", fix=RESTART)
         return Seen(text="systemd-resolved does not run", findings=(finding,))
     known = {name: await known_addresses(nameserver, each) for each in subjects if (name := known_name(each))}
-    seen = await asyncio.to_thread(_ask_resolved, known)
+    try:
+        seen = await asyncio.to_thread(_ask_resolved, known)
+    except HelperError as error:
+        if not isinstance(error.__cause__, TimeoutError):  # it is not this user's to ask
+            raise
+        finding = gone("systemd-resolved does not answer", error.why, fix=RESTART)
+        return Seen(text="systemd-resolved does not answer", findings=(finding,))
     return judge_resolved(nameserver, [str(domain_of(subject)) for subject in subjects], seen)
+
+
+async def _look_at_local(mode: str, nameserver: IPAddress, subjects: Collection[Subject]) -> Seen:
+    """Ask a resolver that splits, and is in resolv.conf, for what the forwarder knows."""
+    conf = await asyncio.to_thread(read_conf, RESOLV_CONF)
+    local = next((each for each in conf.nameservers[:1] if each.is_loopback), None)
+    if local is None:
+        return skipped(f"{RESOLV_CONF} does not name it")
+    asked = (asyncio.gather(known_addresses(nameserver, each), known_addresses(local, each)) for each in subjects)
+    return judge_local(mode, local, await asyncio.gather(*asked))
+
+
+def judge_local(mode: str, local: IPAddress, asked: Iterable[Collection[frozenset[IPAddress]]]) -> Seen:
+    """Pure. `asked`: for each cluster what the forwarder says of one name, and what `local` does."""
+    if all(not expected or expected & found for expected, found in asked):
+        return Seen(text=f"{mode} at {local}")
+    finding = gone(f"{mode} at {local} does not say what the forwarder does", fix="restart it, or what runs it")
+    return Seen(text=f"{mode} at {local} finds no cluster names", findings=(finding,))
 
 
 def _runs() -> bool:
@@ -141,7 +166,7 @@ def judge_resolved(nameserver: IPAddress, domains: Collection[str], seen: Resolv
         shown = f"it has the servers {listed(seen.servers) or 'none'}" if seen.servers is not None else "there is none"
         lacking = listed(sorted(set(domains) - seen.domains))
         shown += f"; it lacks {lacking}" if seen.servers is not None and lacking else ""
-        finding = _gone(f"link {LINK} of systemd-resolved: {shown}", "")
+        finding = gone(f"link {LINK} of systemd-resolved: {shown}")
         return Seen(text="systemd-resolved is not told", findings=(finding,))
     failed = [lookup for lookup in seen.lookups if not lookup.is_well]
     shared = [
@@ -188,15 +213,5 @@ def judge_file(nameserver: IPAddress, named: tuple[IPAddress, ...]) -> Seen:
     """Pure. `named` are the servers of resolv.conf."""
     if named[:1] == (nameserver,) and {nameserver, *MORE}.issuperset(named[:MAX_NAMESERVERS]):
         return Seen(text=f"{RESOLV_CONF} names {nameserver}")
-    finding = _gone(f"{RESOLV_CONF} names {listed(named) or 'no server'}", "")
+    finding = gone(f"{RESOLV_CONF} names {listed(named) or 'no server'}")
     return Seen(text=f"{RESOLV_CONF} does not name {nameserver}", findings=(finding,))
-
-
-def _gone(shown: str, why: str, fix: str = "") -> Finding:
-    return Finding(
-        code="DL-RESOLVER-GONE",
-        severity=Severity.ERROR,
-        title="Programs no longer ask devlink for names.",
-        evidence=f"{shown}: {why}" if why else shown,
-        fix=fix or "stop the program that takes it, then: devlink up, which puts it back",
-    )

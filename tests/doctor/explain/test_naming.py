@@ -147,6 +147,7 @@ def test_libc_that_finds_nothing_of_what_the_forwarder_knows_is_a_finding(libc: 
 
 
 def test_another_address_from_libc_is_the_file_of_hosts_or_somebody_unknown() -> None:
+    assert code_of(Found(), KNOWN, mode="overwritten") == "DL-RESOLVER-GONE"
     found = Found(addresses=frozenset({OTHER}))
     assert code_of(found, KNOWN, in_file=True) == "DL-HOSTS-FILE"
     assert code_of(found, KNOWN) == "DL-LIBC-DIFFERS"

@@ -7,7 +7,8 @@ import pytest
 
 from devlink.core.findings import Severity
 from devlink.core.names import DomainName
-from devlink.doctor.names.resolver import Lookup, ResolvedSeen, judge_file, judge_resolved
+from devlink.core.prefixes import IPAddress
+from devlink.doctor.names.resolver import Lookup, ResolvedSeen, judge_file, judge_local, judge_resolved
 from devlink.resolvers.resolv_conf import MORE
 
 FORWARDER, API, OTHER = (ip_address(text) for text in ("127.0.0.231", "10.254.0.1", "192.0.2.1"))
@@ -62,3 +63,15 @@ def test_a_shared_domain_is_an_error_once_names_are_lost_by_it(lookup: Lookup, s
     seen = replace(WELL, elsewhere=(("tun0", "cluster.local"),), lookups=(lookup,))
     (finding,) = judge_resolved(FORWARDER, ["cluster.local"], seen).findings
     assert finding.severity is severity
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "is_well"),
+    [({API}, {API}, True), ({API}, set(), False), ({API}, {OTHER}, False), (set(), set(), True)],
+)
+def test_a_local_resolver_must_say_what_the_forwarder_does(
+    expected: set[IPAddress], found: set[IPAddress], is_well: bool
+) -> None:
+    asked = ((frozenset({API}), frozenset({API})), (frozenset(expected), frozenset(found)))
+    seen = judge_local("NetworkManager-dnsmasq", ip_address("127.0.0.1"), asked)
+    assert [finding.code for finding in seen.findings] == ([] if is_well else ["DL-RESOLVER-GONE"])
