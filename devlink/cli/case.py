@@ -120,7 +120,8 @@ async def _wanted(profile: str, context: str) -> Subject:
             obtained = await obtain(profile, context, os.environ)
     except TimeoutError:
         raise HelperError(
-            f"It could not be seen within {PROFILE_LIMIT:g} s which profile is meant: the cluster is silent or slow.",
+            f"It could not be seen within {PROFILE_LIMIT:g} s which profile is meant: the cluster, or what signs in "
+            "to it, is silent or slow.",
             next_step="Name a profile that is here already (devlink profile list), or: devlink profile fetch",
         ) from None
     plan, obstacle = None, None

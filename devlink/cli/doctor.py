@@ -1,6 +1,6 @@
 """`devlink doctor`: what is wrong, whose fault it is, and what to do."""
 
-import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +9,11 @@ import click
 from devlink.cli.case import gather
 from devlink.cli.output import MARKS, Lines, emit, output_option
 from devlink.core.codec import encode
+from devlink.core.text import listed
 from devlink.doctor.case import Case
 from devlink.doctor.checks import CHECKS
 from devlink.doctor.examination import Examination, Step, examine
+from devlink.rpc.tasks import run
 
 EXIT_ERRORS = 4
 COLUMNS = 80
@@ -32,7 +34,8 @@ def doctor(profile: str | None, context: str, output: str) -> int:
     from devlink.agent.profiles import absolute, check_argument
 
     check_argument(profile)
-    case, examination = asyncio.run(_examine(absolute(profile), context))
+    logging.getLogger("devlink").addHandler(logging.NullHandler())  # what was seen is in the findings
+    case, examination = run(_examine(absolute(profile), context))
     if output == "text":
         show(case, examination)
     else:
@@ -79,15 +82,18 @@ def show(case: Case, examination: Examination) -> None:
     """For people: each check in the order of the path, then what is to be done."""
     lines = Lines(elsewhere=COLUMNS)
     several = len(case.subjects) > 1
-    for step in examination.steps:
+    names = [f"{step.check} ({step.session})" if several and step.session else step.check for step in examination.steps]
+    width = min(max([12, *map(len, names)]), COLUMNS // 2)
+    for name, step in zip(names, examination.steps, strict=True):
         mark, colour = MARKS[outcome(step)]
-        name = f"{step.check} ({step.session})" if several and step.session else step.check
         text = f"not judged: {step.follows} comes first" if step.follows else step.seen.text
-        lines.line(f"{mark} {name:<12} ", text, colour=colour)
+        lines.line(f"{mark} {name:<{width}} ", text, colour=colour)
     for finding in examination.findings:
         click.echo()
         mark, colour = MARKS[finding.severity.value]
-        lines.line(f"{mark} ", f"{finding.title} [{finding.code}]", colour=colour)
+        whose = [step.session for step in examination.steps if step.session and finding in step.seen.findings]
+        of_session = f" ({listed(whose)})" if several and whose else ""
+        lines.line(f"{mark} ", f"{finding.title} [{finding.code}]{of_session}", colour=colour)
         for label, text in (("    seen ", finding.evidence), ("    do   ", finding.fix)):
             if text:
                 lines.line(label, text)

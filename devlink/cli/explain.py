@@ -1,6 +1,5 @@
 """`devlink explain`: the way to a name, an address or a URL, link by link; and what a finding's code means."""
 
-import asyncio
 import logging
 import re
 from collections.abc import Mapping
@@ -108,6 +107,7 @@ def _show_chain(what: str, output: str) -> int:
     from devlink.cli.case import gather_sessions
     from devlink.core.explain import parse_target
     from devlink.doctor.explain.explaining import explain as look
+    from devlink.rpc.tasks import run
 
     target = parse_target(what)
     logging.getLogger("devlink").addHandler(logging.NullHandler())  # what was seen is in the chain
@@ -115,7 +115,7 @@ def _show_chain(what: str, output: str) -> int:
     async def examine() -> "Chain":
         return await look(target, await gather_sessions(AGENT_LIMIT, HELPER_LIMIT))
 
-    chain = asyncio.run(examine())
+    chain = run(examine())
     if output == "text":
         show(chain)
     else:

@@ -1,6 +1,5 @@
 """`devlink report`: all that a colleague needs to help, in one file, without secrets."""
 
-import asyncio
 import contextlib
 import io
 import os
@@ -31,6 +30,7 @@ from devlink.doctor.report.archive import Target, pack
 from devlink.doctor.report.collecting import LOG_LINES, SIZE_LIMIT, Piece, collect, packages, read
 from devlink.doctor.report.masking import Masker
 from devlink.errors import DevlinkError, reason
+from devlink.rpc.tasks import run
 
 README = "README.txt"
 _NAMING = re.compile(r"^(?:search|domain|GENERAL\.CONNECTION:|IP[46]\.DOMAIN\[\d+\]:)[ \t]+(.*)", re.MULTILINE)
@@ -54,7 +54,7 @@ def report(file: Path | None, anonymize: bool) -> int:
         path = path / f"{name}.tar.gz"
     with Target(path) as target:
         click.echo("Looking at everything, which takes some seconds.", err=True)
-        pieces = asyncio.run(_gather(anonymize=anonymize, now=now))
+        pieces = run(_gather(anonymize=anonymize, now=now))
         data = pack(name, pieces, now)
         target.put(data)
     click.echo(str(path.absolute()))

@@ -54,7 +54,10 @@ def test_where_all_is_well_it_says_so(capsys: pytest.CaptureFixture[str]) -> Non
 def test_of_several_sessions_each_check_says_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     two = Case(subjects=(*CASE.subjects, Subject(profile=decode_profile(SAMPLE.replace("name: qa", "name: prod")))))
     doctor.show(two, SICK)
-    assert "✗ gateway (qa) 172.16.0.13 is silent" in capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    assert "✗ gateway (qa) 172.16.0.13 is silent" in lines
+    assert "✓ helper       answers" in lines, "they stand in one column"
+    assert "✗ The gateway does not answer. [DL-GATEWAY-DOWN] (qa)" in lines
 
 
 def test_programs_get_the_findings_and_each_check_with_its_outcome() -> None:
