@@ -67,12 +67,15 @@ def _leads_out(observed: ObservedNetwork) -> bool:
 def judge_network(observed: ObservedNetwork) -> tuple[Finding, ...]:
     """An error where no packet of this laptop can reach anybody; `observed.paths` are those to the clusters' nodes.
 
-    A laptop on a LAN without a router is on a network all the same, where the cluster is on it.
+    A laptop on a LAN without a router is on a network all the same, where the cluster is on it; and so is one whose
+    routes lead to the cluster alone.
     """
     links = _links(observed)
     usable = [link.name for link in links if _usable(link)]
     up = [link.name for link in links if link.up]
-    if usable and (_leads_out(observed) or any(path.is_on_link for path in observed.paths.values())):
+    if usable and (
+        _leads_out(observed) or any(path.oif in up and path.oif != "lo" for path in observed.paths.values())
+    ):
         return ()
     if usable:
         evidence = f"there is no default route, though {listed(usable)} is up and has an address"

@@ -46,6 +46,12 @@ def test_a_lan_without_a_router_is_a_network_where_the_cluster_is_on_it() -> Non
     assert told(ETH0, node=Path(oif="eth0")) == []
 
 
+def test_a_laptop_whose_routes_lead_to_the_cluster_alone_is_on_a_network() -> None:
+    behind = Path(oif="eth0", next_hop=ip_address("172.16.0.1"))
+    assert told(ETH0, node=behind) == []
+    assert told(replace(ETH0, up=False), DOCKER, node=behind) != []
+
+
 @pytest.mark.parametrize(
     ("links", "words"),
     [
@@ -57,7 +63,7 @@ def test_a_lan_without_a_router_is_a_network_where_the_cluster_is_on_it() -> Non
     ],
 )
 def test_without_a_link_an_address_or_a_way_out_it_is_on_none(links: tuple[Link, ...], words: str) -> None:
-    (evidence,) = told(*links, node=Path(oif="docker0", next_hop=ip_address("172.17.0.2")))
+    (evidence,) = told(*links, node=Path())
     assert words in evidence
 
 
