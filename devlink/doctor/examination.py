@@ -101,7 +101,7 @@ def conclude(steps: Iterable[Step], checks: Sequence[Check]) -> Examination:
         code = _cause(before[step.check], step.session, causes)
         if code:
             causes[step.check, step.session] = code
-            is_well = not step.seen.findings  # in spite of that, so it may be told
+            is_well = not step.seen.findings and not step.seen.skipped  # in spite of that, so it may be told
             judged.append(step if is_well else replace(step, follows=code, seen=replace(step.seen, findings=())))
             continue
         errors = [finding.code for finding in step.seen.findings if finding.severity is Severity.ERROR]

@@ -52,6 +52,14 @@ def test_what_follows_from_an_error_is_not_told_also_at_second_hand() -> None:
     assert [step.follows for step in seen.steps] == ["", "", "DL-A", ""], "what is well in spite of it is told"
 
 
+def test_why_something_was_not_looked_at_is_not_told_where_an_error_comes_before_it() -> None:
+    async def look(_: Case) -> Seen:
+        return skipped("nothing is up")
+
+    checks = (LaptopCheck(name="agent", look=says("DL-A")), LaptopCheck(name="pods", look=look, after=("agent",)))
+    assert [step.follows for step in run(Case(), *checks).steps] == ["", "DL-A"]
+
+
 def test_a_warning_is_no_reason_to_hold_back_what_comes_after_it() -> None:
     seen = run(
         Case(),

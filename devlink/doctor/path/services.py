@@ -126,6 +126,8 @@ async def _pods(case: Case, subject: Subject) -> check.Seen:
     if why := why_not_carried(subject):
         return skipped(why)
     met, seen = await asyncio.gather(meet(case, subject), exchange(case, subject))
+    if subject.profile.spec.dns is not None and not seen:
+        return skipped("nothing leads to the cluster's DNS")
     pods = [pod for each in seen for pod in each.pods]
     if not pods:
         return skipped("the profile names no pod of the cluster's DNS that could be asked")
