@@ -12,7 +12,7 @@ from devlink.core.network import (
     ObservedRoute,
     Route,
 )
-from devlink.core.policy_routing import WaysOfOthers
+from devlink.core.policy_routing import WaysOfOthers, options
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, PrefixTable, collapse, host_prefix, key_of, span
 from devlink.core.profile import Node
 from devlink.core.text import LISTED, listed, shortened
@@ -138,13 +138,14 @@ def overlap_findings(
 
 def _taken_by(lost: Collection[ObservedRoute]) -> Iterable[Finding]:
     if lost:
+        destinations = [other.destination for other in lost]
         yield Finding(
             code="DL-ROUTE-TAKEN",
             severity=Severity.ERROR,
             title="Another program has routes to networks of the cluster, and its routes win.",
             evidence=shortened([_in_full(other) for other in list(lost)[:LISTED]], len(lost)),
-            fix="remove these routes, or disconnect what made them. To win over them: devlink up --override PREFIX; to "
-            "do without: devlink up --exclude PREFIX",
+            fix="remove these routes, or disconnect what made them. To win over them: devlink up "
+            f"{options('--override', destinations)}; to do without: devlink up {options('--exclude', destinations)}",
         )
 
 
@@ -164,7 +165,8 @@ def _kept_by(
             severity=Severity.WARNING,
             title="A part of the cluster's networks does not reach the cluster.",
             evidence=f"kept by others: {shortened(shown, len(kept))}",
-            fix="if their addresses should be the cluster's: remove these routes, or: devlink up --override PREFIX",
+            fix="if their addresses should be the cluster's: remove these routes, or: devlink up "
+            + options("--override", [other.destination for other, _ in kept]),
         )
 
 

@@ -173,11 +173,16 @@ def _cures(those: Iterable[Rival]) -> Iterable[str]:
     for rival in those:
         (weak if rival.can_be_overridden else strong).append(rival.part)
     if weak:
-        options = " ".join(f"--override {part}" for part in collapse(weak)[:LISTED])
-        yield f"to win over it: devlink up {options}; to do without: devlink up --exclude PREFIX"
+        without = options("--exclude", weak)
+        yield f"to win over it: devlink up {options('--override', weak)}; to do without: devlink up {without}"
     if strong:
-        options = " ".join(f"--exclude {part}" for part in collapse(strong)[:LISTED])
-        yield f"disconnect what made the rule (ip rule), or do without: devlink up {options}"
+        without = options("--exclude", strong)
+        yield f"disconnect what made the rule (ip rule), or do without: devlink up {without}"
+
+
+def options(option: str, networks: Iterable[IPNetwork]) -> str:
+    """What to type of an option that takes a network, for these."""
+    return " ".join(f"{option} {network}" for network in collapse(networks)[:LISTED])
 
 
 class _Walk:

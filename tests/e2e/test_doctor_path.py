@@ -171,7 +171,9 @@ NO_VPN = "ip link del tun0"
 )  # fmt: skip
 def test_routes_and_rules_of_others_are_named_with_their_owner(up: Link, routes: str, gone: str, code: str) -> None:
     with changed(up, lab.LAPTOP, VPN + routes, gone + NO_VPN):
-        assert "belongs to a VPN (interface tun0)" in assert_names(up, code)["evidence"]
+        found = assert_names(up, code)
+        assert "belongs to a VPN (interface tun0)" in found["evidence"]
+        assert f"{'--exclude' if gone else '--override'} 10.20." in found["fix"], "a line to paste"
     assert_well(up)
 
 

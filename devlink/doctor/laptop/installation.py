@@ -20,6 +20,8 @@ from devlink.helper.policy import Paths, read_policy
 from devlink.hints import HELPER_UNIT, as_root, log_of, program, restart_helper, start_helper
 from devlink.rpc.peer import peer_of
 
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Root's, as Debian's sudoers sets it (`secure_path`)."""
 ELF = b"\x7fELF"
 """How a compiled program begins (elf(5)): ours is a script, iproute2's is not."""
 
@@ -259,8 +261,12 @@ async def _look_at_command(case: Case) -> Seen:
     if "SUDO_USER" in case.environ:  # root's PATH, which sudo has set: our lines for root have an absolute path
         return skipped("sudo has set the PATH")
     command = await asyncio.to_thread(_command, case.environ.get("PATH", ""))
+    of_root = await asyncio.to_thread(_command, ROOT_PATH)
     found = judge_command(command)
-    return Seen(text=f"`devlink` is {command.typed or 'not on the PATH'}", findings=found)
+    text = f"`devlink` is {command.typed or 'not on the PATH'}"
+    if of_root.is_compiled and of_root.typed != command.typed:
+        text += f"; after sudo it is iproute2's: {of_root.typed}"
+    return Seen(text=text, findings=found)
 
 
 def _command(path: str) -> Command:

@@ -118,7 +118,7 @@ def gateway_findings(asked: Iterable[Asked], dns: frozenset[IPAddress] = frozens
     if gateways:
         can_take_over = any(not hop.carries and hop.answers for hop in asked)
         title = "The gateway that packets to the cluster go by does not answer on its link."
-        again = " Another one takes over within seconds: run devlink doctor again." if can_take_over else ""
+        again = "another one takes over within seconds: run devlink doctor again; else " if can_take_over else ""
         found.append(_down(gateways, Severity.ERROR, title, again))
     elif nodes:
         has_dns = bool(dns) and dns <= {hop.address for hop in nodes}
@@ -145,8 +145,8 @@ def _down(hops: list[Asked], severity: Severity, title: str, again: str = "") ->
         severity=severity,
         title=title,
         evidence=_silence(hops),
-        fix="see whether it is up, and in the same network as this laptop. If it is no node of the cluster any more: "
-        f"devlink profile fetch.{again}",
+        fix=f"{again}see whether it is up, and in the same network as this laptop. If it is no node of the cluster any "
+        "more: devlink profile fetch",
     )
 
 

@@ -198,7 +198,8 @@ def _with_owners(finding: Finding, routes: Iterable[ObservedRoute]) -> Finding:
     for route in routes[:LISTED]:
         owners.setdefault(owner_of(route), []).append(route)
     said = "; ".join(f"{listed(map(as_ip_route, each))} belongs to {who}" for who, each in owners.items())
-    return replace(finding, evidence=f"{finding.evidence}; {said}" if finding.evidence else said)
+    is_all = finding.code == "DL-ROUTE-TAKEN"  # the evidence is the same routes, and no more
+    return replace(finding, evidence=said if is_all else f"{finding.evidence}; {said}")
 
 
 async def _rules(case: Case, subject: Subject) -> Seen:

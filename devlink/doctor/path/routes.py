@@ -44,7 +44,7 @@ def down_links(desired: Desired, observed: ObservedNetwork) -> tuple[Finding, ..
             severity=Severity.ERROR,
             title=f"The link to the cluster is down: {listed(broken)}.",
             evidence=f"{seen} (ip -br link)",
-            fix=f"plug it in, or switch it on: ip link set {broken[0]} up",
+            fix=f"plug it in, or switch it on: sudo ip link set {broken[0]} up",
         ),
     )
 
