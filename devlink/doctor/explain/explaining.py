@@ -11,7 +11,7 @@ from devlink.core.names import DomainName
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Zone
 from devlink.core.prefixes import IPAddress
-from devlink.core.proxies import Proxy, proxy_for
+from devlink.core.proxies import Proxy, line_to_type, proxy_for
 from devlink.core.text import listed
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.explain.chain import Chain, Link
@@ -103,7 +103,7 @@ def _proxy(target: Target, claims: Iterable[Claim], case: Case) -> tuple[Proxy |
         severity=Severity.ERROR,
         title=f"Programs send requests for {session} to a proxy, which has no way to the cluster.",
         evidence=f"{proxy.variable} is set, and NO_PROXY does not name {target.host}",
-        fix=f'export NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{named}" no_proxy="${{no_proxy:+$no_proxy,}}{named}"',
+        fix=line_to_type([named], case.environ),
     )
     return proxy, Link(name="proxy", text=text, finding=finding)
 

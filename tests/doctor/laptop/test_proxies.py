@@ -25,6 +25,7 @@ PREFIXES = ALL[1:]
         ("10.0.0.0/8,fd00::/8", ALL[:1]),
         ("10.20.0.0/17,10.20.128.0/17,10.254.0.0/16,fd00::/8", ALL[:1]),
         ("*.cluster.local," + ",".join(PREFIXES), ALL[:1]),  # curl takes no wildcard but a lonely one
+        ("*,localhost", ALL),
         ("svc.cluster.local," + ",".join(PREFIXES), ALL[:1]),
         ("mycluster.local,10.,10.20.*", ALL),
         ("10.20.0.0/24", ALL),
