@@ -19,10 +19,12 @@ EXIT_BROKEN = 4
 COLUMNS = 80
 """Where it is not written to a terminal."""
 AGENT_LIMIT = 1.5
-"""Seconds for each answer of the agent. All links together take 4.7 s at most, and nobody waits much longer than 6."""
+"""Seconds for each answer of the agent. All links together take 5 s at most, and nobody waits much longer than 6."""
 HELPER_LIMIT = 1.0
 WIDEST = 16
 """Of the names of links, which stand below one another; an IPv6 address may be longer."""
+CODE = re.compile(r"DL-[A-Z0-9-]+", re.IGNORECASE)
+"""No host: these have a domain, such as dl-cdn.alpinelinux.org, or a port behind them where they begin so."""
 PART = re.compile(r"(?:- )?\*\*(Look|Cure)\*\*: ")
 NEAR = 4
 """How many codes are suggested."""
@@ -43,7 +45,7 @@ def explain(what: str | None, is_list: bool, output: str) -> int:
         return _show_list(output)
     if what is None:
         raise click.UsageError("Say what: a name, an address, a URL, or a finding's code (--list shows them).")
-    if what.strip().upper().startswith("DL-"):
+    if CODE.fullmatch(what.strip()):
         return _show_code(what, output)
     return _show_chain(what, output)
 

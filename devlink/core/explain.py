@@ -2,9 +2,10 @@
 
 import ipaddress
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from devlink.core.names import DomainName
 from devlink.core.plan import Plan
@@ -54,14 +55,19 @@ class Target:
 def parse_target(text: str) -> Target:
     """NAME, IP, HOST:PORT, [IPv6]:PORT or a URL. Raises UsageError."""
     stripped = text.strip()
-    is_url = "://" in stripped or "/" in stripped
-    url = stripped if "://" in stripped else f"http://{stripped}" if is_url else f"//{_bracketed(stripped)}"
+    has_scheme = "://" in stripped.partition("?")[0]
+    is_url = has_scheme or "/" in stripped
+    url = stripped if has_scheme else f"http://{stripped}" if is_url else f"//{_bracketed(stripped)}"
     try:
+        if is_url and _is_network(stripped):
+            raise ValueError(f"{stripped} is many addresses")
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        host, port = parts.hostname or "", _port(parts)
         address = _address(host)
         if address is not None and (address.is_multicast or address.is_unspecified or address == BROADCAST):
             raise ValueError(f"{address} is no single host's")
+        if isinstance(address, ipaddress.IPv6Address) and address.is_link_local:
+            raise ValueError(f"{address} is of one link only, where no route decides")
         if address is None:
             host = str(DomainName.parse(host))
             if host == ".":
@@ -75,12 +81,28 @@ def parse_target(text: str) -> Target:
     scheme = parts.scheme.lower()
     place = parts.netloc.rpartition("@")[2]
     return Target(
-        text=f"{scheme}://{place}{parts.path}" if is_url else stripped,
+        text=f"{scheme}://{place}{parts.path}" if is_url else place if parts.username is not None else stripped,
         host=host if address is None else str(address),
         address=address,
         scheme=scheme,
         port=port if port is not None else PORTS.get(scheme),
     )
+
+
+def _port(parts: SplitResult) -> int | None:
+    """Raises ValueError in words of ours: `urlsplit` would speak of casts."""
+    with suppress(ValueError):
+        if parts.port != 0:
+            return parts.port
+    raise ValueError("a port is a number from 1 to 65535")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _bracketed(text: str) -> str:
@@ -89,10 +111,12 @@ def _bracketed(text: str) -> str:
 
 
 def _address(text: str) -> IPAddress | None:
+    """Also one of IPv4 that is written as IPv6 (RFC 4291 section 2.5.5.2): packets for it are of IPv4."""
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    return (address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None) or address
 
 
 # Whose an address is

@@ -48,6 +48,11 @@ def test_a_code_that_there_is_not_is_refused_with_those_that_are_near(devlink: C
     assert "DL-" in devlink("DL-XYZZY")[2].partition("Did you mean")[2]
 
 
+@pytest.mark.parametrize("host", ["dl-cdn.example:0", "dl-:80", "DL-POD-HANGS:x"])
+def test_a_host_that_begins_as_a_code_does_is_none(devlink: Command, host: str) -> None:
+    assert "no name, address or URL" in devlink(host)[2]
+
+
 def test_the_list_has_each_code_with_its_first_sentence(devlink: Command) -> None:
     status, out, _ = devlink("--list")
     assert status == 0

@@ -29,6 +29,9 @@ POD, SERVICE = ip_address("10.20.73.70"), ip_address("10.254.0.10")
         ("HTTPS://10.254.0.1:6443", "10.254.0.1", "https", 6443, "https"),
         ("web.default/path", "web.default", "http", 80, "http"),
         ("postgres://user:secret@db.qa/app", "db.qa", "postgres", 5432, ""),
+        ("web.qa/login?next=http://other", "web.qa", "http", 80, "http"),
+        ("::ffff:10.254.0.2", "10.254.0.2", "", None, ""),
+        ("me:secret@db.qa:5432", "db.qa", "", 5432, ""),
         ("gopher://old.example", "old.example", "gopher", None, ""),
     ],
 )
@@ -41,8 +44,11 @@ def test_a_target_is_a_name_an_address_or_a_url(
     assert "secret" not in target.text
 
 
-NONSENSE = ["", "a b", "http://", "web:99999", "web:port", "[fd00::1", "-web", "x" * 64, "."]
-NOT_ONE_HOST = ["224.0.0.1", "[ff02::1]:80", "0.0.0.0", "255.255.255.255"]
+NONSENSE = ["", "a b", "http://", "web:99999", "web:0", "web:port", "[fd00::1", "-web", "x" * 64, "."]
+NOT_ONE_HOST = [
+    "224.0.0.1", "[ff02::1]:80", "0.0.0.0", "10.20.0.0/16", "fd00::1/64", "255.255.255.255", "fe80::1%eth0",
+    "[fe80::1]:80",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", NONSENSE + NOT_ONE_HOST)
