@@ -1,7 +1,6 @@
 """`devlink logs`: what agent, helper and forwarder have said."""
 
 import os
-import pwd
 import selectors
 import shlex
 import subprocess
@@ -60,7 +59,9 @@ def _tell_what_is_missing(*, has_journal: bool) -> None:
     if not has_journal:
         click.echo("There is no journal here: what helper and forwarder say is where they were started.", err=True)
     elif kept.is_hidden():
-        user = shlex.quote(pwd.getpwuid(os.getuid()).pw_name)
+        from devlink.helper.access import user_name
+
+        user = shlex.quote(user_name(os.getuid()))
         click.echo("You may not read the system's journal: what helper and forwarder say is missing here.", err=True)
         click.echo(f"  Next: {hints.as_root('logs')}", err=True)
         click.echo(f"  Or, for good, from your next login on: sudo usermod -aG systemd-journal {user}", err=True)

@@ -1,6 +1,7 @@
 """`devlink logs` where there is no journal, and where it may not be read."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,17 @@ def test_a_journal_that_may_not_be_read_is_said_with_the_way_to_read_it(
     assert "may not read the system's journal" in err
     assert "usermod -aG systemd-journal " in err
     assert "sudo devlink" not in err
+
+
+def test_a_user_without_a_name_is_told_by_number(
+    devlink: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _journal(tmp_path, monkeypatch, "exit 0")
+    monkeypatch.setattr(logs, "is_hidden", lambda: True)
+    monkeypatch.setattr(os, "getuid", lambda: 4_100_100_100)
+    code, _, err = devlink()
+    assert code == 0
+    assert "usermod -aG systemd-journal 4100100100" in err
 
 
 def test_a_journal_that_fails_is_said_and_the_file_shown(
