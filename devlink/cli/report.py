@@ -8,7 +8,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -33,8 +33,17 @@ from devlink.errors import DevlinkError, reason
 from devlink.rpc.tasks import run
 
 README = "README.txt"
-_NAMING = re.compile(r"^(?:search|domain|GENERAL\.CONNECTION:|IP[46]\.DOMAIN\[\d+\]:)[ \t]+(.*)", re.MULTILINE)
-"""Lines of resolv.conf and of nmcli that name something."""
+_NAMING = re.compile(
+    r"^(?:search|domain|GENERAL\.CONNECTION:|IP[46]\.DOMAIN\[\d+\]:|[ \t]*DNS Domain:)[ \t]+~?(.*)", re.MULTILINE
+)
+"""Lines of resolv.conf, nmcli and resolvectl that name something."""
+_LINKS = re.compile(r"^\d+: ([^\s:@]+)", re.MULTILINE)
+_COMMON_LINK = re.compile(
+    r"(?:en|wl|ww)[opsx][\da-f]\w*|(?:lo|eth|wlan|wwan|usb|bond|team|dummy|tun|tap|wg|ppp|sit|gre|tunl|ip6tnl|vxlan|vlan|"
+    r"br|virbr|vnet|veth|docker|podman|lxcbr|lxdbr|cni|cali|flannel|tailscale|devlink)[-.]?[\da-f]*(?:\.\d+)?|zt\w+|"
+    r"kube-ipvs0|vxlan\.calico|cilium_(?:host|net|vxlan)|docker_gwbridge|nodelocaldns"
+)
+"""What programs and the kernel call links by themselves; others have a name that somebody gave them, as of a VPN."""
 
 
 @click.command()
@@ -81,14 +90,15 @@ async def _gather(*, anonymize: bool, now: float) -> list[Piece]:
     pieces = [*_of_devlink(case, examination), *await collect(case.environ), *_of_user()]
     key = secrets.token_bytes(32)
     masker = Masker(key)
-    pieces = [replace(piece, text=masker.mask(piece.text), note=masker.mask(piece.note)) for piece in pieces]
+    pieces = [_changed(piece, masker.mask) for piece in pieces]
     if anonymize:
-        change = Anonymizer(key, names_of(case, pieces), keep={*_modules(), *packages()}).anonymize
-        pieces = [
-            replace(piece, path=change(piece.path), text=change(piece.text), note=change(piece.note))
-            for piece in pieces
-        ]
+        anonymizer = Anonymizer(key, names_of(case, pieces), keep={*_modules(), *packages()})
+        pieces = [_changed(piece, anonymizer.anonymize) for piece in pieces]
     return [_readme(pieces, anonymize=anonymize, now=now), *pieces]
+
+
+def _changed(piece: Piece, change: Callable[[str], str]) -> Piece:
+    return replace(piece, path=change(piece.path), text=change(piece.text), note=change(piece.note))
 
 
 def _of_devlink(case: Case, examination: Examination) -> Iterator[Piece]:
@@ -176,6 +186,8 @@ def names_of(case: Case, pieces: Iterable[Piece]) -> set[str]:
     for piece in pieces:
         if piece.path.startswith("settings/trust"):
             names.add(piece.path.rpartition("/")[2].removesuffix(".json"))
+        if piece.path == "network/links.txt":
+            names |= {name for name in _LINKS.findall(piece.text) if not _COMMON_LINK.fullmatch(name)}
         if piece.path.startswith("resolver/"):
             found = _NAMING.findall(piece.text)
             names |= {line.strip() for line in found} | {word for line in found for word in line.split()}
@@ -196,6 +208,7 @@ def _names_of_clusters(case: Case) -> set[str]:
     with contextlib.suppress(DevlinkError, OSError):
         found = kubeconfig.read(case.environ)
         names |= {*found.contexts, *found.clusters, *found.users, *(path.name for path in found.tried)}
+        names |= {str(entry.values.get("namespace", "")) for entry in found.contexts.values()}
         names |= {urlsplit(str(entry.values.get("server", ""))).hostname or "" for entry in found.clusters.values()}
     return names - {"config"}
 

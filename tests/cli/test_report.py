@@ -27,7 +27,7 @@ def test_names_are_found_wherever_they_are_kept(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "kube").write_text(
         "apiVersion: v1\nkind: Config\ncurrent-context: a-context\n"
         "clusters: [{name: a-cluster, cluster: {server: 'https://apiserver:6443'}}]\n"
-        "contexts: [{name: a-context, context: {cluster: a-cluster, user: a-user}}]\n"
+        "contexts: [{name: a-context, context: {cluster: a-cluster, user: a-user, namespace: a-namespace}}]\n"
         "users: [{name: a-user, user: {token: canary}}]\n"
     )
     profile = decode_profile(SAMPLE)
@@ -40,15 +40,22 @@ def test_names_are_found_wherever_they_are_kept(tmp_path: Path, monkeypatch: pyt
         Piece(
             path="resolver/nmcli.txt", what="", text="GENERAL.CONNECTION:     Office WiFi\nIP4.DOMAIN[1]:   branch\n"
         ),
+        Piece(path="resolver/resolvectl.txt", what="", text="Link 3 (eth0)\n    DNS Domain: ~suffix-three\n"),
+        Piece(
+            path="network/links.txt",
+            what="",
+            text="1: lo: <UP>\n2: enp0s31f6: <UP>\n3: br-0a1b2c: <UP>\n4: hq-vpn: <UP>\n5: veth9@hq-b: <UP>\n",
+        ),
         Piece(path="settings/trust.d/trusted.json", what="", text=""),
     ]
     names = report.names_of(case, pieces)
     wanted = {
         "of-a-file", "of-config", "of-table", "a-context", "a-cluster", "a-user", "apiserver", "kube", "login",
         "home-folder", "suffix-one", "suffix-two", "Office WiFi", "branch", "trusted", profile.metadata.name,
+        "a-namespace", "suffix-three", "hq-vpn",
     }  # fmt: skip
     assert wanted <= names
-    assert not {"canary", "10.0.0.1", "config"} & names
+    assert not {"canary", "10.0.0.1", "config", "lo", "enp0s31f6", "br-0a1b2c", "veth9"} & names
 
 
 def test_a_kubeconfig_that_cannot_be_read_costs_nothing(tmp_path: Path) -> None:

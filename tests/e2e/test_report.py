@@ -58,6 +58,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
         resolver = link.run("cat", "/etc/resolv.conf")
         link.world.write_file(host, "/etc/resolv.conf", f"# password: {CANARY}\nsearch corp.example\n{resolver}")
         link.up(link.write_profile("qa-team", with_ca), "--no-dns")
+        link.world.write_file(host, f"/var/lib/devlink/trust/token-x:{CANARY}{CANARY}.json", "{}")
         said = [
             f"Authorization: Bearer {CANARY}",
             f"got {TOKEN}",
@@ -109,7 +110,7 @@ def test_no_secret_is_in_it(laptop: Link, plain: dict[str, str], anonymized: dic
         assert "<masked " in plain[path], path
     for texts in (plain, anonymized):
         for path, text in texts.items():
-            assert not [secret for secret in secrets if secret in text], path
+            assert not [secret for secret in secrets if secret in path or secret in text], path
 
 
 def test_all_that_a_colleague_needs_is_in_it_and_the_readme_names_it(plain: dict[str, str]) -> None:

@@ -20,11 +20,11 @@ _SECRET_WORDS = (
 """Parts of the names of secrets, without case, dashes and dots."""
 _SECRET_NAMES = frozenset({"auth", "psk", "pass", "pw", "pwd", "sig", "signature", "nonce", "otp"})
 """Whole last words of such names."""
-_NO_SECRETS = frozenset({"pwd", "oldpwd"})
-"""Environment variables: the present folder."""
 _SAYS_NOTHING = frozenset(("", "null", "none", "true", "false", "[]", "{}", "~", "[", "{", "("))
 """Values that are no secret, and worth reading."""
 
+_UNSEEN = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]")
+"""Colours (ECMA-48 section 5.4) and whatever else nobody sees: inside a name or behind it they would hide a secret."""
 _BEGIN = r"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----"
 _PEM = re.compile(rf"{_BEGIN}(?:(?!-----BEGIN).){{0,8000}}?-----END (?P=label)-----", re.DOTALL)
 """With whatever its lines are wrapped in: indentation, `\\n`, the beginnings of lines of a log."""
@@ -55,7 +55,7 @@ _SHAPES = re.compile(
 )
 _SCHEME = re.compile(r"(?P<before>\b(?:bearer|basic|digest|negotiate|ntlm)[ \t]+)(?P<value>[^\s\"'\\,<>]+)", re.I)
 """The credentials of an Authorization header (RFC 9110 section 11.4), wherever they stand."""
-_PROSE = re.compile(r"(?:a|the|an|is|was|in|and|or|for|of|auth\w*|tokens?|credentials?)[.:;]?", re.I)
+_PROSE = re.compile(r"(?:a|the|an|is|was|in|and|or|for|of|auth|authentication|tokens?|credentials?)[.:;]?", re.I)
 _USERINFO = re.compile(
     r"(?P<before>\b[A-Za-z][A-Za-z0-9+.-]{0,20}://)(?P<value>[^\s\"'<>/?#@:]{0,256}(?::[^\s\"'<>]{0,512})?)(?=@)"
 )
@@ -74,7 +74,8 @@ _LINE = re.compile(
 )
 """A setting by itself on its line: YAML, INI, environment, a header. Its value goes on in lines further in."""
 _PAIR = re.compile(
-    r"(?<![\w.-])(?P<key>[\w.-]+)(?P<quote>\\*[\"'])?\]?[ \t]*(?:=>|:=|[:=])[ \t]*(?:\n[ \t]*(?=[\[\"'{]))?"
+    r"(?:(?<![\w.-])|%[\dA-Fa-f]{2})(?P<key>[\w.-]+)(?P<quote>\\*[\"'])?\]?"
+    r"[ \t]*(?:=>|:=|[:=]|%3[Dd])[ \t]*(?:\n[ \t]*(?=[\[\"'{]))?"
 )
 _NAMED = re.compile(
     r"\bname\\*[\"']?\s*[:=]\s*\\*[\"']?(?P<key>[\w.-]+)\\*[\"']?\s*,?\s*\\*[\"']?value(?P<quote>\\*[\"'])?\s*[:=]\s*"
@@ -114,7 +115,7 @@ class Masker:
         self._key = key
 
     def mask(self, text: str) -> str:
-        """The text without secrets. What is masked already stays as it is."""
+        """The text without secrets, and without what does something to a terminal. What is masked already stays."""
         return _Pass(self._key, text).text()
 
 
@@ -124,6 +125,7 @@ class _Pass:
     def __init__(self, key: bytes, text: str) -> None:
         self._key = key
         self._held: dict[str, str] = {}
+        text = _UNSEEN.sub("", re.sub(r"\r\n?", "\n", text))
         text = _MASK.sub(lambda found: self._hold(found[0]), _HELD.sub("?", text))
         text = _PEM.sub(self._pem, text)
         text = _PEM_HEAD.sub(lambda found: self._secret(_letters(found[0]), "PEM"), text)
@@ -185,7 +187,8 @@ class _Pass:
                 at = _end_of_value(text, start, is_header=head["key"].lower() in _HEADERS)
             value = text[start:at]
             bare = value.strip().strip("\"'\\")
-            if bare.lower() in _SAYS_NOTHING or not _is_open(value):
+            is_folder = head["key"] == "PWD" and bare.startswith("/")  # of the environment: the present one
+            if is_folder or bare.lower() in _SAYS_NOTHING or not _is_open(value):
                 continue
             own = value[0] if value[0] in "\"'" and value[-1] == value[0] else ""
             quote = own or head.groupdict().get("quote") or ""  # so that JSON stays JSON
@@ -208,8 +211,6 @@ class _Pass:
 def is_secret(name: str) -> bool:
     """Whether what has this name is likely a secret: `clientKeyData`, `DB_PASSWORD`, `proxy-authorization`."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    if plain in _NO_SECRETS:
-        return False
     last = re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name)[-1].lower()
     return (
         last in _SECRET_NAMES or last.removesuffix("s") in _SECRET_NAMES or any(word in plain for word in _SECRET_WORDS)

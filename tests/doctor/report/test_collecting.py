@@ -49,6 +49,12 @@ def test_of_a_file_that_is_too_long_the_end_goes_in(tmp_path: Path) -> None:
     assert "too long" in piece.note
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_of_another_encoding_is_read_so_that_its_secrets_are_known(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "x").write_bytes("token = canary\n".encode(encoding))
+    assert "token = canary\n" in read("x", "x", str(tmp_path / "x")).text
+
+
 def test_a_file_that_is_not_there_or_is_no_file_is_noted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert read("x", "x", str(tmp_path / "none")).note == f"not there: {tmp_path}/none"

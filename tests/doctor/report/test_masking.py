@@ -61,6 +61,12 @@ NAMED: dict[str, Carrier] = {
     "TOML": lambda name, secret: f"[proxy]\n{name} = {json.dumps(secret)}\nkept = 'readable'\n",
     "environment": lambda name, secret: f"{name}={secret}\nKEPT=readable\n",
     "shell": lambda name, secret: f"export {name}={shlex.quote(secret)}\nKEPT=readable\n",
+    "CRLF": lambda name, secret: f"[vpn]\r\n{name} = {secret}\r\nkept = readable\r\n",
+    "CRLF, literal": lambda name, secret: f"{name}: |\r\n  {secret}\r\n  {secret}\r\nkept: readable\r\n",
+    "colours": lambda name, secret: f"\x1b[36m{name}\x1b[0m=\x1b[1m{secret}\x1b[0m\nreadable",
+    "unseen characters": lambda name, secret: f"{name[:2]}\u200b{name[2:]}\x7f: {secret}\nreadable",
+    "URL in a URL": lambda name, secret: f"GET /login?next=%2Fx%3F{name}%3D{secret} readable",
+    "connection string": lambda _, secret: f"Server=h;Uid=alice;Pwd={secret}; readable",
     "URL": lambda name, secret: f"GET https://h/x?{name}={secret} kept readable",
     "header": lambda name, secret: f"> X-{name}: {secret}\n> Kept: readable\n",
     "option": lambda name, secret: f"run --{name} {secret} readable",
@@ -166,6 +172,7 @@ ORDINARY = (
     "KUBECONFIG=/home/alice/.kube/config\nPWD=/home/alice\nPATH=/usr/bin:/bin\nNO_PROXY=10.0.0.0/8,.svc\n",
     "identity.ca sha256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     "The bearer token is expired.",
+    "Basic authentication.",
     "✓ trust        covers 10.20.0.0/16",
     '{"password": null, "token": "", "tokens": []}',
     "web.qa.svc.cluster.local A from 10.254.0.2:53 over UDP in 1.2 ms",
@@ -181,7 +188,7 @@ def test_what_is_no_secret_can_be_read(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("clientKeyData", True), ("HTTP_AUTH", True), ("PWD", False), ("key", False), ("author", False)],
+    [("clientKeyData", True), ("HTTP_AUTH", True), ("Pwd", True), ("key", False), ("author", False)],
 )
 def test_what_is_called_like_a_secret(name: str, expected: bool) -> None:
     assert is_secret(name) is expected
