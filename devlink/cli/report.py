@@ -143,7 +143,7 @@ def _of_user() -> Iterator[Piece]:
     path = log_file()
     lines = kept.tail(path, LOG_LINES, SIZE_LIMIT)
     what = f"what the agent said: the last {LOG_LINES} lines"
-    note = "" if lines else f"nothing there: {path}"
+    note = "" if lines else f"no whole line is there: {path}"
     yield Piece(path="logs/agent.txt", what=what, text="".join(f"{line}\n" for line in lines), note=note)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -116,8 +117,11 @@ def tail(path: Path, lines: int, limit: int, *, until: int | None = None) -> lis
     for each in (path, rotated(path)):
         if len(found) >= lines:
             break
+        opened = _open(each)
+        if opened < 0:
+            continue
         try:
-            with each.open("rb") as file:
+            with os.fdopen(opened, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if until is not None and each == path:
                     size = min(size, until)
@@ -131,6 +135,18 @@ def tail(path: Path, lines: int, limit: int, *, until: int | None = None) -> lis
     return found[max(0, len(found) - lines) :]
 
 
+def _open(path: Path) -> int:
+    """Its descriptor; -1 where no file is there: a FIFO in its place would never open, or never end."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return -1
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    return -1
+
+
 def rotated(path: Path) -> Path:
     """What a log is called once a new one was begun."""
     return path.with_name(f"{path.name}.1")
@@ -141,9 +157,8 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = -1
+        self._file = _open(path)
         self._rest = b""
-        self._open()
         self.begin = os.lseek(self._file, 0, os.SEEK_END) if self._file >= 0 else 0
         """Octets of it that were there before."""
 
@@ -158,16 +173,10 @@ class Tail:
         if self._is_another():
             data += self._read()  # what was said between the last look and the rotation
             self.close()
-            self._open()
+            self._file = _open(self._path)
             data += self._read()
         whole, _, self._rest = (self._rest + data).rpartition(b"\n")
         return whole.decode("utf-8", "replace").split("\n") if whole else []
-
-    def _open(self) -> None:
-        try:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            self._file = -1
 
     def _read(self) -> bytes:
         if self._file < 0:

@@ -1,6 +1,7 @@
 """How journal and files become one log."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -109,4 +110,17 @@ def test_what_was_there_before_is_not_followed(tmp_path: Path) -> None:
     path.write_text("before\n")
     tail = Tail(path)
     assert (tail.begin, tail.read()) == (7, [])
+    tail.close()
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_has_no_lines_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "agent.log"
+    os.mkfifo(path)
+    assert logs.tail(path, 9, 100) == []
+    tail = Tail(path)
+    assert (tail.begin, tail.read()) == (0, [])
+    path.unlink()
+    path.write_text("1\n")
+    assert tail.read() == ["1"]
     tail.close()
