@@ -33,14 +33,13 @@ from devlink.errors import DevlinkError, reason
 from devlink.rpc.tasks import run
 
 README = "README.txt"
-_NAMING = re.compile(
-    r"^(?:search|domain|GENERAL\.CONNECTION:|IP[46]\.DOMAIN\[\d+\]:|[ \t]*DNS Domain:)[ \t]+~?(.*)", re.MULTILINE
-)
-"""Lines of resolv.conf, nmcli and resolvectl that name something."""
+_NAMING = re.compile(r"^GENERAL\.CONNECTION:[ \t]+(.*)", re.MULTILINE)
+_DOMAINS = re.compile(r"^(?:search|domain|IP[46]\.DOMAIN\[\d+\]:|[ \t]*DNS Domain:)[ \t]+(.*)", re.MULTILINE)
+"""Lines of resolv.conf, nmcli and resolvectl: one name, and domains between blanks, which may have a single label."""
 _LINKS = re.compile(r"^\d+: ([^\s:@]+)", re.MULTILINE)
 _COMMON_LINK = re.compile(
-    r"(?:en|wl|ww)[opsx][\da-f]\w*|(?:lo|eth|wlan|wwan|usb|bond|team|dummy|tun|tap|wg|ppp|sit|gre|tunl|ip6tnl|vxlan|vlan|"
-    r"br|virbr|vnet|veth|docker|podman|lxcbr|lxdbr|cni|cali|flannel|tailscale|devlink)[-.]?[\da-f]*(?:\.\d+)?|zt\w+|"
+    r"(?:en|wl|ww)[opsx][\da-f]\w*|(?:lo|eth|wlan|wwan|usb|bond|team|dummy|tun|tap|wg|ppp|sit|gre|tunl|ip6tnl|vxlan|"
+    r"vlan|br|virbr|vnet|veth|docker|podman|lxcbr|lxdbr|cni|cali|flannel|tailscale|devlink)[-.]?[\da-f]*(?:\.\d+)?|zt\w+|"
     r"kube-ipvs0|vxlan\.calico|cilium_(?:host|net|vxlan)|docker_gwbridge|nodelocaldns"
 )
 """What programs and the kernel call links by themselves; others have a name that somebody gave them, as of a VPN."""
@@ -189,8 +188,8 @@ def names_of(case: Case, pieces: Iterable[Piece]) -> set[str]:
         if piece.path == "network/links.txt":
             names |= {name for name in _LINKS.findall(piece.text) if not _COMMON_LINK.fullmatch(name)}
         if piece.path.startswith("resolver/"):
-            found = _NAMING.findall(piece.text)
-            names |= {line.strip() for line in found} | {word for line in found for word in line.split()}
+            names |= {line.strip() for line in _NAMING.findall(piece.text)}
+            names |= {word.lstrip("~") for line in _DOMAINS.findall(piece.text) for word in line.split()}
     return {name for name in names if not _is_number(name)}
 
 

@@ -55,7 +55,10 @@ def test_names_are_found_wherever_they_are_kept(tmp_path: Path, monkeypatch: pyt
         "a-namespace", "suffix-three", "hq-vpn",
     }  # fmt: skip
     assert wanted <= names
-    assert not {"canary", "10.0.0.1", "config", "lo", "enp0s31f6", "br-0a1b2c", "veth9"} & names
+    assert (
+        not {"suffix-one suffix-two", "Office", "canary", "10.0.0.1", "config", "lo", "enp0s31f6", "br-0a1b2c", "veth9"}
+        & names
+    )
 
 
 def test_a_kubeconfig_that_cannot_be_read_costs_nothing(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ _MAC = re.compile(
     r"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f][:-])[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5})"
     r"(?![:-]?[0-9A-Fa-f])"
 )
+_DOTTED = re.compile(r"[A-Za-z0-9_*][\w-]{0,80}(?:\.[\w-]+)+")
 _TOP = re.compile(r"[a-z]{2,}|xn--[a-z0-9-]+")
 """The last label of a domain (RFC 3696 section 2)."""
 _KINDS = (
@@ -86,7 +87,7 @@ _KINDS = (
     rf"(?P<four>{_FOUR.pattern})(?P<length4>/\d{{1,2}}(?!\d))?",
     rf"(?P<dashed>(?<![\w-])(?:ip-)?{_OCTET}(?:-{_OCTET}){{3}}(?![\d-]))",
     r"(?P<mail>(?<![\w.+-])[\w.+-]{1,64})(?=@(?:[\w-]+\.)+[A-Za-z]{2,}\b)",
-    rf"(?P<dotted>{_START}[A-Za-z0-9_*][\w-]{{0,80}}(?:\.[\w-]+)+)",
+    rf"(?P<dotted>{_START}{_DOTTED.pattern})",
     r"(?P<url>(?<=://)[A-Za-z][\w-]*(?=[:/\s\"'?#]|$))",
 )
 
@@ -115,6 +116,7 @@ class Anonymizer:
         """What lies above a block, as its bits and how many: there nothing is turned, so that each block stays."""
         known = {name.strip() for name in names}
         known = {name for name in known if len(name) > 1 and name.lower() not in LABELS and not name.isdigit()}
+        known = {name for name in known if not _is_domain(name)}  # else it would not be seen whose part it is
         alternatives = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
         self._names = re.compile(rf"{_START_OF_NAME}(?:{alternatives})(?![A-Za-z0-9])", re.I) if known else None
         named = (f"(?P<name>{self._names.pattern})",) if self._names is not None else ()
@@ -255,12 +257,17 @@ class Anonymizer:
 
     def _dotted(self, text: str) -> str:
         labels = text.split(".")
-        last = labels[-1].lower()
-        is_domain = _TOP.fullmatch(last) and last not in _ENDINGS and not _TECHNICAL.match(text)
-        is_domain = is_domain and not text.lower().endswith(_GROUPS) and text not in _FIELDS
-        if text in self._keep or not is_domain:
+        if text in self._keep or not _is_domain(text):
             return self._named(text)
         return ".".join(label if label in ("*", "_tcp", "_udp") else self.word(label) for label in labels)
 
     def _named(self, text: str) -> str:
         return self._names.sub(lambda found: self.word(found[0]), text) if self._names is not None else text
+
+
+def _is_domain(text: str) -> bool:
+    if not _DOTTED.fullmatch(text):
+        return False
+    last = text.rpartition(".")[2].lower()
+    is_domain = _TOP.fullmatch(last) and last not in _ENDINGS and not _TECHNICAL.match(text)
+    return bool(is_domain) and not text.lower().endswith(_GROUPS) and text not in _FIELDS

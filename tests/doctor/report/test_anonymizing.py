@@ -104,6 +104,16 @@ def test_equal_names_stay_equal_and_others_differ(label: str, other: str) -> Non
     assert (two == three) == (label == other)
 
 
+def test_a_name_that_is_a_domain_is_seen_to_hold_the_names_below_it() -> None:
+    anonymizer = Anonymizer(b"0123456789abcdef", ["corp.example", "laptop.corp.example", "corp.network"])
+    domain, host, proxy, other = anonymizer.anonymize(
+        ".corp.example laptop.corp.example proxy.corp.example corp.network"
+    ).split()
+    assert host.endswith(domain)
+    assert proxy.endswith(domain)
+    assert "corp" not in domain + other
+
+
 @pytest.mark.parametrize(
     "carrier", ["{}", "context {}:", '"{}"', "\\n{}", "/home/{}/x", "{}.yaml", "trust/{}.json", "({})"]
 )
