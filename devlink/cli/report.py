@@ -39,8 +39,8 @@ _DOMAINS = re.compile(r"^(?:search|domain|IP[46]\.DOMAIN\[\d+\]:|[ \t]*DNS Domai
 _LINKS = re.compile(r"^\d+: ([^\s:@]+)", re.MULTILINE)
 _COMMON_LINK = re.compile(
     r"(?:en|wl|ww)[opsx][\da-f]\w*|(?:lo|eth|wlan|wwan|usb|bond|team|dummy|tun|tap|wg|ppp|sit|gre|tunl|ip6tnl|vxlan|"
-    r"vlan|br|virbr|vnet|veth|docker|podman|lxcbr|lxdbr|cni|cali|flannel|tailscale|devlink)[-.]?[\da-f]*(?:\.\d+)?|zt\w+|"
-    r"kube-ipvs0|vxlan\.calico|cilium_(?:host|net|vxlan)|docker_gwbridge|nodelocaldns"
+    r"vlan|br|virbr|vnet|veth|docker|podman|lxcbr|lxdbr|cni|cali|flannel|tailscale|devlink)[-.]?[\da-f]*(?:\.\d+)?|"
+    r"zt\w+|kube-ipvs0|vxlan\.calico|cilium_(?:host|net|vxlan)|docker_gwbridge|nodelocaldns"
 )
 """What programs and the kernel call links by themselves; others have a name that somebody gave them, as of a VPN."""
 
