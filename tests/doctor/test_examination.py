@@ -10,7 +10,7 @@ from devlink.core.profile_document import decode_profile
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LaptopCheck, LinkCheck, Seen, skipped
 from devlink.doctor.checks import CHECKS
-from devlink.doctor.examination import Examination, examine
+from devlink.doctor.examination import Examination, Step, conclude, examine
 from devlink.errors import HelperError
 from tests.core.profiles import SAMPLE
 
@@ -122,3 +122,27 @@ def test_checks_come_after_earlier_ones_only_and_none_may_take_ten_seconds() -> 
         assert set(check.after) <= earlier, f"{check.name} comes before what it comes after"
         assert check.limit <= 6.0, "gathering takes some seconds as well, and the whole must end within ten"
         earlier.add(check.name)
+
+
+@pytest.mark.parametrize(
+    ("cause", "follow"),
+    [
+        ("links", ("routes", "rules", "rp_filter", "gateway", "services", "pods", "forwarder", "upstreams", "session")),
+        ("gateway", ("identity", "services", "pods", "mtu", "forwarder", "session")),
+        ("identity", ("services", "pods", "mtu", "session")),
+        ("services", ("mtu", "forwarder", "session")),
+        ("forwarder", ("upstreams", "resolver", "libc", "bypass", "session")),
+        ("resolver", ("libc", "bypass", "session")),
+        ("libc", ("session",)),
+        ("portal", ("clock", "upstreams")),
+        ("clock", ("identity",)),
+    ],
+)
+def test_a_cause_is_told_and_nothing_of_what_it_brings_about(cause: str, follow: tuple[str, ...]) -> None:
+    steps = [
+        Step(check=name, seen=Seen(text="", findings=(finding(f"DL-{name}"),)))
+        for check in CHECKS
+        if (name := check.name) in (cause, *follow)
+    ]
+    assert len(steps) == 1 + len(follow)
+    assert codes(conclude(steps, CHECKS)) == [f"DL-{cause}"]

@@ -106,3 +106,4 @@ def test_what_leaks_with_a_search_domain_is_told_where_dns_is_asked_with_one(
 ) -> None:
     found = judge(replace(WELL, hosts=hosts, search=search), LOCAL).findings
     assert [(each.code, each.severity) for each in found] == [("DL-SEARCH-LEAK", Severity.INFO)] * leaks
+    assert codes(replace(LOST, hosts=hosts, search=search)) == ["DL-LIBC-NAMES"], "what is lost comes first"
