@@ -203,6 +203,8 @@ def test_iproute2s_program_of_the_same_name_is_named_where_it_comes_first(link: 
     assert f"export PATH={Path(own).parent}:" in finding["fix"]
     assert_silent(link, PROFILE, program=own, env={"PATH": f"{Path(own).parent}:{path}"})
     assert_silent(link, PROFILE, program=own, env={"PATH": path, "SUDO_USER": "alice"})
+    (seen,) = (check["seen"] for check in examine(link, PROFILE)["checks"] if check["check"] == "command")
+    assert "after sudo it is iproute2's: /usr/sbin/devlink" in seen
 
 
 # The profile

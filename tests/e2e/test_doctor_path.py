@@ -222,7 +222,7 @@ def test_answers_that_come_in_by_another_link_are_lost_only_where_the_filter_is_
 def test_a_link_that_is_down_is_named_and_nothing_that_follows_from_it(up: Link) -> None:
     with changed(up, lab.LAPTOP, "ip link set eth0 down", "ip link set eth0 up"):
         up.wait_until(lambda: up.states() == {ONE: "suspended"}, "it waits for its network")
-        assert "eth0" in assert_names(up, "DL-LINK-DOWN")["title"]
+        assert "sudo ip link set eth0 up" in assert_names(up, "DL-LINK-DOWN")["fix"]
     assert_well(up)
 
 
