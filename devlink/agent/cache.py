@@ -56,13 +56,18 @@ class Kept:
 
 def keep(origin: Origin, profile: BridgeProfile, version: str, now: float) -> Kept:
     """Note what an API gave at Unix time `now`. One that came up before stays beside it until this one has."""
+    kept = as_kept(origin, profile, version, now)
+    _write(kept)
+    return kept
+
+
+def as_kept(origin: Origin, profile: BridgeProfile, version: str, now: float) -> Kept:
+    """What `keep` would note; nothing is noted."""
     before = of_server(origin.server)
     good = None
     if before is not None and before.last_good != profile:
         good = before.last_good
-    kept = Kept(origin=origin, fetched=now, version=version, profile=profile, good=good)
-    _write(kept)
-    return kept
+    return Kept(origin=origin, fetched=now, version=version, profile=profile, good=good)
 
 
 def note_good(origin: Origin, profile: BridgeProfile) -> None:

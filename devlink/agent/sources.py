@@ -51,26 +51,26 @@ class Obtained:
     """Nobody else can have written it on its way."""
 
 
-async def obtain(argument: str, context: str, environ: Mapping[str, str]) -> Obtained:
+async def obtain(argument: str, context: str, environ: Mapping[str, str], *, keep: bool = True) -> Obtained:
     """The profile that `devlink up ARGUMENT` or `devlink up --context CONTEXT` means; both may be empty.
 
-    `environ` is the user's: KUBECONFIG, proxies, and what programs that sign in need. Raises UsageError, ProfileError,
-    ClusterError.
+    `environ` is the user's: KUBECONFIG, proxies, and what programs that sign in need. What a cluster gives is kept for
+    when its API is away, unless `keep` is False. Raises UsageError, ProfileError, ClusterError.
     """
     if context:
-        return await from_cluster(context, environ)
+        return await from_cluster(context, environ, keep=keep)
     if argument:
         if profiles.is_path(argument):
             return await _from_file(argument)
-        return await _known(await asyncio.to_thread(profiles.named, argument), environ)
+        return await _known(await asyncio.to_thread(profiles.named, argument), environ, keep)
     default = await asyncio.to_thread(profiles.configured_default)
     if default is not None:
-        return await _known(default, environ)
+        return await _known(default, environ, keep)
     files = await asyncio.to_thread(profiles.in_folder)
     if len(files) == 1:
         return await _from_file("")
     try:
-        return await from_cluster("", environ)
+        return await from_cluster("", environ, keep=keep)
     except DevlinkError as error:
         if files:  # then the question is which one is meant
             return await _from_file("", besides=reason(error))
@@ -92,7 +92,9 @@ def _can_ask(environ: Mapping[str, str]) -> bool:
         return True
 
 
-async def from_cluster(context: str, environ: Mapping[str, str], wanted: Kept | None = None) -> Obtained:
+async def from_cluster(
+    context: str, environ: Mapping[str, str], wanted: Kept | None = None, *, keep: bool = True
+) -> Obtained:
     """What the cluster of `context` publishes (empty: the current one), else what it gave last.
 
     `wanted`: a copy that is asked for by its name, and whose server alone can renew it. Raises DevlinkError where
@@ -113,7 +115,7 @@ async def from_cluster(context: str, environ: Mapping[str, str], wanted: Kept | 
                     kept = cache.of_server(access.server)  # many clusters' contexts have the same name
                     patience = _patience(kept)
                     limit.reschedule(asyncio.get_running_loop().time() + patience)
-                return await fetch(access, environ)
+                return await fetch(access, environ, keep=keep)
         except TimeoutError:
             raise ClusterError(
                 f"The cluster{f' of {context}' if context else ''} gave no profile within {patience:g} s.",
@@ -147,15 +149,15 @@ def _kept_for(context: str, environ: Mapping[str, str]) -> Kept | None:
         return cache.of_context(context)
 
 
-async def fetch(access: Access, environ: Mapping[str, str]) -> Obtained:
-    """What the cluster of an Access publishes at this moment, kept for later. Raises ClusterError, ProfileError."""
+async def fetch(access: Access, environ: Mapping[str, str], *, keep: bool = True) -> Obtained:
+    """What the cluster of an Access publishes at this moment; `keep` as of `obtain`. Raises ClusterError, ProfileError."""
     from devlink.cluster.api import Api
 
     async with Api(access, environ=environ) as api:
-        return await fetched(api)
+        return await fetched(api, keep=keep)
 
 
-async def fetched(api: "Api") -> Obtained:
+async def fetched(api: "Api", *, keep: bool = True) -> Obtained:
     """The same by an open Api."""
     from devlink.cluster import publishing
 
@@ -169,17 +171,18 @@ async def fetched(api: "Api") -> Obtained:
             profile=published.profile, origin=origin, fetched=now, version=published.resource_version, pins=pins,
             findings=(unproven(access.name, "the profile is not kept, its CA not believed"),), is_checked=False,
         )  # fmt: skip
-    kept = await asyncio.to_thread(cache.keep, origin, published.profile, published.resource_version, now)
+    remember = cache.keep if keep else cache.as_kept
+    kept = await asyncio.to_thread(remember, origin, published.profile, published.resource_version, now)
     return Obtained(
         profile=kept.profile, origin=origin, fetched=now, version=kept.version, good=kept.good, pins=pins
     )  # fmt: skip
 
 
-async def _known(known: KnownProfile, environ: Mapping[str, str]) -> Obtained:
+async def _known(known: KnownProfile, environ: Mapping[str, str], keep: bool) -> Obtained:
     assert known.profile is not None
     if known.kept is None:
         return Obtained(profile=known.profile)
-    obtained = await from_cluster(known.kept.origin.context, environ, known.kept)
+    obtained = await from_cluster(known.kept.origin.context, environ, known.kept, keep=keep)
     other = obtained.profile.metadata.name
     return obtained if other == known.name else replace(_copied(known.kept), findings=(renamed(known.name, other),))
 

@@ -117,7 +117,7 @@ async def _wanted(profile: str, context: str) -> Subject:
     """What `up` would bring up. Raises DevlinkError where that is nothing."""
     try:
         async with asyncio.timeout(PROFILE_LIMIT):
-            obtained = await obtain(profile, context, os.environ)
+            obtained = await obtain(profile, context, os.environ, keep=False)
     except TimeoutError:
         raise HelperError(
             f"It could not be seen within {PROFILE_LIMIT:g} s which profile is meant: the cluster, or what signs in "

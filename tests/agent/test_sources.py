@@ -117,6 +117,13 @@ def test_with_no_file_the_current_context_s_cluster_is_asked_and_its_profile_kep
     assert kept.profile == edition("1")
 
 
+def test_who_only_looks_has_nothing_kept_and_gets_the_same(clusters: Clusters) -> None:
+    clusters.published, clusters.current = {"office": edition("1")}, "office"
+    looked = asyncio.run(sources.obtain("", "", {"KUBECONFIG": "/k"}, keep=False))
+    assert (looked.profile, looked.version) == (edition("1"), "v1")
+    assert cache.named("qa") is None
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
