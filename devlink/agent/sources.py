@@ -150,7 +150,7 @@ def _kept_for(context: str, environ: Mapping[str, str]) -> Kept | None:
 
 
 async def fetch(access: Access, environ: Mapping[str, str], *, keep: bool = True) -> Obtained:
-    """What the cluster of an Access publishes at this moment; `keep` as of `obtain`. Raises ClusterError, ProfileError."""
+    """What the cluster of an Access publishes now; `keep` as of `obtain`. Raises ClusterError, ProfileError."""
     from devlink.cluster.api import Api
 
     async with Api(access, environ=environ) as api:
