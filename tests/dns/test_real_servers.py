@@ -234,10 +234,12 @@ TOLD = ["one.zoo.test", "_http._tcp.web.zoo.test SRV", "many.zoo.test", "big.zoo
     ],
 )  # fmt: skip
 def test_dig_is_told_what_the_server_says(options: str, zones: Zones, tmp_path: Path) -> None:
+    """All questions in one call."""
     with serving("nsd", tmp_path, zones) as port, forwarding(config("cluster", port)) as forwarder:
+        command = ["dig", *options.split()]
         for asked in TOLD:
-            command = ["dig", *options.split(), *asked.split()]
-            assert told(command, forwarder.port) == told(command, port), asked
+            command += [*asked.split(), "A"][:2]
+        assert told(command, forwarder.port) == told(command, port)
 
 
 @pytest.mark.peers

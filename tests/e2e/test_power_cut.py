@@ -90,7 +90,13 @@ def test_a_file_that_dhcp_wrote_before_the_cut_is_kept(node_lan: Link, before: S
     assert_only_the_resolver_is_newer(node_lan, before, restore(node_lan))
 
 
-@pytest.mark.parametrize("text", ["", "{", "\0" * 64, '{"resolver": 3}', "[]", None], ids=repr)
+OTHERWISE_UNREADABLE = [
+    pytest.param(text, marks=pytest.mark.matrix) for text in ("{", "\0" * 64, '{"resolver": 3}', "[]")
+]
+"""As an empty one to whoever reads it, which tests/helper/test_journal.py shows."""
+
+
+@pytest.mark.parametrize("text", ["", *OTHERWISE_UNREADABLE, None], ids=repr)
 def test_a_journal_that_cannot_be_read_loses_nothing(node_lan: Link, before: Snapshot, text: str | None) -> None:
     node_lan.up()
     cut_power(node_lan)
@@ -98,7 +104,7 @@ def test_a_journal_that_cannot_be_read_loses_nothing(node_lan: Link, before: Sna
     assert not before.diff(restore(node_lan))
 
 
-@pytest.mark.parametrize("text", ["", "\0" * 64, None], ids=repr)
+@pytest.mark.parametrize("text", ["", None], ids=repr)
 def test_a_journal_that_cannot_be_read_and_a_newer_file(node_lan: Link, before: Snapshot, text: str | None) -> None:
     node_lan.up()
     cut_power(node_lan)
@@ -115,7 +121,7 @@ def spoil(link: Link, text: str | None) -> None:
         link.world.write_file(LAPTOP, JOURNAL, text)
 
 
-@pytest.mark.parametrize("text", ["", "\0" * 64, '{"resolver": 3}'], ids=repr)
+@pytest.mark.parametrize("text", ["", *OTHERWISE_UNREADABLE], ids=repr)
 def test_a_journal_that_cannot_be_read_and_nothing_to_undo(node_lan: Link, before: Snapshot, text: str) -> None:
     cut_power(node_lan)
     spoil(node_lan, text)

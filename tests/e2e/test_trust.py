@@ -310,61 +310,61 @@ def test_records_that_configuration_management_drops_count_and_are_never_written
     link.down()
 
 
-@pytest.mark.parametrize(
-    ("text", "wants"),
-    [
-        ("{", "Expecting property name"),
-        ("[]", "a list is not a mapping"),
-        ('{"name": "NAME", "prefixes": ["10.0.0.1/8"]}', "host bits set"),
-        ('{"name": "NAME", "prefices": []}', "did you mean prefixes?"),
-        ('{"name": "another"}', "is for another profile, another"),
-        ("\\377", "can't decode"),
-    ],
-)
+BROKEN_RECORDS = {
+    "{": "Expecting property name",
+    "[]": "a list is not a mapping",
+    '{"name": "NAME", "prefixes": ["10.0.0.1/8"]}': "host bits set",
+    '{"name": "NAME", "prefices": []}': "did you mean prefixes?",
+    '{"name": "another"}': "is for another profile, another",
+    "\\377": "can't decode",
+}
+
+
 def test_a_broken_record_is_an_error_that_names_it_and_its_fault_until_trust_is_given_again(
-    link: Link, trusted: Desired, text: str, wants: str
+    link: Link, trusted: Desired
 ) -> None:
     path = f"{TRUST}/{trusted.session}.json"
-    link.run("sh", "-c", 'printf "$1" >"$2"', "write", text.replace("NAME", trusted.session), path)
-    before = link.world.snapshot()
-    said = link.up(PROFILE, expect=HelperError.exit_code)
-    assert path in said
-    assert wants in said
-    assert f"devlink trust {PROFILE}" in said
-    link.assert_equal(before)
-    assert link.devlink("trust", "list").returncode == 0
+    for text, wants in BROKEN_RECORDS.items():
+        link.run("sh", "-c", 'printf "$1" >"$2"', "write", text.replace("NAME", trusted.session), path)
+        before = link.world.snapshot()
+        said = link.up(PROFILE, expect=HelperError.exit_code)
+        assert path in said
+        assert wants in said
+        assert f"devlink trust {PROFILE}" in said
+        link.assert_equal(before)
+        assert link.devlink("trust", "list").returncode == 0
     link.trust(PROFILE)
     link.up()
     link.down()
 
 
-@pytest.mark.parametrize(
-    ("make", "wants"),
-    [
-        ("echo 'lease_grace = ' >FILE", "Invalid value"),
-        ("echo 'lease_grace = -1' >FILE", "from 0 to 3600"),
-        ("echo 'lease_grace = nan' >FILE", "from 0 to 3600"),
-        ("echo 'trust = \"everyone\"' >FILE", "none of records, group"),
-        ("echo 'lease_graze = 1' >FILE", "did you mean lease_grace?"),
-        ("echo 'nameserver = \"192.0.2.1\"' >FILE", "must be a loopback address"),
-        ("printf '\\377' >FILE", "can't decode"),
-        ("rm FILE; mkdir FILE", "Is a directory"),
-    ],
-)
-def test_a_broken_policy_stops_the_helper_with_its_fault_and_not_the_undoing(link: Link, make: str, wants: str) -> None:
+BROKEN_POLICIES = {
+    "echo 'lease_grace = ' >FILE": "Invalid value",
+    "echo 'lease_grace = -1' >FILE": "from 0 to 3600",
+    "echo 'lease_grace = nan' >FILE": "from 0 to 3600",
+    "echo 'trust = \"everyone\"' >FILE": "none of records, group",
+    "echo 'lease_graze = 1' >FILE": "did you mean lease_grace?",
+    "echo 'nameserver = \"192.0.2.1\"' >FILE": "must be a loopback address",
+    "printf '\\377' >FILE": "can't decode",
+    "rm FILE; mkdir FILE": "Is a directory",
+}
+
+
+def test_a_broken_policy_stops_the_helper_with_its_fault_and_not_the_undoing(link: Link) -> None:
     former = link.world.read_file(lab.LAPTOP, POLICY)
     link.stop_helper()
     try:
         before = link.world.snapshot()
-        link.run("sh", "-c", make.replace("FILE", POLICY))
-        started = link.devlink("helper", "run")
-        assert started.returncode == HelperError.exit_code
-        assert POLICY in started.stderr
-        assert wants in started.stderr
-        assert "Next: Correct the file" in started.stderr
-        link.run("ip", "route", "add", "10.99.0.0/16", "dev", link_name(link), "proto", "231", "metric", "50")
-        assert link.devlink("helper", "restore").returncode == 0
-        link.assert_equal(replace(before, files=link.world.snapshot().files))
+        for make, wants in BROKEN_POLICIES.items():
+            link.run("sh", "-c", make.replace("FILE", POLICY))
+            started = link.devlink("helper", "run")
+            assert started.returncode == HelperError.exit_code
+            assert POLICY in started.stderr
+            assert wants in started.stderr
+            assert "Next: Correct the file" in started.stderr
+            link.run("ip", "route", "add", "10.99.0.0/16", "dev", link_name(link), "proto", "231", "metric", "50")
+            assert link.devlink("helper", "restore").returncode == 0
+            link.assert_equal(replace(before, files=link.world.snapshot().files))
     finally:
         link.run("rm", "-rf", POLICY)
         link.world.write_file(lab.LAPTOP, POLICY, former)

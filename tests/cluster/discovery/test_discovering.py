@@ -200,7 +200,15 @@ def test_no_object_is_too_odd(data: st.DataObject) -> None:
         assert shown.isprintable(), ascii(shown)
 
 
-@pytest.mark.parametrize("network", CLUSTERS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "network",
+    [
+        network if network in (networks.network_a, networks.cilium, networks.dual_stack)
+        else pytest.param(network, marks=pytest.mark.matrix)
+        for network in CLUSTERS
+    ],
+    ids=lambda f: f.__name__,
+)  # fmt: skip
 @pytest.mark.slow
 def test_no_single_field_is_missed_so_much_that_there_is_no_profile(network: Callable[[], list[Object]]) -> None:
     """Each field of each object taken away in turn, and each object: there is a profile all the same."""
