@@ -95,6 +95,7 @@ async def over_udp(server: Datagrams, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 def test_over_tcp_an_answer_is_told_from_a_connection_that_hangs_or_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
         async with over_tcp(answer, monkeypatch):

@@ -106,6 +106,7 @@ SECRETS = st.text(PLAIN + "-_./+=!$%^*~", min_size=12, max_size=40).filter(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carrier", NAMED)
 @given(name=st.sampled_from(NAMES), secret=SECRETS)
 def test_no_secret_is_left_behind_its_name(carrier: str, name: str, secret: str) -> None:
@@ -117,6 +118,7 @@ def test_no_secret_is_left_behind_its_name(carrier: str, name: str, secret: str)
     assert "readable" in masked or "readable" not in carried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carrier", SHAPED)
 @given(secret=st.text(PLAIN, min_size=12, max_size=40))
 def test_no_secret_is_left_that_is_known_by_its_shape(carrier: str, secret: str) -> None:
