@@ -7,9 +7,8 @@ from typing import Any
 from devlink.core.codec import decode
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Upstream
-from devlink.errors import DevlinkError, HelperError, reason
-from devlink.helper.client import connect
-from devlink.hints import restart_helper
+from devlink.errors import DevlinkError, reason
+from devlink.helper.client import ask
 
 LIMIT = 3.0
 """Seconds for the helper, which has to ask the forwarder first."""
@@ -19,11 +18,7 @@ NOT_TOLD = ("", "overwritten")
 
 def served(limit: float = LIMIT) -> Mapping[str, Any]:
     """The reply to `GetDnsStats`, within `limit` seconds. Raises DevlinkError where none serves."""
-    with connect(timeout=limit) as helper:
-        try:
-            return helper.call("io.devlink.Helper.GetDnsStats")
-        except TimeoutError as error:
-            raise HelperError("The devlink helper runs, but does not answer.", next_step=restart_helper()) from error
+    return ask("GetDnsStats", limit=limit)
 
 
 def upstreams_of(told: Mapping[str, Any]) -> tuple[Upstream, ...]:

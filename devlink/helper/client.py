@@ -27,21 +27,29 @@ def connect(*, timeout: float = LIMIT) -> Client:
         ) from error
 
 
-def ask(method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The helper's answer to a call that is quick. Raises HelperError, and whatever it says against it."""
-    with connect(timeout=QUICK_LIMIT) as client:
-        return ask_quickly(client, f"io.devlink.Helper.{method}", parameters)
+def ask(
+    method: str, parameters: Mapping[str, Any] | None = None, *, limit: float | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """The helper's answer to a call that is quick, within `limit` seconds, else QUICK_LIMIT.
+
+    Raises HelperError, and whatever it says against it.
+    """
+    with connect(timeout=limit or QUICK_LIMIT) as client:
+        return ask_quickly(client, f"io.devlink.Helper.{method}", parameters, limit=limit)
 
 
-def ask_quickly(client: Client, method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def ask_quickly(
+    client: Client, method: str, parameters: Mapping[str, Any] | None = None, *, limit: float | None = None
+) -> dict[str, Any]:
     """As `ask`, over a connection that there is."""
-    client.bound(QUICK_LIMIT)
+    limit = limit or QUICK_LIMIT
+    client.bound(limit)
     try:
         return client.call(method, parameters)
     except TimeoutError as error:
         raise HelperError(
             "The devlink helper runs, but does not answer.",
-            why=f"It had {QUICK_LIMIT:g} s: it is stopped, or hangs. Names may be answered all the same.",
+            why=f"It had {limit:g} s: it is stopped, or hangs. Names may be answered all the same.",
             next_step=log_of(HELPER_UNIT, "The helper's log may say more; start it again."),
         ) from error
 

@@ -22,9 +22,8 @@ from devlink.errors import (
     reason,
 )
 from devlink.helper.admission import check_trust
-from devlink.helper.client import connect
+from devlink.helper.client import ask
 from devlink.helper.policy import Paths, TrustPolicy, read_policy
-from devlink.hints import restart_helper
 
 HELPER_LIMIT = 2.0
 """Seconds for each answer of the helper."""
@@ -120,11 +119,7 @@ async def _look_at_trust(case: Case, subject: Subject) -> Seen:
 
 def _records() -> tuple[tuple[TrustRecord, ...], TrustPolicy]:
     """Raises HelperError, or what the helper says against it."""
-    try:
-        with connect(timeout=HELPER_LIMIT) as helper:
-            records = helper.call("io.devlink.Helper.ListTrust")["records"]
-    except TimeoutError as error:
-        raise HelperError("The helper does not say what is trusted.", next_step=restart_helper()) from error
+    records = ask("ListTrust", limit=HELPER_LIMIT)["records"]
     try:
         policy = read_policy(Paths().policy).trust
     except HelperError:  # not for everyone to read; the stricter one is nearly everywhere
