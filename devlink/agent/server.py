@@ -13,6 +13,7 @@ from typing import Any
 from devlink.agent import cache
 from devlink.agent.config import choices
 from devlink.agent.log import log_to_stderr
+from devlink.agent.looks import Looks
 from devlink.agent.notes import held
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
@@ -58,6 +59,7 @@ class Agent:
                 "Inspect": self._inspect,
                 "Failover": self._failover,
                 "Stop": self._stop,
+                **Looks(supervisor).handlers,
             },
             admit=_admit,
             closed=lambda _: self.caller_gone.set(),
@@ -150,10 +152,11 @@ class Agent:
         return {"sessions": [*names, *given_up]}
 
     async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        has_routes = _parameter(call, "routes", bool, True)
         await self._supervisor.look()
         shown: Mapping[str, Any] = {}
         while call.more:
-            status = self._shown()
+            status = self._shown(has_routes=has_routes)
             if _without_times(status) != _without_times(shown):
                 await caller.send({"status": status})
                 shown = status
@@ -162,7 +165,7 @@ class Agent:
                     await self._supervisor.changed()
             except TimeoutError:
                 await self._supervisor.look()
-        return {"status": self._shown()}
+        return {"status": self._shown(has_routes=has_routes)}
 
     async def _inspect(self, _: Session, call: Call) -> Mapping[str, Any]:
         profile, plan = self._supervisor.inspect(_parameter(call, "session", str, ""))
@@ -177,8 +180,10 @@ class Agent:
         name = _parameter(call, "session", str, "") or None
         return await asyncio.shield(spawn(self._supervisor.failover(name, gateway), name="failover"))
 
-    def _shown(self) -> Mapping[str, Any]:
-        return {**self._supervisor.status(), "asking": list(self._asking.values())}
+    def _shown(self, *, has_routes: bool) -> Mapping[str, Any]:
+        status = self._supervisor.status()
+        sessions = status["sessions"] if has_routes else [{**each, "routes": []} for each in status["sessions"]]
+        return {**status, "sessions": sessions, "asking": list(self._asking.values())}
 
     async def _stop(self, _: Session, __: Call) -> Mapping[str, Any]:
         if not self._supervisor.is_idle:

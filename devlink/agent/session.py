@@ -218,6 +218,7 @@ class Session:
             "context": self.wish.origin.context if self.wish.origin else "",
             "age": round(max(0.0, time.time() - self.wish.fetched)) if self.wish.origin else 0,
             "routes": list(self.installed),
+            "route_count": len(self.installed),
             "gateways": list(self.gateways),
             "exclude": [str(prefix) for prefix in self.wish.exclude],
             "override": show_override(self.wish.override),

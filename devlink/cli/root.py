@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("devlink.cli.session:up", "Bring a profile up: routes, names, verified."),
     "down": ("devlink.cli.session:down", "Take a profile down: everything as it was before."),
     "status": ("devlink.cli.session:status", "Show what is up, how, and what is wrong."),
+    "dashboard": ("devlink.cli.dashboard:dashboard", "The link at a glance, in the terminal."),
     "failover": ("devlink.cli.failover:failover", "Have another gateway carry the packets, by hand."),
     "doctor": ("devlink.cli.doctor:doctor", "Find out what is wrong, and what to do."),
     "explain": ("devlink.cli.explain:explain", "Show the way to a name, address or URL; or a finding."),

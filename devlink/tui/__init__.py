@@ -1,0 +1,1 @@
+"""The dashboard: a client of the agent's socket, drawn by Textual."""

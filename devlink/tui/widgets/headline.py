@@ -1,0 +1,16 @@
+"""The first line: am I connected, to what, and what do I do."""
+
+from textual.widgets import Static
+
+from devlink.core.text import printable
+from devlink.tui.telling import Told
+from devlink.tui.themes import MARKS
+
+
+class Headline(Static):
+    """One sentence with its sign, and a next step where there is one."""
+
+    def show(self, told: Told) -> None:
+        below = f"\n  {printable(told.next_step)}" if told.next_step else ""
+        self.set_classes(f"-{told.tone}")
+        self.update(f"{MARKS.get(told.tone, '!')} {printable(told.text)}{below}")
