@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from devlink.core.codec import encode
@@ -103,20 +104,13 @@ class HelperLink:
         except TimeoutError as error:
             if limit == CALL_LIMIT:
                 connection.close()  # what was asked may still be done; only the end of the line takes it back for sure
-            raise HelperError(
-                f"The devlink helper does not answer within {limit:g} s.",
-                next_step=log_of(HELPER_UNIT, "The log of the helper says more."),
-            ) from error
+            raise _no_answer(limit) from error
 
     async def _connected(self) -> Connection:
         async with self._connecting:
             if self._connection is None or self._connection.closed.done():
                 connection, self.version = await _greet()
-                try:
-                    _check_version(self.version)
-                except HelperError:
-                    connection.close()
-                    raise
+                _check_version(connection, self.version)
                 self._connection = connection
                 connection.closed.add_done_callback(lambda _: self._ended(connection))
             return self._connection
@@ -148,6 +142,41 @@ class HelperLink:
         await self._returned()
 
 
+@asynccontextmanager
+async def line_beside() -> AsyncIterator[Connection]:
+    """Another line to the helper while the block runs, for looks that change nothing: no lease hangs on it, and nothing
+    that is asked on it waits for the end of a change.
+
+    Raises HelperError, also where the helper goes away meanwhile, or does not answer in time.
+    """
+    connection, version = await _greet()
+    _check_version(connection, version)
+    try:
+        yield connection
+    except ProtocolError as error:
+        raise went_away() from error
+    except TimeoutError as error:
+        raise _no_answer(LOOK_LIMIT) from error
+    finally:
+        connection.close()
+
+
+def went_away() -> HelperError:
+    """What is said of the end of a line beside."""
+    return HelperError(
+        "The devlink helper went away.",
+        why="It was stopped, or it failed.",
+        next_step=f"Try again in a moment. {log_of(HELPER_UNIT, 'The log of the helper says more.')}",
+    )
+
+
+def _no_answer(limit: float) -> HelperError:
+    return HelperError(
+        f"The devlink helper does not answer within {limit:g} s.",
+        next_step=log_of(HELPER_UNIT, "The log of the helper says more."),
+    )
+
+
 async def _greet() -> tuple[Connection, str]:
     """A new line to the helper, with its version. Raises HelperError."""
     path = Paths().socket
@@ -173,10 +202,12 @@ async def _greet() -> tuple[Connection, str]:
     return connection, str(info.get("version", ""))
 
 
-def _check_version(helper: str) -> None:
+def _check_version(connection: Connection, helper: str) -> None:
+    """Raises HelperError where it is another than the agent's; then the connection is closed."""
     from devlink import __version__
 
     if helper != __version__:
+        connection.close()
         raise HelperError(
             f"The running helper is version {helper or 'unknown'}, this agent is {__version__}.",
             next_step=restart_helper(),

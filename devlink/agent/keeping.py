@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from devlink.agent.history import History
 from devlink.agent.restoring import OFFLINE, Restorer
 from devlink.agent.session import Heard, Session, State, Wish
 from devlink.agent.sessions import Sessions
@@ -36,6 +37,7 @@ class Keeper:
     def __init__(self, folder: Path) -> None:
         """`folder` as of `Sessions`."""
         self.sessions = Sessions(folder, told=self._told, lost=self._helper_lost, returned=self._helper_returned)
+        self.history = History(self.sessions)
         self._restorer = Restorer(self.sessions)
         self._looking: asyncio.Task[None] | None = None
         self._watch = NetworkWatch(self._network_changed)
@@ -56,6 +58,10 @@ class Keeper:
         self._watch.tell()
 
     def _told(self) -> None:
+        self._keep_watch()
+        self.history.look()
+
+    def _keep_watch(self) -> None:
         if not len(self.sessions):
             self._stop_watching()
             return

@@ -1,9 +1,18 @@
 """The verbs that change nothing of a session: what the dashboard follows and lists, and what is looked at closer."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
 
+from devlink.agent import dns_counts, route_table
 from devlink.agent.supervisor import Supervisor
-from devlink.rpc.server import Handler
+from devlink.core.checks import show
+from devlink.errors import UsageError
+from devlink.rpc.server import Handler, Session
+from devlink.rpc.varlink import Call
+
+Follow = Callable[[], AsyncGenerator[Mapping[str, Any], None]]
 
 
 class Looks:
@@ -11,8 +20,49 @@ class Looks:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._counts = dns_counts.Counts()
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
         """By method."""
+        return {
+            "ListRoutes": self._list_routes,
+            "FollowEvents": self._follow_events,
+            "FollowDnsStats": _followed(self._counts.follow),
+            "FollowDnsLog": _followed(dns_counts.follow_log),
+            "FlushDns": self._flush_dns,
+        }
+
+    async def _list_routes(self, _: Session, call: Call) -> Mapping[str, Any]:
+        name = call.parameters.get("session")
+        if not isinstance(name, str):
+            raise UsageError(f"{show(name)} is no session's name.", next_step="See: devlink status")
+        plan = self._supervisor.present_plan(name)
+        there = await route_table.installed(name)
+        return {"routes": await asyncio.to_thread(route_table.look, plan, there)}
+
+    async def _follow_events(self, caller: Session, call: Call) -> Mapping[str, Any]:
+        history = self._supervisor.history
+        if not call.more:
+            return {"events": history.kept}
+        async with aclosing(history.follow()) as pieces:
+            async for events in pieces:
+                await caller.send({"events": events})
         return {}
+
+    async def _flush_dns(self, _: Session, __: Call) -> Mapping[str, Any]:
+        return {"entries": await dns_counts.flush()}
+
+
+def _followed(follow: Follow) -> Handler:
+    """A verb that answers again and again, until its caller goes."""
+
+    async def handler(caller: Session, call: Call) -> Mapping[str, Any]:
+        if not call.more:
+            raise UsageError(f"{call.method} is followed.", next_step="Call it with `more`.")
+        async with aclosing(follow()) as pieces:
+            async for piece in pieces:
+                await caller.send(piece)
+        return {}
+
+    return handler

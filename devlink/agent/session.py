@@ -203,11 +203,21 @@ class Session:
             if carrier(self.plan.desired, hop) not in (hop, before)
         }
 
+    @property
+    def present_plan(self) -> Plan:
+        """What shall be there now: what is not there has no names, and what its plan found is not so here."""
+        return replace(self.plan, desired=Desired(session=self.name), findings=()) if self.is_suspended else self.plan
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that `status` shows of it."""
+        of_gateways = (*self.passed_over.values(), *self.suspicious) if self.applied else ()
+        of_plan = self.present_plan.findings
+        return (*self.trouble, *self.carrying, *of_gateways, *self.notes, *self.remarks, *of_plan)
+
     def shown(self, now: float) -> Mapping[str, Any]:
         """As `io.devlink.Agent.Status` gives it."""
-        of_gateways = (*self.passed_over.values(), *self.suspicious) if self.applied else ()
-        # What is not there has no names, and what its plan found is not so here.
-        plan = replace(self.plan, desired=Desired(session=self.name), findings=()) if self.is_suspended else self.plan
+        plan = self.present_plan
         return {
             "name": self.name,
             "state": self.state.value,
@@ -226,10 +236,5 @@ class Session:
             "search": [namespace for zone in plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,
             "resolver_reason": self.resolver_reason,
-            "findings": [
-                encode(finding)
-                for finding in (
-                    *self.trouble, *self.carrying, *of_gateways, *self.notes, *self.remarks, *plan.findings,
-                )
-            ],
-        }  # fmt: skip
+            "findings": [encode(finding) for finding in self.findings],
+        }

@@ -33,6 +33,7 @@ class Supervisor:
         """`folder` keeps what is up, for an agent that is started again."""
         self._keeper = Keeper(folder)
         self._sessions = self._keeper.sessions
+        self.history = self._keeper.history
 
     @property
     def is_idle(self) -> bool:
@@ -144,6 +145,7 @@ class Supervisor:
     async def look(self) -> None:
         """Hold the sessions against what is there: a helper restored by root, a flushed table, an overwritten file."""
         await self._keeper.look()
+        self.history.look()  # a look may find what it does not tell
 
     async def resume(self) -> None:
         """Take over what an agent before this one had up, as far as the helper still has it."""
@@ -162,8 +164,15 @@ class Supervisor:
         """What a session was brought up with, and its plan at this moment. Raises NotUpError."""
         session = self._sessions.get(name)
         if session is None:
-            raise NotUpError(f"{name} is not up.", next_step="See: devlink status")
+            raise _not_up(name)
         return session.wish.profile, session.plan
+
+    def present_plan(self, name: str) -> Plan:
+        """What shall be there of a session at this moment. Raises NotUpError."""
+        session = self._sessions.get(name)
+        if session is None:
+            raise _not_up(name)
+        return session.present_plan
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -260,6 +269,10 @@ class Supervisor:
         session.enter(State.DEGRADED, time.monotonic(), still_there(error))
         self._sessions.kept.keep(name, None)
         self._sessions.tell()
+
+
+def _not_up(name: str) -> NotUpError:
+    return NotUpError(f"{name} is not up.", next_step="See: devlink status")
 
 
 def _check_same_cluster(present: Wish, wanted: Wish) -> None:

@@ -1,6 +1,7 @@
 """Who else routes where our routes lead: conflicts, what others keep, and the ways that stay as they are."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.network import (
@@ -90,12 +91,33 @@ def overlap_findings(
     `nodes` say whose pods are lost with what others keep. `dropped` were to have a route, and have none for what others
     keep around them.
     """
-    foreign = observed.foreign
-    others = [
-        r
-        for r in foreign
-        if r.table == MAIN_TABLE and r.destination.prefixlen and (r.kind == "unicast" or r.kind in DROPPING)
-    ]
+    others = others_inside(routes, observed, dropped)
+    ours = PrefixTable((r.destination, r) for r in routes if r.table == MAIN_TABLE)
+    found = (
+        *_taken_by(others.winning),
+        *_kept_by(others.kept, nodes, ours),
+        *_overridden(others.overridden),
+        *_around(routes, _leading(observed)),
+    )
+    return found, bool(others.winning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """Routes of others inside a session's networks, or in the place of its routes."""
+
+    winning: tuple[ObservedRoute, ...] = ()
+    """They win where ours are installed."""
+    kept: tuple[tuple[ObservedRoute, IPNetwork], ...] = ()
+    """More specific ones, which keep their packets; each with our destination around it."""
+    overridden: tuple[ObservedRoute, ...] = ()
+    """Ours win over them, as their user asked."""
+
+
+def others_inside(
+    routes: Collection[Route], observed: ObservedNetwork, dropped: Iterable[IPNetwork] = ()
+) -> Others:  # fmt: skip
+    """Who else routes where `routes` lead; `dropped` as of `overlap_findings`."""
     ours = PrefixTable((r.destination, r) for r in routes if r.table == MAIN_TABLE)
     overriding = [r for r in routes if r.table == OVERRIDE_TABLE]
     winning = PrefixTable((r.destination, r) for r in overriding)
@@ -103,7 +125,7 @@ def overlap_findings(
     kept: dict[object, tuple[ObservedRoute, IPNetwork]] = {}
     taken: dict[object, ObservedRoute] = {}
     gone = Cover(dropped)
-    for other in others:
+    for other in _leading(observed):
         winner = winning.holding(other.destination) if overriding else None
         if winner is not None and winner.kind == "unicast":
             taken[key_of(other.destination), other.oif] = other
@@ -121,19 +143,22 @@ def overlap_findings(
             kept[key_of(other.destination), other.oif] = (other, all_of)
     lost |= {
         (key_of(other.destination), other.oif): other
-        for other in (foreign if overriding else ())
+        for other in (observed.foreign if overriding else ())
         if other.table == OVERRIDE_TABLE
         and (winner := winning.holding(other.destination)) is not None
         and winner.kind == "unicast"
         and (winner.destination != other.destination or other.metric < METRIC)
     }
-    found = (
-        *_taken_by(lost.values()),
-        *_kept_by(kept.values(), nodes, ours),
-        *_overridden(taken.values()),
-        *_around(routes, others),
-    )
-    return found, bool(lost)
+    return Others(winning=tuple(lost.values()), kept=tuple(kept.values()), overridden=tuple(taken.values()))
+
+
+def _leading(observed: ObservedNetwork) -> list[ObservedRoute]:
+    """Routes of others in the main table, the default one left out, which say where packets go, or that they do not."""
+    return [
+        r
+        for r in observed.foreign
+        if r.table == MAIN_TABLE and r.destination.prefixlen and (r.kind == "unicast" or r.kind in DROPPING)
+    ]
 
 
 def _taken_by(lost: Collection[ObservedRoute]) -> Iterable[Finding]:
