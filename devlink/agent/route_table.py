@@ -13,7 +13,7 @@ from devlink.core.plan import Plan
 from devlink.kernel.observe import link_kind, observe
 from devlink.kernel.owners import owner
 
-MAX_FOREIGN = 10_000
+MAX_FOREIGN = 5_000
 """Rows of others: somebody who takes a whole routing table from BGP must not push ours out of the message."""
 OURS = "devlink"
 FOUGHT = "taken away too often; `devlink up` tries again"
