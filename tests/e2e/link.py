@@ -117,11 +117,15 @@ class Link:
         Asked by its socket, because tests ask again and again: to start the command costs a tenth of a second of CPU.
         """
         try:
-            with Client.connect(f"{self._root}/run/user/0/devlink/agent") as agent:
+            with self.agent() as agent:
                 status: dict[str, Any] = agent.call("io.devlink.Agent.Status")["status"]
                 return status
         except (FileNotFoundError, ConnectionRefusedError, ProtocolError):  # none, or one that was about to end
             return {"sessions": [], "asking": []}
+
+    def agent(self) -> Client:
+        """A line to the agent that runs. Raises OSError where there is none."""
+        return Client.connect(f"{self._root}/run/user/0/devlink/agent")
 
     def states(self) -> dict[str, str]:
         """The state of each session."""
