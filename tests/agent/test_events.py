@@ -92,6 +92,13 @@ def test_a_failover_is_told_by_who_is_silent_and_who_carries_and_not_by_its_find
     assert told(returning, UP) == [f"{FIRST} is healthy again", f"qa goes by {FIRST} again"]
 
 
+def test_in_another_network_nobody_went_over_to_anybody() -> None:
+    over = replace(UP, carriers={FIRST: SECOND})
+    suspended = replace(UP, state="suspended", gateways={})
+    assert told(over, suspended) == ["qa is suspended"]
+    assert told(suspended, over) == ["qa is up"]
+
+
 def test_a_choice_of_the_user_is_no_warning() -> None:
     (chosen,) = happened(UP, replace(UP, carriers={FIRST: SECOND}, by_hand=frozenset({(FIRST, SECOND)})))
     assert chosen.severity is Severity.INFO
