@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cached_property
 from typing import ClassVar
 
 from textual import on, work
@@ -14,6 +16,9 @@ from devlink.errors import DevlinkError, NotUpError, reason
 from devlink.tui import messages
 from devlink.tui.link import Link, OtherVersionError
 from devlink.tui.messages import Contact
+from devlink.tui.screens.doctor import DoctorScreen
+from devlink.tui.screens.explain import ExplainScreen
+from devlink.tui.screens.finding import FindingPage
 from devlink.tui.screens.main import MainScreen
 from devlink.tui.themes import DARK, LIGHT
 
@@ -207,3 +212,20 @@ class Dashboard(App[int]):
         self.notify(said(done), markup=False)
 
     # Looking closer
+
+    @cached_property
+    def _asked(self) -> deque[str]:
+        """What was asked to be explained."""
+        return deque()
+
+    def action_doctor(self) -> None:
+        """Look at everything."""
+        self.push_screen(DoctorScreen(self._link.examine))
+
+    def action_explain(self) -> None:
+        """Ask for the way to a name."""
+        self.push_screen(ExplainScreen(self._link.explain, self._asked))
+
+    @on(messages.FindingOpened)
+    def _finding_opened(self, event: messages.FindingOpened) -> None:
+        self.push_screen(FindingPage(event.finding.code, event.finding, event.session))

@@ -103,7 +103,7 @@ class MainScreen(Screen[None]):
     def _choose(self, name: str) -> None:
         self.session_name, self._path = name, None
         self.query_one(PathPanel).show(self.session, None)
-        self.query_one(RoutesPanel).show(())
+        self.query_one(RoutesPanel).show((), "Not listed yet." if name else "Nothing is up.")
         self.app.post_message(messages.SessionChosen(name))
 
     @on(messages.PathSeen)

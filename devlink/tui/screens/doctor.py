@@ -1,0 +1,195 @@
+"""Doctor: a look at everything, and what came of it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+
+from devlink.core.findings import Finding
+from devlink.errors import DevlinkError, reason
+from devlink.tui.closer import check_lines, examined_told, finding_lines, found_lines, told_lines
+from devlink.tui.lines import Line, Span
+from devlink.tui.messages import FindingOpened
+from devlink.tui.records import Examined
+from devlink.tui.telling import Told
+from devlink.tui.widgets.drawn import Drawn
+
+TICK = 1.0
+"""Seconds between two times that it says how long it takes."""
+
+
+class DoctorScreen(ModalScreen[None]):
+    """Looks when it opens; what is still asked when it closes is given up."""
+
+    DEFAULT_CSS = """
+    DoctorScreen {
+        align: center middle;
+    }
+    DoctorScreen > Vertical {
+        width: 94%;
+        max-width: 120;
+        height: 94%;
+        padding: 0 1;
+        border: round $primary;
+        border-subtitle-color: $text-muted;
+        background: $surface;
+    }
+    DoctorScreen VerticalScroll {
+        height: 1fr;
+        margin-top: 1;
+        scrollbar-size-vertical: 1;
+    }
+    DoctorScreen FindingBox {
+        border: round $surface-lighten-3;
+        padding: 0 1;
+    }
+    DoctorScreen FindingBox.-error {
+        border: round $bad;
+    }
+    DoctorScreen FindingBox.-warning {
+        border: round $warn;
+    }
+    DoctorScreen FindingBox:focus {
+        border: heavy $primary;
+    }
+    DoctorScreen #checks {
+        margin-top: 1;
+        padding: 0 1;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "close", "Close"),
+        Binding("o", "look", "Again"),
+        Binding("down,j", "go(1)", "Down", show=False),
+        Binding("up,k", "go(-1)", "Up", show=False),
+        Binding("pagedown,space", "page(1)", "Page down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+    ]
+
+    @dataclass
+    class Answered(Message):
+        """What was found."""
+
+        examined: Examined
+
+    @dataclass
+    class Refused(Message):
+        """Why nothing was looked at, as sentences."""
+
+        why: str
+        next_step: str
+
+    def __init__(self, examine: Callable[[], Awaitable[Examined]]) -> None:
+        super().__init__()
+        self._examine = examine
+        self._since = 0.0
+        self._told = Told("busy", "")
+        self._is_looking = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "Doctor"
+            yield Drawn(id="said")
+            yield VerticalScroll(id="found", can_focus=False)
+
+    def on_mount(self) -> None:
+        self.set_interval(TICK, self._tick)
+        self.action_look()
+
+    def action_look(self) -> None:
+        """Look, unless it looks already."""
+        if self._is_looking:
+            return
+        self._is_looking, self._since = True, time.monotonic()
+        self._tick()
+        self._hint("Esc gives up")
+        self._look()
+
+    @work(exclusive=True, group="doctor", exit_on_error=False)
+    async def _look(self) -> None:
+        try:
+            examined = await self._examine()
+        except (DevlinkError, OSError) as error:
+            next_step = error.next_step if isinstance(error, DevlinkError) else ""
+            self.post_message(self.Refused(reason(error), next_step))
+        else:
+            self.post_message(self.Answered(examined))
+
+    def _tick(self) -> None:
+        if self._is_looking:
+            seconds = int(time.monotonic() - self._since)
+            self._say(Told("busy", f"Looking at everything, for {seconds} s. It changes nothing."))
+
+    def _say(self, told: Told) -> None:
+        self.query_one("#said", Drawn).show(lambda width, _: told_lines(told, width))
+
+    def _hint(self, text: str) -> None:
+        self.query_one(Vertical).border_subtitle = text
+
+    @on(Refused)
+    def _refused(self, event: Refused) -> None:
+        event.stop()
+        self._is_looking = False
+        self._say(Told("error", event.why, event.next_step))
+        self._hint("o looks again, Esc closes")
+
+    @on(Answered)
+    async def _answered(self, event: Answered) -> None:
+        event.stop()
+        self._is_looking = False
+        examined = event.examined
+        self._say(examined_told(examined))
+        body = self.query_one("#found", VerticalScroll)
+        boxes = [FindingBox(finding, whose) for finding, whose in found_lines(examined)]
+        async with self.batch():
+            await body.remove_children()
+            await body.mount(*boxes, Drawn(lambda width, _: _checks(examined, width), id="checks"))
+        body.scroll_home(animate=False)
+        if boxes:
+            boxes[0].focus()
+        self._hint("Enter opens, o looks again, Esc closes" if boxes else "o looks again, Esc closes")
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+    def action_go(self, by: int) -> None:
+        """The next finding; where there is none, further down."""
+        boxes = list(self.query(FindingBox))
+        here = next((index for index, box in enumerate(boxes) if box.has_focus), -1)
+        if 0 <= here + by < len(boxes):
+            boxes[here + by].focus()
+        else:
+            self.query_one("#found", VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_page(self, by: int) -> None:
+        body = self.query_one("#found", VerticalScroll)
+        body.scroll_relative(y=by * max(1, body.size.height - 1), animate=False)
+
+
+class FindingBox(Drawn, can_focus=True):
+    """A finding with what was seen and what to do; Enter, or a double click, opens its page."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open", show=False)]
+
+    def __init__(self, finding: Finding, whose: tuple[str, ...]) -> None:
+        super().__init__(lambda width, _: finding_lines(finding, whose, width), classes=f"-{finding.severity.value}")
+        self._finding = finding
+        self._whose = whose
+
+    def action_open(self) -> None:
+        self.post_message(FindingOpened(self._finding, ", ".join(self._whose)))
+
+    def on_click(self, event: events.Click) -> None:
+        if event.chain > 1:
+            self.action_open()
+
+
+def _checks(examined: Examined, width: int) -> list[Line]:
+    return check_lines(examined.checks, width) if examined.checks else [(Span("Nothing was looked at.", "off"),)]
