@@ -61,7 +61,7 @@ def page_lines(finding: Finding | None, session: str, reference: str, command: s
     if finding is not None:
         lines += finding_lines(finding, (session,) if session else (), width)
     if command:
-        lines += [EMPTY, *hanging((Span("y    ", "strong"),), [Span("copies  "), Span(command, "code")], width)]
+        lines += [EMPTY, *hanging((Span("y    ", "strong"),), [Span("copies "), Span(command, "code")], width)]
     if reference:
         lines += [EMPTY, (Span("─" * width, "off"),)] if lines else []
         lines += reference_lines(reference, width)

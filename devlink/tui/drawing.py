@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from devlink.tui.lines import Line, Span, cells, cut, hanging, padded
+from devlink.tui.lines import Line, Span, cells, clipped, cut, hanging, padded
 from devlink.tui.records import Gateway, Leg, Path, SessionStatus
 from devlink.tui.themes import MARKS
 
@@ -17,6 +17,8 @@ CUT = ("silent", "down")
 """States in which nothing gets through."""
 RTT = 8
 """Cells of a round-trip time with its unit: `999.9 ms`."""
+ROLE = 16
+"""Cells of a gateway's role, at most."""
 WIDE = 64
 """Cells from which a line has more than sign, name, address, state and time."""
 TREND = 60
@@ -40,7 +42,7 @@ def draw_path(path: Path, trend: Sequence[float | None], width: int, height: int
         lines += [(Span("gateways", "off"),), *told] if len(told) < room or not height else told
     if sum(each is not None for each in trend) > 1 and (not height or len(lines) < height):
         lines += _trend(trend, width)
-    return lines[:height] if height else lines
+    return [clipped(line, width) for line in (lines[:height] if height else lines)]
 
 
 def draw_no_path(session: SessionStatus | None, why: str, width: int) -> list[Line]:
@@ -161,7 +163,7 @@ def _gateways(gateways: Sequence[Gateway], width: int, room: int) -> list[Line]:
 
 def _gateway_lines(gateways: Sequence[Gateway], width: int) -> list[Line]:
     states = max((cells(each.state) for each in gateways), default=0)
-    roles = max((cells(each.role) for each in gateways), default=0) + 1 if width >= WIDE else 0
+    roles = min(max((cells(each.role) for each in gateways), default=0), ROLE) + 1 if width >= WIDE else 0
     left = width - states - RTT - roles - 12
     addresses = min(max((len(str(each.address)) for each in gateways), default=0), left)
     lines: list[Line] = []

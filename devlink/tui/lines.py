@@ -61,6 +61,16 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     return blank + text if right else text + blank
 
 
+def clipped(line: Line, width: int) -> Line:
+    """As much of the line as fits."""
+    spans: list[Span] = []
+    for span in line:
+        room = width - sum(cells(each.text) for each in spans)
+        if room > 0:
+            spans.append(Span(cut(span.text, room), span.tone))
+    return tuple(spans)
+
+
 def wrapped(spans: Iterable[Span], width: int) -> list[Line]:
     """The spans as lines no wider than `width`: broken between words, a word that is wider than a line anywhere."""
     width = max(width, 1)

@@ -30,6 +30,8 @@ class ScriptedAgent:
         """The last word of each method that was called, with its parameters."""
         self.answers: dict[str, Answer] = {}
         """By method: the reply, the error, or what makes the reply. A method without any is not answered."""
+        self.given_up: list[str] = []
+        """Each method without an answer whose caller went away."""
         self.steps: list[tuple[str, bool]] = []
         """What `Up` tells before its answer."""
         self._told: dict[str, Mapping[str, Any] | None] = dict.fromkeys(self.STREAMS)
@@ -95,8 +97,15 @@ class ScriptedAgent:
         if isinstance(answer, DevlinkError):
             raise answer
         if answer is None:
-            await asyncio.Event().wait()
+            await self._wait_for_end(method)
         return answer(call.parameters) if callable(answer) else answer or {}
+
+    async def _wait_for_end(self, method: str) -> None:
+        """Until nobody waits for the answer any more: the server cancels the call then."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up.append(method)
 
 
 @asynccontextmanager
@@ -193,3 +202,50 @@ def query(name: str = "web.default.svc.cluster.local", **changes: Any) -> dict[s
 def event(text: str = "qa is up", severity: str = "info", **changes: Any) -> dict[str, Any]:
     """One of `FollowEvents`."""
     return {"time": 1_790_000_000.0, "session": "qa", "severity": severity, "text": text, **changes}
+
+
+def route(destination: str = "10.20.73.64/26", state: str = "installed", **changes: Any) -> dict[str, Any]:
+    """One of `ListRoutes`."""
+    return {
+        "destination": destination, "next_hop": "172.16.0.13", "oif": "eth0", "owner": "devlink", "state": state,
+        **changes,
+    }  # fmt: skip
+
+
+def check(name: str, session: str = "", **changes: Any) -> dict[str, Any]:
+    """One look of doctor that found nothing."""
+    return {
+        "check": name, "session": session, "outcome": "ok", "seen": "answers", "follows": "", "seconds": 0.1,
+        "findings": [], **changes,
+    }  # fmt: skip
+
+
+def examined(**changes: Any) -> dict[str, Any]:
+    """A reply to `Examine` where something is wrong with each of two profiles."""
+    offlink = finding(
+        "DL-R1-OFFLINK", "error", title="172.16.0.13 is not on this link.", fix="join its network, then: devlink up qa"
+    )
+    checks = [
+        check("helper"),
+        check("routes", "qa", outcome="error", seen="next hop is elsewhere", findings=["DL-R1-OFFLINK"]),
+        check("names", "qa", outcome="follows", seen="", follows="routes"),
+        check("gateways", "b", outcome="warning", seen="one is silent", findings=["DL-FAILED-OVER"]),
+    ]
+    profiles = [{"name": "qa", "up": True}, {"name": "b", "up": False}]
+    return {"profiles": profiles, "findings": [finding(), offlink], "checks": checks, **changes}
+
+
+def link(name: str, **changes: Any) -> dict[str, Any]:
+    """One link of `Explain` that is well."""
+    return {"link": name, "about": "", "outcome": "ok", "seen": f"{name} is well", **changes}
+
+
+def explained(**changes: Any) -> dict[str, Any]:
+    """A reply to `Explain` of a way that is broken at the third link."""
+    links = [
+        link("name"), link("address", about="10.254.3.7"),
+        link("route", outcome="error", seen="goes by wlan0", finding="DL-FAILED-OVER"),
+        link("data", outcome="error", seen="no answer"),
+    ]  # fmt: skip
+    asked = {"text": "web.default", "scheme": "", "host": "web.default"}
+    return {"asked": asked, "whole": False, "links": links, "findings": [finding(severity="error")], **changes}

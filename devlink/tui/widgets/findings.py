@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from devlink.core.findings import Finding
 from devlink.tui.closer import advice_lines, counted, gravest_first
 from devlink.tui.commands import command_of
+from devlink.tui.lines import Line, Span, cells, wrapped
 from devlink.tui.messages import FindingOpened
 from devlink.tui.records import AgentStatus
 from devlink.tui.themes import MARKS
@@ -15,6 +16,8 @@ from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
 
+BEFORE = 11
+"""Cells before a title: sign and severity, with their blanks, and its own."""
 Item = tuple[str, Finding]
 """A finding, and whose it is; the name is empty where there is one session only."""
 
@@ -75,11 +78,22 @@ class FindingsPanel(Panel):
         self.post_message(FindingOpened(finding, session))
 
     def _tell(self, item: Item | None) -> None:
-        self.query_one(Drawn).show(lambda width, _: advice_lines(item[1], width) if item is not None else [])
+        self.query_one(Drawn).show(lambda width, _: _told(item, width) if item is not None else [])
 
 
 def _row(item: Item) -> Row:
+    severity = item[1].severity.value
+    return Row((MARKS[severity], severity, _title(item)), severity)
+
+
+def _title(item: Item) -> str:
     session, finding = item
     whose = f"{session}: " if session else ""
-    severity = finding.severity.value
-    return Row((MARKS[severity], severity, f"{whose}{finding.title} [{finding.code}]"), severity)
+    return f"{whose}{finding.title} [{finding.code}]"
+
+
+def _told(item: Item, width: int) -> list[Line]:
+    """The title where its line is too short for it, what was seen, what to do."""
+    title = _title(item)
+    whole = wrapped([Span(title, "strong")], width) if cells(title) > width - BEFORE else []
+    return whole + advice_lines(item[1], width)

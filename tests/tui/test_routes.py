@@ -1,0 +1,70 @@
+"""The panel of the routes, beside a scripted agent."""
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from devlink.tui.app import Dashboard
+from devlink.tui.widgets.listing import Listing
+from devlink.tui.widgets.routes import RoutesPanel
+from tests.tui.conftest import Pilots, text_of, until
+from tests.tui.scripted import ScriptedAgent, route, session, status
+
+pytestmark = pytest.mark.slow
+
+MANY = [route(f"10.20.{n // 4}.{n % 4 * 64}/26") for n in range(600)]
+ODD = [
+    route("10.20.9.0/24", "foreign", owner="[b]\x1b[31m" + "o" * 255, next_hop=None, note="its packets stay"),
+    route("10.254.0.0/16", "missing", note="another program deleted it"),
+]
+
+
+def shown(app: Dashboard) -> list[str]:
+    return [row.destination for row in app.main.query_one(RoutesPanel).query_one(Listing).items]
+
+
+def test_routes_are_counted_what_is_missing_is_on_top_and_an_address_finds_its_route(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["ListRoutes"] = {"routes": [*MANY, *ODD]}
+        await agent.tell("Status", status(session("qa")))
+        await pilot.press("2")
+        panel = app.main.query_one(RoutesPanel)
+        await until(pilot, lambda: shown(app), "they are listed")
+        assert panel.border_title == "Routes 600 ours, 1 others', 1 missing"
+        assert shown(app)[0] == "10.254.0.0/16"
+        await until(pilot, lambda: "another program deleted it" in text_of(app), "the note under the cursor is told")
+        assert panel.copyable() == "10.254.0.0/16"
+
+        await pilot.press("slash", *"10.20.9.70")
+        await until(pilot, lambda: shown(app) == ["10.20.9.64/26", "10.20.9.0/24"], "its routes are found")
+        await pilot.press("enter", "down")
+        await until(pilot, lambda: "its packets stay" in text_of(app), "the keys are the table's")
+        assert "[b]?[31mooo" in text_of(app)
+        assert panel.copyable() == "ip route get 10.20.9.70"
+        assert panel.border_subtitle == "2 of 602 shown"
+
+        agent.answers["ListRoutes"] = {"routes": MANY}
+        await agent.tell("Status", status(session("qa", route_count=9)))
+        await until(pilot, lambda: shown(app) == ["10.20.9.64/26"], "the filter holds for what is listed anew")
+        await pilot.press("escape")
+        await until(pilot, lambda: len(shown(app)) == 600, "all are shown again")
+
+    piloted(body, size=(80, 24))
+
+
+def test_no_routes_are_told_with_the_reason(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await pilot.press("2")
+        await agent.tell("Status", status(session("qa")))
+        await until(pilot, lambda: "Not listed yet." in text_of(app), "they were not listed yet")
+        panel = app.main.query_one(RoutesPanel)
+        panel.show((), "The table cannot be read.")
+        await until(pilot, lambda: "The table cannot be read." in text_of(app), "it is said why")
+        panel.show(())
+        await until(pilot, lambda: "No routes." in text_of(app), "there are none")
+        assert panel.copyable() == ""
+        panel.query_one(Input).value = "nonsense"
+        await pilot.press("x")
+        assert "No route is so." not in text_of(app), "a filter is not to blame where there are none"
+
+    piloted(body)
