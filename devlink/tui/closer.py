@@ -36,13 +36,16 @@ def counted(findings: Iterable[Finding]) -> str:
     )
 
 
-def advice_lines(finding: Finding, width: int) -> list[Line]:
-    """What was seen, and what to do."""
-    lines: list[Line] = []
-    for label, text in (("seen ", finding.evidence), ("do   ", finding.fix)):
-        if text:
-            lines += hanging((Span(label, "off"),), printable_lines(text), width)
-    return lines
+def advice_lines(finding: Finding, width: int, height: int = 0) -> list[Line]:
+    """What was seen, and what to do; where there are fewer than `height` lines (0: any number), of both a part."""
+    seen, do = (
+        hanging((Span(label, "off"),), printable_lines(text), width) if text else []
+        for label, text in (("seen ", finding.evidence), ("do   ", finding.fix))
+    )
+    if height and len(seen) + len(do) > height:  # what to do matters more
+        seen = seen[: max(height - len(do), 1 if height > 1 else 0)]
+        do = do[: height - len(seen)]
+    return seen + do
 
 
 def finding_lines(finding: Finding, whose: Sequence[str], width: int) -> list[Line]:

@@ -25,7 +25,7 @@ class Sieve:
     def count(self) -> str:
         """How many of them there are of each kind, in words."""
         kinds = Counter(_kind(row) for row in self.rows)
-        words = {"ours": "ours", "others": "others'", "missing": "missing", "taken": "taken"}
+        words = {"ours": "ours", "others": "of others", "missing": "missing", "taken": "taken"}
         return ", ".join(f"{kinds[kind]:,} {word}" for kind, word in words.items() if kinds[kind])
 
     def sift(self, text: str) -> Sequence[RouteRow]:

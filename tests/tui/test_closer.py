@@ -38,6 +38,15 @@ def test_a_finding_has_its_sign_severity_title_code_and_what_to_do() -> None:
     assert "\nseen one\n     two\ndo   to go back: devlink failover 172.16.0.13" in text
 
 
+def test_where_lines_are_few_what_to_do_stays_and_what_was_seen_goes() -> None:
+    finding = found(evidence="a\nb\nc", fix="do this\nthen that")
+    for height, text in ((5, "abcdo this"), (3, "ado thisthen that"), (2, "ado this"), (1, "do this")):
+        lines = closer.advice_lines(finding, WIDTH, height)
+        said = "".join("".join(span.text for span in line) for line in lines).replace("seen ", "").replace("do   ", "")
+        assert "".join(said.split("     ")).startswith(text), height
+        assert len(lines) == height
+
+
 def test_the_reference_is_laid_out_without_marks_of_markdown_and_loses_no_word() -> None:
     for section in sections():
         lines = closer.reference_lines(section.text, WIDTH)

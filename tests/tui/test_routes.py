@@ -1,5 +1,7 @@
 """The panel of the routes, beside a scripted agent."""
 
+from functools import partial
+
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -30,7 +32,7 @@ def test_routes_are_counted_what_is_missing_is_on_top_and_an_address_finds_its_r
         await pilot.press("2")
         panel = app.main.query_one(RoutesPanel)
         await until(pilot, lambda: shown(app), "they are listed")
-        assert panel.border_title == "Routes 600 ours, 1 others', 1 missing"
+        assert panel.border_title == "Routes 600 ours, 1 of others, 1 missing"
         assert shown(app)[0] == "10.254.0.0/16"
         await until(pilot, lambda: "another program deleted it" in text_of(app), "the note under the cursor is told")
         assert panel.copyable() == "10.254.0.0/16"
@@ -68,3 +70,23 @@ def test_no_routes_are_told_with_the_reason(piloted: Pilots) -> None:
         assert "No route is so." not in text_of(app), "a filter is not to blame where there are none"
 
     piloted(body)
+
+
+def has_columns(app: Dashboard, *, with_oif: bool) -> bool:
+    return "OWNER" in text_of(app) and ("OIF" in text_of(app)) == with_oif
+
+
+def test_a_destination_is_whole_whatever_the_width(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        long = route("fd00:1234:5678:9abc::/64", next_hop="fd00::13", oif="wlp0s20f3")
+        agent.answers["ListRoutes"] = {"routes": [long, route("100.100.100.128/26", "missing")]}
+        await agent.tell("Status", status(session("qa")))
+        await pilot.press("2")
+        for size, has_oif in (((60, 30), False), ((80, 24), True), ((200, 60), True)):
+            await pilot.resize_terminal(*size)
+            await until(pilot, partial(has_columns, app, with_oif=has_oif), "the columns fit")
+            lines = text_of(app).split("\n")
+            assert any("✗ 100.100.100.128/26 " in line and " missing " in line for line in lines)
+            assert any("✓ fd00:1234:5678:9abc::/64 fd00::13 " in line and " installed" in line for line in lines)
+
+    piloted(body, size=(80, 24))

@@ -54,7 +54,7 @@ def test_what_is_missing_or_taken_stands_first() -> None:
 
 
 def test_routes_are_counted_by_whose_they_are() -> None:
-    assert Sieve(ROWS).count() == "5 ours, 1 others', 1 missing, 1 taken"
+    assert Sieve(ROWS).count() == "5 ours, 1 of others, 1 missing, 1 taken"
     assert Sieve([row("10.0.0.0/8")] * 1200).count() == "1,200 ours"
     assert Sieve().count() == ""
 

@@ -34,12 +34,14 @@ class Drawn(Widget):
     def show(self, draw: Draw) -> None:
         """Draw this from now on."""
         self._draw = draw
-        before, self._drawn = self._drawn, {}
-        if any(self._lines(*size) != lines for size, lines in before.items()):
-            is_taller = any(len(self._drawn[size]) != len(lines) for size, lines in before.items())
-            self.refresh(layout=is_taller)
-        elif not before:
+        width = self.content_size.width
+        before = self._drawn.get((width, 0))
+        self._drawn = {}
+        after = self._lines(width, 0)
+        if before is None or len(after) != len(before):
             self.refresh(layout=True)
+        elif after != before:
+            self.refresh()
 
     def _lines(self, width: int, height: int) -> Sequence[Line]:
         if (width, height) not in self._drawn:
@@ -55,8 +57,8 @@ class Drawn(Widget):
         return len(self._lines(width, 0))
 
     def room(self) -> int:
-        """Lines that are seen of it; 0 for all, as where one scrolls."""
-        return 0
+        """Lines that are seen of it; 0 where that is not known yet."""
+        return self.content_size.height
 
     def render(self) -> Content:
         lines = self._lines(self.content_size.width, self.room())

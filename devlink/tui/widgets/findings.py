@@ -78,7 +78,7 @@ class FindingsPanel(Panel):
         self.post_message(FindingOpened(finding, session))
 
     def _tell(self, item: Item | None) -> None:
-        self.query_one(Drawn).show(lambda width, _: _told(item, width) if item is not None else [])
+        self.query_one(Drawn).show(lambda width, height: _told(item, width, height) if item is not None else [])
 
 
 def _row(item: Item) -> Row:
@@ -92,8 +92,9 @@ def _title(item: Item) -> str:
     return f"{whose}{finding.title} [{finding.code}]"
 
 
-def _told(item: Item, width: int) -> list[Line]:
-    """The title where its line is too short for it, what was seen, what to do."""
+def _told(item: Item, width: int, height: int) -> list[Line]:
+    """The title where its line is too short for it, what was seen, what to do: the latter first where room is short."""
     title = _title(item)
     whole = wrapped([Span(title, "strong")], width) if cells(title) > width - BEFORE else []
-    return whole + advice_lines(item[1], width)
+    advice = advice_lines(item[1], width, height)
+    return advice if height and len(whole) + len(advice) > height else whole + advice

@@ -114,6 +114,12 @@ class Listing(ScrollView, Generic[T], can_focus=True):
         """The item under the cursor."""
         return self._items[self.cursor] if 0 <= self.cursor < len(self._items) else None
 
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Show these from now on; `show` must give a cell for each."""
+        if tuple(columns) != self._columns:
+            self._columns = tuple(columns)
+            self.refresh()
+
     def fill(self, items: Sequence[T]) -> None:
         """Show these. Is quick for any number of them: none is drawn that is not seen."""
         before = self.chosen

@@ -14,6 +14,10 @@ from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import FilteredPanel
 
+WIDE = 70
+"""Cells from which the interface is shown beside the next hop."""
+LEAST = 8
+"""Cells that are left to the owner, and to the next hop where the destinations are long."""
 TONES = {"installed": "ok", "left": "faint", "foreign": "info"}
 SIGNS = {"installed": MARKS["ok"], "left": MARKS["skipped"], "foreign": MARKS["info"]}
 
@@ -34,14 +38,13 @@ class RoutesPanel(FilteredPanel):
         self._rows: Sequence[RouteRow] = ()
         self._sieve = Sieve()
         self._why = ""
+        self._widest = (0, 0)
+        """Cells of the longest destination and of the longest next hop."""
+        self._has_oif = True
 
     def compose_body(self) -> ComposeResult:
-        columns = (
-            Column("", 1), Column("DESTINATION"), Column("NEXT HOP", 15), Column("OIF", 8), Column("OWNER"),
-            Column("STATE", 9),
-        )  # fmt: skip
         yield Listing[RouteRow](
-            columns, _row, key=lambda row: (row.destination, row.owner, row.oif), empty="Not listed yet."
+            self._columns(80), self._row, key=lambda row: (row.destination, row.owner, row.oif), empty="Not listed yet."
         )
         yield Drawn()
 
@@ -51,7 +54,33 @@ class RoutesPanel(FilteredPanel):
             return
         self._rows, self._why = rows, why
         self._sieve = Sieve(rows)
+        self._widest = (
+            max((len(row.destination) for row in rows), default=0),
+            max((len(row.next_hop or "") for row in rows), default=0),
+        )
+        self._fit()
         self.narrow(self.wanted)
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """The columns for the width that there is: a destination is never cut for what matters less."""
+        width = self.content_size.width
+        if width:
+            self._has_oif = width >= WIDE
+            self._listing.set_columns(self._columns(width))
+
+    def _columns(self, width: int) -> list[Column]:
+        oif = [Column("OIF", 10)] if self._has_oif else []
+        fixed = 2 + 10 + (11 if oif else 0)
+        left = width - fixed - LEAST - 3
+        destination = min(max(self._widest[0], 14), max(left - LEAST, 14))
+        next_hop = min(max(self._widest[1], 11), max(left - destination, 11))
+        return [
+            Column("", 1), Column("DESTINATION", destination), Column("NEXT HOP", next_hop), *oif, Column("OWNER"),
+            Column("STATE", 9),
+        ]  # fmt: skip
 
     def narrow(self, text: str) -> None:
         """Show the routes that `text` means: by their words, or, of an address or prefix, those that share one."""
@@ -83,14 +112,15 @@ class RoutesPanel(FilteredPanel):
     def _chosen(self, event: Listing.Chosen) -> None:
         event.stop()
 
+    def _row(self, row: RouteRow) -> Row:
+        oif = (row.oif,) if self._has_oif else ()
+        sign = SIGNS.get(row.state, MARKS["error"])
+        cells = (sign, row.destination, row.next_hop or "", *oif, row.owner, row.state)
+        return Row(cells, TONES.get(row.state, "error"))
+
     def _tell(self, row: RouteRow | None) -> None:
         """The whole of the row under the cursor, whose cells may be cut."""
         self.query_one(Drawn).show(lambda width, _: _told(row, width))
-
-
-def _row(row: RouteRow) -> Row:
-    cells = (SIGNS.get(row.state, MARKS["error"]), row.destination, row.next_hop or "", row.oif, row.owner, row.state)
-    return Row(cells, TONES.get(row.state, "error"))
 
 
 def _told(row: RouteRow | None, width: int) -> list[Line]:
