@@ -22,6 +22,8 @@ def test_doctor_tells_what_it_found_the_gravest_first_and_opens_its_page(piloted
         await until(pilot, lambda: "not judged: routes comes first" in text_of(app), "the checks are told")
         text = text_of(app)
         assert text.index("172.16.0.13 is not on this link.") < text.index("Packets go by") < text.index("This laptop")
+        await pilot.press("y")
+        await until(pilot, lambda: app.clipboard == "devlink up qa", "what cures the gravest is copied")
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(app.screen, FindingPage), "the page of the second is open")
         await until(pilot, lambda: "DL-FAILED-OVER] (b)" in text_of(app), "with whose it is")

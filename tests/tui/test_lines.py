@@ -12,6 +12,7 @@ TEXTS = st.text(alphabet=st.sampled_from("ab ,-網路é\u0301\x07\x1b\n\t"), max
 def test_no_line_is_wider_than_asked_for_and_no_word_is_lost(parts: list[tuple[str, str]], width: int) -> None:
     lines = wrapped([Span(*part) for part in parts], width)
     assert all(cells(plain([line])) <= width for line in lines)
+    assert not any(plain([line]).endswith(" ") for line in lines)
     whole = "".join(text for text, _ in parts)
     kept = "".join("".join(plain(lines).split()))
     assert kept == "".join(c if c.isprintable() else "?" for c in whole if not c.isspace())

@@ -15,8 +15,9 @@ from textual.screen import ModalScreen
 from devlink.core.findings import Finding
 from devlink.errors import DevlinkError, reason
 from devlink.tui.closer import check_lines, examined_told, finding_lines, found_lines, told_lines
+from devlink.tui.commands import command_of
 from devlink.tui.lines import Line, Span
-from devlink.tui.messages import FindingOpened
+from devlink.tui.messages import CommandCopied, FindingOpened
 from devlink.tui.records import Examined
 from devlink.tui.telling import Told
 from devlink.tui.widgets.drawn import Drawn
@@ -67,6 +68,7 @@ class DoctorScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Close"),
         Binding("o", "look", "Again"),
+        Binding("y", "copy", "Copy"),
         Binding("down,j", "go(1)", "Down", show=False),
         Binding("up,k", "go(-1)", "Up", show=False),
         Binding("pagedown,space", "page(1)", "Page down", show=False),
@@ -154,7 +156,13 @@ class DoctorScreen(ModalScreen[None]):
         body.scroll_home(animate=False)
         if boxes:
             boxes[0].focus()
-        self._hint("Enter opens, o looks again, Esc closes" if boxes else "o looks again, Esc closes")
+        self._hint("Enter opens, y copies, o looks again, Esc closes" if boxes else "o looks again, Esc closes")
+
+    def action_copy(self) -> None:
+        """The command of the finding that has the keys."""
+        command = next((box.copyable() for box in self.query(FindingBox) if box.has_focus), "")
+        if command:
+            self.post_message(CommandCopied(command))
 
     def action_close(self) -> None:
         self.dismiss()
@@ -182,6 +190,10 @@ class FindingBox(Drawn, can_focus=True):
         super().__init__(lambda width, _: finding_lines(finding, whose, width), classes=f"-{finding.severity.value}")
         self._finding = finding
         self._whose = whose
+
+    def copyable(self) -> str:
+        """The command that the fix names."""
+        return command_of(self._finding.fix)
 
     def action_open(self) -> None:
         self.post_message(FindingOpened(self._finding, ", ".join(self._whose)))
