@@ -1,18 +1,16 @@
 """`devlink doctor`: what is wrong, whose fault it is, and what to do."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+import os
 
 import click
 
-from devlink.cli.case import gather
+from devlink.agent.case import by_socket, gather
 from devlink.cli.output import MARKS, Lines, emit, output_option
-from devlink.core.codec import encode
 from devlink.core.text import listed
 from devlink.doctor.case import Case
 from devlink.doctor.checks import CHECKS
-from devlink.doctor.examination import Examination, Step, examine
+from devlink.doctor.examination import Examination, examine, outcome, tree
 from devlink.rpc.tasks import run
 
 EXIT_ERRORS = 4
@@ -44,38 +42,8 @@ def doctor(profile: str | None, context: str, output: str) -> int:
 
 
 async def _examine(profile: str, context: str) -> tuple[Case, Examination]:
-    case = await gather(profile, context)
+    case = await gather(profile, context, os.environ, by_socket())
     return case, await examine(case, CHECKS)
-
-
-def tree(case: Case, examination: Examination) -> Mapping[str, Any]:
-    """For programs: the findings, the gravest first, and each check."""
-    return {
-        "profiles": [{"name": subject.name, "up": subject.is_installed} for subject in case.subjects],
-        "findings": [encode(finding) for finding in examination.findings],
-        "checks": [
-            {
-                "check": step.check,
-                "session": step.session,
-                "outcome": outcome(step),
-                "seen": step.seen.text,
-                "follows": step.follows,
-                "seconds": round(step.took, 3),
-                "findings": [finding.code for finding in step.seen.findings],
-            }
-            for step in examination.steps
-        ],
-    }
-
-
-def outcome(step: Step) -> str:
-    """`ok`, `info`, `warning`, `error`; `skipped` where it was not looked at, `follows` where it cannot be judged."""
-    if step.follows:
-        return "follows"
-    if step.seen.skipped:
-        return "skipped"
-    severities = [finding.severity.value for finding in step.seen.findings]
-    return next((each for each in ("error", "warning", "info") if each in severities), "ok")
 
 
 def show(case: Case, examination: Examination) -> None:

@@ -1,19 +1,18 @@
 """`devlink explain`: the way to a name, an address or a URL, link by link; and what a finding's code means."""
 
 import logging
+import os
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from devlink.cli.output import MARKS, Lines, emit, output_option
-from devlink.core.codec import encode
-from devlink.doctor.reference import Section, section_of, sections
+from devlink.doctor.reference import Section, is_code, section_of, sections
 from devlink.errors import UsageError
 
 if TYPE_CHECKING:  # what a code means needs none of what looks at a way
-    from devlink.doctor.explain.chain import Chain, Link
+    from devlink.doctor.explain.chain import Chain
 
 EXIT_BROKEN = 4
 COLUMNS = 80
@@ -23,8 +22,6 @@ AGENT_LIMIT = 1.5
 HELPER_LIMIT = 1.0
 WIDEST = 16
 """Of the names of links, which stand below one another; an IPv6 address may be longer."""
-CODE = re.compile(r"DL-[A-Z0-9-]+", re.IGNORECASE)
-"""No host: these have a domain, such as dl-cdn.alpinelinux.org, or a port behind them where they begin so."""
 PART = re.compile(r"(?:- )?\*\*(Look|Cure)\*\*: ")
 NEAR = 4
 """How many codes are suggested."""
@@ -45,7 +42,7 @@ def explain(what: str | None, is_list: bool, output: str) -> int:
         return _show_list(output)
     if what is None:
         raise click.UsageError("Say what: a name, an address, a URL, or a finding's code (--list shows them).")
-    if CODE.fullmatch(what.strip()):
+    if is_code(what):
         return _show_code(what, output)
     return _show_chain(what, output)
 
@@ -106,8 +103,9 @@ def _tree_of(section: Section) -> dict[str, Any]:
 
 
 def _show_chain(what: str, output: str) -> int:
-    from devlink.cli.case import gather_sessions
+    from devlink.agent.case import by_socket, gather_sessions
     from devlink.core.explain import parse_target
+    from devlink.doctor.explain.chain import tree
     from devlink.doctor.explain.explaining import explain as look
     from devlink.rpc.tasks import run
 
@@ -115,7 +113,7 @@ def _show_chain(what: str, output: str) -> int:
     logging.getLogger("devlink").addHandler(logging.NullHandler())  # what was seen is in the chain
 
     async def examine() -> "Chain":
-        return await look(target, await gather_sessions(AGENT_LIMIT, HELPER_LIMIT))
+        return await look(target, await gather_sessions(os.environ, by_socket(AGENT_LIMIT), HELPER_LIMIT))
 
     chain = run(examine())
     if output == "text":
@@ -125,35 +123,10 @@ def _show_chain(what: str, output: str) -> int:
     return 0 if chain.is_whole else EXIT_BROKEN
 
 
-def tree(chain: "Chain") -> Mapping[str, Any]:
-    """For programs: each link, and the findings."""
-    target = chain.target
-    return {
-        "asked": {"text": target.text, "scheme": target.scheme, "host": target.host, "port": target.port},
-        "whole": chain.is_whole,
-        "links": [
-            {
-                "link": link.name,
-                "about": link.about,
-                "outcome": outcome(link),
-                "seen": link.text,
-                "finding": link.finding.code if link.finding is not None else None,
-            }
-            for link in chain.links
-        ],
-        "findings": [encode(finding) for finding in chain.findings],
-    }
-
-
-def outcome(link: "Link") -> str:
-    """`ok`, `info`, `warning`, `error`; `skipped` where it was not looked at, or what was seen proves nothing."""
-    if link.finding is not None:
-        return link.finding.severity.value
-    return "ok" if link.is_known else "skipped"
-
-
 def show(chain: "Chain") -> None:
     """For people: link below link, each address with its own; what is broken with what to do."""
+    from devlink.doctor.explain.chain import outcome
+
     lines = Lines(elsewhere=COLUMNS)
     names = [link.about if link.name == "address" else link.name for link in chain.links]
     width = min(max(map(len, names)), WIDEST)

@@ -54,18 +54,6 @@ def _fit(dump: Callable[[bool], str]) -> str:
     return text if text.replace("\n", "").isprintable() else dump(True)
 
 
-def duration(seconds: float) -> str:
-    """A span as people say it: `12 s`, `3 min`, `2 h 5 min`, `4 d`."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d"
-
-
 class Lines:
     """Lines that a terminal shows whole: wrapped between words, under their own beginning."""
 

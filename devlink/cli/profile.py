@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from devlink.cli import cluster
-from devlink.cli.output import duration
+from devlink.core.text import duration
 from devlink.errors import ProfileError, UsageError
 
 if TYPE_CHECKING:

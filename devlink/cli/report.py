@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 import click
 
 from devlink import __version__
-from devlink.cli.case import gather
-from devlink.cli.doctor import show, tree
+from devlink.agent.case import by_socket, gather
+from devlink.cli.doctor import show
 from devlink.cli.output import Lines, json_text
 from devlink.core.codec import encode
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.checks import CHECKS
-from devlink.doctor.examination import Examination, examine
+from devlink.doctor.examination import Examination, examine, tree
 from devlink.doctor.report import logs as kept
 from devlink.doctor.report.anonymizing import Anonymizer
 from devlink.doctor.report.archive import Target, pack
@@ -83,7 +83,7 @@ def _tell(pieces: Sequence[Piece], size: int, *, anonymize: bool) -> None:
 
 async def _gather(*, anonymize: bool, now: float) -> list[Piece]:
     """Everything that goes in, masked, with the README first."""
-    case = await gather("", "")
+    case = await gather("", "", os.environ, by_socket())
     examination = await examine(case, CHECKS)
     # Not side by side with the checks: they would seem slow.
     pieces = [*_of_devlink(case, examination), *await collect(case.environ), *_of_user()]

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from devlink.agent.client import connect, connect_or_start
-from devlink.cli.output import MARKS, Lines, duration, emit, output_option
+from devlink.cli.output import MARKS, Lines, emit, output_option
+from devlink.core.text import duration
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.rpc.client import Client
 

@@ -1,4 +1,4 @@
-"""What anybody may have written, fit for a terminal. Every command's start pays for what it imports."""
+"""What anybody may have written, and spans, fit for a terminal. Every command's start pays for what it imports."""
 
 from collections.abc import Iterable
 
@@ -26,3 +26,15 @@ def shortened(first: Iterable[object], count: int) -> str:
     """`listed` for `count` items, all different, of which the `first` six are at hand: the others cost no text."""
     shown = ", ".join(printable(str(item)) for item in first)
     return f"{shown} and {count - LISTED} more" if count > LISTED else shown
+
+
+def duration(seconds: float) -> str:
+    """A span as people say it: `12 s`, `3 min`, `2 h 5 min`, `4 d`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d"

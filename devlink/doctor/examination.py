@@ -5,7 +5,9 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from devlink.core.codec import encode
 from devlink.core.findings import Finding, Severity
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Check, LaptopCheck, LinkCheck, Seen
@@ -47,6 +49,37 @@ class Examination:
     @property
     def has_errors(self) -> bool:
         return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+
+def tree(case: Case, examination: Examination) -> Mapping[str, Any]:
+    """For programs, as `doctor -o json` and the agent's `Examine` give it: the findings, the gravest first, and each
+    check."""
+    return {
+        "profiles": [{"name": subject.name, "up": subject.is_installed} for subject in case.subjects],
+        "findings": [encode(finding) for finding in examination.findings],
+        "checks": [
+            {
+                "check": step.check,
+                "session": step.session,
+                "outcome": outcome(step),
+                "seen": step.seen.text,
+                "follows": step.follows,
+                "seconds": round(step.took, 3),
+                "findings": [finding.code for finding in step.seen.findings],
+            }
+            for step in examination.steps
+        ],
+    }
+
+
+def outcome(step: Step) -> str:
+    """`ok`, `info`, `warning`, `error`; `skipped` where it was not looked at, `follows` where it cannot be judged."""
+    if step.follows:
+        return "follows"
+    if step.seen.skipped:
+        return "skipped"
+    severities = [finding.severity.value for finding in step.seen.findings]
+    return next((each for each in ("error", "warning", "info") if each in severities), "ok")
 
 
 async def examine(case: Case, checks: Sequence[Check]) -> Examination:

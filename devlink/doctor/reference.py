@@ -6,6 +6,8 @@ from functools import cache
 from importlib import resources
 
 FILE = "findings.md"
+_CODE = re.compile(r"DL-[A-Z0-9-]+", re.IGNORECASE)
+"""No host: these have a domain, such as dl-cdn.alpinelinux.org, or a port behind them where they begin so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,11 @@ def parse(text: str) -> tuple[Section, ...]:
         elif heading.startswith("### "):
             found.append(Section(code=heading.removeprefix("### "), chapter=chapter, text=body.strip()))
     return tuple(found)
+
+
+def is_code(text: str) -> bool:
+    """Whether what somebody asks about is a finding's code, of those that there are or not; else it is a host."""
+    return _CODE.fullmatch(text.strip()) is not None
 
 
 def section_of(code: str) -> Section | None:

@@ -58,11 +58,3 @@ def test_of_several_sessions_each_check_says_whose_it_is(capsys: pytest.CaptureF
     assert "✗ gateway (qa) 172.16.0.13 is silent" in lines
     assert "✓ helper       answers" in lines, "they stand in one column"
     assert "✗ The gateway does not answer. [DL-GATEWAY-DOWN] (qa)" in lines
-
-
-def test_programs_get_the_findings_and_each_check_with_its_outcome() -> None:
-    told = doctor.tree(CASE, SICK)
-    assert [finding["code"] for finding in told["findings"]] == ["DL-GATEWAY-DOWN", "DL-UPSTREAM-SILENT"]
-    assert [check["outcome"] for check in told["checks"]] == ["ok", "skipped", "error", "follows", "warning"]
-    assert told["checks"][3]["follows"] == "DL-GATEWAY-DOWN"
-    assert told["profiles"] == [{"name": "qa", "up": False}]

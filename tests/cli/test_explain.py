@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from devlink.cli import root
-from devlink.cli.explain import show, tree
+from devlink.cli.explain import show
 from devlink.core.explain import parse_target
 from devlink.core.findings import Finding, Severity
 from devlink.doctor.explain.chain import Chain, Link
@@ -108,11 +108,3 @@ def test_a_chain_that_ends_in_the_dark_is_not_called_whole(capsys: pytest.Captur
     assert "as far as it could be seen" in capsys.readouterr().out
     show(chain(Link(name="asked", text="a")))
     assert capsys.readouterr().out.endswith("The way is whole.\n")
-
-
-def test_a_program_has_each_link_and_the_findings() -> None:
-    told = tree(chain(Link(name="asked", text="a"), Link(name="data", text="b", about="10.0.0.1", finding=BROKEN)))
-    assert told["whole"] is False
-    assert told["asked"] == {"text": "http://web.qa", "scheme": "http", "host": "web.qa", "port": 80}
-    assert [each["outcome"] for each in told["links"]] == ["ok", "error"]
-    assert told["links"][1]["finding"] == told["findings"][0]["code"] == "DL-X"

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.cli.output import duration, emit, output_option
+from devlink.cli.output import emit, output_option
 
 # PyYAML itself does not read back an exotic line break (U+0085) that stands alone.
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Zl", "Zp"]))
@@ -53,14 +53,3 @@ def test_the_option_takes_its_formats_and_refuses_others() -> None:
     assert CliRunner().invoke(command, []).stdout == "text\n"
     assert CliRunner().invoke(command, ["-o", "json"]).stdout == "json\n"
     assert CliRunner().invoke(command, ["-o", "yaml"]).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h 0 min"), (7500, "2 h 5 min"),
-        (86399, "23 h 59 min"), (86400, "1 d"), (4 * 86400 + 5, "4 d"),
-    ],
-)  # fmt: skip
-def test_a_span_reads_as_people_say_it(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -1,9 +1,10 @@
 """What of a stranger's words ends up on a terminal."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.core.text import listed, printable, printable_lines
+from devlink.core.text import duration, listed, printable, printable_lines
 
 
 @given(text=st.text())
@@ -25,3 +26,14 @@ def test_of_several_lines_only_the_ends_stay_as_they_are() -> None:
 def test_a_list_for_people_is_short_and_harmless_on_a_terminal() -> None:
     assert listed(["a", "a", "b\x1b[2J", "\u202ec"]) == "a, b?[2J, ?c"
     assert listed(range(9)) == "0, 1, 2, 3, 4, 5 and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h 0 min"), (7500, "2 h 5 min"),
+        (86399, "23 h 59 min"), (86400, "1 d"), (4 * 86400 + 5, "4 d"),
+    ],
+)  # fmt: skip
+def test_a_span_reads_as_people_say_it(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

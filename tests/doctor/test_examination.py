@@ -10,7 +10,7 @@ from devlink.core.profile_document import decode_profile
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LaptopCheck, LinkCheck, Seen, skipped
 from devlink.doctor.checks import CHECKS
-from devlink.doctor.examination import Examination, Step, conclude, examine
+from devlink.doctor.examination import Examination, Step, conclude, examine, tree
 from devlink.errors import HelperError
 from tests.core.profiles import SAMPLE
 
@@ -146,3 +146,21 @@ def test_a_cause_is_told_and_nothing_of_what_it_brings_about(cause: str, follow:
     ]
     assert len(steps) == 1 + len(follow)
     assert codes(conclude(steps, CHECKS)) == [f"DL-{cause}"]
+
+
+def test_programs_get_the_findings_and_each_check_with_its_outcome() -> None:
+    sick = Examination(
+        steps=(
+            Step(check="helper", seen=Seen(text="answers")),
+            Step(check="profile", session="qa", seen=skipped("none is known")),
+            Step(check="gateway", session="qa", seen=Seen(text="silent", findings=(finding("DL-A"),)), took=0.12345),
+            Step(check="pods", session="qa", seen=Seen(text="silent"), follows="DL-A"),
+            Step(check="upstreams", seen=Seen(text="1 of 2", findings=(finding("DL-B", Severity.WARNING),))),
+        )
+    )
+    told = tree(Case(subjects=(subject("qa"),)), sick)
+    assert [each["code"] for each in told["findings"]] == ["DL-A", "DL-B"]
+    assert [check["outcome"] for check in told["checks"]] == ["ok", "skipped", "error", "follows", "warning"]
+    assert (told["checks"][2]["findings"], told["checks"][2]["seconds"]) == (["DL-A"], 0.123)
+    assert told["checks"][3]["follows"] == "DL-A"
+    assert told["profiles"] == [{"name": "qa", "up": False}]

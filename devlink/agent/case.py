@@ -1,19 +1,19 @@
-"""What doctor and report begin with: what agent and helper say, and which profile is meant."""
+"""What doctor, explain and report begin with: what agent and helper say, and which profile is meant."""
 
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from devlink.agent.client import connect
 from devlink.agent.config import choices
 from devlink.agent.sources import PATIENCE_WITH_CACHE, Obtained, obtain
-from devlink.cli.output import duration
 from devlink.core.codec import DecodeError, decode
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
 from devlink.core.profile import BridgeProfile
+from devlink.core.text import duration
 from devlink.doctor.case import Case, Part, Subject
 from devlink.errors import DevlinkError, HelperError, NotUpError
 from devlink.helper.client import connect as connect_to_helper
@@ -33,43 +33,55 @@ PROFILE_LIMIT = PATIENCE_WITH_CACHE + 0.5
 give a silent one up, and take the copy."""
 
 
-async def gather(profile: str, context: str) -> Case:
-    """Ask all of them side by side. Never raises: what cannot be had is in the Case. `profile` is as `up` takes it."""
-    asking: asyncio.Task[Case] = spawn(gather_sessions(), name="ask agent and helper")
-    await asyncio.wait([asking], timeout=HEAD_START)
-    # An agent that hangs shall not have doctor wait for it first, and for the cluster then.
-    wanted = None if asking.done() else spawn(_wanted(profile, context), name="find the profile")
-    case = replace(await asking, asked=profile or context)
-    named = tuple(each for each in case.subjects if profile in ("", each.name) and not context)
-    if named:
+Told = tuple[Part, tuple[Subject, ...]]
+"""What the agent says of itself, and each of its sessions."""
+Sessions = Callable[[], Awaitable[Told]]
+"""Whom to ask for that: the agent by its socket, or, within the agent, itself. It raises nothing deliberate."""
+
+
+async def gather(profile: str, context: str, environ: Mapping[str, str], sessions: Sessions) -> Case:
+    """Ask all of them side by side. Never raises: what cannot be had is in the Case.
+
+    `profile` is as `up` takes it; `environ` the user's, for KUBECONFIG, proxies and programs that sign in.
+    """
+    asking: asyncio.Task[Case] = spawn(gather_sessions(environ, sessions), name="ask agent and helper")
+    wanted: asyncio.Task[Subject] | None = None
+    try:
+        await asyncio.wait([asking], timeout=HEAD_START)
+        if not asking.done():  # an agent that hangs shall not have doctor wait for it first, and for the cluster then
+            wanted = spawn(_wanted(profile, context, environ), name="find the profile")
+        case = replace(await asking, asked=profile or context)
+        named = tuple(each for each in case.subjects if profile in ("", each.name) and not context)
+        if named:
+            return replace(case, subjects=named)
+        try:
+            return replace(case, subjects=(await (wanted or _wanted(profile, context, environ)),))
+        except DevlinkError as error:
+            return replace(case, subjects=(), obstacle=error)
+    finally:
+        asking.cancel()
         if wanted is not None:
             wanted.cancel()
-        return replace(case, subjects=named)
-    try:
-        return replace(case, subjects=(await (wanted or _wanted(profile, context)),))
-    except DevlinkError as error:
-        return replace(case, subjects=(), obstacle=error)
 
 
-async def gather_sessions(agent_limit: float = AGENT_LIMIT, helper_limit: float = HELPER_LIMIT) -> Case:
-    """What is up, and nothing else: no cluster is asked for a profile. Seconds for each answer. Never raises."""
-    agent, helper = await asyncio.gather(
-        asyncio.to_thread(_ask_agent, agent_limit), asyncio.to_thread(_ask_helper, helper_limit)
-    )
-    part, sessions = agent
-    return Case(
-        agent=part, helper=helper, subjects=tuple(sessions),
-        environ=dict(os.environ), uid=os.getuid(), now=time.time(),
-    )  # fmt: skip
+async def gather_sessions(environ: Mapping[str, str], sessions: Sessions, helper_limit: float = HELPER_LIMIT) -> Case:
+    """What is up, and nothing else: no cluster is asked for a profile. `helper_limit`: seconds for each answer of the
+    helper. Never raises."""
+    (part, subjects), helper = await asyncio.gather(sessions(), asyncio.to_thread(_ask_helper, helper_limit))
+    return Case(agent=part, helper=helper, subjects=subjects, environ=dict(environ), uid=os.getuid(), now=time.time())
 
 
-def _ask_agent(limit: float) -> tuple[Part, list[Subject]]:
-    """What it says, and each of its sessions, within `limit` seconds in all."""
+def by_socket(limit: float = AGENT_LIMIT) -> Sessions:
+    """Asks whichever agent runs, for `limit` seconds in all."""
+    return lambda: asyncio.to_thread(_ask_agent, limit)
+
+
+def _ask_agent(limit: float) -> Told:
     until = time.monotonic() + limit
     try:
         agent = connect(timeout=limit, greeting=limit)
         if agent is None:
-            return Part(), []
+            return Part(), ()
         with agent:
             agent.bound(max(until - time.monotonic(), 0.1))
             status = agent.call("io.devlink.Agent.Status")["status"]
@@ -80,22 +92,24 @@ def _ask_agent(limit: float) -> tuple[Part, list[Subject]]:
                     inside = agent.call("io.devlink.Agent.Inspect", {"session": session["name"]})
                 except NotUpError:  # it went down at this moment
                     continue
-                subjects.append(_subject_of(session, inside))
+                profile, plan = decode(BridgeProfile, inside["profile"]), decode(Plan, inside["plan"])
+                subjects.append(subject_of(session, profile, plan))
     except TimeoutError:
-        return Part(error=HelperError("The agent runs, but does not answer.", next_step="See: devlink doctor")), []
+        return Part(error=HelperError("The agent runs, but does not answer.", next_step="See: devlink doctor")), ()
     except DecodeError as error:
-        return Part(error=HelperError("The agent is of another version.", why=str(error), next_step=ANEW)), []
+        return Part(error=HelperError("The agent is of another version.", why=str(error), next_step=ANEW)), ()
     except DevlinkError as error:
-        return Part(error=error), []
-    return Part(told=status, version=str(status["version"])), subjects
+        return Part(error=error), ()
+    return Part(told=status, version=str(status["version"])), tuple(subjects)
 
 
-def _subject_of(session: Mapping[str, Any], inside: Mapping[str, Any]) -> Subject:
+def subject_of(session: Mapping[str, Any], profile: BridgeProfile, plan: Plan) -> Subject:
+    """A session as the agent shows it, with what it was brought up with."""
     context = session["context"]
     age = float(session["age"])
     return Subject(
-        profile=decode(BridgeProfile, inside["profile"]),
-        plan=decode(Plan, inside["plan"]),
+        profile=profile,
+        plan=plan,
         session=session,
         origin=f"from the cluster of context {context}, {duration(age)} ago" if context else "from a file",
         fetched=time.time() - age if context else 0.0,
@@ -113,11 +127,11 @@ def _ask_helper(limit: float) -> Part:
         return Part(error=error)
 
 
-async def _wanted(profile: str, context: str) -> Subject:
+async def _wanted(profile: str, context: str, environ: Mapping[str, str]) -> Subject:
     """What `up` would bring up. Raises DevlinkError where that is nothing."""
     try:
         async with asyncio.timeout(PROFILE_LIMIT):
-            obtained = await obtain(profile, context, os.environ, keep=False)
+            obtained = await obtain(profile, context, environ, keep=False)
     except TimeoutError:
         raise HelperError(
             f"It could not be seen within {PROFILE_LIMIT:g} s which profile is meant: the cluster, or what signs in "
