@@ -133,7 +133,7 @@ async def _name(name: DomainName, written: str, claims: tuple[Claim, ...], case:
     asks = bool(_zones(claims)) and not (rule.is_ordinary and splits(mode))
     asking: asyncio.Task[Told | None] = spawn(_forwarder(name, rule) if asks else _nobody(), name="ask the forwarder")
     await asyncio.wait([asking], timeout=HEAD_START)
-    told, libc = await asyncio.gather(asking, _libc(name, written))
+    told, libc = await asyncio.gather(asking, _libc(name, written, case))
     found = tuple(sorted(libc.addresses, key=str)) if libc is not None else ()
     # Where programs have an address all the same, as of localhost or by the file of hosts, nothing is broken.
     refused = rule.finding if not found else None
@@ -183,12 +183,12 @@ async def _forwarder(name: DomainName, rule: Rule) -> Told:
     return await ask_forwarder(ipaddress.ip_address(told["nameserver"]), name, rule)
 
 
-async def _libc(name: DomainName, written: str) -> Found | None:
+async def _libc(name: DomainName, written: str, case: Case) -> Found | None:
     """None for what programs do not look up, and where it cannot be asked."""
     if not has_addresses(name):
         return None
     try:
-        return await look_up(written, limit=LIMIT)
+        return await look_up(written, limit=LIMIT, environ=case.environ)
     except DevlinkError:
         return None
 

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import subprocess
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from devlink.core.prefixes import IPAddress
@@ -30,19 +30,24 @@ class Found:
         return ", ".join(map(str, sorted(self.addresses, key=str))) or "that there is no such name"
 
 
-async def look_up(name: str, *, service: str = "", limit: float = LIMIT) -> Found:
+async def look_up(
+    name: str, *, service: str = "", limit: float = LIMIT, environ: Mapping[str, str] | None = None
+) -> Found:
     """Ask libc, in a program of its own: it reads its configuration once in a process.
 
-    With `service` only this one of nsswitch.conf(5). `limit` in seconds. Raises VerificationError where getent, which
-    asks as all programs do, does not start.
+    With `service` only this one of nsswitch.conf(5). `limit` in seconds. `environ`: the user's, some of which libc
+    heeds (resolv.conf(5): RES_OPTIONS, LOCALDOMAIN); this process's where there is none. Raises VerificationError
+    where getent, which asks as all programs do, does not start.
     """
-    return await asyncio.to_thread(_getent, name, service, limit)
+    return await asyncio.to_thread(_getent, name, service, limit, environ)
 
 
-def _getent(name: str, service: str, limit: float) -> Found:
+def _getent(name: str, service: str, limit: float, environ: Mapping[str, str] | None) -> Found:
     command = ["getent", *([f"--service=hosts:{service}"] if service else []), "ahosts", "--", name]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, check=False, env=dict(environ) if environ else None
+        )
     except subprocess.TimeoutExpired:
         log.warning("%s: no answer in %g s", " ".join(command), limit)
         return Found(is_late=True)

@@ -74,7 +74,9 @@ async def look(case: Case, subject: Subject) -> Seen:
     entries = entries_of(await asyncio.to_thread(addresses_in_file, _is_in(domain)), str(name))
     asking = (ask_addresses(nameserver, DomainName.parse(entry.name), subject) for entry in entries)
     found, expected, known = await asyncio.gather(
-        look_up(str(name), limit=LIMIT), known_addresses(nameserver, subject), asyncio.gather(*asking)
+        look_up(str(name), limit=LIMIT, environ=case.environ),
+        known_addresses(nameserver, subject),
+        asyncio.gather(*asking),
     )
     seen = LibcSeen(
         name=str(name),
@@ -89,7 +91,7 @@ async def look(case: Case, subject: Subject) -> Seen:
     )
     # No ordinary server shall hear of the name only because doctor asks.
     if not expected & found.addresses and not found.is_late and all(each.is_loopback for each in conf.nameservers[:1]):
-        seen = replace(seen, by_dns=await look_up(str(name), service="dns", limit=LIMIT))
+        seen = replace(seen, by_dns=await look_up(str(name), service="dns", limit=LIMIT, environ=case.environ))
     return judge(seen, domain)
 
 
