@@ -99,12 +99,11 @@ def _subjects(check: Check, case: Case) -> Iterator[Subject | None]:
 async def _make(check: Check, case: Case, subject: Subject | None) -> Step:
     began = time.monotonic()
     look = spawn(_look(check, case, subject), name=f"check {check.name}")
-    done, _ = await asyncio.wait([look], timeout=check.limit)
-    if done:
-        seen = look.result()
-    else:
+    try:
+        done, _ = await asyncio.wait([look], timeout=check.limit)
+    finally:  # also where nobody waits for the examination any more
         look.cancel()  # not waited for: what hangs in a thread ends when it ends
-        seen = Seen(text=f"not seen within {check.limit:g} s", findings=(_late(check),))
+    seen = look.result() if done else Seen(text=f"not seen within {check.limit:g} s", findings=(_late(check),))
     name = subject.name if subject is not None else ""
     return Step(check=check.name, session=name, seen=seen, took=time.monotonic() - began)
 

@@ -164,3 +164,23 @@ def test_programs_get_the_findings_and_each_check_with_its_outcome() -> None:
     assert (told["checks"][2]["findings"], told["checks"][2]["seconds"]) == (["DL-A"], 0.123)
     assert told["checks"][3]["follows"] == "DL-A"
     assert told["profiles"] == [{"name": "qa", "up": False}]
+
+
+def test_nothing_is_looked_at_any_more_for_who_gives_up() -> None:
+    ends: list[str] = []
+
+    async def hang(_: Case) -> Seen:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ends.append("look")
+        return Seen(text="seen")
+
+    async def main() -> None:
+        checks = (LaptopCheck(name="slow", look=hang, limit=60),)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(examine(Case(), checks), LIMIT)
+        await asyncio.sleep(0)
+        assert ends == ["look"]
+
+    asyncio.run(main())

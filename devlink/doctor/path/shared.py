@@ -1,6 +1,7 @@
 """What the checks of the way to the cluster share: whether anything carries its packets, and what comes back."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -17,20 +18,34 @@ T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """A look at one subject, which all who ask while it lasts share; whoever asks later has it made again."""
+    """A look at one subject, which all who ask while it lasts share; whoever asks later has it made again. It ends when
+    nobody waits for it any more."""
 
     def __init__(self, look: Callable[[Case, Subject], Coroutine[Any, Any, T]]) -> None:
         """What `look` raises, all of them get."""
         self._look = look
         self._running: dict[tuple[int, int], asyncio.Task[T]] = {}
+        self._waiting: Counter[asyncio.Task[T]] = Counter()
 
     async def __call__(self, case: Case, subject: Subject) -> T:
         key = (id(case), id(subject))  # the task holds both, so no other one has this key meanwhile
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = spawn(self._look(case, subject), name=f"look at {subject.name}")
-            task.add_done_callback(lambda _: self._running.pop(key, None))
-        return await asyncio.shield(task)
+            task.add_done_callback(lambda ended: self._forget(key, ended))
+        self._waiting[task] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[task] -= 1
+            if not self._waiting[task]:
+                del self._waiting[task]
+                self._forget(key, task)  # at once: whoever asks next must not share its end
+                task.cancel()
+
+    def _forget(self, key: tuple[int, int], task: asyncio.Task[T]) -> None:
+        if self._running.get(key) is task:
+            del self._running[key]
 
 
 def why_not_carried(subject: Subject) -> str:
