@@ -3,6 +3,9 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from devlink.agent.places import log_file
@@ -10,6 +13,7 @@ from devlink.agent.places import log_file
 LIMIT = 1 << 20
 """Octets of one file; it and the one before it are kept."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_is_hushed = ContextVar("is_hushed", default=False)
 
 
 class Rotating(logging.StreamHandler):  # type: ignore[type-arg]  # a plain class at run time
@@ -45,9 +49,28 @@ def is_stderr(path: Path) -> bool:
         return False
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """What is said meanwhile is not written, but for defects (ERROR): whoever asked for it is told what was seen.
+
+    It holds for the tasks and threads that are begun in the block too, which have its context (asyncio.to_thread).
+    """
+    token = _is_hushed.set(True)
+    try:
+        yield
+    finally:
+        _is_hushed.reset(token)
+
+
+def is_wanted(record: logging.LogRecord) -> bool:
+    """A handler's filter, which `hushed` needs."""
+    return record.levelno >= logging.ERROR or not _is_hushed.get()
+
+
 def log_to_stderr() -> None:
     """One line for each event, with its time."""
     path = log_file()
     handler = Rotating(path) if is_stderr(path) else logging.StreamHandler(sys.stderr)
+    handler.addFilter(is_wanted)
     logging.basicConfig(level=logging.INFO, handlers=[handler], format=FORMAT)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # one line for each request tells nobody anything

@@ -32,6 +32,13 @@ class KnownProfile:
     """What its cluster gave; None for a file of the user's."""
 
     @property
+    def fault(self) -> str | None:
+        """The same in a line: the first of a profile's faults."""
+        if isinstance(self.error, ProfileError) and self.error.faults:
+            return self.error.faults[0]
+        return str(self.error) if self.error is not None else None
+
+    @property
     def origin(self) -> Origin | None:
         """The cluster that gave it; None for a file of the user's."""
         return self.kept.origin if self.kept is not None else None
@@ -208,6 +215,13 @@ def configured_default() -> KnownProfile | None:
     """What `default` of config.toml names, if it names one. Raises UsageError where either cannot be used."""
     name = read_config().default
     return named(name, why=f"It is the default in {config_folder() / 'config.toml'}.") if name is not None else None
+
+
+def default_name(known: Iterable[KnownProfile]) -> str | None:
+    """Which of the `known_profiles` a bare `up` means, as far as files say: `default` of config.toml, else the only
+    file. Raises UsageError where config.toml cannot be used."""
+    files = [one.name for one in known if one.origin is None]
+    return read_config().default or (files[0] if len(files) == 1 else None)
 
 
 def absolute(name_or_path: str | None) -> str:

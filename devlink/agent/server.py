@@ -15,6 +15,7 @@ from devlink.agent.config import choices
 from devlink.agent.log import log_to_stderr
 from devlink.agent.looks import Looks
 from devlink.agent.notes import held
+from devlink.agent.parameters import environment, parameter, texts
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
 from devlink.agent.session import Wish
@@ -28,7 +29,7 @@ from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private
 from devlink.rpc.peer import Peer
 from devlink.rpc.server import Server, Session
-from devlink.rpc.tasks import spawn
+from devlink.rpc.tasks import run, spawn
 from devlink.rpc.varlink import Call
 
 log = logging.getLogger(__name__)
@@ -66,8 +67,8 @@ class Agent:
         )
 
     async def _up(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        profile, context = _parameter(call, "profile", str, ""), _parameter(call, "context", str, "")
-        environ = {str(name): str(value) for name, value in _parameter(call, "environment", dict, os.environ).items()}
+        profile, context = parameter(call, "profile", str, ""), parameter(call, "context", str, "")
+        environ = environment(call)
 
         async def progress(step: str, done: bool) -> None:
             if call.more and not caller.finished:
@@ -101,14 +102,14 @@ class Agent:
 
     async def _bring_up(self, obtained: Obtained, kubeconfig: str, call: Call, progress: Progress) -> Mapping[str, Any]:
         """The newest edition, or the one that came up here last where the newest claims more than is trusted."""
-        replace = _parameter(call, "replace", bool, False)
+        replace = parameter(call, "replace", bool, False)
         exclude, override = await asyncio.to_thread(
-            choices, obtained.profile, _texts(call, "exclude"), _texts(call, "override")
+            choices, obtained.profile, texts(call, "exclude"), texts(call, "override")
         )
         wish = Wish(
             profile=obtained.profile,
-            dns=_parameter(call, "dns", bool, True),
-            routes=_parameter(call, "routes", bool, True),
+            dns=parameter(call, "dns", bool, True),
+            routes=parameter(call, "routes", bool, True),
             origin=obtained.origin,
             fetched=obtained.fetched,
             version=obtained.version,
@@ -137,8 +138,8 @@ class Agent:
         return session
 
     async def _down(self, _: Session, call: Call) -> Mapping[str, Any]:
-        name = _parameter(call, "session", str, "") or None
-        everything = _parameter(call, "all", bool, False)
+        name = parameter(call, "session", str, "") or None
+        everything = parameter(call, "all", bool, False)
         given_up = self._give_up(name)
         work = spawn(self._supervisor.down(name, everything=everything), name="down")
         try:
@@ -152,7 +153,7 @@ class Agent:
         return {"sessions": [*names, *given_up]}
 
     async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        has_routes = _parameter(call, "routes", bool, True)
+        has_routes = parameter(call, "routes", bool, True)
         await self._supervisor.look()
         shown: Mapping[str, Any] = {}
         while call.more:
@@ -168,16 +169,16 @@ class Agent:
         return {"status": self._shown(has_routes=has_routes)}
 
     async def _inspect(self, _: Session, call: Call) -> Mapping[str, Any]:
-        profile, plan = self._supervisor.inspect(_parameter(call, "session", str, ""))
+        profile, plan = self._supervisor.inspect(parameter(call, "session", str, ""))
         return {"profile": encode(profile), "plan": encode(plan)}
 
     async def _failover(self, _: Session, call: Call) -> Mapping[str, Any]:
-        wanted = _parameter(call, "gateway", str, "")
+        wanted = parameter(call, "gateway", str, "")
         try:
             gateway = parse_address(wanted) if wanted else None
         except ValueError:
             raise UsageError(f"{show(wanted)} is not an address.", next_step="See: devlink status") from None
-        name = _parameter(call, "session", str, "") or None
+        name = parameter(call, "session", str, "") or None
         return await asyncio.shield(spawn(self._supervisor.failover(name, gateway), name="failover"))
 
     def _shown(self, *, has_routes: bool) -> Mapping[str, Any]:
@@ -223,21 +224,6 @@ def _admit(peer: Peer) -> DevlinkError | None:
     if peer.uid in (0, os.geteuid()):
         return None
     return NotPermittedError("This agent is another user's.", next_step="Run devlink as the user whose session it is.")
-
-
-def _parameter(call: Call, key: str, kind: type, default: Any) -> Any:
-    value = call.parameters.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, kind):
-        raise UsageError(
-            f"{call.method}: {key} has the wrong type.", next_step=f"Its types are in the interface {INTERFACE}."
-        )
-    return value
-
-
-def _texts(call: Call, key: str) -> list[str]:
-    return [str(text) for text in _parameter(call, key, list, [])]
 
 
 async def serve(*, linger: bool) -> None:
@@ -302,7 +288,7 @@ def main() -> int:
     """`python -m devlink.agent [--linger]`."""
     log_to_stderr()
     try:
-        asyncio.run(serve(linger="--linger" in sys.argv[1:]))
+        run(serve(linger="--linger" in sys.argv[1:]))
     except DevlinkError as error:
         log.error("%s", error)
         return error.exit_code

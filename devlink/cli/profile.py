@@ -81,13 +81,12 @@ def show(name: str | None, output: str, provenance: bool) -> None:
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="Form of the list.")
 def list_(output: str) -> None:
     """List the profiles in the configuration folder and those that clusters gave; * marks the default."""
-    from devlink.agent.config import config_folder, read_config
-    from devlink.agent.profiles import known_profiles
+    from devlink.agent.config import config_folder
+    from devlink.agent.profiles import default_name, known_profiles
 
     known = known_profiles()
     try:
-        files = [one.name for one in known if one.origin is None]
-        default = read_config().default or (files[0] if len(files) == 1 else None)
+        default = default_name(known)
     except UsageError as error:  # a broken config.toml is no reason to hide the profiles
         click.echo(str(error), err=True)
         default = None
@@ -132,10 +131,6 @@ def _validated(name: str) -> dict[str, Any]:
 
 
 def _row(known: KnownProfile, default: str | None) -> dict[str, Any]:
-    error = known.error
-    fault = None
-    if error is not None:
-        fault = error.faults[0] if isinstance(error, ProfileError) and error.faults else str(error)
     return {
         "name": known.name,
         "default": known.name == default,
@@ -143,7 +138,7 @@ def _row(known: KnownProfile, default: str | None) -> dict[str, Any]:
         "file": str(known.path),
         "context": known.origin.context if known.origin else None,
         "fetched": known.fetched or None,
-        "fault": fault,
+        "fault": known.fault,
     }
 
 

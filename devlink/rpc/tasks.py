@@ -34,10 +34,10 @@ def _done(task: asyncio.Task[Any]) -> None:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`, for a command that looks at what may hang: a keyring, a resolver, a file on a lost server.
+    """As `asyncio.run`, for who looks at what may hang: a keyring, a resolver, a file on a lost server.
 
     Its threads (`asyncio.to_thread`) are as many as are asked for, and one that hangs keeps nobody from the end: the
-    loop's own pool has few, and is waited for.
+    loop's own pool has few, each of which would be lost to the agent for good, and is waited for.
     """
 
     async def inside() -> T:

@@ -45,6 +45,27 @@ def test_one_that_another_agent_has_moved_away_goes_on_in_the_new_one(tmp_path: 
     assert path.read_text().endswith("printed\n")
 
 
+HUSHED = """
+import asyncio, logging
+from devlink.agent.log import hushed, log_to_stderr
+log_to_stderr()
+async def main():
+    with hushed():
+        logging.warning("hushed here")
+        await asyncio.to_thread(logging.warning, "hushed there")
+        logging.error("a defect")
+    logging.info("afterwards")
+asyncio.run(main())
+"""
+
+
+def test_of_what_is_hushed_only_defects_are_written(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path), "PATH": "/bin"}
+    command = [sys.executable, "-c", HUSHED]
+    said = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True, timeout=20, env=environ).stderr
+    assert [line.partition("root: ")[2] for line in said.splitlines()] == ["a defect", "afterwards"]
+
+
 def test_it_writes_to_stderr(tmp_path: Path) -> None:
     said = tmp_path / "terminal"
     _speak(tmp_path / "none", said)
