@@ -6,8 +6,10 @@ from contextlib import aclosing
 from typing import Any
 
 from devlink.agent import dns_counts, route_table
+from devlink.agent.examining import Examiner
+from devlink.agent.offered import offered
+from devlink.agent.parameters import environment, parameter
 from devlink.agent.supervisor import Supervisor
-from devlink.core.checks import show
 from devlink.errors import UsageError
 from devlink.rpc.server import Handler, Session
 from devlink.rpc.varlink import Call
@@ -21,22 +23,27 @@ class Looks:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._counts = dns_counts.Counts()
+        self._examiner = Examiner(supervisor)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
         """By method."""
         return {
+            "ListProfiles": self._list_profiles,
             "ListRoutes": self._list_routes,
             "FollowEvents": self._follow_events,
             "FollowDnsStats": _followed(self._counts.follow),
             "FollowDnsLog": _followed(dns_counts.follow_log),
             "FlushDns": self._flush_dns,
+            "Examine": self._examine,
+            "Explain": self._explain,
         }
 
+    async def _list_profiles(self, _: Session, call: Call) -> Mapping[str, Any]:
+        return await asyncio.to_thread(offered, environment(call))
+
     async def _list_routes(self, _: Session, call: Call) -> Mapping[str, Any]:
-        name = call.parameters.get("session")
-        if not isinstance(name, str):
-            raise UsageError(f"{show(name)} is no session's name.", next_step="See: devlink status")
+        name = parameter(call, "session", str, "")
         plan = self._supervisor.present_plan(name)
         there = await route_table.installed(name)
         return {"routes": await asyncio.to_thread(route_table.look, plan, there)}
@@ -52,6 +59,13 @@ class Looks:
 
     async def _flush_dns(self, _: Session, __: Call) -> Mapping[str, Any]:
         return {"entries": await dns_counts.flush()}
+
+    async def _examine(self, _: Session, call: Call) -> Mapping[str, Any]:
+        profile, context = parameter(call, "profile", str, ""), parameter(call, "context", str, "")
+        return await self._examiner.examine(profile, context, environment(call))
+
+    async def _explain(self, _: Session, call: Call) -> Mapping[str, Any]:
+        return await self._examiner.explain(parameter(call, "what", str, ""), environment(call))
 
 
 def _followed(follow: Follow) -> Handler:

@@ -124,8 +124,8 @@ class Link:
             return {"sessions": [], "asking": []}
 
     def agent(self) -> Client:
-        """A line to the agent that runs. Raises OSError where there is none."""
-        return Client.connect(f"{self._root}/run/user/0/devlink/agent")
+        """A line to the agent that runs, to be closed. Raises OSError where there is none."""
+        return Client.connect(f"{self._root}/run/user/0/devlink/agent", timeout=PATIENCE)
 
     def states(self) -> dict[str, str]:
         """The state of each session."""
