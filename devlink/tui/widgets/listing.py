@@ -3,11 +3,13 @@
 Textual's DataTable takes 1.3 s and 13 MB for the 10,000 rows that it is to show here, which this draws as they are.
 """
 
+import textwrap
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -31,6 +33,8 @@ class Column(NamedTuple):
     """Cells; of those with 0 the rest of the width is shared."""
     right: bool = False
     """Numbers."""
+    least: int = 8
+    """Cells, of one with the width 0: where there would be fewer, the last of the others are left out."""
 
 
 class Row(NamedTuple):
@@ -38,18 +42,24 @@ class Row(NamedTuple):
 
     cells: tuple[str, ...]
     tone: str = ""
-    """A component class of the listing's, of the first cell: ok, info, warning, error, faint."""
+    """A component class of the listing's, of one cell: ok, info, warning, error, faint."""
     is_whole: bool = False
     """The tone is of all cells."""
+    toned: int = 0
+    """Which cell has the tone."""
 
 
 class Listing(ScrollView, Generic[T], can_focus=True):
-    """Items as lines. The cursor stays with its item when others come or go."""
+    """Items as lines. The cursor stays with its item when others come or go, and what is seen stays where it is."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "listing--title", "listing--cursor", "listing--ok", "listing--info", "listing--warning", "listing--error",
-        "listing--faint",
+        "listing--title", "listing--cursor", "listing--choice", "listing--ok", "listing--info", "listing--warning",
+        "listing--error", "listing--faint",
     }  # fmt: skip
+    DEFAULT_CSS = """
+    Listing { overflow-x: hidden; }
+    Listing > .listing--choice { background: $surface-lighten-2; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
@@ -91,17 +101,28 @@ class Listing(ScrollView, Generic[T], can_focus=True):
         key: Callable[[T], Hashable] | None = None,
         empty: str = "",
         has_titles: bool = True,
+        follows: bool = False,
+        marks_choice: bool = False,
         id: str | None = None,  # Textual's own name
     ) -> None:
         """`show` draws an item when it is seen; `key` tells items apart, None where they are their own keys; `empty` is
-        shown where there is no item."""
+        shown where there is no item; `follows`: the newest are at the end, and seen until its user looks elsewhere;
+        `marks_choice`: the cursor's line is seen also where the keys go elsewhere."""
         super().__init__(id=id)
         self._columns = tuple(columns)
         self._show = show
         self._key = key or (lambda item: item)
         self.empty = empty
         self._head = 1 if has_titles else 0
+        self._marks_choice = marks_choice
+        self._follows = follows
+        self._is_following = follows
+        self._fitted: tuple[int, list[int]] = (-1, [])
+        """A width, and the columns' in it."""
         self._items: Sequence[T] = ()
+        self._chosen: T | None = None
+        self._is_click_new = False
+        """A click has only given it the keys so far."""
 
     # What it has
 
@@ -120,76 +141,134 @@ class Listing(ScrollView, Generic[T], can_focus=True):
             self._columns = tuple(columns)
             self.refresh()
 
-    def fill(self, items: Sequence[T]) -> None:
-        """Show these. Is quick for any number of them: none is drawn that is not seen."""
-        before = self.chosen
+    @property
+    def is_following(self) -> bool:
+        """The end is seen, and stays so when more comes."""
+        return self._is_following
+
+    def fill(self, items: Sequence[T], *, shift: int | None = None) -> None:
+        """Show these. Is quick for any number of them: none is drawn that is not seen.
+
+        `shift`: by how many places the former items have moved, negative where some of the first are gone; they are
+        looked for where it is None. With 0 the cursor stays where it is, whatever is there then.
+        """
+        before, top, was = self._chosen, round(self.scroll_offset.y), self.cursor
         self._items = items
-        self.virtual_size = Size(0, len(items) + self._head)
-        cursor = min(self.cursor, max(0, len(items) - 1))
-        if before is not None and items:
-            wanted = self._key(before)
-            if not (cursor < len(items) and self._key(items[cursor]) == wanted):
-                cursor = next((index for index, item in enumerate(items) if self._key(item) == wanted), cursor)
-        self.cursor = cursor
-        if (self.chosen is None) != (before is None) or (before is not None and self._differs(before)):
-            self.post_message(self.Moved(self, self.chosen))
+        self._resize(Size(0, len(items) + self._head))
+        if self._is_following:
+            cursor = len(items) - 1
+        elif shift is not None:
+            cursor = was + shift
+        else:
+            cursor = self._find(before, was)
+        cursor = max(0, min(cursor, len(items) - 1))
+        moved = cursor - was if shift is None else shift
+        self._chosen = items[cursor] if items else None
+        self.set_reactive(Listing.cursor, cursor)
+        if self._is_following:
+            self._see_end()
+        elif top > 0 and moved:
+            self.scroll_to(y=max(0, top + moved), animate=False, force=True)
+        if (self._chosen is None) != (before is None) or (before is not None and self._differs(before)):
+            self.post_message(self.Moved(self, self._chosen))
         self.refresh()
 
+    def follow(self) -> None:
+        """See the end, and go on seeing it."""
+        self._is_following = self._follows
+        self._go(len(self._items) - 1)
+        self._see_end()
+
+    def _resize(self, size: Size) -> None:
+        """Have room for so many lines. The layout of the whole screen is worked out anew only where it may differ: it
+        takes longer than all else, and a log grows four times a second."""
+        window = self.container_size.height
+        if 0 < window < min(size.height, self.virtual_size.height):
+            self.set_reactive(Listing.virtual_size, size)
+            self._scroll_update(size)
+        else:
+            self.virtual_size = size
+
+    def _find(self, wanted: T | None, near: int) -> int:
+        """Where an item is now; where it was if it is gone. Looks around its former place first."""
+        if wanted is None or not self._items:
+            return near
+        key, count = self._key(wanted), len(self._items)
+        outward = chain.from_iterable((near - step, near + step) for step in range(max(near, count - near) + 1))
+        return next((index for index in outward if 0 <= index < count and self._key(self._items[index]) == key), near)
+
     def _differs(self, before: T) -> bool:
-        return self.chosen is None or self._key(self.chosen) != self._key(before)
+        return self._chosen is None or self._key(self._chosen) != self._key(before)
 
     # How it is drawn
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.scrollable_content_region.width
         if y < self._head:
-            return self._line(tuple(column.title for column in self._columns), width, self._style("title"), None)
+            title = self._style("title")
+            return self._line(tuple(column.title for column in self._columns), width, title, title, 0)
         index = y - self._head + round(self.scroll_offset.y)
-        if index >= len(self._items):
-            text = self.empty if not self._items and index == 0 else ""
+        if not self._items:
+            lines = textwrap.wrap(printable(self.empty), max(1, width - 2))
+            text = lines[index] if index < len(lines) else ""
             return Strip([Segment(set_cell_size(f" {text}", width), self._style("faint"))], width)
+        if index >= len(self._items):
+            return Strip.blank(width, self.rich_style)
         row = self._show(self._items[index])
-        base = self.get_component_rich_style("listing--cursor") if self._has_cursor(index) else self.rich_style
-        tone = base + self._style(row.tone, partial=True) if row.tone else base
-        return self._line(row.cells, width, tone if row.is_whole else base, tone)
-
-    def _has_cursor(self, index: int) -> bool:
-        return index == self.cursor and self.has_focus
+        if index == self.cursor and self.has_focus:
+            base = tone = self._style("cursor")  # no tone is readable on its background; the sign and the word are
+        else:
+            base = self.rich_style
+            if index == self.cursor and self._marks_choice:
+                base += self._style("choice", partial=True)
+            tone = base + self._style(row.tone, partial=True) if row.tone else base
+        return self._line(row.cells, width, tone if row.is_whole else base, tone, row.toned)
 
     def _style(self, name: str, *, partial: bool = False) -> Style:
         return self.get_component_rich_style(f"listing--{name}", partial=partial)
 
-    def _line(self, cells: tuple[str, ...], width: int, base: Style, first: Style | None) -> Strip:
+    def _line(self, cells: tuple[str, ...], width: int, base: Style, tone: Style, toned: int) -> Strip:
         segments = []
         for number, (text, column, room) in enumerate(zip(cells, self._columns, self._widths(width), strict=True)):
             if not room:
                 continue
-            text = printable(text)
-            if column.right:
-                text = text.rjust(room)
-            segments.append(Segment(set_cell_size(f" {text}", room + 1), first if number == 0 and first else base))
+            text = fitted(printable(text), room, right=column.right)
+            segments.append(Segment(f" {text}", tone if number == toned else base))
         return Strip(segments).adjust_cell_length(width, base)
 
     def _widths(self, width: int) -> list[int]:
-        """Each column's, without the blank before it. The last ones go first where there is no room."""
-        left = width - sum(column.width + 1 for column in self._columns)
-        rests = [column for column in self._columns if not column.width]
-        share = max(left // len(rests), 0) if rests else 0
-        widths: list[int] = []
-        for column in self._columns:
-            room = min(column.width or share, max(width - sum(widths) - len(widths) - 1, 0))
-            widths.append(room)
-        return widths
+        """Each column's, without the blank before it; 0 for one that is left out."""
+        if width != self._fitted[0]:
+            self._fitted = (width, widths(self._columns, width))
+        return self._fitted[1]
 
     # What its user does
 
     def watch_cursor(self, before: int, after: int) -> None:
+        self._chosen = self.chosen
         if self.is_mounted:
             self._bring_into_view(after)
-            self.refresh()
+            for index in (before, after):
+                self.refresh(Region(0, index - round(self.scroll_offset.y) + self._head, self.size.width, 1))
 
-    def watch_has_focus(self, _: bool) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        self._is_click_new = has_focus
+        if has_focus:
+            self._bring_into_view(self.cursor)
         self.refresh()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._is_following = self._follows and new_value >= self.max_scroll_y
+
+    def on_resize(self) -> None:
+        if self._is_following:
+            self._see_end()
+        elif self.has_focus:
+            self._bring_into_view(self.cursor)
+
+    def _see_end(self) -> None:
+        self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     def _bring_into_view(self, index: int) -> None:
         height = max(1, self.size.height - self._head)
@@ -215,16 +294,48 @@ class Listing(ScrollView, Generic[T], can_focus=True):
     def on_click(self, event: events.Click) -> None:
         index = event.y - self._head + round(self.scroll_offset.y)
         if event.y >= self._head and 0 <= index < len(self._items):
-            was_there = index == self.cursor and self.has_focus
+            was_there = index == self.cursor and not self._is_click_new
             self._go(index)
             if was_there or event.chain > 1:
                 self.action_choose()
+        self._is_click_new = False
 
     def _go(self, index: int) -> None:
         index = max(0, min(index, len(self._items) - 1))
-        if self._items and index != self.cursor:
+        self._is_click_new = False
+        if not self._items:
+            return
+        if index != self.cursor:
             self.cursor = index
             self.post_message(self.Moved(self, self.chosen))
+        self._is_following = self._follows and index == len(self._items) - 1
 
-    def refresh_lines(self, y_start: int, line_count: int = 1) -> None:
-        self.refresh(Region(0, y_start, self.size.width, line_count))
+
+def widths(columns: Sequence[Column], width: int) -> list[int]:
+    """Each column's in so many cells, without the blank before it; 0 for one that is left out, the last ones first."""
+    rests = [column for column in columns if not column.width]
+    there = list(columns)
+
+    def needed() -> int:
+        return sum((column.width or column.least) + 1 for column in there)
+
+    while needed() > width and (fixed := [column for column in there if column.width]):
+        there.remove(fixed[-1])
+    left = width - sum(column.width + 1 for column in there)
+    share, more = divmod(max(left, 0), len(rests)) if rests else (0, 0)
+    found = []
+    for column in columns:
+        if column.width:
+            found.append(column.width if column in there else 0)
+        else:
+            found.append(share + (more > 0))
+            more -= 1
+    return found
+
+
+def fitted(text: str, room: int, *, right: bool = False) -> str:
+    """Exactly `room` cells of it; what is cut ends with `…`."""
+    length = cell_len(text)
+    if length > room:
+        return set_cell_size(text, room - 1) + "…" if room > 0 else ""
+    return " " * (room - length) + text if right else text + " " * (room - length)
