@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, NamedTuple
 
 from devlink.core.findings import Finding, Severity
@@ -297,9 +298,15 @@ def route_rows(told: Mapping[str, Any]) -> list[RouteRow]:
 
 
 def queries(told: Mapping[str, Any]) -> Queries:
-    """A reply to `FollowDnsLog`."""
+    """A reply to `FollowDnsLog`. Thousands are kept: what is the same in many of them is kept once."""
     zones = told.get("zones")
     return Queries(
-        [Query(**record) for record in told["records"]], int(told["lost"]), bool(told["restarted"]),
-        tuple(zones) if zones is not None else None,
+        [
+            Query(
+                each["time"], each["name"], each["qtype"], intern(each["zone"]), intern(each["source"]), each["rcode"],
+                each["ms"], intern(each["server"]) if each.get("server") else None, each.get("reason"),
+            )
+            for each in told["records"]
+        ],
+        int(told["lost"]), bool(told["restarted"]), tuple(zones) if zones is not None else None,
     )  # fmt: skip
