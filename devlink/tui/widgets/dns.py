@@ -1,22 +1,100 @@
-"""The forwarder's health: questions a second, times, hit rate, zones and servers."""
+"""The forwarder's health: whether names are well, questions a second, zones and servers."""
 
 from textual.app import ComposeResult
+from textual.events import Resize
 from textual.widgets import Static
 
 from devlink.core.text import printable
+from devlink.tui import names
+from devlink.tui.names import Line
+from devlink.tui.rates import DnsRates
 from devlink.tui.records import DnsStats
+from devlink.tui.themes import MARKS
+from devlink.tui.widgets.listing import Column, Listing, Row, fitted
 from devlink.tui.widgets.panel import Panel
+
+BARS = 12
+"""Cells of a row's sparkline."""
+ROOMY = 9
+"""Lines of the panel, from which on all questions together have a sparkline of their own."""
+WIDE = 64
+"""Cells of the panel, from which on the verdict is one line."""
 
 
 class DnsPanel(Panel):
-    """Counts as sparklines."""
+    """The verdict first, then what it is made of."""
 
     NAME = "DNS"
+    DEFAULT_CSS = """
+    DnsPanel > Static { height: 1; }
+    DnsPanel > #names-rate { color: $info; display: none; }
+    DnsPanel > #names-verdict.-ok { color: $ok; }
+    DnsPanel > #names-verdict.-warning { color: $warn; }
+    DnsPanel > #names-verdict.-error { color: $bad; }
+    DnsPanel > #names-verdict.-off { color: $text-muted; }
+    DnsPanel.-slim > #names-verdict { height: 2; }
+    DnsPanel.-roomy > #names-rate { display: block; height: 2; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:  # Textual's own name
+        super().__init__(id=id)
+        self._rates = DnsRates()
+        self._stats: DnsStats | None = None
+        self._nameserver = ""
+        self._why = ""
 
     def compose(self) -> ComposeResult:
-        yield Static(id="counts", markup=False)
+        yield Static(id="names-verdict", markup=False)
+        yield Static(id="names-rate", markup=False)
+        columns = (
+            Column("STATE", 9), Column("FOR", least=14), Column("ASKED", 7, right=True), Column("", BARS),
+            Column("KEPT", 5, right=True), Column("P50", 7, right=True), Column("P99", 7, right=True),
+        )  # fmt: skip
+        yield Listing[Line](columns, _row, key=lambda line: line.name, empty="No zone and no server is known yet.")
 
     def show(self, nameserver: str, stats: DnsStats | None, at: float, why: str = "") -> None:
         """`at`: monotonic seconds of the counts; `why`: there are none."""
-        text = f"{nameserver}  {stats.queries} questions" if stats is not None else why
-        self.query_one("#counts", Static).update(printable(text))
+        if stats is not None:
+            self._rates.add(at, stats)
+        self._nameserver, self._stats, self._why = nameserver, stats, why
+        if self.size:
+            self._draw()
+
+    def on_show(self) -> None:
+        self._draw()
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height + 2 >= ROOMY, "-roomy")
+        self.set_class(event.size.width < WIDE, "-slim")
+        self._draw()
+
+    def _draw(self) -> None:
+        """Sizes stay, so that the screen's layout is not worked out anew each second."""
+        told = names.verdict(self._rates, self._stats, self._why)
+        verdict = self.query_one("#names-verdict", Static)
+        if not verdict.has_class(f"-{told.tone}"):
+            verdict.set_classes(f"-{told.tone}")
+        verdict.update(printable(f"{MARKS.get(told.tone, '!')} {told.text}"), layout=False)
+        listing = self.query_one(Listing)
+        if self._stats is not None:
+            listing.fill(names.lines(self._rates, self._stats))
+            self.retitle(printable(self._nameserver))
+        elif self._why:
+            self.retitle("no counts")
+        if self.has_class("-roomy"):
+            width = max(0, self.size.width - 9)
+            above, below = names.sparkline(self._rates.total.history, width, 2)
+            rate = fitted(names.rate(self._rates.total.per_second), 8, right=True)
+            self.query_one("#names-rate", Static).update(f"{above}\n{below} {rate}", layout=False)
+
+    def copyable(self) -> str:
+        """What shows the same in plain text."""
+        return "devlink dns stats"
+
+
+def _row(line: Line) -> Row:
+    name, bars, rate, kept, p50, p99 = names.cells(line, BARS)
+    return Row(
+        (f"{MARKS[line.tone]} {line.word}", name, rate, bars, kept, p50, p99),
+        line.tone if line.tone != "off" else "faint",
+    )
