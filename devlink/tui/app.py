@@ -64,6 +64,7 @@ class Dashboard(App[int]):
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = LIGHT.name if self._light else DARK.name
+        self.animation_level = "none"  # the line below the tabs would be drawn thirty times for each change
         self.push_screen(self.main)
         self._follow_status()
         self._follow_events()

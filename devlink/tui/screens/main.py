@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer, Tab, Tabs
+from textual.widgets import Tab, Tabs
 
 from devlink.tui import messages
 from devlink.tui.messages import Contact
@@ -18,6 +18,7 @@ from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.events import EventsPanel
 from devlink.tui.widgets.findings import FindingsPanel
 from devlink.tui.widgets.headline import Headline
+from devlink.tui.widgets.keys import KeyLine
 from devlink.tui.widgets.listing import Listing
 from devlink.tui.widgets.panel import Panel
 from devlink.tui.widgets.path import PathPanel
@@ -61,7 +62,7 @@ class MainScreen(Screen[None]):
             yield DnsPanel(id="dns")
             yield QueriesPanel(id="queries")
             yield EventsPanel(id="events")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Headline).show(Told("busy", "Looking for the agent."))
