@@ -121,7 +121,7 @@ def lines(rates: DnsRates, stats: DnsStats) -> list[Line]:
 def _zone_line(zone: ZoneStats, track: Track, now: float) -> Line:
     recent = track.recent(now)
     is_failing = recent.failed >= FAILED_LEAST and recent.failed > FAILING * recent.asked
-    tone, word = ("error", "failing") if is_failing else ("ok", "ok") if recent.asked else ("off", "idle")
+    tone, word = ("error", "fails") if is_failing else ("ok", "ok") if recent.asked else ("off", "idle")
     return Line(
         tone, word, zone_name(zone.suffix), track.history, track.per_second, recent.hit_rate, zone.p50_ms,
         zone.p99_ms,
@@ -129,7 +129,7 @@ def _zone_line(zone: ZoneStats, track: Track, now: float) -> Line:
 
 
 def _server_line(server: ServerStats, track: Track) -> Line:
-    tone, word = {"silent": ("error", "silent"), "unasked": ("off", "unasked"), "tcp": ("info", "by TCP")}.get(
+    tone, word = {"silent": ("error", "silent"), "unasked": ("off", "unused"), "tcp": ("info", "by TCP")}.get(
         server.state, ("ok", "ok")
     )
     return Line(

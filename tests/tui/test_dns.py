@@ -50,11 +50,14 @@ def test_a_forwarder_that_is_away_leaves_the_history_and_says_why(piloted: Pilot
 
 @pytest.mark.parametrize("size", [(44, 20), (80, 24), (200, 60)])
 def test_it_fits(piloted: Pilots, size: tuple[int, int]) -> None:
-    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], _: ScriptedAgent) -> None:
         await pilot.press("3")
-        await agent.tell("FollowDnsStats", dns_stats(100))
+        panel = app.main.query_one(DnsPanel)
+        for second in range(3):
+            panel.show("127.0.0.153", decode(DnsStats, dns_stats(100)["stats"]), float(second))
         await until(pilot, lambda: "cluster.local" in text_of(app), "a zone is shown")
         assert "names are well" in text_of(app)
+        assert "▁" in next(line for line in text_of(app).splitlines() if "cluster.local " in line)
 
     piloted(body, size=size)
 

@@ -199,7 +199,7 @@ def test_the_wheel_leaves_the_end_and_finds_it_again() -> None:
 def test_a_log_that_grows_below_its_end_lays_nothing_out_anew() -> None:
     async def body(app: OneList, pilot: Pilot[None]) -> None:
         app.listing.fill(numbered(50))
-        await pilot.pause()
+        await pilot.pause(0.2)  # until the scrollbar is there
         laid_out: list[object] = []
         original = app.screen._refresh_layout
         app.screen._refresh_layout = lambda *words, **more: (laid_out.append(1), original(*words, **more))[1]  # type: ignore[method-assign,func-returns-value]
@@ -305,6 +305,12 @@ def test_a_reason_why_there_is_nothing_goes_on_in_the_next_line() -> None:
 )
 def test_where_there_is_no_room_the_last_columns_are_left_out(width: int, wanted: list[int]) -> None:
     assert widths((Column("A", least=10), Column("B", 16), Column("C", 7)), width) == wanted
+
+
+def test_columns_without_a_width_have_their_least_and_share_the_rest() -> None:
+    columns = (Column("A", least=12), Column("B", 5), Column("C", least=4))
+    assert widths(columns, 34) == [17, 5, 9]
+    assert widths(columns, 20) == [13, 0, 5]
 
 
 def test_columns_without_a_width_share_what_is_left_to_the_last_cell() -> None:

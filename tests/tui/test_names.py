@@ -64,7 +64,7 @@ def test_a_zone_that_fails_is_named_with_how_many() -> None:
     after["stats"]["zones"][0]["failed"] = 20
     told = names.verdict(*counted(before, after), "")
     assert told[:2] == ("error", "cluster.local: 20 of 50 failed in the last minute")
-    assert names.lines(*counted(before, after))[0].word == "failing"
+    assert names.lines(*counted(before, after))[0].word == "fails"
 
 
 def test_two_failures_of_fifty_are_no_trouble() -> None:

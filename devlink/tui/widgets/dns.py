@@ -1,5 +1,6 @@
 """The forwarder's health: whether names are well, questions a second, zones and servers."""
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.events import Resize
 from textual.widgets import Static
@@ -13,12 +14,10 @@ from devlink.tui.themes import MARKS
 from devlink.tui.widgets.listing import Column, Listing, Row, fitted
 from devlink.tui.widgets.panel import Panel
 
-BARS = 12
-"""Cells of a row's sparkline."""
-ROOMY = 9
+BARS = 3
+"""Which column has a row's sparkline."""
+ROOMY = 10
 """Lines of the panel, from which on all questions together have a sparkline of their own."""
-WIDE = 64
-"""Cells of the panel, from which on the verdict is one line."""
 
 
 class DnsPanel(Panel):
@@ -47,10 +46,10 @@ class DnsPanel(Panel):
         yield Static(id="names-verdict", markup=False)
         yield Static(id="names-rate", markup=False)
         columns = (
-            Column("STATE", 9), Column("FOR", least=14), Column("ASKED", 7, right=True), Column("", BARS),
+            Column("STATE", 8), Column("FOR", least=13), Column("ASKED", 7, right=True), Column("", least=7),
             Column("KEPT", 5, right=True), Column("P50", 7, right=True), Column("P99", 7, right=True),
         )  # fmt: skip
-        yield Listing[Line](columns, _row, key=lambda line: line.name, empty="No zone and no server is known yet.")
+        yield Listing[Line](columns, self._row, key=lambda line: line.name, empty="No zone and no server is known yet.")
 
     def show(self, nameserver: str, stats: DnsStats | None, at: float, why: str = "") -> None:
         """`at`: monotonic seconds of the counts; `why`: there are none."""
@@ -65,7 +64,7 @@ class DnsPanel(Panel):
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height + 2 >= ROOMY, "-roomy")
-        self.set_class(event.size.width < WIDE, "-slim")
+        self.remove_class("-slim")
         self._draw()
 
     def _draw(self) -> None:
@@ -74,7 +73,10 @@ class DnsPanel(Panel):
         verdict = self.query_one("#names-verdict", Static)
         if not verdict.has_class(f"-{told.tone}"):
             verdict.set_classes(f"-{told.tone}")
-        verdict.update(printable(f"{MARKS.get(told.tone, '!')} {told.text}"), layout=False)
+        text = printable(f"{MARKS.get(told.tone, '!')} {told.text}")
+        if cell_len(text) > self.size.width:
+            self.add_class("-slim")  # until the size is another: a number of two digits must not move all that is below
+        verdict.update(text, layout=False)
         listing = self.query_one(Listing)
         if self._stats is not None:
             listing.fill(names.lines(self._rates, self._stats))
@@ -91,10 +93,7 @@ class DnsPanel(Panel):
         """What shows the same in plain text."""
         return "devlink dns stats"
 
-
-def _row(line: Line) -> Row:
-    name, bars, rate, kept, p50, p99 = names.cells(line, BARS)
-    return Row(
-        (f"{MARKS[line.tone]} {line.word}", name, rate, bars, kept, p50, p99),
-        line.tone if line.tone != "off" else "faint",
-    )
+    def _row(self, line: Line) -> Row:
+        name, bars, rate, kept, p50, p99 = names.cells(line, self.query_one(Listing).room(BARS))
+        tone = line.tone if line.tone != "off" else "faint"
+        return Row((f"{MARKS[line.tone]} {line.word}", name, rate, bars, kept, p50, p99), tone)

@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
     title: str
     width: int = 0
-    """Cells; of those with 0 the rest of the width is shared."""
+    """Cells; those with 0 get their least, and share the rest."""
     right: bool = False
     """Numbers."""
     least: int = 8
@@ -236,6 +236,10 @@ class Listing(ScrollView, Generic[T], can_focus=True):
             segments.append(Segment(f" {text}", tone if number == toned else base))
         return Strip(segments).adjust_cell_length(width, base)
 
+    def room(self, number: int) -> int:
+        """Cells of a column now; 0 for one that is left out."""
+        return self._widths(self.scrollable_content_region.width)[number]
+
     def _widths(self, width: int) -> list[int]:
         """Each column's, without the blank before it; 0 for one that is left out."""
         if width != self._fitted[0]:
@@ -321,14 +325,15 @@ def widths(columns: Sequence[Column], width: int) -> list[int]:
 
     while needed() > width and (fixed := [column for column in there if column.width]):
         there.remove(fixed[-1])
-    left = width - sum(column.width + 1 for column in there)
-    share, more = divmod(max(left, 0), len(rests)) if rests else (0, 0)
+    left = max(0, width - sum(column.width + 1 for column in there))
+    least = sum(column.least for column in rests)
+    share, more = divmod(max(left - least, 0) if left >= least else left, max(1, len(rests)))
     found = []
     for column in columns:
         if column.width:
             found.append(column.width if column in there else 0)
         else:
-            found.append(share + (more > 0))
+            found.append((column.least if left >= least else 0) + share + (more > 0))
             more -= 1
     return found
 
