@@ -123,7 +123,7 @@ def test_with_a_filter_what_it_fits_is_kept_longer_than_the_rest(piloted: Pilots
         panel_of(app).add(Queries([Query(**query("rare"))], 0, False, None))
         for start in range(0, 3 * KEPT, KEPT):
             panel_of(app).add(piece(start, start + 2000))
-            await pilot.pause(0.3)
+            await pilot.pause(0.6)
         assert names_of(app) == ["rare"]
 
     piloted(body, size=(100, 30))

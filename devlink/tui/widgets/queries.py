@@ -21,7 +21,8 @@ from devlink.tui.widgets.panel import FilteredPanel
 KEPT = 5000
 """Questions: a second of the fastest log."""
 PAUSE = 0.25
-"""Seconds between two drawings, at least."""
+"""Seconds between two drawings, at least; twice that where more than MANY came, which nobody can read anyway."""
+MANY = 100
 NOBODY = "Nobody asks for a name."
 NO_SESSION = "No session of yours is up with names: until one is, there is nothing."
 
@@ -39,8 +40,7 @@ Item = Query | Note
 class QueriesPanel(FilteredPanel):
     """The last ones, the newest at the bottom, with a filter and a pause.
 
-    What comes is put aside as it is, and shown four times a second: the lines that are seen are the only ones that
-    become text.
+    What comes is put aside as it is, and shown four times a second at most: only the lines that are seen become text.
     """
 
     NAME = "Queries"
@@ -102,7 +102,8 @@ class QueriesPanel(FilteredPanel):
 
     def _draw_soon(self) -> None:
         if self._timer is None:
-            wait = self._drawn + PAUSE - time.monotonic()
+            pause = PAUSE if len(self._came) <= MANY else 2 * PAUSE
+            wait = self._drawn + pause - time.monotonic()
             self._timer = self.set_timer(max(wait, 0.001), self._draw)
 
     def _draw(self) -> None:
