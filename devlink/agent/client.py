@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from devlink.agent.places import agent_socket, log_file, runtime_folder
@@ -14,6 +15,15 @@ START_LIMIT = 10.0
 """Seconds for a new agent to answer."""
 GREETING_LIMIT = 10.0
 """Seconds for an agent to say its version: one that starts takes over first what it finds."""
+
+
+def caller_environment() -> Mapping[str, str]:
+    """This process's environment for the agent's verbs, as it means the same to the agent, which works elsewhere."""
+    environ = dict(os.environ)
+    files = environ.get("KUBECONFIG", "").split(os.pathsep)
+    if any(files):
+        environ["KUBECONFIG"] = os.pathsep.join(os.path.abspath(file) for file in files if file)
+    return environ
 
 
 def connect(*, timeout: float | None = 60.0, greeting: float | None = None) -> Client | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from devlink.agent.client import connect, connect_or_start
+from devlink.agent.client import caller_environment, connect, connect_or_start
 from devlink.cli.output import MARKS, Lines, emit, output_option
 from devlink.core.text import duration
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
@@ -86,7 +86,7 @@ def up(
         )
     began = time.monotonic()
     wish = {
-        "profile": chosen, "context": context, "environment": _environment(),
+        "profile": chosen, "context": context, "environment": caller_environment(),
         "replace": replace, "dns": not no_dns, "routes": not no_routes,
         "exclude": list(exclude), "override": list(override),
     }  # fmt: skip
@@ -111,15 +111,6 @@ def up(
     except KeyboardInterrupt:
         _on_signals(ending, signal.SIG_IGN)  # the way back is short, and must not be cut
     return _down(name, everything=False)
-
-
-def _environment() -> Mapping[str, str]:
-    """Ours, as it means the same to the agent, which works in another folder."""
-    environ = dict(os.environ)
-    files = environ.get("KUBECONFIG", "").split(os.pathsep)
-    if any(files):
-        environ["KUBECONFIG"] = os.pathsep.join(os.path.abspath(file) for file in files if file)
-    return environ
 
 
 def _bring_up(wish: Mapping[str, Any], ending: tuple[signal.Signals, ...]) -> Mapping[str, Any] | None:

@@ -119,6 +119,15 @@ class Connection:
                     future.exception()  # what is raised here instead says it; nobody else asks for this one
         return future
 
+    def give_up(self) -> None:
+        """Say that no more will be asked: the server cancels the call in progress and answers with how that ended."""
+        if self.closed.done():
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the other side has gone already, and who waits hears of it
+
     def close(self) -> None:
         """Close; calls that wait fail with ProtocolError."""
         if self.closed.done():
