@@ -1,10 +1,16 @@
 """`devlink dashboard`: the link at a glance, in the terminal."""
 
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
+from devlink.core.text import listed
 from devlink.errors import UsageError
+
+if TYPE_CHECKING:
+    from devlink.tui.app import Dashboard
 
 
 @click.command()
@@ -12,10 +18,39 @@ from devlink.errors import UsageError
 def dashboard(light: bool) -> int:
     """Show the link and what is wrong with it, and bring profiles up and down. `?` shows the keys.
 
-    It asks the agent alone, changes nothing by itself, and may stay open. Without a terminal: devlink status --watch.
+    It asks the agent alone, changes nothing by itself, and may stay open: leaving it takes nothing down. It runs
+    without an agent, too, and can start one. Without a terminal: devlink status --watch.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("The dashboard needs a terminal.", next_step="For pipes: devlink status --watch")
+    for_pipes = "For pipes and plain terminals: devlink status --watch"
+    # Textual draws on stderr and reads stdin; what is drawn on nothing would look like a hang.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        raise UsageError("The dashboard needs a terminal.", next_step=for_pipes)
+    if os.environ.get("TERM", "dumb") in ("", "dumb"):
+        raise UsageError(
+            "The dashboard cannot draw on this terminal.", why="TERM says that it moves no cursor.", next_step=for_pipes
+        )
+    import logging
+
+    from devlink.rpc.tasks import run
     from devlink.tui.app import Dashboard
 
-    return Dashboard(light=light).run() or 0
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python's last resort writes into what is drawn
+    logging.captureWarnings(True)
+    app = Dashboard(light=light)
+    code = run(_shown(app))
+    if app.defect is not None:
+        raise app.defect
+    names = [session.name for session in app.main.status.sessions] if app.main.status is not None else []
+    if names and code == 0:
+        click.echo(f"{listed(names)} {'stays' if len(names) == 1 else 'stay'} up.", err=True)
+    return code
+
+
+async def _shown(app: "Dashboard") -> int:
+    """Until its user leaves it, or it is told to end: then the terminal is given back, too."""
+    import asyncio
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, app.exit, 128 + number)
+    return await app.run_async() or 0

@@ -7,6 +7,7 @@ from textual.message import Message
 
 from devlink.core.findings import Finding
 from devlink.tui.records import AgentStatus, DnsStats, Event, Path, Queries, RouteRow
+from devlink.tui.telling import Progress
 
 
 class Contact(StrEnum):
@@ -95,6 +96,13 @@ class EventsTold(Message):
     is_past: bool
 
 
+@dataclass
+class ProgressTold(Message):
+    """How far a profile is on its way up."""
+
+    progress: Progress
+
+
 # What its user wants
 
 
@@ -118,6 +126,10 @@ class CommandCopied(Message):
     """A text is to be on the clipboard."""
 
     text: str
+
+
+class GivenUp(Message):
+    """What is on its way up is to be taken back."""
 
 
 @dataclass

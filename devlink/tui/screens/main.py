@@ -12,8 +12,8 @@ from textual.widgets import Tab, Tabs
 
 from devlink.tui import messages
 from devlink.tui.messages import Contact
-from devlink.tui.records import AgentStatus, Event, Path, SessionStatus
-from devlink.tui.telling import Told, headline
+from devlink.tui.records import AgentStatus, DnsStats, Event, Path, SessionStatus
+from devlink.tui.telling import absence, headline
 from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.events import EventsPanel
 from devlink.tui.widgets.findings import FindingsPanel
@@ -29,11 +29,18 @@ from devlink.tui.widgets.sessions import SessionsPanel
 PANELS = ("findings", "routes", "dns", "queries", "events")
 """Below the path: one at a time, or, where there is room, all of them."""
 EVENTS_KEPT = 500
+TICK = 1.0
+"""Seconds between two looks at the clock, for what says since when."""
 
 
 class MainScreen(Screen[None]):
     """One look says whether the link is well."""
 
+    DEFAULT_CSS = """
+    MainScreen.-away #upper, MainScreen.-away #lower {
+        opacity: 50%;
+    }
+    """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 (Textual declares it so)
     VERTICAL_BREAKPOINTS = [(0, "-low"), (40, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,6 +54,8 @@ class MainScreen(Screen[None]):
         """Monotonic seconds when the status was told."""
         self.session_name = ""
         """Whose path and routes are shown; empty where nothing is up."""
+        self._contact = messages.ContactChanged(Contact.CONNECTING)
+        self._dns: DnsStats | None = None
         self._path: Path | None = None
         self._events: tuple[Event, ...] = ()
 
@@ -65,7 +74,8 @@ class MainScreen(Screen[None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        self.query_one(Headline).show(Told("busy", "Looking for the agent."))
+        self._tick()
+        self.set_interval(TICK, self._tick)
         self.query_one(Tabs).can_focus = False
         self._show_panel("findings")
         self.query_one("#sessions Listing").focus()
@@ -80,10 +90,22 @@ class MainScreen(Screen[None]):
     # What was heard
 
     @on(messages.ContactChanged)
-    def _contact(self, event: messages.ContactChanged) -> None:
-        if event.contact is not Contact.HERE:
-            tone = {Contact.ABSENT: "off", Contact.CONNECTING: "busy"}.get(event.contact, "error")
-            self.query_one(Headline).show(Told(tone, event.why, event.next_step))
+    def _contact_changed(self, event: messages.ContactChanged) -> None:
+        self._contact = event
+        # What was true when the agent was heard last is not shown as though it were true now.
+        self.set_class(event.contact is not Contact.HERE and self.status is not None, "-away")
+        self._tick()
+
+    def _tick(self) -> None:
+        """The times go on. Draws nothing that has not changed."""
+        elapsed = self.now - self.told_at
+        if self._contact.contact is Contact.HERE and self.status is not None:
+            told = headline(self.status, elapsed, self._dns)
+            self.query_one(SessionsPanel).tick(self.now)
+        else:
+            about = self._contact
+            told = absence(about.contact, about.why, about.next_step, self.status, elapsed)
+        self.query_one(Headline).show(told)
 
     @on(messages.StatusTold)
     def _told(self, event: messages.StatusTold) -> None:
@@ -91,8 +113,8 @@ class MainScreen(Screen[None]):
         names = [session.name for session in event.status.sessions]
         if self.session_name not in names:
             self._choose(names[0] if names else "")
-        self.query_one(Headline).show(headline(event.status))
         self.query_one(SessionsPanel).show(event.status, event.at)
+        self._tick()
         self.query_one(FindingsPanel).show(event.status)
         self.query_one(PathPanel).show(self.session, self._path)
 
@@ -120,6 +142,7 @@ class MainScreen(Screen[None]):
 
     @on(messages.DnsCounted)
     def _counted(self, event: messages.DnsCounted) -> None:
+        self._dns = event.stats
         self.query_one(DnsPanel).show(event.nameserver, event.stats, event.at, event.why)
 
     @on(messages.QueriesSeen)

@@ -10,7 +10,19 @@ from devlink.tui.themes import MARKS
 class Headline(Static):
     """One sentence with its sign, and a next step where there is one."""
 
+    DEFAULT_CSS = """
+    Headline.-ok { color: $ok; }
+    Headline.-info, Headline.-busy { color: $info; }
+    Headline.-warning { color: $warn; }
+    Headline.-error { color: $bad; }
+    """
+    _told: Told | None = None
+
     def show(self, told: Told) -> None:
+        """Draws only what is new: it may be asked each second."""
+        if told == self._told:
+            return
+        self._told = told
         below = f"\n  {printable(told.next_step)}" if told.next_step else ""
         self.set_classes(f"-{told.tone}")
         self.update(f"{MARKS.get(told.tone, '!')} {printable(told.text)}{below}")
