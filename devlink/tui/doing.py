@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -93,7 +94,7 @@ class Doing(App[int]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for deed in DEEDS:
             if self.check_action(deed.action, ()):
-                yield SystemCommand(deed.name, deed.about, getattr(self, f"action_{deed.action}"))
+                yield SystemCommand(deed.name, deed.about, partial(self.run_action, deed.action))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """An agent can be started only where none runs."""

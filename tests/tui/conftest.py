@@ -37,7 +37,7 @@ def piloted(agent_socket: Path) -> Pilots:
                     await agent.start()
                 app = Dashboard(Link({}), light=light)
                 try:
-                    async with app.run_test(size=size) as pilot:
+                    async with app.run_test(size=size, notifications=True) as pilot:
                         await body(app, pilot, agent)
                 finally:
                     await agent.end()

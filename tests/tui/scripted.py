@@ -34,6 +34,8 @@ class ScriptedAgent:
         """Each method without an answer whose caller went away."""
         self.steps: list[tuple[str, bool]] = []
         """What `Up` tells before its answer."""
+        self.taken_back: DevlinkError | None = None
+        """What `Up` answers to a caller who gives it up."""
         self._told: dict[str, Mapping[str, Any] | None] = dict.fromkeys(self.STREAMS)
         """The last reply of each stream, for who comes later."""
         self._news = {name: asyncio.Condition() for name in self.STREAMS}
@@ -104,6 +106,10 @@ class ScriptedAgent:
         """Until nobody waits for the answer any more: the server cancels the call then."""
         try:
             await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if method == "Up" and self.taken_back is not None:
+                raise self.taken_back from None
+            raise
         finally:
             self.given_up.append(method)
 
