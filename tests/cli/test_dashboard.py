@@ -153,17 +153,25 @@ async def noisy(self):
     logging.getLogger('x').error('into the screen')
     async for each in status(self): yield each
 Link.status = noisy
+from devlink.tui.app import Dashboard
+run_async = Dashboard.run_async
+async def noisy_end(self):
+    code = await run_async(self)
+    logging.getLogger('asyncio').error('after it')
+    return code
+Dashboard.run_async = noisy_end
 """
 
 
 @pytest.mark.slow
-def test_what_is_logged_does_not_go_into_what_is_drawn(runtime: Path) -> None:
+def test_what_is_logged_does_not_go_into_what_is_drawn_nor_below_it(runtime: Path) -> None:
     shown = Terminal(runtime, python=LOGGING)
     try:
         shown.read(is_seen)
         shown.type("q")
         assert shown.end() == 0
         assert "into the screen" not in shown.text
+        assert "after it" not in shown.text
     finally:
         shown.close()
 
