@@ -367,8 +367,7 @@ class Doing(App[int]):
             if callable(copyable) and (text := str(copyable())):
                 break
         else:
-            finding = telling.gravest(self.main.session) if self.main.session is not None else None
-            text = telling.command(finding.fix) if finding is not None else ""
+            text = telling.remedy(self.main.session) if self.main.session is not None else ""
         if text:
             self.post_message(messages.CommandCopied(text))
         else:

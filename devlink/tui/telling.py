@@ -165,6 +165,12 @@ def gravest(session: SessionStatus) -> Finding | None:
     return min(session.findings, key=lambda finding: GRAVITY[finding.severity], default=None)
 
 
+def remedy(session: SessionStatus) -> str:
+    """The command that mends the worst of what is wrong; empty where nothing is, or no command does."""
+    finding = gravest(session)
+    return command(finding.fix) if finding is not None and finding.severity is not Severity.INFO else ""
+
+
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 

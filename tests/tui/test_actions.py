@@ -391,9 +391,12 @@ def test_y_copies_the_command_of_the_gravest_finding_or_says_that_there_is_none(
 
 def test_y_copies_what_the_panel_with_the_keys_offers(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
-        await begin(app, pilot, agent, session("qa", findings=[finding()]))
+        await agent.tell("Status", status(session("a"), session("b", findings=[finding()])))
+        await sees(app, pilot, "b is up")
         await pilot.press("y")
-        await until(pilot, lambda: app.clipboard == "qa", "the session's name is copied")
+        await until(pilot, lambda: app.clipboard == "a", "of one that is well the name is copied")
+        await pilot.press("down", "y")
+        await until(pilot, lambda: app.clipboard == "devlink failover 172.16.0.13", "else what mends it")
 
     piloted(body)
 

@@ -26,6 +26,14 @@ def test_the_time_goes_on_after_it_was_told() -> None:
     assert "since 2 min" in told(session("qa", since=60.0), elapsed=61.0).text
 
 
+def test_what_is_only_noticed_needs_no_remedy() -> None:
+    def remedy(severity: str) -> str:
+        one = status(session("qa", findings=[finding("DL-A", severity)]))["status"]
+        return telling.remedy(decode(AgentStatus, one).sessions[0])
+
+    assert (remedy("info"), remedy("warning")) == ("", "devlink failover 172.16.0.13")
+
+
 def test_many_that_carry_are_counted_and_one_whose_time_is_not_known_is_named_without() -> None:
     three = [gateway(f"172.16.0.{n}") for n in (1, 2, 3)]
     assert "by 3 nodes since" in told(session("qa", gateways=three)).text

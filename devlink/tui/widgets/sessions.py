@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from devlink.core.text import duration, printable
 from devlink.tui.messages import SessionChosen
 from devlink.tui.records import AgentStatus, SessionStatus
-from devlink.tui.telling import STATES, profile
+from devlink.tui.telling import STATES, profile, remedy
 from devlink.tui.themes import MARKS
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
@@ -63,9 +63,9 @@ class SessionsPanel(Panel):
         )
 
     def copyable(self) -> str:
-        """The session's name, for a command line."""
+        """What mends the session under the cursor, else its name, for a command line."""
         chosen = self.query_one(Listing).chosen
-        return printable(chosen.name) if isinstance(chosen, SessionStatus) else ""
+        return printable(remedy(chosen) or chosen.name) if isinstance(chosen, SessionStatus) else ""
 
     @on(Listing.Moved)
     def _moved(self, event: Listing.Moved) -> None:
