@@ -138,7 +138,7 @@ class Listing(ScrollView, Generic[T], can_focus=True):
     def set_columns(self, columns: Sequence[Column]) -> None:
         """Show these from now on; `show` must give a cell for each."""
         if tuple(columns) != self._columns:
-            self._columns = tuple(columns)
+            self._columns, self._fitted = tuple(columns), (-1, [])
             self.refresh()
 
     @property
