@@ -37,7 +37,7 @@ apt_install() {
 # A program of each package, and Debian's name of the package.
 PROGRAMS=(
     ip:iproute2 nft:nftables iptables:iptables dig:bind9-dnsutils curl:curl openssl:openssl unshare:util-linux
-    getent:libc-bin
+    getent:libc-bin tmux:tmux
 )
 # Only there: on a desktop with another keyring it would be one too many.
 [[ ${CI:-} != true ]] || PROGRAMS+=(gnome-keyring-daemon:gnome-keyring)

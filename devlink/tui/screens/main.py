@@ -3,31 +3,33 @@
 import time
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal
+from textual.containers import Container
+from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Tab, Tabs
+from textual.widgets import Static, Tab, Tabs
 
 from devlink.tui import messages
 from devlink.tui.messages import Contact
 from devlink.tui.records import AgentStatus, DnsStats, Event, Path, SessionStatus
+from devlink.tui.signs import signs
 from devlink.tui.telling import absence, headline
 from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.events import EventsPanel
 from devlink.tui.widgets.findings import FindingsPanel
 from devlink.tui.widgets.headline import Headline
 from devlink.tui.widgets.keys import KeyLine
-from devlink.tui.widgets.listing import Listing
-from devlink.tui.widgets.panel import Panel
+from devlink.tui.widgets.panel import Beside, Panel
 from devlink.tui.widgets.path import PathPanel
 from devlink.tui.widgets.queries import QueriesPanel
 from devlink.tui.widgets.routes import RoutesPanel
 from devlink.tui.widgets.sessions import SessionsPanel
 
-PANELS = ("findings", "routes", "dns", "queries", "events")
+PANELS = {"findings": "Findings", "routes": "Routes", "dns": "DNS", "queries": "Queries", "events": "Events"}
 """Below the path: one at a time, or, where there is room, all of them."""
+SMALL = "The panels need a terminal of 50x14 or more; 80x24 is comfortable."
 EVENTS_KEPT = 500
 TICK = 1.0
 """Seconds between two looks at the clock, for what says since when."""
@@ -41,10 +43,11 @@ class MainScreen(Screen[None]):
         opacity: 50%;
     }
     """
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 (Textual declares it so)
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (40, "-tall")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (50, "-narrow"), (120, "-wide")]  # noqa: RUF012 (Textual declares it so)
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (14, "-low"), (40, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(str(number), f"panel('{name}')", name.capitalize(), show=False) for number, name in enumerate(PANELS, 1)
+        Binding(str(number), f"panel('{name}')", title, show=False)
+        for number, (name, title) in enumerate(PANELS.items(), 1)
     ]
 
     def __init__(self) -> None:
@@ -58,13 +61,19 @@ class MainScreen(Screen[None]):
         self._dns: DnsStats | None = None
         self._path: Path | None = None
         self._events: tuple[Event, ...] = ()
+        self._events_heard = 0
+        """How many there were since the dashboard began; and how many when their panel was seen last."""
+        self._events_seen = 0
 
     def compose(self) -> ComposeResult:
         yield Headline(id="headline", markup=False)
-        with Horizontal(id="upper"):
+        yield Static(SMALL, id="small", markup=False)
+        with Beside(id="upper"):
             yield SessionsPanel(id="sessions")
             yield PathPanel(id="path")
-        yield Tabs(*(Tab(f"{n} {name.capitalize()}", id=f"tab-{name}") for n, name in enumerate(PANELS, 1)), id="tabs")
+        yield Tabs(
+            *(Tab(f"{n} {title}", id=f"tab-{name}") for n, (name, title) in enumerate(PANELS.items(), 1)), id="tabs"
+        )
         with Container(id="lower"):
             yield FindingsPanel(id="findings")
             yield RoutesPanel(id="routes")
@@ -78,7 +87,7 @@ class MainScreen(Screen[None]):
         self.set_interval(TICK, self._tick)
         self.query_one(Tabs).can_focus = False
         self._show_panel("findings")
-        self.query_one("#sessions Listing").focus()
+        self.query_one(SessionsPanel).take_keys()
 
     # What it is about
 
@@ -117,6 +126,7 @@ class MainScreen(Screen[None]):
         self._tick()
         self.query_one(FindingsPanel).show(event.status)
         self.query_one(PathPanel).show(self.session, self._path)
+        self._sign_tabs()
 
     @on(messages.SessionChosen)
     def _chosen(self, event: messages.SessionChosen) -> None:
@@ -157,20 +167,26 @@ class MainScreen(Screen[None]):
     def _events_told(self, event: messages.EventsTold) -> None:
         self._events = (event.events if event.is_past else (*self._events, *event.events))[-EVENTS_KEPT:]
         self.query_one(EventsPanel).show(self._events)
+        self._events_heard += 0 if event.is_past else len(event.events)
+        self._sign_tabs()
 
     # Which panels are seen
 
     def action_panel(self, name: str) -> None:
         """Show it, and give it the keys."""
         self._show_panel(name)
-        listings = self.query(f"#{name} Listing")
-        if listings:
-            listings.first(Listing).focus()
+        self.query_one(f"#{name}", Panel).take_keys()
 
     @on(Tabs.TabActivated)
     def _tab(self, event: Tabs.TabActivated) -> None:
         if event.tab.id is not None:
             self._show_panel(event.tab.id.removeprefix("tab-"))
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The panel with the keys is the one that stays where there is room for one."""
+        for panel in event.widget.ancestors_with_self:
+            if panel.id in PANELS and not panel.has_class("-shown"):
+                self._show_panel(panel.id)
 
     def _show_panel(self, name: str) -> None:
         for each in PANELS:
@@ -183,8 +199,25 @@ class MainScreen(Screen[None]):
 
     def _tell_what_is_seen(self) -> None:
         """What is not seen costs nothing."""
-        self.app.post_message(messages.RoutesWanted(self.query_one(RoutesPanel).display))
-        self.app.post_message(messages.QueriesWanted(self.query_one(QueriesPanel).display))
+        self.app.post_message(messages.RoutesWanted(self._is_seen("routes")))
+        self.app.post_message(messages.QueriesWanted(self._is_seen("queries")))
+        self._sign_tabs()
+
+    def _is_seen(self, name: str) -> bool:
+        return all(
+            widget.display for widget in self.query_one(f"#{name}").ancestors_with_self if widget is not self.app
+        )
+
+    def _sign_tabs(self) -> None:
+        """Behind each name a sign of what is in there."""
+        if self._is_seen("events"):
+            self._events_seen = self._events_heard
+        told = signs(self.status, self.session, self._events_heard - self._events_seen)
+        for number, (name, title) in enumerate(PANELS.items(), 1):
+            label = f"{number} {title} {told.get(name, '')}".strip()
+            tab = self.query_one(f"#tab-{name}", Tab)
+            if tab.label_text != label:
+                tab.label = Content(label)
 
     @property
     def now(self) -> float:

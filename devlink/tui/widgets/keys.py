@@ -4,6 +4,7 @@ Textual's Footer builds a widget for each key anew whenever another panel gets t
 megabyte each time.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -15,6 +16,10 @@ from textual.widget import Widget
 
 Key = tuple[str, str, str, bool]
 """The key, how it is written, what it does, and whether it does it now."""
+
+
+LAST = ("help", "quit")
+"""The actions that are seen at any width: who has these needs no other."""
 
 
 class KeyLine(Widget):
@@ -30,6 +35,8 @@ class KeyLine(Widget):
     def __init__(self, *, id: str | None = None) -> None:  # Textual's own name
         super().__init__(id=id)
         self._keys: tuple[Key, ...] = ()
+        self._last = 0
+        """How many of them, at the end, are seen at any width."""
         self._ends: list[tuple[int, Key]] = []
         """Where each key that is seen ends, for a click."""
 
@@ -45,7 +52,9 @@ class KeyLine(Widget):
             if binding.show and binding.action not in seen:
                 shown = self.app.get_key_display(binding)
                 seen[binding.action] = (binding.key, shown, binding.description, is_enabled)
-        keys = tuple(seen.values())
+        last = [seen.pop(action) for action in list(seen) if action.rpartition(".")[2] in LAST]
+        self._last = len(last)
+        keys = (*seen.values(), *last)
         if keys != self._keys:
             self._keys = keys
             self.refresh()
@@ -54,19 +63,26 @@ class KeyLine(Widget):
         width, base = self.size.width, self.rich_style
         segments, at = [], 0
         self._ends = []
-        for key in self._keys if y == 0 else ():
+        for key in self._fitting(width) if y == 0 else ():
             _, shown, does, is_enabled = key
             off = None if is_enabled else self.get_component_rich_style("keyline--off")
-            length = cell_len(shown) + cell_len(does) + 3
-            if at + length > width:
-                break
             segments += [
                 Segment(f" {shown}", off or self.get_component_rich_style("keyline--key")),
                 Segment(f" {does} ", off or base),
             ]
-            at += length
+            at += _length(key)
             self._ends.append((at, key))
         return Strip(segments).adjust_cell_length(width, base)
+
+    def _fitting(self, width: int) -> Iterator[Key]:
+        first, last = self._keys[: len(self._keys) - self._last], self._keys[len(self._keys) - self._last :]
+        room = width - sum(map(_length, last))
+        for key in first:
+            room -= _length(key)
+            if room < 0:
+                break
+            yield key
+        yield from last
 
     def on_click(self, event: events.Click) -> None:
         """As if the key had been pressed."""
@@ -75,3 +91,8 @@ class KeyLine(Widget):
                 if is_enabled:
                     self.app.simulate_key(key)
                 return
+
+
+def _length(key: Key) -> int:
+    """Cells, with the blanks around it."""
+    return cell_len(key[1]) + cell_len(key[2]) + 3

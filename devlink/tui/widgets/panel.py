@@ -2,7 +2,9 @@
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Grid, Vertical
+from textual.layout import Layout
+from textual.layouts.grid import GridLayout
 from textual.widgets import Input
 
 
@@ -19,6 +21,21 @@ class Panel(Vertical):
         """`about` stands behind the name, `below` in the lower border."""
         self.border_title = f"{self.NAME} {about}".strip()
         self.border_subtitle = below or None
+
+    def take_keys(self) -> None:
+        """Give the keys to the first part that takes them, else to the panel itself: it is seen where they go."""
+        part = next((part for part in self.query("*") if part.focusable and not part.has_class("filter")), None)
+        if part is None:
+            self.can_focus = True
+        (part or self).focus()
+
+
+class Beside(Grid):
+    """Panels side by side, as low as the highest of them needs, and all of one height."""
+
+    def pre_layout(self, layout: Layout) -> None:
+        if isinstance(layout, GridLayout):
+            layout.stretch_height = True
 
 
 class FilteredPanel(Panel):
