@@ -81,6 +81,13 @@ test-system: setup ## what `make test` leaves out: more systems, more networks, 
 demo: setup ## devlink in a private world, from up to down, without root
 	@$(BIN)/devlink demo
 
+.PHONY: snapshots screenshots
+snapshots: setup ## draw anew how the dashboard looks in its tests; git diff shows what changed
+	@$(BIN)/pytest -q tests/tui/test_snapshots.py --snapshot-update
+
+screenshots: setup ## draw the pictures of README, from the real dashboard in the lab
+	@$(BIN)/python -m tests.tui.shoot docs
+
 .PHONY: bench
 bench: setup ## the figures that README and CHANGELOG claim, each beside a peer or a limit in the same run
 	@$(PEERS) || true
