@@ -9,6 +9,7 @@ from devlink.agent import dns_counts, route_table
 from devlink.agent.examining import Examiner
 from devlink.agent.offered import offered
 from devlink.agent.parameters import environment, parameter
+from devlink.agent.paths import Paths
 from devlink.agent.supervisor import Supervisor
 from devlink.errors import UsageError
 from devlink.rpc.server import Handler, Session
@@ -24,6 +25,7 @@ class Looks:
         self._supervisor = supervisor
         self._counts = dns_counts.Counts()
         self._examiner = Examiner(supervisor)
+        self._paths = Paths(supervisor.session, supervisor.changed)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -32,6 +34,7 @@ class Looks:
             "ListProfiles": self._list_profiles,
             "ListRoutes": self._list_routes,
             "FollowEvents": self._follow_events,
+            "FollowPath": self._paths.follow,
             "FollowDnsStats": _followed(self._counts.follow),
             "FollowDnsLog": _followed(dns_counts.follow_log),
             "FlushDns": self._flush_dns,

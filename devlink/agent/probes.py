@@ -66,6 +66,11 @@ class ProbeLine:
             self._line = await Connection.connect(str(Paths().socket))
         return self._line
 
+    @property
+    def is_lost(self) -> bool:
+        """It has ended at the helper's end, and all ways that it held with it."""
+        return self._line is not None and self._line.closed.done()
+
     def close(self) -> None:
         """May be repeated."""
         self._is_closed = True
@@ -96,6 +101,11 @@ class Probes:
         self._neighbours = asyncio.Semaphore(NEIGHBOURS_AT_ONCE)
         self._is_closed = False
 
+    @property
+    def is_lost(self) -> bool:
+        """The helper is gone or another one: nothing keeps what is sent by these sockets on its way any more."""
+        return self._line.is_lost
+
     def ask(self, via: IPAddress, attempt: int) -> None:
         """Put one question. What goes wrong is no answer, but for want of a socket: that is noted in `unput`."""
         server = self._servers.get(via.version)
@@ -115,6 +125,10 @@ class Probes:
         server = self._servers.get(via.version)
         if server is not None and (via, 0) not in self._sockets and self._kinds.get(via.version) == "udp":
             spawn(self._quietly(via, self._prepare(via, 0, server)), name=f"prepare to probe by {via}")
+
+    async def socket_by(self, via: IPAddress, target: IPAddress) -> socket.socket:
+        """As `ProbeLine.open`, for a TCP handshake where there is no DNS to be asked."""
+        return await self._line.open(via, target, "tcp")
 
     async def neighbour(self, via: IPAddress) -> bool:
         """Whether `via` is on its link. Raises DevlinkError, OSError and TimeoutError where that cannot be told."""
@@ -148,7 +162,7 @@ class Probes:
 
     def _tell(self, error: DevlinkError) -> None:
         """Once for all whom the helper refuses for the same reason."""
-        if str(error) != self._refused:
+        if str(error) != self._refused and not self._is_closed:
             self._refused = str(error)
             log.info("a probe was not sent: %s", error)
 

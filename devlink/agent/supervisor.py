@@ -160,6 +160,11 @@ class Supervisor:
         session = self._sessions.get(name)
         return session.wish if session is not None and not session.ending else None
 
+    def session(self, name: str) -> Session | None:
+        """For a look at it; None where there is none, or where it is about to end."""
+        session = self._sessions.get(name)
+        return session if session is not None and not session.ending else None
+
     def inspect(self, name: str) -> tuple[BridgeProfile, Plan]:
         """What a session was brought up with, and its plan at this moment. Raises NotUpError."""
         session = self._sessions.get(name)

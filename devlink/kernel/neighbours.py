@@ -67,6 +67,20 @@ def _link_address(address: IPAddress, oif: str) -> str:
         return ""
 
 
+def is_reachable(address: IPAddress, oif: str) -> bool | None:
+    """What the kernel's entry says of a neighbour that a packet was sent to a moment ago; None where it says nothing.
+
+    Needs no privilege, asks nobody.
+    """
+    try:
+        with NetlinkSocket() as netlink:
+            body = encode_neighbour(address, socket.if_nametoindex(oif))
+            state = decode_neighbour(netlink.get(RTM_GETNEIGH, body).body).state
+    except OSError:  # ENOENT: nobody has asked for it yet
+        return None
+    return {NUD_REACHABLE: True, NUD_FAILED: False}.get(state)
+
+
 def _knock(address: IPAddress, oif: str) -> None:
     """Have the kernel ask, without any right."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6

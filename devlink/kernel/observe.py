@@ -103,6 +103,20 @@ def observe_ways(addresses: Iterable[IPAddress]) -> ObservedNetwork:
     return observe(addresses) if any(map(is_open, addresses)) else observed
 
 
+def observe_paths(addresses: Iterable[IPAddress]) -> ObservedNetwork:
+    """The links and the way to each of `addresses`, without any route: what is asked each second has to be cheap.
+
+    Raises HelperError if the kernel does not answer.
+    """
+    try:
+        with NetlinkSocket() as netlink:
+            ways = {address: _look_up(netlink, address) for address in dict.fromkeys(addresses)}
+            links = _dump_links(netlink)
+    except OSError as error:
+        raise unreachable_kernel(error) from error
+    return ObservedNetwork(links=links, paths=_paths(ways, {link.index: link.name for link in links}))
+
+
 def _is_connected(message: RouteMessage) -> bool:
     return message.table == MAIN_TABLE and message.protocol in CONNECTED
 
