@@ -229,10 +229,11 @@ class PathLook:
             return Answer()
         try:
             async with asyncio.timeout(timing.LIMIT):
-                rtt = await timing.ask_api(api, await probes.socket_by(via, api))
-        except (DevlinkError, OSError):  # TimeoutError too: there is no socket yet
+                return Answer(rtt=await timing.handshake(await probes.socket_by(via, api), api), is_there=True)
+        except TimeoutError:
+            return Answer(is_there=False)
+        except (DevlinkError, OSError):  # refused, but nobody knows by whom: a firewall says it too
             return Answer()
-        return Answer(rtt=rtt, is_there=rtt is not None)
 
     async def _ask_hop(self, hop: IPAddress, oif: str) -> Answer:
         probes = self._probes

@@ -84,7 +84,7 @@ async def echo(address: IPAddress, oif: str | None = None) -> float | None:
     kind, protocol = _ECHO[address.version]
     loop = asyncio.get_running_loop()
     with _socket(address, socket.SOCK_DGRAM, oif, protocol) as sock:
-        await loop.sock_connect(sock, _place(address, 0, oif))
+        sock.connect(_place(address, 0, oif))  # the loop's own would look up the address for this protocol, and fail
         token = os.urandom(8)
         began = loop.time()
         await loop.sock_sendall(sock, bytes((kind, 0, 0, 0, 0, 0, 0, 1)) + token)
@@ -129,17 +129,18 @@ async def ask_dns(server: DnsServer, question: bytes) -> float | None:
     return await first_of(over_udp, over_udp if server.transport is Transport.UDP else over_tcp, limit=LIMIT)
 
 
-async def ask_api(address: IPAddress, sock: socket.socket | None = None) -> float | None:
-    """A TCP handshake with the cluster's API: by `sock`, which is closed, or as the ordinary routes lead to it."""
+async def ask_api(address: IPAddress) -> float | None:
+    """A TCP handshake with the cluster's API, as the ordinary routes lead to it."""
+    return await first_of(lambda: handshake(_socket(address, socket.SOCK_STREAM), address), limit=LIMIT)
 
-    async def connect() -> float | None:
-        loop = asyncio.get_running_loop()
-        with sock or _socket(address, socket.SOCK_STREAM) as stream:
-            began = loop.time()
-            await loop.sock_connect(stream, (str(address), API_PORT))
-            return loop.time() - began
 
-    return await first_of(connect, limit=LIMIT)
+async def handshake(sock: socket.socket, address: IPAddress) -> float:
+    """With the cluster's API by `sock`, which is closed. Raises OSError; takes its time where nothing comes back."""
+    loop = asyncio.get_running_loop()
+    with sock:
+        began = loop.time()
+        await loop.sock_connect(sock, (str(address), API_PORT))
+        return loop.time() - began
 
 
 async def _quietly(asking: Timed) -> float | None:

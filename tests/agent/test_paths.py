@@ -12,12 +12,15 @@ from devlink.agent import path as path_module
 from devlink.agent import paths, timing
 from devlink.agent.path import PathLook, why_not_sent
 from devlink.agent.paths import Paths
+from devlink.agent.probes import Probes
 from devlink.agent.session import Refusal, Session, State, Wish
 from devlink.agent.surroundings import Surroundings
 from devlink.core.findings import Finding, Severity
+from devlink.core.legs import Answer
 from devlink.core.network import Link, ObservedNetwork
 from devlink.core.network import Path as Way
 from devlink.core.plan import addresses_of_interest, make_plan
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile_document import decode_profile
 from devlink.errors import NotUpError, UsageError
 from devlink.rpc.tasks import spawn
@@ -289,6 +292,86 @@ def test_not_a_packet_is_sent_where_nothing_is_verified_and_it_is_said_why(
     assert len(why) <= 40
     assert [each["name"] for each in others] == ["next hop", "gateway", "cluster"]
     assert {(each["state"], each["rtt_ms"]) for each in others} == {("unknown", None)}
+
+
+def test_not_a_packet_goes_to_a_gateway_behind_which_another_cluster_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_in()
+    hop = session.plan.desired.next_hops[0]
+    session.strangers = {hop: FOUND}
+
+    def sent(*_: object, **__: object) -> None:
+        raise AssertionError("something was sent")
+
+    for module, name in ((Probes, "ask"), (timing, "_socket"), (timing, "ask_machine")):
+        monkeypatch.setattr(module, name, sent)
+    link = Link(index=2, name="eth0", mtu=1500, up=True, addresses=((ip_address("172.16.0.50"), 24),))
+    monkeypatch.setattr(path_module, "observe_paths", lambda _: ObservedNetwork(links=(link,)))
+    told = asyncio.run(PathLook(session).look())
+    assert [(each["state"], each["text"]) for each in told["legs"]] == [
+        ("ok", "link is up"),
+        *[("unknown", "another cluster answers behind it")] * 3,
+    ]
+
+
+def test_where_others_routes_take_the_packets_the_cluster_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_in()
+    dns = session.wish.profile.spec.dns
+    assert dns is not None
+    target = dns.servers[0].address
+
+    async def answers(*_: object) -> Answer:
+        return Answer(rtt=0.001, is_there=True)
+
+    async def forwards(_: PathLook, vias: tuple[IPAddress, ...]) -> dict[IPAddress, Answer]:
+        return dict.fromkeys(vias, Answer(rtt=0.002, is_there=True))
+
+    def sent(*_: object) -> None:
+        raise AssertionError("the cluster was asked by another way")
+
+    monkeypatch.setattr(PathLook, "_ask_hop", answers)
+    monkeypatch.setattr(PathLook, "_ask_by", forwards)
+    monkeypatch.setattr(timing, "ask_dns", sent)
+    link = Link(index=2, name="eth0", mtu=1500, up=True, addresses=((ip_address("172.16.0.50"), 24),))
+    for way, text in ((Way(oif="tun0"), "other routes take its packets"), (Way(), "no route")):
+        network = ObservedNetwork(links=(link,), paths={target: way})
+        monkeypatch.setattr(path_module, "observe_paths", lambda _, network=network: network)
+        told = asyncio.run(PathLook(session).look())
+        assert [each["state"] for each in told["legs"]] == ["ok", "ok", "ok", "down"]
+        assert told["legs"][-1]["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (0.001, Answer(rtt=0.001, is_there=True)),
+        (ConnectionRefusedError(), Answer()),
+        (TimeoutError(), Answer(is_there=False)),
+    ],
+)
+def test_without_dns_a_handshake_with_the_api_tells_who_forwards_unless_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, outcome: float | Exception, expected: Answer
+) -> None:
+    session = session_in()
+    profile = session.wish.profile
+    session.wish = Wish(profile=replace(profile, spec=replace(profile.spec, dns=None)))
+    asked: list[tuple[IPAddress, IPAddress]] = []
+
+    class OneSocket:
+        async def socket_by(self, via: IPAddress, target: IPAddress) -> str:
+            asked.append((via, target))
+            return "socket"
+
+    async def handshake(_: object, __: IPAddress) -> float:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(timing, "handshake", handshake)
+    look = PathLook(session)
+    look._probes = OneSocket()  # type: ignore[assignment]  # it has what is used
+    via = session.plan.desired.next_hops[0]
+    assert asyncio.run(look._ask_by((via,))) == {via: expected}
+    assert asked == [(via, profile.spec.api)]
 
 
 def test_what_is_up_may_be_asked() -> None:

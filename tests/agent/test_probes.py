@@ -166,3 +166,20 @@ def test_what_answers_another_question_than_the_one_that_was_put_is_no_answer_of
                 asking.close()
 
     asyncio.run(body())
+
+
+def test_probes_whose_line_has_ended_at_the_other_end_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "Connection", DirectLine)
+    DirectLine.made = []
+
+    async def body() -> None:
+        asking = Probes("qa", decode_profile(SAMPLE), lambda _, __: None)
+        seen = [asking.is_lost]
+        (await asking.socket_by(VIA, ip_address("10.254.0.2"))).close()
+        seen.append(asking.is_lost)
+        DirectLine.made[0].close()
+        seen.append(asking.is_lost)
+        asking.close()
+        assert seen == [False, False, True]
+
+    asyncio.run(body())

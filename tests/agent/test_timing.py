@@ -14,6 +14,7 @@ from devlink.agent.timing import first_of
 from devlink.core.legs import Answer
 from devlink.core.profile import DnsServer, Transport
 from devlink.doctor.path.questions import numbered
+from tests.kernel.private_network import in_private_network, make_links
 
 HERE = ip_address("127.0.0.1")
 QUESTION = numbered(b"\1\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1")[2:]
@@ -81,6 +82,20 @@ def test_a_port_that_refuses_is_an_answer_and_a_user_who_may_not_ping_needs_no_m
     assert answer.is_there
     assert answer.rtt is not None
     assert 0 < answer.rtt < timing.LIMIT
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "192.0.2.1", "2001:db8::1"])
+def test_an_echo_takes_its_time_where_the_user_may_ask_for_one(address: str) -> None:
+    def body() -> None:
+        make_links()
+        with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
+            file.write("0 0")
+        rtt = asyncio.run(timing.echo(ip_address(address), "lo"))
+        assert rtt is not None
+        assert 0 < rtt < timing.LIMIT
+
+    in_private_network(body)
 
 
 @pytest.mark.parametrize("is_on_link", [True, False, None])

@@ -9,7 +9,7 @@ import pytest
 
 from devlink.core.network import Path
 from devlink.errors import HelperError
-from devlink.kernel.neighbours import link_address_toward, neighbour_answers
+from devlink.kernel.neighbours import is_reachable, link_address_toward, neighbour_answers
 from devlink.kernel.observe import observe
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
 
@@ -128,5 +128,17 @@ def test_on_a_tunnel_nobody_has_a_link_address() -> None:
         ip("link", "set", "tun9", "up")
         assert {link.name for link in observe().links if link.noarp} == {"tun9"}
         assert link_address_toward(VIA, Path(oif="tun9"), ask=True) == ""
+
+    in_private_network(body)
+
+
+def test_what_the_kernel_knows_of_a_neighbour_is_told_without_asking() -> None:
+    def body() -> None:
+        make_links()
+        assert is_reachable(VIA, "v0") is None, "nobody has asked for it"
+        assert is_reachable(VIA, "nothere0") is None
+        for state, known in (("reachable", True), ("stale", None)):
+            ip("neighbour", "replace", str(VIA), "lladdr", "02:00:00:00:00:09", "dev", "v0", "nud", state)
+            assert is_reachable(VIA, "v0") is known
 
     in_private_network(body)

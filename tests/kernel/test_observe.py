@@ -7,7 +7,7 @@ import pytest
 
 from devlink.core.neighbours import Neighbours
 from devlink.core.network import ObservedRoute, Path
-from devlink.kernel.observe import link_kind, observe, observe_ways
+from devlink.kernel.observe import link_kind, observe, observe_paths, observe_ways
 from devlink.kernel.rtnetlink import KINDS
 from tests.core.model_kernel import ours_of
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
@@ -190,5 +190,18 @@ def test_who_is_on_no_link_is_on_none_by_whatever_way_one_looks(prefix: str) -> 
         assert [Neighbours(each).link_to(near) for each in (whole, ways)] == ["v0", "v0"]
         ip("route", "add", f"{far}/32", "dev", "v1", "table", "52")
         assert Neighbours(observe_ways((far,))).link_to(far) == "v1", "a host route says so"
+
+    in_private_network(body)
+
+
+def test_ways_alone_are_told_as_beside_all_routes() -> None:
+    def body() -> None:
+        make_links()
+        ip("route", "add", "10.1.0.0/16", "via", "192.0.2.9")
+        asked = [ipaddress.ip_address(text) for text in ("10.1.2.3", "192.0.2.9", "203.0.113.1")]
+        everything, alone = observe(asked), observe_paths(asked)
+        assert alone.paths == everything.paths
+        assert (alone.links, alone.routes) == (everything.links, ())
+        assert str(alone.paths[asked[0]].next_hop) == "192.0.2.9"
 
     in_private_network(body)
