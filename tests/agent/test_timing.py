@@ -85,13 +85,13 @@ def test_a_port_that_refuses_is_an_answer_and_a_user_who_may_not_ping_needs_no_m
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "192.0.2.1", "2001:db8::1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_an_echo_takes_its_time_where_the_user_may_ask_for_one(address: str) -> None:
     def body() -> None:
         make_links()
         with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
             file.write("0 0")
-        rtt = asyncio.run(timing.echo(ip_address(address), "lo"))
+        rtt = asyncio.run(first_of(lambda: timing.echo(ip_address(address), "lo"), limit=5.0))
         assert rtt is not None
         assert 0 < rtt < timing.LIMIT
 
