@@ -8,13 +8,14 @@ from devlink.tui.app import Dashboard
 from devlink.tui.records import DnsStats
 from devlink.tui.widgets.dns import DnsPanel
 from tests.tui.conftest import Pilots, text_of, until
-from tests.tui.scripted import ScriptedAgent, dns_stats
+from tests.tui.scripted import ScriptedAgent, dns_stats, session, status
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_verdict_comes_first_then_zones_and_servers(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session()))
         await pilot.press("3")
         await agent.tell("FollowDnsStats", dns_stats(100))
         await until(pilot, lambda: "192.168.1.1" in text_of(app), "the servers are shown")
@@ -48,7 +49,7 @@ def test_a_forwarder_that_is_away_leaves_the_history_and_says_why(piloted: Pilot
     piloted(body, size=(100, 30))
 
 
-@pytest.mark.parametrize("size", [(44, 20), (80, 24), (200, 60)])
+@pytest.mark.parametrize("size", [(50, 20), (80, 24), (200, 60)])
 def test_it_fits(piloted: Pilots, size: tuple[int, int]) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], _: ScriptedAgent) -> None:
         await pilot.press("3")

@@ -30,7 +30,7 @@ def test_the_panel_that_has_the_keys_says_its_own(piloted: Pilots) -> None:
 def test_a_key_that_does_not_fit_is_left_out_whole_and_a_click_presses_one(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], _: ScriptedAgent) -> None:
         await until(pilot, lambda: "u Up" in last_line(app), "the keys are shown")
-        assert last_line(app).split()[-1] in {"Report", "Copy", "Explain", "Doctor", "names", "over"}
+        assert last_line(app).rstrip().endswith("Explain  ? Help  q Quit")
         await pilot.press("4")
         await until(pilot, lambda: "space Pause" in last_line(app), "those of the log are shown")
         await pilot.click(KeyLine, offset=(last_line(app).index("Pause"), 0))

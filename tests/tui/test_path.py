@@ -42,7 +42,7 @@ def test_where_the_path_breaks_is_seen_in_the_smallest_terminal(piloted: Pilots)
         await agent.tell("FollowPath", silent(2))
         await until(pilot, says(app, "─✗  gateway"), "it is cut before the gateway")
         assert any("no answer for 6 s" in line for line in panel_of(app))
-        assert "more gateways: 5 healthy" in panel_of(app)[-1]
+        assert "4 more gateways: 4 healthy" in panel_of(app)[-1]
 
     piloted(body, size=(80, 24))
 

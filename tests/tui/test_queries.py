@@ -7,12 +7,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from devlink.errors import HelperError
 from devlink.tui.app import Dashboard
 from devlink.tui.records import Queries, Query
 from devlink.tui.widgets.listing import Listing
 from devlink.tui.widgets.queries import KEPT, QueriesPanel
 from tests.tui.conftest import Pilots, text_of, until
-from tests.tui.scripted import ScriptedAgent, query
+from tests.tui.scripted import ScriptedAgent, query, session, status
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +49,7 @@ def chosen_of(app: Dashboard) -> str:
 
 def test_what_is_asked_is_seen_the_newest_at_the_bottom(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session()))
         await pilot.press("4")
         await until(pilot, lambda: "Nobody asks for a name." in text_of(app), "nobody asks")
         await agent.tell("FollowDnsLog", log("one.example", rcode=3, qtype=28))
@@ -131,6 +133,7 @@ def test_with_a_filter_what_it_fits_is_kept_longer_than_the_rest(piloted: Pilots
 
 def test_what_is_missing_is_said_at_its_place(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session()))
         await pilot.press("4")
         await agent.tell("FollowDnsLog", log("one.example"))
         await until(pilot, lambda: "one.example" in text_of(app), "the first is shown")
@@ -144,6 +147,7 @@ def test_what_is_missing_is_said_at_its_place(piloted: Pilots) -> None:
 
 def test_whose_names_are_shown_is_said_where_it_is_not_everybodys(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session()))
         await pilot.press("4")
         await agent.tell("FollowDnsLog", {**log(), "zones": []})
         await until(pilot, lambda: "No session of yours is up with names" in text_of(app), "why it is empty")
@@ -190,8 +194,10 @@ def test_it_is_drawn_four_times_a_second_however_often_something_comes(piloted: 
 
 
 def test_why_nothing_is_seen_is_said(piloted: Pilots) -> None:
-    async def body(app: Dashboard, pilot: Pilot[int], _: ScriptedAgent) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["FollowDnsLog"] = HelperError("The devlink helper is away.", next_step="Start it.")
+        await agent.tell("Status", status(session()))
         await pilot.press("4")
-        await until(pilot, lambda: "No agent runs." in text_of(app).split("Queries", 2)[-1], "the reason is shown")
+        await until(pilot, lambda: "helper is away." in text_of(app).split("Queries", 2)[-1], "the reason is shown")
 
-    piloted(body, size=(100, 30), absent=True)
+    piloted(body, size=(100, 30))
