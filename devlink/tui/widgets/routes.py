@@ -78,8 +78,8 @@ class RoutesPanel(FilteredPanel):
         destination = min(max(self._widest[0], 14), max(left - LEAST, 14))
         next_hop = min(max(self._widest[1], 11), max(left - destination, 11))
         return [
-            Column("", 1), Column("DESTINATION", destination), Column("NEXT HOP", next_hop), *oif, Column("OWNER", least=6),
-            Column("STATE", 9),
+            Column("", 1), Column("DESTINATION", destination), Column("NEXT HOP", next_hop), *oif,
+            Column("OWNER", least=6), Column("STATE", 9),
         ]  # fmt: skip
 
     def narrow(self, text: str) -> None:
