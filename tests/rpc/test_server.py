@@ -265,6 +265,18 @@ def test_a_server_that_closes_waits_for_the_rollback(run: Run) -> None:
     run(body)
 
 
+def test_a_server_that_closes_hangs_up_on_one_who_has_only_just_come(run: Run) -> None:
+    async def body(running: Running) -> None:
+        async with running.caller() as caller:
+            while not running.server.connections:  # noqa: ASYNC110 (it is the very turn of the loop that counts)
+                await asyncio.sleep(0)
+            await running.server.close()  # before anything was read from there
+            assert running.server.connections == 0
+            assert await caller.receive() is None
+
+    run(body)
+
+
 def test_a_deliberate_error_arrives_with_its_words_and_the_connection_goes_on(run: Run) -> None:
     async def body(running: Running) -> None:
         async with running.caller() as caller:

@@ -1,5 +1,6 @@
 """The panel of sessions: what is up, how, and since when."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ def test_each_state_has_its_sign_and_its_word(piloted: Pilots) -> None:
         await agent.tell("Status", status(*(session(f"s-{state}", state=state) for state in states)))
         await sees(app, pilot, "s-suspended")
         for mark, state in zip("✓✗…○", states, strict=True):
-            assert any(row.startswith(f"{mark} s-{state} {state}") for row in rows(app)), state
+            line = f"{mark} s-{state} {state}"
+            await until(pilot, partial(lambda line: any(row.startswith(line) for row in rows(app)), line), line)
 
     piloted(body)
 
