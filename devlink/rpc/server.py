@@ -6,7 +6,6 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any
 
 from devlink.errors import DevlinkError, ProtocolError, UnexpectedError
@@ -146,17 +145,13 @@ class Server:
                 log.warning("too many connections: closed one of uid %d", session.peer.uid)
                 sock.close()
                 continue
-            task = spawn(self._converse(session, sock), name=f"{self._interface} connection")
-            task.add_done_callback(partial(_hang_up, sock))  # also where it is cancelled before it begins
-            self._connections[session] = task
+            self._connections[session] = spawn(self._converse(session, sock), name=f"{self._interface} connection")
 
     async def close(self) -> None:
         """End all connections; calls in progress are cancelled and finish their rollback first."""
-        tasks = list(self._connections.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._connections.clear()  # one whose task had not begun has not struck itself out
+        for session in self._connections:
+            session._end()  # to cancel its task would break off what rolls back already, and leave a socket
+        await asyncio.gather(*self._connections.values(), return_exceptions=True)
 
     def _account(self, peer: Peer) -> int:
         try:
@@ -281,7 +276,3 @@ class Server:
                     next_step="Please report it with the log.",
                 ),
             )
-
-
-def _hang_up(sock: socket.socket, _: object) -> None:
-    sock.close()

@@ -265,6 +265,18 @@ def test_a_server_that_closes_waits_for_the_rollback(run: Run) -> None:
     run(body)
 
 
+def test_a_server_that_closes_waits_for_the_rollback_of_one_who_has_just_gone(run: Run) -> None:
+    async def body(running: Running) -> None:
+        async with running.caller() as caller:
+            await caller.send("Wait")
+            await running.until(lambda: running.events == ["begun"])
+        await running.until(lambda: running.events == ["begun", "cancelled"])
+        await running.server.close()
+        assert running.events == ["begun", "cancelled", "rolled back"]
+
+    run(body)
+
+
 def test_a_server_that_closes_hangs_up_on_one_who_has_only_just_come(run: Run) -> None:
     async def body(running: Running) -> None:
         async with running.caller() as caller:
