@@ -50,8 +50,9 @@ def piloted(agent_socket: Path) -> Pilots:
 async def until(pilot: Pilot[int], true: Callable[[], object], what: str) -> None:
     """Wait until it is true, as the app goes on; a hang is cut by the fixture's limit."""
     try:
-        while not true():
-            await pilot.pause(0.01)
+        while not true():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.02)
+        await pilot.pause(0)  # what comes of it is drawn, too; at each turn this would take longer than all else
     except asyncio.CancelledError:
         raise AssertionError(f"it did not come true that {what}") from None
 
@@ -61,3 +62,19 @@ def text_of(app: Dashboard) -> str:
     width, height = app.size
     strips = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip)[:width] for strip in strips[:height])
+
+
+async def sees(app: Dashboard, pilot: Pilot[int], text: str) -> None:
+    """Until it is on the screen, or in the dialog above it, wherever its lines are broken."""
+
+    def is_seen() -> bool:
+        lines = text_of(app).splitlines()
+        boxes = app.screen.query("#box")
+        inside = lines
+        if boxes:
+            region = boxes.first().region
+            inside = [line[region.x + 1 : region.right - 1] for line in lines[region.y + 1 : region.bottom - 1]]
+            inside.insert(0, str(boxes.first().border_title))
+        return any(text in " ".join(" ".join(part).split()) for part in (lines, inside))
+
+    await until(pilot, is_seen, f"{text!r} is seen")

@@ -12,7 +12,7 @@ from devlink.errors import ClusterError, NotTrustedError, NotUpError
 from devlink.tui.app import Dashboard
 from devlink.tui.doing import DEEDS
 from devlink.tui.screens.help import GROUPS, Help
-from tests.tui.conftest import Pilots, text_of, until
+from tests.tui.conftest import Pilots, sees, text_of, until
 from tests.tui.scripted import ScriptedAgent, finding, gateway, session, status
 from tests.tui.test_link import PROGRAM
 
@@ -26,22 +26,6 @@ def known(name: str, **changes: Any) -> Known:
 
 def profiles(*found: Known, default: str = "", contexts: tuple[str, ...] = ()) -> Mapping[str, Any]:
     return {"profiles": list(found), "default": default, "contexts": list(contexts)}
-
-
-async def sees(app: Dashboard, pilot: Pilot[int], text: str) -> None:
-    """Until it is on the screen, or in the dialog above it, wherever its lines are broken."""
-
-    def is_seen() -> bool:
-        lines = text_of(app).splitlines()
-        boxes = app.screen.query("#box")
-        inside = lines
-        if boxes:
-            region = boxes.first().region
-            inside = [line[region.x + 1 : region.right - 1] for line in lines[region.y + 1 : region.bottom - 1]]
-            inside.insert(0, str(boxes.first().border_title))
-        return any(text in " ".join(" ".join(part).split()) for part in (lines, inside))
-
-    await until(pilot, is_seen, f"{text!r} is seen")
 
 
 async def begin(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent, *sessions: Mapping[str, Any]) -> None:

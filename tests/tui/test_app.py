@@ -18,9 +18,8 @@ from devlink.tui.telling import Trouble
 from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.headline import Headline
 from devlink.tui.widgets.listing import Listing
-from tests.tui.conftest import Pilots, text_of, until
+from tests.tui.conftest import Pilots, sees, text_of, until
 from tests.tui.scripted import ScriptedAgent, event, path, session, status
-from tests.tui.test_actions import sees
 from tests.tui.test_link import forget, greeting, raw
 
 pytestmark = pytest.mark.slow

@@ -10,9 +10,8 @@ from devlink.tui.app import Dashboard
 from devlink.tui.widgets.headline import Headline
 from devlink.tui.widgets.listing import Listing
 from devlink.tui.widgets.sessions import SessionsPanel
-from tests.tui.conftest import Pilots, text_of, until
+from tests.tui.conftest import Pilots, sees, text_of, until
 from tests.tui.scripted import ScriptedAgent, session, status
-from tests.tui.test_actions import sees
 
 pytestmark = pytest.mark.slow
 
@@ -24,14 +23,17 @@ def rows(app: Dashboard) -> list[str]:
     return [" ".join(line[region.x + 1 : region.right - 1].split()) for line in lines]
 
 
+def has_row(app: Dashboard, start: str) -> bool:
+    return any(row.startswith(start) for row in rows(app))
+
+
 def test_each_state_has_its_sign_and_its_word(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         states = ("up", "degraded", "connecting", "suspended")
         await agent.tell("Status", status(*(session(f"s-{state}", state=state) for state in states)))
-        await sees(app, pilot, "s-suspended")
         for mark, state in zip("✓✗…○", states, strict=True):
-            line = f"{mark} s-{state} {state}"
-            await until(pilot, partial(lambda line: any(row.startswith(line) for row in rows(app)), line), line)
+            start = f"{mark} s-{state} {state}"
+            await until(pilot, partial(has_row, app, start), f"{start!r} is seen")
 
     piloted(body)
 
