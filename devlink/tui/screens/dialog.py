@@ -26,6 +26,7 @@ class Dialog(ModalScreen[T]):
         max-height: 100%;
         border: round $primary;
         border-title-style: bold;
+        border-subtitle-color: $text-muted;
         background: $surface;
         padding: 0 1;
     }
@@ -51,6 +52,10 @@ class Dialog(ModalScreen[T]):
     def compose_body(self) -> ComposeResult:
         """What is in the box."""
         yield Static()
+
+    def hint(self, text: str) -> None:
+        """Say in the lower border which keys it takes."""
+        self.query_one("#box").border_subtitle = text
 
     def action_leave(self) -> None:
         """Nothing was chosen."""

@@ -8,9 +8,8 @@ from typing import ClassVar
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
 
 from devlink.core.findings import Finding
 from devlink.errors import DevlinkError, reason
@@ -19,6 +18,7 @@ from devlink.tui.commands import command_of
 from devlink.tui.lines import Line, Span
 from devlink.tui.messages import CommandCopied, FindingOpened
 from devlink.tui.records import Examined
+from devlink.tui.screens.dialog import Dialog
 from devlink.tui.telling import Told
 from devlink.tui.widgets.drawn import Drawn
 
@@ -26,21 +26,14 @@ TICK = 1.0
 """Seconds between two times that it says how long it takes."""
 
 
-class DoctorScreen(ModalScreen[None]):
+class DoctorScreen(Dialog[None]):
     """Looks when it opens; what is still asked when it closes is given up."""
 
     DEFAULT_CSS = """
-    DoctorScreen {
-        align: center middle;
-    }
-    DoctorScreen > Vertical {
+    DoctorScreen > #box {
         width: 94%;
         max-width: 120;
         height: 94%;
-        padding: 0 1;
-        border: round $primary;
-        border-subtitle-color: $text-muted;
-        background: $surface;
     }
     DoctorScreen VerticalScroll {
         height: 1fr;
@@ -66,7 +59,7 @@ class DoctorScreen(ModalScreen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "close", "Close"),
+        Binding("q", "leave", "Close"),
         Binding("o", "look", "Again"),
         Binding("y", "copy", "Copy"),
         Binding("down,j", "go(1)", "Down", show=False),
@@ -89,17 +82,15 @@ class DoctorScreen(ModalScreen[None]):
         next_step: str
 
     def __init__(self, examine: Callable[[], Awaitable[Examined]]) -> None:
-        super().__init__()
+        super().__init__("Doctor")
         self._examine = examine
         self._since = 0.0
         self._told = Told("busy", "")
         self._is_looking = False
 
-    def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "Doctor"
-            yield Drawn(id="said")
-            yield VerticalScroll(id="found", can_focus=False)
+    def compose_body(self) -> ComposeResult:
+        yield Drawn(id="said")
+        yield VerticalScroll(id="found", can_focus=False)
 
     def on_mount(self) -> None:
         self.set_interval(TICK, self._tick)
@@ -111,7 +102,7 @@ class DoctorScreen(ModalScreen[None]):
             return
         self._is_looking, self._since = True, time.monotonic()
         self._tick()
-        self._hint("Esc gives up")
+        self.hint("Esc gives up")
         self._look()
 
     @work(exclusive=True, group="doctor", exit_on_error=False)
@@ -132,15 +123,12 @@ class DoctorScreen(ModalScreen[None]):
     def _say(self, told: Told) -> None:
         self.query_one("#said", Drawn).show(lambda width, _: told_lines(told, width))
 
-    def _hint(self, text: str) -> None:
-        self.query_one(Vertical).border_subtitle = text
-
     @on(Refused)
     def _refused(self, event: Refused) -> None:
         event.stop()
         self._is_looking = False
         self._say(Told("error", event.why, event.next_step))
-        self._hint("o looks again, Esc closes")
+        self.hint("o looks again, Esc closes")
 
     @on(Answered)
     async def _answered(self, event: Answered) -> None:
@@ -156,16 +144,13 @@ class DoctorScreen(ModalScreen[None]):
         body.scroll_home(animate=False)
         if boxes:
             boxes[0].focus()
-        self._hint("Enter opens, y copies, o looks again, Esc closes" if boxes else "o looks again, Esc closes")
+        self.hint("Enter opens, y copies, o looks again, Esc closes" if boxes else "o looks again, Esc closes")
 
     def action_copy(self) -> None:
         """The command of the finding that has the keys."""
         command = next((box.copyable() for box in self.query(FindingBox) if box.has_focus), "")
         if command:
             self.post_message(CommandCopied(command))
-
-    def action_close(self) -> None:
-        self.dismiss()
 
     def action_go(self, by: int) -> None:
         """The next finding; where there is none, further down."""

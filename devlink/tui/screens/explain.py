@@ -9,15 +9,15 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from devlink.doctor.reference import section_of
 from devlink.errors import DevlinkError, reason
 from devlink.tui.closer import explained_told, link_lines, told_lines
 from devlink.tui.records import Explained
+from devlink.tui.screens.dialog import Dialog
 from devlink.tui.screens.finding import FindingPage
 from devlink.tui.telling import Told
 from devlink.tui.widgets.drawn import Drawn
@@ -28,22 +28,14 @@ KEPT = 10
 """How many of what was asked for are kept."""
 
 
-class ExplainScreen(ModalScreen[None]):
+class ExplainScreen(Dialog[None]):
     """A question and its answer; what is still asked when it closes is given up."""
 
     DEFAULT_CSS = """
-    ExplainScreen {
-        align: center middle;
-    }
-    ExplainScreen > Vertical {
+    ExplainScreen > #box {
         width: 94%;
         max-width: 110;
-        height: auto;
         max-height: 94%;
-        padding: 0 1;
-        border: round $primary;
-        border-subtitle-color: $text-muted;
-        background: $surface;
     }
     ExplainScreen #said {
         margin-top: 1;
@@ -55,7 +47,6 @@ class ExplainScreen(ModalScreen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "Close"),
         Binding("up", "recall(-1)", "Before", show=False),
         Binding("down", "recall(1)", "After", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
@@ -77,20 +68,18 @@ class ExplainScreen(ModalScreen[None]):
 
     def __init__(self, explain: Callable[[str], Awaitable[Explained]], asked: deque[str]) -> None:
         """`asked`: what was asked for before, the last one last; it is kept up here."""
-        super().__init__()
+        super().__init__("Explain")
         self._explain = explain
         self._asked = asked
         self._at = len(asked)
 
-    def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "Explain"
-            box.border_subtitle = "Enter asks, up and down: asked before, Esc closes"
-            yield Input(placeholder="a name, an address, HOST:PORT, a URL, or a finding's code", compact=True)
-            yield Drawn(id="said")
-            yield VerticalScroll(Drawn(id="links"), can_focus=False)
+    def compose_body(self) -> ComposeResult:
+        yield Input(placeholder="a name, an address, HOST:PORT, a URL, or a finding's code", compact=True)
+        yield Drawn(id="said")
+        yield VerticalScroll(Drawn(id="links"), can_focus=False)
 
     def on_mount(self) -> None:
+        self.hint("Enter asks, up and down: asked before, Esc closes")
         self._say(Told("info", "Shows each link of the way there: name, address, route, next hop, data."))
 
     @on(Input.Submitted)
@@ -157,6 +146,3 @@ class ExplainScreen(ModalScreen[None]):
     def action_page(self, by: int) -> None:
         body = self.query_one(VerticalScroll)
         body.scroll_relative(y=by * max(1, body.size.height - 1), animate=False)
-
-    def action_close(self) -> None:
-        self.dismiss()
