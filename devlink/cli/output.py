@@ -8,16 +8,11 @@ from typing import Any
 
 import click
 
+from devlink.core import text
 from devlink.core.text import printable_lines
 
-MARKS = {
-    "error": ("✗", "red"),
-    "warning": ("!", "yellow"),
-    "info": ("·", None),
-    "ok": ("✓", "green"),
-    "skipped": ("-", None),
-    "follows": ("-", None),
-}
+COLOURS = {"error": "red", "warning": "yellow", "ok": "green"}
+MARKS = {tone: (mark, COLOURS.get(tone)) for tone, mark in text.MARKS.items()}
 """How much something matters, as a sign and its colour."""
 
 

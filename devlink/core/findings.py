@@ -12,6 +12,10 @@ class Severity(StrEnum):
     ERROR = "error"
 
 
+GRAVITY = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+"""The lower, the sooner it is told."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that devlink noticed, with the evidence and the way out."""

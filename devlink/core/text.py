@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 LISTED = 6
 """How many items a message names."""
+MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗", "skipped": "-", "follows": "-", "busy": "…", "off": "○"}
+"""How something goes, as a sign: a colour never says it alone."""
 
 
 def printable(text: str) -> str:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from devlink.core.codec import encode
-from devlink.core.findings import Finding, Severity
+from devlink.core.findings import GRAVITY, Finding, Severity
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Check, LaptopCheck, LinkCheck, Seen
 from devlink.errors import DevlinkError, reason
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
-
-_GRAVITY = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +42,7 @@ class Examination:
     def findings(self) -> tuple[Finding, ...]:
         """The gravest first, in the order of the path; each once."""
         found = dict.fromkeys(finding for step in self.steps for finding in step.seen.findings)
-        return tuple(sorted(found, key=lambda finding: _GRAVITY[finding.severity]))
+        return tuple(sorted(found, key=lambda finding: GRAVITY[finding.severity]))
 
     @property
     def has_errors(self) -> bool:

@@ -4,14 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from devlink.core.findings import Finding, Severity
-from devlink.core.text import printable, printable_lines
+from devlink.core.findings import GRAVITY, Finding, Severity
+from devlink.core.text import MARKS, printable, printable_lines
 from devlink.tui.lines import Line, Span, cells, hanging, padded, wrapped
 from devlink.tui.records import AgentStatus, Check, Examined, Explained
 from devlink.tui.telling import Told
-from devlink.tui.themes import MARKS
 
-GRAVITY = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 PART = re.compile(r"(?:- )?\*\*(Look|Cure)\*\*: ")
 WIDEST = 26
 """Of the names of checks and links, which stand below one another."""

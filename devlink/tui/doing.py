@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from textual import on
 from textual.app import App, SystemCommand
@@ -106,7 +106,7 @@ class Doing(App[int]):
         """Do it beside the screen. What fails is told in a dialog; another of its group is refused meanwhile."""
         if group in self._deeds:
             hint = " Press u to see it." if self._progress is not None else ""
-            self._tell(f"{self._deeds[group]} goes on: one thing at a time.{hint}", "warning")
+            self._tell(f"{self._deeds[group]} goes on: one thing at a time.{hint}", is_refusal=True)
             return
         self._deeds[group] = name
 
@@ -123,23 +123,9 @@ class Doing(App[int]):
 
         self.run_worker(work(), group=group)
 
-    async def _do(self, deed: Callable[[], Awaitable[object]], said: Callable[[object], str]) -> None:
-        """Do it, and tell what came of it."""
-        try:
-            done = await deed()
-        except (DevlinkError, OSError) as error:
-            told = trouble(error)
-            self._tell(" ".join(filter(None, told)), "error")
-            return
-        self._tell(said(done))
-
-    def _tell(self, text: str, tone: str = "", title: str = "") -> None:
-        if tone == "error":
-            self.notify(text, title=title, severity="error", markup=False, timeout=2 * STAYS)
-        elif tone == "warning":
-            self.notify(text, title=title, severity="warning", markup=False, timeout=STAYS)
-        else:
-            self.notify(text, title=title, markup=False, timeout=STAYS)
+    def _tell(self, text: str, *, title: str = "", is_refusal: bool = False) -> None:
+        severity: Literal["warning", "information"] = "warning" if is_refusal else "information"
+        self.notify(text, title=title, severity=severity, markup=False, timeout=STAYS)
 
     @property
     def _is_here(self) -> bool:
@@ -147,14 +133,14 @@ class Doing(App[int]):
         if self._contact is Contact.HERE:
             return True
         told = telling.absence(self._contact, self._away.what, self._away.next_step, None, 0)
-        self._tell(f"{told.text} {told.next_step}".strip(), "warning")
+        self._tell(f"{told.text} {told.next_step}".strip(), is_refusal=True)
         return False
 
     @property
     def _session(self) -> SessionStatus | None:
         """The one under the cursor."""
         if self.main.session is None:
-            self._tell("Nothing is up. Press u to bring a profile up.", "warning")
+            self._tell("Nothing is up. Press u to bring a profile up.", is_refusal=True)
         return self.main.session
 
     # Up
@@ -312,7 +298,7 @@ class Doing(App[int]):
             return
         found = telling.gateways(session)
         if not found:
-            self._tell(f"{session.name} has no other gateway.", "warning")
+            self._tell(f"{session.name} has no other gateway.", is_refusal=True)
             return
         chosen = await self.push_screen_wait(GatewayPicker(f"Send the packets of {session.name} by", found))
         if chosen is None:
@@ -371,7 +357,7 @@ class Doing(App[int]):
         if text:
             self.post_message(messages.CommandCopied(text))
         else:
-            self._tell("There is nothing to copy here.", "warning")
+            self._tell("There is nothing to copy here.", is_refusal=True)
 
     @on(messages.CommandCopied)
     def _copied(self, event: messages.CommandCopied) -> None:

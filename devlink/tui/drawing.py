@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from devlink.core.text import MARKS
 from devlink.tui.lines import Line, Span, cells, clipped, cut, hanging, padded
 from devlink.tui.records import Gateway, Leg, Path, SessionStatus
-from devlink.tui.themes import MARKS
 
 TONES = {"ok": "ok", "slow": "warning", "silent": "error", "down": "error", "unknown": "off"}
 GATEWAY_TONES = {
@@ -176,7 +176,7 @@ def _gateway_lines(gateways: Sequence[Gateway], width: int) -> list[Line]:
             Span(padded(each.role, roles), "off"), Span(padded(each.state, states), tone),
             Span(f" {padded(_time(each.rtt_ms), RTT, right=True)}"), Span(f" {note}", "strong"),
         ]  # fmt: skip
-        lines.append(tuple(span for span in spans if span.text.strip() or span.text))
+        lines.append(tuple(span for span in spans if span.text))
     return lines
 
 

@@ -61,6 +61,13 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     return blank + text if right else text + blank
 
 
+def milliseconds(value: float | None) -> str:
+    """In at most seven cells below 10 s; `-` where it is not known."""
+    if value is None:
+        return "-"
+    return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+
+
 def clipped(line: Line, width: int) -> Line:
     """As much of the line as fits."""
     spans: list[Span] = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from devlink.core.text import listed, printable
+from devlink.tui.lines import milliseconds
 from devlink.tui.rates import DnsRates, History, Track
 from devlink.tui.records import DnsStats, Query, ServerStats, ZoneStats
 from devlink.tui.telling import Told
@@ -52,7 +53,7 @@ def rcode_name(number: int) -> str:
 # How well it goes
 
 
-class Line(NamedTuple):
+class DnsRow(NamedTuple):
     """A zone or a server. `word` says its state; None where nothing is known."""
 
     tone: str
@@ -107,32 +108,32 @@ def zone_name(suffix: str) -> str:
     return "ordinary names" if suffix == ORDINARY else suffix
 
 
-def lines(rates: DnsRates, stats: DnsStats) -> list[Line]:
+def rows(rates: DnsRates, stats: DnsStats) -> list[DnsRow]:
     """The zones, the busiest first, then the servers. A reverse zone that nobody has asked for is left out: a network
     may have a hundred of them."""
     zones = [zone for zone in stats.zones if zone.queries or not zone.suffix.endswith(".arpa")]
     zones.sort(key=lambda zone: -zone.queries)
     return [
-        *(_zone_line(zone, rates.zones.get(zone.suffix) or Track(), rates.at) for zone in zones),
-        *(_server_line(server, rates.servers.get(server.server) or Track()) for server in stats.servers),
+        *(_zone_row(zone, rates.zones.get(zone.suffix) or Track(), rates.at) for zone in zones),
+        *(_server_row(server, rates.servers.get(server.server) or Track()) for server in stats.servers),
     ]
 
 
-def _zone_line(zone: ZoneStats, track: Track, now: float) -> Line:
+def _zone_row(zone: ZoneStats, track: Track, now: float) -> DnsRow:
     recent = track.recent(now)
     is_failing = recent.failed >= FAILED_LEAST and recent.failed > FAILING * recent.asked
     tone, word = ("error", "fails") if is_failing else ("ok", "ok") if recent.asked else ("off", "idle")
-    return Line(
+    return DnsRow(
         tone, word, zone_name(zone.suffix), track.history, track.per_second, recent.hit_rate, zone.p50_ms,
         zone.p99_ms,
     )  # fmt: skip
 
 
-def _server_line(server: ServerStats, track: Track) -> Line:
+def _server_row(server: ServerStats, track: Track) -> DnsRow:
     tone, word = {"silent": ("error", "silent"), "unasked": ("off", "unused"), "tcp": ("info", "by TCP")}.get(
         server.state, ("ok", "ok")
     )
-    return Line(
+    return DnsRow(
         tone, word, server.server, track.history, track.per_second, None, server.p50_ms, server.p99_ms
     )  # fmt: skip
 
@@ -148,17 +149,11 @@ def _share(part: float | None) -> str:
     return "-" if part is None else f"{int(part * 100)} %"
 
 
-def milliseconds(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
-
-
-def cells(line: Line, bars: int) -> tuple[str, ...]:
+def cells(row: DnsRow, bars: int) -> tuple[str, ...]:
     """Name, sparkline of so many cells, rate, hit rate, p50, p99."""
     return (
-        line.name, sparkline(line.history, bars)[0], rate(line.per_second), _share(line.hit_rate),
-        milliseconds(line.p50_ms), milliseconds(line.p99_ms),
+        row.name, sparkline(row.history, bars)[0], rate(row.per_second), _share(row.hit_rate),
+        milliseconds(row.p50_ms), milliseconds(row.p99_ms),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from devlink.tui.records import RouteRow
 
 FIRST = {"missing": 0, "taken": 1}
 """States that somebody has to do something about."""
-Span = tuple[int, int, int]
+Extent = tuple[int, int, int]
 """IP version, first and last address."""
 
 
@@ -20,7 +20,7 @@ class Sieve:
         self.rows: Sequence[RouteRow] = sorted(rows, key=lambda row: FIRST.get(row.state, 2))
         """What is missing or taken first, the others as they came."""
         self._texts: list[str] | None = None
-        self._spans: list[Span] | None = None
+        self._extents: list[Extent] | None = None
 
     def count(self) -> str:
         """How many of them there are of each kind, in words."""
@@ -41,9 +41,9 @@ class Sieve:
             return self._with_words(text.casefold().split())
         wanted = (network.version, int(network.network_address), int(network.broadcast_address))
         found = [
-            (row, span)
-            for row, span in zip(self.rows, self._all_spans(), strict=True)
-            if span[0] == wanted[0] and span[1] <= wanted[2] and wanted[1] <= span[2]
+            (row, extent)
+            for row, extent in zip(self.rows, self._all_extents(), strict=True)
+            if extent[0] == wanted[0] and extent[1] <= wanted[2] and wanted[1] <= extent[2]
         ]
         address = address_of(text)
         if address is not None:
@@ -64,10 +64,10 @@ class Sieve:
             return [row for row, text in zip(self.rows, self._texts, strict=True) if word in text]
         return [row for row, text in zip(self.rows, self._texts, strict=True) if all(word in text for word in words)]
 
-    def _all_spans(self) -> list[Span]:
-        if self._spans is None:
-            self._spans = [span_of(row.destination) for row in self.rows]
-        return self._spans
+    def _all_extents(self) -> list[Extent]:
+        if self._extents is None:
+            self._extents = [extent_of(row.destination) for row in self.rows]
+        return self._extents
 
 
 def _kind(row: RouteRow) -> str:
@@ -76,7 +76,7 @@ def _kind(row: RouteRow) -> str:
     return "others" if row.state == "foreign" else "ours"
 
 
-def span_of(destination: str) -> Span:
+def extent_of(destination: str) -> Extent:
     """The addresses of a destination as numbers; (0, 0, 0), which nothing shares, where it is none.
 
     Read here, and not by the library: that takes ten times as long, which the first key's answer would show.

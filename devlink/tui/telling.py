@@ -1,20 +1,17 @@
 """What is told of the link in words. PURE, and without Textual."""
 
-import re
-from collections.abc import Iterator
+from collections import Counter
 from typing import NamedTuple
 
-from devlink.core.findings import Finding, Severity
-from devlink.core.text import duration, listed
+from devlink.core.findings import GRAVITY, Finding, Severity
+from devlink.core.text import MARKS, duration, listed
 from devlink.errors import DevlinkError, ProfileError, reason
+from devlink.tui.commands import command_of
+from devlink.tui.lines import milliseconds
 from devlink.tui.records import AgentStatus, DnsStats, Gateway, KnownProfile, Profiles, SessionStatus
 
-GRAVITY = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 STATES = {"up": "ok", "degraded": "error", "connecting": "busy", "suspended": "off"}
 """The tone of each state of a session."""
-_PROGRAM = r"(?:sudo|kubectl|journalctl|devlink|/\S+/devlink)"
-_COMMAND = re.compile(rf"(?:^|[:;.?,] +|\()({_PROGRAM} [^;()]*?)(?=[.;)]?\s*$|[;()]|\. |, )")
-_QUOTED = re.compile(rf"`({_PROGRAM} [^`]*)`")
 
 
 class Told(NamedTuple):
@@ -168,7 +165,7 @@ def gravest(session: SessionStatus) -> Finding | None:
 def remedy(session: SessionStatus) -> str:
     """The command that mends the worst of what is wrong; empty where nothing is, or no command does."""
     finding = gravest(session)
-    return command(finding.fix) if finding is not None and finding.severity is not Severity.INFO else ""
+    return command_of(finding.fix) if finding is not None and finding.severity is not Severity.INFO else ""
 
 
 def _sentence(text: str) -> str:
@@ -177,7 +174,21 @@ def _sentence(text: str) -> str:
 
 def round_trip(gateway: Gateway) -> str:
     """` (0.8 ms)`; empty where it is not known."""
-    return f" ({gateway.rtt_ms:.1f} ms)" if gateway.rtt_ms is not None else ""
+    return f" ({milliseconds(gateway.rtt_ms)})" if gateway.rtt_ms is not None else ""
+
+
+# What is in a panel that is not seen
+
+
+def tab_signs(status: AgentStatus | None, session: SessionStatus | None, new_events: int) -> dict[str, str]:
+    """By panel: how many findings of each severity, how many routes of the session that is shown, how much is new."""
+    told = {"events": f"+{new_events}"} if new_events else {}
+    if status is not None:
+        count = Counter(finding.severity for each in status.sessions for finding in each.findings)
+        told["findings"] = " ".join(f"{MARKS[severity]}{count[severity]}" for severity in GRAVITY if count[severity])
+    if session is not None:
+        told["routes"] = str(session.route_count)
+    return told
 
 
 # Sessions
@@ -241,20 +252,6 @@ def trouble(error: BaseException) -> Trouble:
     if isinstance(error, TimeoutError):
         return Trouble("The agent does not answer.", "It is stopped, or hangs.", "What it said last: devlink logs")
     return Trouble(reason(error))
-
-
-# Commands
-
-
-def command(text: str) -> str:
-    """The first command that a sentence tells its reader to type; empty where there is none."""
-    return next(_commands(text), "")
-
-
-def _commands(text: str) -> Iterator[str]:
-    found = [*_QUOTED.finditer(text), *_COMMAND.finditer(text)]
-    for match in sorted(found, key=lambda match: match.start()):
-        yield match.group(1).strip()
 
 
 def trusting(next_step: str, name: str) -> str:

@@ -2,9 +2,6 @@
 
 from textual.theme import Theme
 
-MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗", "skipped": "-", "follows": "-", "busy": "…", "off": "○"}
-"""The sign of each tone: a colour never says anything alone."""
-
 DARK = Theme(
     name="devlink-dark",
     dark=True,

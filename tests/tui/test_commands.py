@@ -30,6 +30,9 @@ PATCH = """kubectl patch felixconfiguration default --type=merge -p '{"spec": {"
         (f"{PATCH}; then again", PATCH),
         ("put the folder of this one first: export PATH=/opt:$PATH", "export PATH=/opt:$PATH"),
         ("`devlink\nup`", "devlink up"),
+        ("Take everything down with it (devlink down --all), and bring it up again.", "devlink down --all"),
+        ("Is it ready? kubectl -n kube-system get pods. Else not.", "kubectl -n kube-system get pods"),
+        ("sudo /usr/bin/devlink trust /x.yaml --hash a", "sudo /usr/bin/devlink trust /x.yaml --hash a"),
     ],
 )
 def test_the_first_command_is_copied_and_nothing_of_the_sentence_around_it(advice: str, command: str) -> None:

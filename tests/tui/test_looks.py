@@ -11,10 +11,11 @@ from textual.pilot import Pilot
 from textual.theme import Theme
 
 from devlink.core.codec import decode
+from devlink.core.text import MARKS
 from devlink.tui.app import Dashboard
 from devlink.tui.records import AgentStatus
-from devlink.tui.signs import signs
-from devlink.tui.themes import DARK, LIGHT, MARKS
+from devlink.tui.telling import tab_signs
+from devlink.tui.themes import DARK, LIGHT
 from devlink.tui.widgets.listing import Listing
 from tests.tui.conftest import Pilots, text_of, until
 from tests.tui.scripted import ScriptedAgent, finding, session, status
@@ -99,8 +100,8 @@ def test_no_two_tones_that_differ_in_meaning_share_a_sign() -> None:
 def test_a_tab_says_what_is_in_a_panel_that_is_not_seen() -> None:
     told = status(session(findings=[finding(), finding("DL-X", "error"), finding("DL-Y")], route_count=12))
     here = decode(AgentStatus, told["status"])
-    assert signs(here, here.sessions[0], 3) == {"findings": "✗1 !2", "routes": "12", "events": "+3"}
-    assert signs(None, None, 0) == {}
+    assert tab_signs(here, here.sessions[0], 3) == {"findings": "✗1 !2", "routes": "12", "events": "+3"}
+    assert tab_signs(None, None, 0) == {}
 
 
 SHOWN: dict[tuple[int, int], set[str]] = {

@@ -64,7 +64,7 @@ def test_a_zone_that_fails_is_named_with_how_many() -> None:
     after["stats"]["zones"][0]["failed"] = 20
     told = names.verdict(*counted(before, after), "")
     assert told[:2] == ("error", "cluster.local: 20 of 50 failed in the last minute")
-    assert names.lines(*counted(before, after))[0].word == "fails"
+    assert names.rows(*counted(before, after))[0].word == "fails"
 
 
 def test_two_failures_of_fifty_are_no_trouble() -> None:
@@ -82,7 +82,7 @@ def test_reverse_zones_that_nobody_asked_for_are_left_out() -> None:
     tree = dns_stats(100)
     empty = dict.fromkeys(("queries", "cached", "stale", "local", "failed"), 0)
     tree["stats"]["zones"] += [{**empty, "suffix": "20.10.in-addr.arpa"}, {**empty, "suffix": "corp.example"}]
-    assert [line.name for line in names.lines(*counted(tree))] == [
+    assert [line.name for line in names.rows(*counted(tree))] == [
         "cluster.local", "ordinary names", "corp.example", "10.96.0.10", "192.168.1.1",
     ]  # fmt: skip
 
@@ -92,7 +92,7 @@ def test_each_state_of_a_server_has_a_sign_and_a_word_of_its_own() -> None:
     for state in ("ok", "silent", "tcp", "unasked"):
         tree = dns_stats(100)
         tree["stats"]["servers"][0]["state"] = state
-        line = names.lines(*counted(tree))[2]
+        line = names.rows(*counted(tree))[2]
         seen.add((line.tone, line.word))
     assert len({tone for tone, _ in seen}) == len({word for _, word in seen}) == 4
 

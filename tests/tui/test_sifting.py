@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.tui.records import RouteRow
-from devlink.tui.sifting import Sieve, command_for, span_of
+from devlink.tui.sifting import Sieve, command_for, extent_of
 
 
 def row(destination: str, state: str = "installed", **changes: str) -> RouteRow:
@@ -78,7 +78,7 @@ NETWORKS = st.one_of(
 @given(NETWORKS)
 def test_a_destination_is_read_as_the_library_reads_it(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
     wanted = (network.version, int(network.network_address), int(network.broadcast_address))
-    assert span_of(str(network)) == wanted
+    assert extent_of(str(network)) == wanted
 
 
 def test_a_copy_asks_the_kernel_for_the_address_that_is_looked_for_else_it_is_the_destination() -> None:

@@ -7,8 +7,9 @@ import pytest
 from devlink.core.codec import decode
 from devlink.errors import ClusterError, ProfileError
 from devlink.tui import telling
+from devlink.tui.commands import command_of
 from devlink.tui.records import AgentStatus, DnsStats, Profiles
-from devlink.tui.telling import Choice, Progress, Told, Trouble, absence, command, headline
+from devlink.tui.telling import Choice, Progress, Told, Trouble, absence, headline
 from tests.tui.scripted import dns_stats, finding, gateway, session, status
 
 
@@ -94,7 +95,7 @@ def test_a_helper_that_is_away_is_told_before_all_else_where_something_is_up() -
     shown = told(session("qa"), helper="not connected")
     assert shown.tone == "error"
     assert "The helper is away: routes and names of qa" in shown.text
-    assert command(shown.next_step) == "devlink helper status"
+    assert command_of(shown.next_step) == "devlink helper status"
     assert told(helper="not connected").tone == "off", "an agent connects when it must"
 
 
@@ -135,25 +136,6 @@ def test_an_agent_that_is_not_here_is_told_with_what_to_do_and_how_old_the_rest_
     shown = absence(contact, "It is 0.1.", "Restart it.", known, 12.3)
     assert shown.tone == tone
     assert has in f"{shown.text} {shown.next_step}"
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("to go back: devlink failover 172.16.0.13", "devlink failover 172.16.0.13"),
-        ("`devlink up` goes on with it, `devlink down` takes it back now.", "devlink up"),
-        ("look at it, then go over to it: devlink trust qa; devlink up qa", "devlink trust qa"),
-        ("Take everything down with it (devlink down --all), and bring it up again.", "devlink down --all"),
-        ("Is it ready? kubectl -n kube-system get pods. Else not.", "kubectl -n kube-system get pods"),
-        ("sudo /usr/bin/devlink trust /x.yaml --hash a", "sudo /usr/bin/devlink trust /x.yaml --hash a"),
-        ("Run: /opt/bin/devlink helper run", "/opt/bin/devlink helper run"),
-        ("Is devlink up here?", ""),
-        ("join the network that it is on", ""),
-        ("", ""),
-    ],
-)
-def test_the_first_command_of_a_sentence_is_what_is_copied(text: str, found: str) -> None:
-    assert command(text) == found
 
 
 def profiles(*known: dict[str, Any], default: str = "", contexts: tuple[str, ...] = ()) -> Profiles:

@@ -39,18 +39,17 @@ class Confirm(Dialog[str | None]):
         Binding("right", "app.focus_next", "Next", show=False),
     ]
 
-    def __init__(self, title: str, about: str, answers: Sequence[Answer], *, no: str = "No") -> None:
+    def __init__(self, title: str, about: str, answers: Sequence[Answer]) -> None:
         super().__init__(title)
         self._about = about
         self._answers = tuple(answers)
-        self._no = no
 
     def compose_body(self) -> ComposeResult:
         yield Static(printable_lines(self._about), markup=False)
         with Horizontal():
             for answer in self._answers:
                 yield Button(f"{answer.label} ({answer.key})", id=f"answer-{answer.key}", compact=True)
-            yield Button(f"{self._no} (Esc)", id="no", compact=True)
+            yield Button("No (Esc)", id="no", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no", Button).focus()

@@ -2,12 +2,11 @@
 
 from typing import ClassVar
 
+from devlink.tui.drawing import GATEWAY_TONES, SIGNS
+from devlink.tui.lines import milliseconds
 from devlink.tui.records import Gateway
 from devlink.tui.screens.picker import Picker
-from devlink.tui.themes import MARKS
 from devlink.tui.widgets.listing import Column, Row
-
-TONES = {"healthy": "ok", "suspect": "warning", "returning": "warning", "silent": "error"}
 
 
 class GatewayPicker(Picker[Gateway]):
@@ -22,6 +21,5 @@ class GatewayPicker(Picker[Gateway]):
     )
 
     def row(self, item: Gateway) -> Row:
-        tone = TONES.get(item.state, "info")
-        time = f"{item.rtt_ms:.1f} ms" if item.rtt_ms is not None else "-"
-        return Row((MARKS[tone], str(item.address), item.role, item.state, time), tone)
+        tone = GATEWAY_TONES.get(item.state, "off")
+        return Row((SIGNS[tone], str(item.address), item.role, item.state, milliseconds(item.rtt_ms)), tone)

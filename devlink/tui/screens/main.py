@@ -14,8 +14,7 @@ from textual.widgets import Static, Tab, Tabs
 from devlink.tui import messages
 from devlink.tui.messages import Contact
 from devlink.tui.records import AgentStatus, DnsStats, Event, Path, SessionStatus
-from devlink.tui.signs import signs
-from devlink.tui.telling import absence, headline
+from devlink.tui.telling import absence, headline, tab_signs
 from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.events import EventsPanel
 from devlink.tui.widgets.findings import FindingsPanel
@@ -212,7 +211,7 @@ class MainScreen(Screen[None]):
         """Behind each name a sign of what is in there."""
         if self._is_seen("events"):
             self._events_seen = self._events_heard
-        told = signs(self.status, self.session, self._events_heard - self._events_seen)
+        told = tab_signs(self.status, self.session, self._events_heard - self._events_seen)
         for number, (name, title) in enumerate(PANELS.items(), 1):
             label = f"{number} {title} {told.get(name, '')}".strip()
             tab = self.query_one(f"#tab-{name}", Tab)

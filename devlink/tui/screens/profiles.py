@@ -14,7 +14,7 @@ class ProfilePicker(Picker[Choice]):
 
     def row(self, item: Choice) -> Row:
         if item.obstacle:
-            return Row(("✗", item.text, item.obstacle), "faint", is_whole=True)
+            return Row(("✗", item.text, item.obstacle), "off", is_whole=True)
         return Row(("·", item.text, item.about), "info")
 
     def obstacle(self, item: Choice) -> str:

@@ -9,8 +9,9 @@ from textual.widgets import Static
 
 from devlink.core.text import printable, printable_lines
 from devlink.tui import messages
+from devlink.tui.commands import command_of
 from devlink.tui.screens.dialog import Dialog
-from devlink.tui.telling import Progress, Trouble, command
+from devlink.tui.telling import Progress, Trouble
 
 KEYS = {
     "working": "Esc cancels, and takes everything back · h hides this and goes on",
@@ -37,7 +38,7 @@ class Failure(Dialog[None]):
 
     def action_copy(self) -> None:
         """The command of the next step."""
-        text = command(self._trouble.next_step) if self._trouble is not None else ""
+        text = command_of(self._trouble.next_step) if self._trouble is not None else ""
         if text:
             self.app.post_message(messages.CommandCopied(text))
 
@@ -101,5 +102,5 @@ def text_of(trouble: Trouble | None) -> str:
 
 def keys_of(trouble: Trouble | None) -> str:
     """What can be done with it."""
-    copied = command(trouble.next_step) if trouble is not None else ""
+    copied = command_of(trouble.next_step) if trouble is not None else ""
     return f"y copies: {printable(copied)}\nEsc closes" if copied else "Esc closes"

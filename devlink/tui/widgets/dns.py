@@ -5,12 +5,11 @@ from textual.app import ComposeResult
 from textual.events import Resize
 from textual.widgets import Static
 
-from devlink.core.text import printable
+from devlink.core.text import MARKS, printable
 from devlink.tui import names
-from devlink.tui.names import Line
+from devlink.tui.names import DnsRow
 from devlink.tui.rates import DnsRates
 from devlink.tui.records import DnsStats
-from devlink.tui.themes import MARKS
 from devlink.tui.widgets.listing import Column, Listing, Row, fitted
 from devlink.tui.widgets.panel import Panel
 
@@ -49,7 +48,7 @@ class DnsPanel(Panel):
             Column("STATE", 8), Column("FOR", least=13), Column("ASKED", 7, right=True), Column("", least=7),
             Column("KEPT", 5, right=True), Column("P50", 7, right=True), Column("P99", 7, right=True),
         )  # fmt: skip
-        yield Listing[Line](columns, self._row, key=lambda line: line.name, empty="No zone and no server is known yet.")
+        yield Listing[DnsRow](columns, self._row, key=lambda row: row.name, empty="No zone and no server is known yet.")
 
     def show(self, nameserver: str, stats: DnsStats | None, at: float, why: str = "") -> None:
         """`at`: monotonic seconds of the counts; `why`: there are none."""
@@ -79,7 +78,7 @@ class DnsPanel(Panel):
         verdict.update(text, layout=False)
         listing = self.query_one(Listing)
         if self._stats is not None:
-            listing.fill(names.lines(self._rates, self._stats))
+            listing.fill(names.rows(self._rates, self._stats))
             self.retitle(printable(self._nameserver))
         elif self._why:
             self.retitle("no counts")
@@ -93,7 +92,6 @@ class DnsPanel(Panel):
         """What shows the same in plain text."""
         return "devlink dns stats"
 
-    def _row(self, line: Line) -> Row:
-        name, bars, rate, kept, p50, p99 = names.cells(line, self.query_one(Listing).room(BARS))
-        tone = line.tone if line.tone != "off" else "faint"
-        return Row((f"{MARKS[line.tone]} {line.word}", name, rate, bars, kept, p50, p99), tone)
+    def _row(self, row: DnsRow) -> Row:
+        name, bars, rate, kept, p50, p99 = names.cells(row, self.query_one(Listing).room(BARS))
+        return Row((f"{MARKS[row.tone]} {row.word}", name, rate, bars, kept, p50, p99), row.tone)

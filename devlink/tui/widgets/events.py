@@ -7,10 +7,10 @@ from textual import on
 from textual.app import ComposeResult
 
 from devlink.core.findings import Finding
+from devlink.core.text import MARKS
 from devlink.tui.lines import Line, Span, cells, hanging
 from devlink.tui.messages import FindingOpened
 from devlink.tui.records import Event
-from devlink.tui.themes import MARKS
 from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
@@ -33,7 +33,6 @@ class EventsPanel(Panel):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._several = False
-        self._follows = True
 
     def compose(self) -> ComposeResult:
         yield Listing[Event](

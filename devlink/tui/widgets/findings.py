@@ -6,12 +6,12 @@ from textual import on
 from textual.app import ComposeResult
 
 from devlink.core.findings import Finding
+from devlink.core.text import MARKS
 from devlink.tui.closer import advice_lines, counted, gravest_first
 from devlink.tui.commands import command_of
 from devlink.tui.lines import Line, Span, cells, wrapped
 from devlink.tui.messages import FindingOpened
 from devlink.tui.records import AgentStatus
-from devlink.tui.themes import MARKS
 from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel

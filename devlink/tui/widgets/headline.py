@@ -2,20 +2,13 @@
 
 from textual.widgets import Static
 
-from devlink.core.text import printable
+from devlink.core.text import MARKS, printable
 from devlink.tui.telling import Told
-from devlink.tui.themes import MARKS
 
 
 class Headline(Static):
     """One sentence with its sign, and a next step where there is one."""
 
-    DEFAULT_CSS = """
-    Headline.-ok { color: $ok; }
-    Headline.-info, Headline.-busy { color: $info; }
-    Headline.-warning { color: $warn; }
-    Headline.-error { color: $bad; }
-    """
     _told: Told | None = None
 
     def show(self, told: Told) -> None:

@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
     cells: tuple[str, ...]
     tone: str = ""
-    """A component class of the listing's, of one cell: ok, info, warning, error, faint."""
+    """A component class of the listing's, of one cell: ok, info, warning, error, busy, off."""
     is_whole: bool = False
     """The tone is of all cells."""
     toned: int = 0
@@ -54,7 +54,7 @@ class Listing(ScrollView, Generic[T], can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "listing--title", "listing--cursor", "listing--choice", "listing--ok", "listing--info", "listing--warning",
-        "listing--error", "listing--faint",
+        "listing--error", "listing--busy", "listing--off",
     }  # fmt: skip
     DEFAULT_CSS = """
     Listing { overflow-x: hidden; }
@@ -211,7 +211,7 @@ class Listing(ScrollView, Generic[T], can_focus=True):
         if not self._items:
             lines = textwrap.wrap(printable(self.empty), max(1, width - 2))
             text = lines[index] if index < len(lines) else ""
-            return Strip([Segment(set_cell_size(f" {text}", width), self._style("faint"))], width)
+            return Strip([Segment(set_cell_size(f" {text}", width), self._style("off"))], width)
         if index >= len(self._items):
             return Strip.blank(width, self.rich_style)
         row = self._show(self._items[index])

@@ -44,7 +44,7 @@ class PathPanel(Panel):
             drawn.show(lambda width, height: draw_path(path, trend, width, height))
 
     def copyable(self) -> str:
-        """The address of the first leg that is cut, or of who carries: to ask it by hand."""
+        """What asks who carries by hand."""
         if self._path is None:
             return ""
         carrying = next((str(each.address) for each in self._path.gateways if each.carries), "")

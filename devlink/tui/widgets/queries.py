@@ -10,11 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.timer import Timer
 from textual.widgets import Static
 
-from devlink.core.text import listed, printable
+from devlink.core.text import MARKS, listed, printable
 from devlink.tui import names
+from devlink.tui.lines import milliseconds
 from devlink.tui.names import Filter
 from devlink.tui.records import Queries, Query
-from devlink.tui.themes import MARKS
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import FilteredPanel
 
@@ -161,10 +161,6 @@ class QueriesPanel(FilteredPanel):
     def _listing(self) -> Listing[Item]:
         return self.query_one(Listing)
 
-    @property
-    def is_paused(self) -> bool:
-        return self._is_paused
-
     def action_pause(self) -> None:
         """Stop, and go on: what came meanwhile is shown then."""
         self._is_paused = not self._is_paused
@@ -226,7 +222,7 @@ def _row(item: Item) -> Row:
     tone = names.tone_of(item)
     by = item.server if item.source == "upstream" and item.server else item.source
     answer = f"{MARKS[tone]} {names.rcode_name(item.rcode)}"
-    took = names.milliseconds(item.ms)
+    took = milliseconds(item.ms)
     return Row((_clock(item.time), answer, item.name, names.qtype_name(item.qtype), took, by), tone, toned=1)
 
 

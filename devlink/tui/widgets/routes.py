@@ -6,10 +6,10 @@ from typing import cast
 from textual import on
 from textual.app import ComposeResult
 
+from devlink.core.text import MARKS
 from devlink.tui.lines import Line, Span, hanging
 from devlink.tui.records import RouteRow
 from devlink.tui.sifting import Sieve, command_for
-from devlink.tui.themes import MARKS
 from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import FilteredPanel
@@ -18,8 +18,7 @@ WIDE = 70
 """Cells from which the interface is shown beside the next hop."""
 LEAST = 8
 """Cells that are left to the owner, and to the next hop where the destinations are long."""
-TONES = {"installed": "ok", "left": "faint", "foreign": "info"}
-SIGNS = {"installed": MARKS["ok"], "left": MARKS["skipped"], "foreign": MARKS["info"]}
+TONES = {"installed": "ok", "left": "skipped", "foreign": "info"}
 
 
 class RoutesPanel(FilteredPanel):
@@ -114,9 +113,9 @@ class RoutesPanel(FilteredPanel):
 
     def _row(self, row: RouteRow) -> Row:
         oif = (row.oif,) if self._has_oif else ()
-        sign = SIGNS.get(row.state, MARKS["error"])
-        cells = (sign, row.destination, row.next_hop or "", *oif, row.owner, row.state)
-        return Row(cells, TONES.get(row.state, "error"))
+        tone = TONES.get(row.state, "error")
+        cells = (MARKS[tone], row.destination, row.next_hop or "", *oif, row.owner, row.state)
+        return Row(cells, "off" if tone == "skipped" else tone)
 
     def _tell(self, row: RouteRow | None) -> None:
         """The whole of the row under the cursor, whose cells may be cut."""

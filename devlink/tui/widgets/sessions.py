@@ -3,11 +3,10 @@
 from textual import events, on
 from textual.app import ComposeResult
 
-from devlink.core.text import duration, printable
+from devlink.core.text import MARKS, duration, printable
 from devlink.tui.messages import SessionChosen
 from devlink.tui.records import AgentStatus, SessionStatus
 from devlink.tui.telling import STATES, profile, remedy
-from devlink.tui.themes import MARKS
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
 
@@ -87,4 +86,4 @@ class SessionsPanel(Panel):
         tone = STATES.get(session.state, "warning")
         since, origin = duration(session.since + self._elapsed), profile(session, self._elapsed)
         cells = (MARKS[tone], session.name, session.state, since, session.mode, origin)
-        return Row(cells[: len(self._columns)], {"busy": "info", "off": "faint"}.get(tone, tone))
+        return Row(cells[: len(self._columns)], tone)
