@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.color import Color
 from textual.pilot import Pilot
 
 from devlink.errors import ClusterError, NotTrustedError, NotUpError
 from devlink.tui.app import Dashboard
 from devlink.tui.doing import DEEDS
 from devlink.tui.screens.help import GROUPS, Help
+from devlink.tui.screens.picker import Choices
 from tests.tui.conftest import Pilots, sees, text_of, until
 from tests.tui.scripted import ScriptedAgent, finding, gateway, session, status
 from tests.tui.test_link import PROGRAM
@@ -74,6 +76,9 @@ def test_several_are_picked_from_by_a_text_and_broken_ones_say_why(piloted: Pilo
         await sees(app, pilot, "✗ bad")
         await pilot.press(*"bad")
         await sees(app, pilot, "It cannot be chosen: spec.pods: empty")
+        choices = app.screen.query_one(Choices)
+        cursor = Color.parse(app.get_css_variables()["block-cursor-background"]).rich_color
+        assert {segment.style.bgcolor for segment in choices.render_line(0) if segment.style} == {cursor}
         await pilot.press("enter")
         assert not agent.asked("Up"), "a broken one is not brought up"
         await pilot.press("backspace", "backspace", "backspace", *"lab", "enter")

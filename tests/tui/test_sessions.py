@@ -96,6 +96,19 @@ def test_the_cursor_stays_with_its_session_among_twenty_that_come_and_go(piloted
     piloted(body, size=(80, 24))
 
 
+def test_the_one_whose_path_is_shown_is_seen_while_the_keys_go_elsewhere(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session("a"), session("b")))
+        await sees(app, pilot, "b up")
+        await pilot.press("down", "1")
+        listing = app.main.query_one("#sessions Listing", Listing)
+        await until(pilot, lambda: not listing.has_focus, "the keys go to the findings")
+        grounds = [{segment.style.bgcolor for segment in listing.render_line(y) if segment.style} for y in (1, 2)]
+        assert grounds[0] != grounds[1]
+
+    piloted(body)
+
+
 def test_a_name_that_another_wrote_does_nothing_to_the_terminal(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         await agent.tell("Status", status(session("[red]x\x1b[2J", context="[b]\x07")))

@@ -18,10 +18,7 @@ SEEN = 12
 
 
 class Choices(Listing[Any], can_focus=False):
-    """Its cursor is seen while the keys go to the filter."""
-
-    def _has_cursor(self, index: int) -> bool:
-        return index == self.cursor
+    """The keys go to the filter."""
 
 
 class Picker(Dialog[T | None], Generic[T]):
@@ -30,6 +27,10 @@ class Picker(Dialog[T | None], Generic[T]):
     DEFAULT_CSS = """
     Picker Choices {
         margin-top: 1;
+    }
+    Picker Choices > .listing--choice {
+        color: $block-cursor-foreground;
+        background: $block-cursor-background;
     }
     """
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
@@ -54,7 +55,7 @@ class Picker(Dialog[T | None], Generic[T]):
 
     def compose_body(self) -> ComposeResult:
         yield Input(placeholder="type to narrow", compact=True)
-        choices = Choices(self.COLUMNS, self.row, empty="Nothing fits that.", has_titles=False)
+        choices = Choices(self.COLUMNS, self.row, empty="Nothing fits that.", has_titles=False, marks_choice=True)
         choices.styles.height = max(1, min(len(self._items), SEEN))
         yield choices
         yield Static(id="about", markup=False)

@@ -58,7 +58,7 @@ class Listing(ScrollView, Generic[T], can_focus=True):
     }  # fmt: skip
     DEFAULT_CSS = """
     Listing { overflow-x: hidden; }
-    Listing > .listing--choice { background: $surface-lighten-2; }
+    Listing > .listing--choice { background: $surface-lighten-2; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),

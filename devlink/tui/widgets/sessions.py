@@ -32,7 +32,9 @@ class SessionsPanel(Panel):
         """The times as they were drawn last."""
 
     def compose(self) -> ComposeResult:
-        yield Listing[SessionStatus](SLIM, self._row, key=lambda session: session.name, empty="Nothing is up.")
+        yield Listing[SessionStatus](
+            SLIM, self._row, key=lambda session: session.name, empty="Nothing is up.", marks_choice=True
+        )
 
     def on_resize(self, event: events.Resize) -> None:
         self._columns = [columns for width, columns in LAYOUTS if event.size.width >= width][-1]
