@@ -76,6 +76,7 @@ class Dashboard(Doing):
     async def _follow_status(self) -> None:
         tries, pause = 0, RETRY_FIRST
         while True:
+            routing: tuple[object, ...] = ()
             patience = asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._note_silence)
             try:
                 async for status in self._link.status():
@@ -84,7 +85,9 @@ class Dashboard(Doing):
                     tries, pause = 0, RETRY_FIRST
                     self._note_contact(Contact.HERE)
                     self.main.post_message(messages.StatusTold(status, time.monotonic()))
-                    if self._wants_routes:
+                    shown = status.session(self.main.session_name)
+                    before, routing = routing, shown.routing if shown is not None else ()
+                    if self._wants_routes and routing != before:  # there may be ten thousand of them
                         self._list_routes()
                 raise ProtocolError("The agent has ended its answer.", next_step="It is asked again by itself.")
             except (DevlinkError, OSError) as error:

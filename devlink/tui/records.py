@@ -51,6 +51,13 @@ class SessionStatus:
     resolver_reason: str
     findings: tuple[Finding, ...]
 
+    @property
+    def routing(self) -> tuple[object, ...]:
+        """What its routes come from, and what is told of them: while this is the same, so is their table."""
+        carry = tuple(gateway.address for gateway in self.gateways if gateway.carries)
+        wish = (self.revision, self.mode, self.exclude, self.override)
+        return (self.state, self.route_count, *wish, carry, self.findings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:

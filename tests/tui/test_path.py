@@ -1,6 +1,5 @@
 """The panel of the path, beside a scripted agent."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -69,8 +68,8 @@ def test_the_trend_of_one_session_is_not_that_of_another(piloted: Pilots) -> Non
             told["legs"][3]["rtt_ms"] = time
             await agent.tell("FollowPath", told)
             await until(pilot, says(app, f"{time:.2f} ms"), "the time is shown")
-        bars = re.compile("cluster ▂+█+ 1.00-4.00 ms")  # an answer may be told twice, to who asks again
-        await until(pilot, lambda: any(map(bars.search, panel_of(app))), "the trend is drawn")
+        await until(pilot, says(app, "cluster ▂█ 1.00-4.00 ms"), "the trend is drawn, of one answer each")
+        assert len(agent.asked("FollowPath")) == 1
         await agent.tell("Status", status(session("other")))
         await until(pilot, lambda: not says(app, "1.00-4.00")(), "the trend has gone")
 

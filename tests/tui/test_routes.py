@@ -9,8 +9,8 @@ from textual.widgets import Input
 from devlink.tui.app import Dashboard
 from devlink.tui.widgets.listing import Listing
 from devlink.tui.widgets.routes import RoutesPanel
-from tests.tui.conftest import Pilots, text_of, until
-from tests.tui.scripted import ScriptedAgent, route, session, status
+from tests.tui.conftest import Pilots, sees, text_of, until
+from tests.tui.scripted import ScriptedAgent, gateway, route, session, status
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +50,26 @@ def test_routes_are_counted_what_is_missing_is_on_top_and_an_address_finds_its_r
         await until(pilot, lambda: shown(app) == ["10.20.9.64/26"], "the filter holds for what is listed anew")
         await pilot.press("escape")
         await until(pilot, lambda: len(shown(app)) == 600, "all are shown again")
+
+    piloted(body, size=(80, 24))
+
+
+def test_they_are_asked_for_again_only_where_something_of_them_changed(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["ListRoutes"] = {"routes": [route()]}
+        await agent.tell("Status", status(session("qa")))
+        await pilot.press("2")
+        await until(pilot, lambda: shown(app), "they are listed")
+        await agent.tell("Status", status(session("qa", route_count=4)))
+        await until(pilot, lambda: len(agent.asked("ListRoutes")) == 2, "they are asked for again")
+        suspect = [gateway(), gateway("172.16.0.14", carries=False, state="suspect")]
+        others = session("qa", route_count=4, resolver="hosts", gateways=suspect), session("b", route_count=9)
+        await agent.tell("Status", status(*others))
+        await sees(app, pilot, "names by hosts")
+        assert len(agent.asked("ListRoutes")) == 2, "neither names nor another session are of these routes"
+        fewer = session("qa", route_count=3, resolver="hosts", gateways=suspect)
+        await agent.tell("Status", status(fewer, others[1]))
+        await until(pilot, lambda: len(agent.asked("ListRoutes")) == 3, "they are asked for again")
 
     piloted(body, size=(80, 24))
 

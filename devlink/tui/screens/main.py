@@ -106,10 +106,11 @@ class MainScreen(Screen[None]):
 
     def _tick(self) -> None:
         """The times go on. Draws nothing that has not changed."""
-        elapsed = self.now - self.told_at
+        now = time.monotonic()
+        elapsed = now - self.told_at
         if self._contact.contact is Contact.HERE and self.status is not None:
             told = headline(self.status, elapsed, self._dns)
-            self.query_one(SessionsPanel).tick(self.now)
+            self.query_one(SessionsPanel).tick(now)
         else:
             about = self._contact
             told = absence(about.contact, about.why, about.next_step, self.status, elapsed)
@@ -129,6 +130,7 @@ class MainScreen(Screen[None]):
 
     @on(messages.SessionChosen)
     def _chosen(self, event: messages.SessionChosen) -> None:
+        event.stop()  # the app is told only where it is another
         if event.name != self.session_name:
             self._choose(event.name)
 
@@ -217,8 +219,3 @@ class MainScreen(Screen[None]):
             tab = self.query_one(f"#tab-{name}", Tab)
             if tab.label_text != label:
                 tab.label = Content(label)
-
-    @property
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return time.monotonic()
