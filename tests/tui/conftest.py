@@ -29,7 +29,7 @@ def agent_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def piloted(agent_socket: Path) -> Pilots:
     """Run a body with the app, its pilot, and an agent that listens from the beginning (unless `absent`)."""
 
-    def run(body: Body, *, size: tuple[int, int] = (120, 40), light: bool = False, absent: bool = False) -> None:
+    def run(body: Body, *, size: tuple[int, int] = (80, 24), light: bool = False, absent: bool = False) -> None:
         async def main() -> None:
             async with asyncio.timeout(LIMIT):
                 agent = ScriptedAgent(agent_socket)

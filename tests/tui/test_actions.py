@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ async def begin(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent, *sessio
     """The agent has told these."""
     await agent.tell("Status", status(*sessions))
     await sees(app, pilot, f"{sessions[0]['name']} is" if sessions else "Nothing is up. Press u")
+
+
+def is_told(app: Dashboard, text: str, times: int) -> bool:
+    return text_of(app).count(text) == times
 
 
 def is_main(app: Dashboard) -> bool:
@@ -81,7 +86,7 @@ def test_several_are_picked_from_by_a_text_and_broken_ones_say_why(piloted: Pilo
         assert {segment.style.bgcolor for segment in choices.render_line(0) if segment.style} == {cursor}
         await pilot.press("enter")
         assert not agent.asked("Up"), "a broken one is not brought up"
-        await pilot.press("backspace", "backspace", "backspace", *"lab", "enter")
+        await pilot.press("backspace", "backspace", "backspace", "a", "space", *"lab", "enter")
         await until(pilot, lambda: agent.asked("Up"), "the agent is asked")
         assert agent.asked("Up")[0]["context"] == "lab"
         assert agent.asked("Up")[0]["profile"] == ""
@@ -179,7 +184,7 @@ def test_h_hides_it_and_it_goes_on_and_u_shows_it_again(piloted: Pilots) -> None
         await pilot.press("y")
         await until(pilot, lambda: app.return_value == 0, "it is left")
 
-    piloted(body)
+    piloted(body, size=(120, 40))
 
 
 def test_a_profile_that_is_not_trusted_is_told_with_the_line_that_trusts_it(piloted: Pilots) -> None:
@@ -230,6 +235,20 @@ def test_d_asks_first_and_takes_the_one_under_the_cursor_down(piloted: Pilots) -
         await pilot.press("y")
         await sees(app, pilot, "b is down.")
         assert agent.asked("Down") == [{"session": "b", "all": False}]
+
+    piloted(body)
+
+
+def test_d_gives_up_what_still_asks_for_its_profile_where_nothing_is_up(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["Down"] = {"sessions": ["qa"]}
+        await agent.tell("Status", status(asking=["qa"]))
+        await sees(app, pilot, "Asking for qa.")
+        await pilot.press("d")
+        await sees(app, pilot, "Give it up?")
+        await pilot.press("y")
+        await sees(app, pilot, "qa is down.")
+        assert agent.asked("Down") == [{"session": "", "all": True}]
 
     piloted(body)
 
@@ -298,7 +317,7 @@ def test_f_offers_who_could_carry_and_says_what_breaks(piloted: Pilots) -> None:
         await sees(app, pilot, "qa goes by 172.16.0.15 now, and no more by 172.16.0.13.")
         assert agent.asked("Failover") == [{"session": "qa", "gateway": "172.16.0.15"}]
 
-    piloted(body)
+    piloted(body, size=(120, 40))
 
 
 def test_without_another_gateway_f_says_so(piloted: Pilots) -> None:
@@ -330,18 +349,18 @@ def test_a_second_deed_is_refused_with_the_name_of_the_first(piloted: Pilots) ->
         await sees(app, pilot, "Flushing DNS goes on: one thing at a time.")
         assert is_main(app)
 
-    piloted(body)
+    piloted(body, size=(120, 40))
 
 
-@pytest.mark.parametrize("key", ["d", "f", "n"])
-def test_while_no_agent_is_here_a_key_says_why_it_cannot(piloted: Pilots, key: str) -> None:
+def test_while_no_agent_is_here_a_key_says_why_it_cannot(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         await sees(app, pilot, "No agent runs")
-        await pilot.press(key)
-        await until(pilot, lambda: text_of(app).count("No agent runs") == 2, "it is told why")
-        assert is_main(app)
+        for told, key in enumerate("dfn", 2):
+            await pilot.press(key)
+            await until(pilot, partial(is_told, app, "No agent runs", told), f"{key} is told why")
+            assert is_main(app)
 
-    piloted(body, absent=True)
+    piloted(body, absent=True, size=(120, 40))
 
 
 @pytest.mark.parametrize(("key", "name"), [("r", "plain"), ("a", "anonymized")])

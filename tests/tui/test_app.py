@@ -1,13 +1,14 @@
 """What the dashboard follows, and what it makes of an agent that comes and goes."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from devlink.errors import HelperError
+from devlink.errors import HelperError, ProtocolError
 from devlink.rpc.client import Client
 from devlink.tui import app as apps
 from devlink.tui import link as links
@@ -69,8 +70,26 @@ def test_an_agent_that_goes_away_is_told_and_what_it_told_is_not_shown_as_though
         assert not app.main.has_class("-away")
         chosen = app.main.query_one("#sessions Listing", Listing).chosen
         assert getattr(chosen, "name", "") == "b", "the cursor is where it was"
+        await until(pilot, lambda: len(agent.asked("FollowEvents")) == 2, "the events are followed again")
+        await until(pilot, lambda: text_of(app).count("it came up") == 1, "what is told again is not there twice")
 
     piloted(body, size=(120, 30))
+
+
+def test_the_path_of_a_session_is_followed_once_when_it_is_chosen(
+    piloted: Pilots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[str] = []
+    monkeypatch.setattr(Dashboard, "_follow_path", lambda _, session: followed.append(session))
+
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session("a"), session("b")))
+        await until(pilot, lambda: followed, "the first is followed")
+        await pilot.press("down")
+        await until(pilot, lambda: "b" in followed, "the second is followed")
+        assert followed == ["a", "b"]
+
+    piloted(body)
 
 
 def test_an_open_dialog_outlives_the_agent(piloted: Pilots) -> None:
@@ -142,7 +161,7 @@ def test_one_that_accepts_and_says_nothing_is_told_as_silent_and_found_when_it_g
         app._follow_status()  # the old connection hangs as long as the greeting's limit
         await sees(app, pilot, "qa is up")
 
-    piloted(body, absent=True)
+    piloted(body, absent=True, size=(120, 40))
 
 
 def test_one_that_is_stopped_in_the_middle_of_its_streams_is_told_as_silent_until_it_goes_on(
@@ -182,6 +201,43 @@ def test_another_version_is_told_with_what_to_restart_and_keys_say_it_too(pilote
             await sees(app, pilot, "Bringing a profile up: it did not work The running agent is version 0.0.1")
 
     piloted(body, absent=True)
+
+
+def test_one_that_hangs_up_again_and_again_is_told_with_where_to_look(
+    piloted: Pilots, agent_socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apps, "RETRY_FIRST", 0.01)
+
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        async with await raw(agent_socket, greeting()):
+            await sees(
+                app, pilot, "The agent hangs up before it has said anything. What it says of itself: devlink logs"
+            )
+
+    piloted(body, absent=True)
+
+
+def test_a_stream_that_breaks_off_is_not_told_as_a_reason_the_agent_gave(
+    piloted: Pilots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    async def broken(self: Link) -> AsyncIterator[Any]:
+        tries.append("")
+        if tries:
+            raise ProtocolError("The agent went away.", next_step="")
+        yield
+
+    monkeypatch.setattr(Link, "dns_stats", broken)
+    monkeypatch.setattr(apps, "RETRY_FIRST", 0.01)
+
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session("qa")))
+        await pilot.press("3")
+        await until(pilot, lambda: len(tries) > 2, "it is tried again")
+        await sees(app, pilot, "nothing is known of names")
+
+    piloted(body)
 
 
 def test_what_does_not_serve_is_told_once_and_not_at_each_try(piloted: Pilots, monkeypatch: pytest.MonkeyPatch) -> None:

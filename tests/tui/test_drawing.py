@@ -54,6 +54,11 @@ def test_the_line_ends_at_the_first_leg_that_is_silent_with_its_sign_and_its_wor
     assert "  no answer for 6 s" in lines
 
 
+def test_behind_the_cut_nothing_but_a_sign_stands_on_the_line() -> None:
+    line = drawn(cut_path(1), 120)[0]
+    assert (line.count("silent"), line.count("unknown"), line.count("?")) == (1, 0, 2)
+
+
 def test_a_link_that_is_down_cuts_the_line_right_behind_the_laptop() -> None:
     seen = decode(Path, path(gateways=[]))
     down = cut_path(0, "down", gateways=[])

@@ -48,5 +48,8 @@ def test_the_newest_is_on_top_stays_there_and_opens_the_finding_that_it_is(pilot
         await agent.tell("FollowEvents", {"events": [event("third")]})
         await until(pilot, lambda: "third" in text_of(app), "the new one is shown")
         assert panel.copyable() == "second", "who reads an older one is not taken away from it"
+        await pilot.press("1")
+        await agent.tell("FollowEvents", {"events": [event("fourth")]})
+        await until(pilot, lambda: "5 Events +1 " in text_of(app), "the tab says how much is new, of what was not seen")
 
     piloted(body, size=(80, 24))

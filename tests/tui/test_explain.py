@@ -54,6 +54,10 @@ def test_what_is_no_name_is_refused_beneath_the_input_and_a_code_opens_its_page(
         field.value = "DL-NONE-SUCH"
         await pilot.press("enter")
         await until(pilot, lambda: "There is no finding with the code DL-NONE-SUCH." in text_of(app), "it is refused")
+        field.value = "dl-cdn.example"
+        await pilot.press("enter")
+        await until(pilot, lambda: agent.asked("Explain")[-1]["what"] == "dl-cdn.example", "a host is no code")
+        asked = len(agent.calls)
         field.value = "dl-failed-over"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, FindingPage) and "Cure" in text_of(app), "the page is open")

@@ -23,6 +23,10 @@ def test_a_padded_text_is_exactly_as_wide_as_asked_for(text: str, width: int) ->
     assert cells(padded(text, width)) == width
 
 
+def test_a_letter_takes_one_cell_with_its_accent_and_two_where_it_is_wide() -> None:
+    assert (cells("e\u0301a"), cells("網a")) == (2, 3)
+
+
 def test_a_text_that_does_not_fit_ends_in_an_ellipsis_also_where_its_signs_are_wide() -> None:
     assert (cut("gateway", 7), cut("gateway", 6), cut("網路網路", 6)) == ("gateway", "gatew…", "網路…")
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from rich.color import Color
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
@@ -233,35 +232,6 @@ def test_a_click_moves_the_cursor_and_a_second_one_opens() -> None:
         assert app.posted[-1] == ("chosen", "item 3")
 
     piloted(body)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("theme", [DARK.name, LIGHT.name])
-def test_the_line_of_the_cursor_can_be_read(theme: str) -> None:
-    """Contrast as of WCAG 2.2, 1.4.3: 4.5 to 1."""
-
-    async def body(app: OneList, pilot: Pilot[None]) -> None:
-        app.theme = theme
-        app.listing.fill(numbered(3))
-        await pilot.pause()
-        for segment in app.listing.render_line(1):
-            assert segment.style is not None
-            assert segment.style.color is not None
-            assert segment.style.bgcolor is not None
-            assert contrast(segment.style.color, segment.style.bgcolor) >= 4.5
-        assert app.listing.render_line(2)._segments[0].style != app.listing.render_line(2)._segments[1].style
-
-    piloted(body)
-
-
-def contrast(one: Color, other: Color) -> float:
-    def light(color: Color) -> float:
-        parts = [part / 255 for part in color.get_truecolor()]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((light(one), light(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.slow

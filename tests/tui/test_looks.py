@@ -195,7 +195,8 @@ def test_tab_goes_through_what_is_seen_and_a_number_shows_its_panel(piloted: Pil
         ]
         start = order.index("routes")
         assert seen[: len(order)] == order[start:] + order[:start]
-        await pilot.press("4")
+        while _with_keys(app) != "queries":
+            await pilot.press("tab")
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: _shown(app) == {"sessions", "path", "queries"}, "the one with the keys stays")
 
@@ -219,8 +220,10 @@ def test_what_is_not_seen_is_not_asked_for(piloted: Pilots) -> None:
         assert not agent.asked("ListRoutes")
         await pilot.press("4")
         await until(pilot, lambda: agent.asked("FollowDnsLog"), "the queries are followed")
+        await pilot.resize_terminal(90, 24)
         await pilot.press("2")
         await until(pilot, lambda: agent.asked("ListRoutes"), "the routes are asked for")
+        assert len(agent.asked("FollowDnsLog")) == 1, "another size is no reason to begin anew"
         await until(pilot, lambda: not any(w.group == "queries" for w in app.workers), "the queries are not followed")
 
     piloted(body, size=(80, 24))

@@ -69,7 +69,6 @@ def test_the_trend_of_one_session_is_not_that_of_another(piloted: Pilots) -> Non
             await agent.tell("FollowPath", told)
             await until(pilot, says(app, f"{time:.2f} ms"), "the time is shown")
         await until(pilot, says(app, "cluster ▂█ 1.00-4.00 ms"), "the trend is drawn, of one answer each")
-        assert len(agent.asked("FollowPath")) == 1
         await agent.tell("Status", status(session("other")))
         await until(pilot, lambda: not says(app, "1.00-4.00")(), "the trend has gone")
 

@@ -7,6 +7,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from devlink.tui.app import Dashboard
+from devlink.tui.messages import RoutesListed
+from devlink.tui.records import RouteRow
 from devlink.tui.widgets.listing import Listing
 from devlink.tui.widgets.routes import RoutesPanel
 from tests.tui.conftest import Pilots, sees, text_of, until
@@ -80,8 +82,11 @@ def test_no_routes_are_told_with_the_reason(piloted: Pilots) -> None:
         await agent.tell("Status", status(session("qa")))
         await until(pilot, lambda: "Not listed yet." in text_of(app), "they were not listed yet")
         panel = app.main.query_one(RoutesPanel)
-        panel.show((), "The table cannot be read.")
+        app.main.post_message(RoutesListed("qa", None, "The table cannot be read."))
         await until(pilot, lambda: "The table cannot be read." in text_of(app), "it is said why")
+        app.main.post_message(RoutesListed("other", [RouteRow(**route())]))
+        await pilot.pause()
+        assert not shown(app), "those of another session come too late"
         panel.show(())
         await until(pilot, lambda: "No routes." in text_of(app), "there are none")
         assert panel.copyable() == ""

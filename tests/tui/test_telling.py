@@ -168,6 +168,14 @@ def test_a_name_that_two_clusters_gave_is_asked_for_by_the_cluster() -> None:
     assert {(choice.profile, choice.context) for choice in found} == {("", "one"), ("", "two")}
 
 
+def test_of_who_could_carry_those_that_answer_are_first_the_quickest_before_the_others() -> None:
+    times = {"13": None, "14": 2.0, "15": 1.0, "16": None}
+    states = {"13": "silent", "14": "healthy", "15": "healthy", "16": "healthy"}
+    others = [gateway(f"172.16.0.{n}", carries=False, state=states[n], rtt_ms=times[n]) for n in times]
+    one = decode(AgentStatus, status(session("qa", gateways=[gateway("172.16.0.1"), *others]))["status"]).sessions[0]
+    assert [str(each.address)[-2:] for each in telling.gateways(one)] == ["15", "14", "16", "13"]
+
+
 def test_only_one_that_can_be_meant_needs_no_question() -> None:
     found = telling.choices(profiles(known("qa"), known("b"), known("c", error="broken")), KNOWN)
     assert telling.only(found) == Choice("b", "file", profile="b")
