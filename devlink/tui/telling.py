@@ -216,7 +216,7 @@ def choices(profiles: Profiles, status: AgentStatus | None) -> list[Choice]:
         for context in profiles.contexts
         if context not in given
     ]
-    return sorted(found, key=lambda choice: (bool(choice.obstacle), choice.profile != profiles.default))
+    return sorted(found, key=lambda choice: (bool(choice.obstacle), choice.profile != (profiles.default or None)))
 
 
 def _choice(known: KnownProfile, is_ambiguous: bool, is_up: set[str], default: str) -> Choice:

@@ -153,6 +153,8 @@ def test_the_default_is_offered_first_and_what_cannot_be_chosen_last_with_the_re
         ("c", ""), ("b", ""), ("bad", "spec.pods: empty"), ("qa", "it is up already"),
     ]  # fmt: skip
     assert telling.only(found) is None
+    unnamed = telling.choices(profiles(known("a"), contexts=("lab",)), None)
+    assert [choice.text for choice in unnamed] == ["a", "lab"], "without a default they stay as they are"
 
 
 def test_a_context_is_offered_beside_what_it_gave_only_where_that_is_broken() -> None:
