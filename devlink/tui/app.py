@@ -18,8 +18,8 @@ from devlink.tui.messages import Contact
 from devlink.tui.screens.doctor import DoctorScreen
 from devlink.tui.screens.explain import ExplainScreen
 from devlink.tui.screens.finding import FindingPage
-from devlink.tui.telling import Trouble, trouble
 from devlink.tui.themes import DARK, LIGHT
+from devlink.tui.words.telling import Trouble, trouble
 
 RETRY_FIRST = 0.1
 RETRY_LAST = 2.0

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from devlink.errors import DevlinkError, NotUpError
-from devlink.tui import messages, telling
+from devlink.tui import messages
 from devlink.tui.link import Link
 from devlink.tui.messages import Contact
 from devlink.tui.records import SessionStatus
@@ -22,8 +22,9 @@ from devlink.tui.screens.help import Help
 from devlink.tui.screens.main import MainScreen
 from devlink.tui.screens.profiles import ProfilePicker
 from devlink.tui.screens.progress import Ascent, Failure
-from devlink.tui.telling import Choice, Progress, Trouble, trouble
 from devlink.tui.themes import DARK, LIGHT
+from devlink.tui.words import telling
+from devlink.tui.words.telling import Choice, Progress, Trouble, trouble
 
 STAYS = 8.0
 """Seconds that a word on what was done stays."""

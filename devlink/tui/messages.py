@@ -7,7 +7,7 @@ from textual.message import Message
 
 from devlink.core.findings import Finding
 from devlink.tui.records import AgentStatus, DnsStats, Event, Path, Queries, RouteRow
-from devlink.tui.telling import Progress
+from devlink.tui.words.telling import Progress
 
 
 class Contact(StrEnum):

@@ -15,10 +15,10 @@ from devlink.tui import link as links
 from devlink.tui.app import Dashboard
 from devlink.tui.link import Link
 from devlink.tui.messages import Contact
-from devlink.tui.telling import Trouble
 from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.headline import Headline
 from devlink.tui.widgets.listing import Listing
+from devlink.tui.words.telling import Trouble
 from tests.tui.conftest import Pilots, sees, text_of, until
 from tests.tui.scripted import ScriptedAgent, event, path, session, status
 from tests.tui.test_link import forget, greeting, raw

@@ -14,9 +14,9 @@ from devlink.core.codec import decode
 from devlink.core.text import MARKS
 from devlink.tui.app import Dashboard
 from devlink.tui.records import AgentStatus
-from devlink.tui.telling import tab_signs
 from devlink.tui.themes import DARK, LIGHT
 from devlink.tui.widgets.listing import Listing
+from devlink.tui.words.telling import tab_signs
 from tests.tui.conftest import Pilots, text_of, until
 from tests.tui.scripted import ScriptedAgent, finding, session, status
 

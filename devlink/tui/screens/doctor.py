@@ -13,14 +13,14 @@ from textual.message import Message
 
 from devlink.core.findings import Finding
 from devlink.errors import DevlinkError, reason
-from devlink.tui.closer import check_lines, examined_told, finding_lines, found_lines, told_lines
-from devlink.tui.commands import command_of
-from devlink.tui.lines import Line, Span
 from devlink.tui.messages import CommandCopied, FindingOpened
 from devlink.tui.records import Examined
 from devlink.tui.screens.dialog import Dialog
-from devlink.tui.telling import Told
 from devlink.tui.widgets.drawn import Drawn
+from devlink.tui.words.closer import check_lines, examined_told, finding_lines, found_lines, told_lines
+from devlink.tui.words.commands import command_of
+from devlink.tui.words.lines import Line, Span
+from devlink.tui.words.telling import Told
 
 TICK = 1.0
 """Seconds between two times that it says how long it takes."""

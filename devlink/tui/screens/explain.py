@@ -15,12 +15,12 @@ from textual.widgets import Input
 
 from devlink.doctor.reference import section_of
 from devlink.errors import DevlinkError, reason
-from devlink.tui.closer import explained_told, link_lines, told_lines
 from devlink.tui.records import Explained
 from devlink.tui.screens.dialog import Dialog
 from devlink.tui.screens.finding import FindingPage
-from devlink.tui.telling import Told
 from devlink.tui.widgets.drawn import Drawn
+from devlink.tui.words.closer import explained_told, link_lines, told_lines
+from devlink.tui.words.telling import Told
 
 CODE = re.compile(r"DL-[A-Z0-9-]+", re.IGNORECASE)
 """No host: these have a domain, such as dl-cdn.alpinelinux.org, or a port behind them where they begin so."""

@@ -8,12 +8,12 @@ from textual.containers import VerticalScroll
 
 from devlink.core.findings import Finding
 from devlink.doctor.reference import section_of
-from devlink.tui.closer import page_lines
-from devlink.tui.commands import command_of
-from devlink.tui.lines import Line
 from devlink.tui.messages import CommandCopied
 from devlink.tui.screens.dialog import Dialog
 from devlink.tui.widgets.drawn import Drawn
+from devlink.tui.words.closer import page_lines
+from devlink.tui.words.commands import command_of
+from devlink.tui.words.lines import Line
 
 
 class FindingPage(Dialog[None]):

@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from devlink.tui.drawing import GATEWAY_TONES, SIGNS
-from devlink.tui.lines import milliseconds
 from devlink.tui.records import Gateway
 from devlink.tui.screens.picker import Picker
 from devlink.tui.widgets.listing import Column, Row
+from devlink.tui.words.drawing import GATEWAY_TONES, SIGNS
+from devlink.tui.words.lines import milliseconds
 
 
 class GatewayPicker(Picker[Gateway]):

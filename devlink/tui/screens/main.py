@@ -14,7 +14,6 @@ from textual.widgets import Static, Tab, Tabs
 from devlink.tui import messages
 from devlink.tui.messages import Contact
 from devlink.tui.records import AgentStatus, DnsStats, Event, Path, SessionStatus
-from devlink.tui.telling import absence, headline, tab_signs
 from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.events import EventsPanel
 from devlink.tui.widgets.findings import FindingsPanel
@@ -25,6 +24,7 @@ from devlink.tui.widgets.path import PathPanel
 from devlink.tui.widgets.queries import QueriesPanel
 from devlink.tui.widgets.routes import RoutesPanel
 from devlink.tui.widgets.sessions import SessionsPanel
+from devlink.tui.words.telling import absence, headline, tab_signs
 
 PANELS = {"findings": "Findings", "routes": "Routes", "dns": "DNS", "queries": "Queries", "events": "Events"}
 """Below the path: one at a time, or, where there is room, all of them."""

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from devlink.tui.screens.picker import Picker
-from devlink.tui.telling import Choice
 from devlink.tui.widgets.listing import Column, Row
+from devlink.tui.words.telling import Choice
 
 
 class ProfilePicker(Picker[Choice]):

@@ -9,9 +9,9 @@ from textual.widgets import Static
 
 from devlink.core.text import printable, printable_lines
 from devlink.tui import messages
-from devlink.tui.commands import command_of
 from devlink.tui.screens.dialog import Dialog
-from devlink.tui.telling import Progress, Trouble
+from devlink.tui.words.commands import command_of
+from devlink.tui.words.telling import Progress, Trouble
 
 KEYS = {
     "working": "Esc cancels, and takes everything back · h hides this and goes on",

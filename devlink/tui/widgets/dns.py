@@ -6,12 +6,12 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from devlink.core.text import MARKS, printable
-from devlink.tui import names
-from devlink.tui.names import DnsRow
-from devlink.tui.rates import DnsRates
 from devlink.tui.records import DnsStats
 from devlink.tui.widgets.listing import Column, Listing, Row, fitted
 from devlink.tui.widgets.panel import Panel
+from devlink.tui.words import names
+from devlink.tui.words.names import DnsRow
+from devlink.tui.words.rates import DnsRates
 
 BARS = 3
 """Which column has a row's sparkline."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from textual.content import Content
 from textual.widget import Widget
 
-from devlink.tui.lines import Line
+from devlink.tui.words.lines import Line
 
 Draw = Callable[[int, int], Sequence[Line]]
 """What is drawn in so many cells and at most so many lines; 0 lines: as many as it takes."""

@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 
 from devlink.core.findings import Finding
 from devlink.core.text import MARKS
-from devlink.tui.lines import Line, Span, cells, hanging
 from devlink.tui.messages import FindingOpened
 from devlink.tui.records import Event
 from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
+from devlink.tui.words.lines import Line, Span, cells, hanging
 
 BEFORE = 13
 """Cells before an event's text: sign and clock, with their blanks, and the one before the text."""

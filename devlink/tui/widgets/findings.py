@@ -7,14 +7,14 @@ from textual.app import ComposeResult
 
 from devlink.core.findings import Finding
 from devlink.core.text import MARKS
-from devlink.tui.closer import advice_lines, counted, gravest_first
-from devlink.tui.commands import command_of
-from devlink.tui.lines import Line, Span, cells, wrapped
 from devlink.tui.messages import FindingOpened
 from devlink.tui.records import AgentStatus
 from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
+from devlink.tui.words.closer import advice_lines, counted, gravest_first
+from devlink.tui.words.commands import command_of
+from devlink.tui.words.lines import Line, Span, cells, wrapped
 
 BEFORE = 11
 """Cells before a title: sign and severity, with their blanks, and its own."""

@@ -3,7 +3,7 @@
 from textual.widgets import Static
 
 from devlink.core.text import MARKS, printable
-from devlink.tui.telling import Told
+from devlink.tui.words.telling import Told
 
 
 class Headline(Static):

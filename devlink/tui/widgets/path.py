@@ -4,10 +4,10 @@ from collections import deque
 
 from textual.app import ComposeResult
 
-from devlink.tui.drawing import TREND, draw_no_path, draw_path
 from devlink.tui.records import Path, SessionStatus
 from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.panel import Panel
+from devlink.tui.words.drawing import TREND, draw_no_path, draw_path
 
 
 class PathPanel(Panel):

@@ -11,12 +11,12 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from devlink.core.text import MARKS, listed, printable
-from devlink.tui import names
-from devlink.tui.lines import milliseconds
-from devlink.tui.names import Filter
 from devlink.tui.records import Queries, Query
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import FilteredPanel
+from devlink.tui.words import names
+from devlink.tui.words.lines import milliseconds
+from devlink.tui.words.names import Filter
 
 KEPT = 5000
 """Questions: a second of the fastest log."""

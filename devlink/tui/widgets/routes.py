@@ -7,12 +7,12 @@ from textual import on
 from textual.app import ComposeResult
 
 from devlink.core.text import MARKS
-from devlink.tui.lines import Line, Span, hanging
 from devlink.tui.records import RouteRow
-from devlink.tui.sifting import Sieve, command_for
 from devlink.tui.widgets.drawn import Drawn
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import FilteredPanel
+from devlink.tui.words.lines import Line, Span, hanging
+from devlink.tui.words.sifting import Sieve, command_for
 
 WIDE = 70
 """Cells from which the interface is shown beside the next hop."""

@@ -6,9 +6,9 @@ from textual.app import ComposeResult
 from devlink.core.text import MARKS, duration, printable
 from devlink.tui.messages import SessionChosen
 from devlink.tui.records import AgentStatus, SessionStatus
-from devlink.tui.telling import STATES, profile, remedy
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
+from devlink.tui.words.telling import STATES, profile, remedy
 
 SLIM = (Column("", 1), Column("SESSION"), Column("STATE", 10))
 NARROW = (*SLIM, Column("SINCE", 9, right=True))

@@ -7,9 +7,9 @@ import pytest
 
 from devlink.core.codec import decode
 from devlink.core.findings import Finding, Severity
-from devlink.tui.drawing import draw_no_path, draw_path
-from devlink.tui.lines import cells, plain
 from devlink.tui.records import Gateway, Path, SessionStatus
+from devlink.tui.words.drawing import draw_no_path, draw_path
+from devlink.tui.words.lines import cells, plain
 from tests.tui.scripted import gateway, path, session
 
 NARROW = 44

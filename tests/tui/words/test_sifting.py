@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.tui.records import RouteRow
-from devlink.tui.sifting import Sieve, command_for, extent_of
+from devlink.tui.words.sifting import Sieve, command_for, extent_of
 
 
 def row(destination: str, state: str = "installed", **changes: str) -> RouteRow:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.tui.lines import Span, cells, cut, hanging, padded, plain, wrapped
+from devlink.tui.words.lines import Span, cells, cut, hanging, padded, plain, wrapped
 
 TEXTS = st.text(alphabet=st.sampled_from("ab ,-網路é\u0301\x07\x1b\n\t"), max_size=60)
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from devlink.core.findings import GRAVITY, Finding, Severity
 from devlink.core.text import MARKS, duration, listed
 from devlink.errors import DevlinkError, ProfileError, reason
-from devlink.tui.commands import command_of
-from devlink.tui.lines import milliseconds
 from devlink.tui.records import AgentStatus, DnsStats, Gateway, KnownProfile, Profiles, SessionStatus
+from devlink.tui.words.commands import command_of
+from devlink.tui.words.lines import milliseconds
 
 STATES = {"up": "ok", "degraded": "error", "connecting": "busy", "suspended": "off"}
 """The tone of each state of a session."""

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.core.codec import decode
-from devlink.tui.rates import GAP, KEPT, MINUTE, DnsRates
 from devlink.tui.records import DnsStats
+from devlink.tui.words.rates import GAP, KEPT, MINUTE, DnsRates
 from tests.tui.scripted import dns_stats
 
 

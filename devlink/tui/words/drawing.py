@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from devlink.core.text import MARKS
-from devlink.tui.lines import Line, Span, cells, clipped, cut, hanging, padded
 from devlink.tui.records import Gateway, Leg, Path, SessionStatus
+from devlink.tui.words.lines import Line, Span, cells, clipped, cut, hanging, padded
 
 TONES = {"ok": "ok", "slow": "warning", "silent": "error", "down": "error", "unknown": "off"}
 GATEWAY_TONES = {

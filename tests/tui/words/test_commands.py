@@ -2,7 +2,7 @@
 
 import pytest
 
-from devlink.tui.commands import command_of
+from devlink.tui.words.commands import command_of
 
 PATCH = """kubectl patch felixconfiguration default --type=merge -p '{"spec": {"a": "b; c"}}'"""
 

@@ -5,9 +5,9 @@ from typing import Any
 from devlink.core.codec import decode
 from devlink.core.findings import Finding
 from devlink.doctor.reference import sections
-from devlink.tui import closer
-from devlink.tui.lines import Line, cells, plain
 from devlink.tui.records import AgentStatus, Examined, Explained
+from devlink.tui.words import closer
+from devlink.tui.words.lines import Line, cells, plain
 from tests.tui.scripted import check, examined, explained, finding, link, session, status
 
 WIDTH = 50

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from devlink.core.text import listed, printable
-from devlink.tui.lines import milliseconds
-from devlink.tui.rates import DnsRates, History, Track
 from devlink.tui.records import DnsStats, Query, ServerStats, ZoneStats
-from devlink.tui.telling import Told
+from devlink.tui.words.lines import milliseconds
+from devlink.tui.words.rates import DnsRates, History, Track
+from devlink.tui.words.telling import Told
 
 ORDINARY = "."
 """The zone of ordinary names."""

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devlink.core.codec import decode
-from devlink.tui import names
-from devlink.tui.names import Filter, sparkline
-from devlink.tui.rates import DnsRates
 from devlink.tui.records import DnsStats, Query
+from devlink.tui.words import names
+from devlink.tui.words.names import Filter, sparkline
+from devlink.tui.words.rates import DnsRates
 from tests.tui.scripted import dns_stats, query
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from devlink.core.codec import decode
 from devlink.errors import ClusterError, ProfileError
-from devlink.tui import telling
-from devlink.tui.commands import command_of
 from devlink.tui.records import AgentStatus, DnsStats, Profiles
-from devlink.tui.telling import Choice, Progress, Told, Trouble, absence, headline
+from devlink.tui.words import telling
+from devlink.tui.words.commands import command_of
+from devlink.tui.words.telling import Choice, Progress, Told, Trouble, absence, headline
 from tests.tui.scripted import dns_stats, finding, gateway, session, status
 
 

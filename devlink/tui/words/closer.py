@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from devlink.core.findings import GRAVITY, Finding, Severity
 from devlink.core.text import MARKS, printable, printable_lines
-from devlink.tui.lines import Line, Span, cells, hanging, padded, wrapped
 from devlink.tui.records import AgentStatus, Check, Examined, Explained
-from devlink.tui.telling import Told
+from devlink.tui.words.lines import Line, Span, cells, hanging, padded, wrapped
+from devlink.tui.words.telling import Told
 
 PART = re.compile(r"(?:- )?\*\*(Look|Cure)\*\*: ")
 WIDEST = 26

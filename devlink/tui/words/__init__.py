@@ -1,0 +1,1 @@
+"""What the dashboard says, and how it is drawn in text. PURE, and without Textual."""
