@@ -46,7 +46,7 @@ class Examiner:
         """
         check_argument(profile or None)
         async with self._turn:
-            _refuse_if_much_hangs()
+            refuse_if_much_hangs()
             with suppress(TimeoutError):  # not within `hushed`: what the sessions notice is the log's affair
                 async with asyncio.timeout(LOOK_LIMIT):
                     await self._supervisor.look()
@@ -70,7 +70,7 @@ class Examiner:
             )
         target = parse_target(what)
         if not self._turn.locked():  # else many may be an examination's, of twenty sessions
-            _refuse_if_much_hangs()
+            refuse_if_much_hangs()
         with hushed():
             look = await asyncio.to_thread(_explain)
             return tree(await look(target, await gather_sessions(environ, self._sessions, HELPER_LIMIT)))
@@ -95,7 +95,7 @@ def _explain() -> "Callable[[Target, Case], Awaitable[Chain]]":
     return explain
 
 
-def _refuse_if_much_hangs() -> None:
+def refuse_if_much_hangs() -> None:
     """A thread that hangs ends with the process alone: a lost file server must not fill it with them."""
     count = threading.active_count()
     if count > MAX_THREADS:

@@ -207,7 +207,9 @@ def test_nonsense_is_refused_with_what_to_do(run: Run, method: str, parameters: 
     run(body)
 
 
-@pytest.mark.parametrize(("method", "parameters"), [("Examine", {}), ("Explain", {"what": "web"})])
+@pytest.mark.parametrize(
+    ("method", "parameters"), [("Examine", {}), ("Explain", {"what": "web"}), ("ListProfiles", {})]
+)
 def test_an_agent_many_of_whose_looks_hang_begins_no_more(
     run: Run, monkeypatch: pytest.MonkeyPatch, method: str, parameters: dict[str, Any]
 ) -> None:
