@@ -13,6 +13,7 @@ from devlink.agent.paths import Paths
 from devlink.agent.supervisor import Supervisor
 from devlink.errors import UsageError
 from devlink.rpc.server import Handler, Session
+from devlink.rpc.tasks import spawn
 from devlink.rpc.varlink import Call
 
 Follow = Callable[[], AsyncGenerator[Mapping[str, Any], None]]
@@ -53,7 +54,11 @@ class Looks:
         async with self._listing:
             plan = self._supervisor.present_plan(name)
             there = await route_table.installed(name)
-            return {"routes": await asyncio.to_thread(route_table.look, plan, there)}
+            looking = spawn(asyncio.to_thread(route_table.look, plan, there), name="make a table of routes")
+            try:
+                return {"routes": await asyncio.shield(looking)}
+            finally:
+                await asyncio.wait((looking,))  # it goes on when who asked has gone, and is the one at a time
 
     async def _follow_events(self, caller: Session, call: Call) -> Mapping[str, Any]:
         history = self._supervisor.history
