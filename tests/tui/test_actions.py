@@ -125,6 +125,26 @@ def test_without_any_profile_it_says_where_one_is_from(piloted: Pilots) -> None:
     piloted(body)
 
 
+def test_enter_gives_nothing_up_that_is_on_its_way_and_closes_what_has_ended(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["ListProfiles"] = profiles(known("qa"))
+        agent.steps = [("read qa", False)]
+        agent.taken_back = NotUpError("Everything was taken back.", next_step="Again: devlink up qa")
+        await begin(app, pilot, agent)
+        await pilot.press("u")
+        await sees(app, pilot, "… read qa")
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+        await sees(app, pilot, "… read qa Esc cancels")
+        assert not agent.given_up
+        await pilot.press("escape")
+        await sees(app, pilot, "Cancelled. Everything was taken back.")
+        await pilot.press("enter")
+        await until(pilot, lambda: is_main(app), "the dialog is closed")
+
+    piloted(body)
+
+
 def test_escape_cancels_and_shows_what_the_agent_answers(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         agent.answers["ListProfiles"] = profiles(known("qa"))

@@ -14,7 +14,7 @@ from devlink.tui.telling import Progress, Trouble, command
 
 KEYS = {
     "working": "Esc cancels, and takes everything back · h hides this and goes on",
-    "cancelling": "Taking everything back.",
+    "cancelling": "Taking everything back · h hides this",
 }
 STEPS_SEEN = 12
 
@@ -23,7 +23,7 @@ class Failure(Dialog[None]):
     """What, why, and what to do next."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "leave", "Close", show=False),
+        Binding("enter", "close", "Close", show=False),
         Binding("y", "copy", "Copy", show=False),
     ]
 
@@ -34,6 +34,10 @@ class Failure(Dialog[None]):
     def compose_body(self) -> ComposeResult:
         yield Static(text_of(self._trouble), markup=False)
         yield Static(keys_of(self._trouble), classes="keys", markup=False)
+
+    def action_close(self) -> None:
+        """It was read."""
+        self.dismiss(None)
 
     def action_copy(self) -> None:
         """The command of the next step."""
@@ -83,7 +87,12 @@ class Ascent(Failure):
     def action_leave(self) -> None:
         if self._progress.stage == "working":
             self.app.post_message(messages.GivenUp())
-        elif self._progress.stage not in KEYS:
+        else:
+            self.action_close()
+
+    def action_close(self) -> None:
+        """Only what has ended: an Enter that was meant for what was there before gives nothing up."""
+        if self._progress.stage not in KEYS:
             self.dismiss(None)
 
     def action_hide(self) -> None:
