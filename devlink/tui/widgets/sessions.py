@@ -11,7 +11,7 @@ from devlink.tui.themes import MARKS
 from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
 
-SLIM = (Column("", 1), Column("SESSION"), Column("STATE", 10))
+SLIM = (Column("", 1), Column("SESSION", least=6), Column("STATE", 10))
 NARROW = (*SLIM, Column("SINCE", 9, right=True))
 WIDE = (*NARROW, Column("MODE", 10), Column("PROFILE"))
 LAYOUTS = ((0, SLIM), (42, NARROW), (70, WIDE))
