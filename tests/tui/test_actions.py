@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from devlink.errors import ClusterError, NotTrustedError, NotUpError
+from devlink.tui import app as apps
 from devlink.tui.app import Dashboard
 from devlink.tui.doing import DEEDS
 from devlink.tui.screens.help import GROUPS, Help
@@ -242,6 +243,36 @@ def test_u_starts_an_agent_where_none_runs(piloted: Pilots) -> None:
         await sees(app, pilot, "qa is up (")
 
     piloted(body, absent=True)
+
+
+def test_an_agent_that_was_started_from_here_is_seen_at_once(piloted: Pilots, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        async def start() -> None:
+            await agent.start()
+            await agent.tell("Status", status())
+
+        app._link.start_agent = start  # type: ignore[method-assign]
+        await sees(app, pilot, "No agent runs")
+        await pilot.press("a")
+        await sees(app, pilot, "Nothing is up. Press u")
+
+    monkeypatch.setattr(apps, "RETRY_FIRST", 3600.0)
+    piloted(body, absent=True)
+
+
+def test_what_an_agent_had_up_that_went_away_can_be_brought_up_again(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        app._link.start_agent = agent.start  # type: ignore[method-assign,assignment]
+        agent.answers |= {"ListProfiles": profiles(known("qa")), "Up": {"session": session("qa")}}
+        await begin(app, pilot, agent, session("qa"))
+        await until(pilot, agent.is_followed, "all is followed")
+        await agent.end()
+        await sees(app, pilot, "The agent went away.")
+        agent.forget()
+        await pilot.press("u")
+        await sees(app, pilot, "qa is up (")
+
+    piloted(body)
 
 
 # Down and the rest
