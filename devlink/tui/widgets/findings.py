@@ -36,7 +36,7 @@ class FindingsPanel(Panel):
     def compose(self) -> ComposeResult:
         columns = (Column("", 1), Column("", 7), Column("FINDING"))
         yield Listing[Item](
-            columns, _row, key=lambda item: (item[0], item[1].code, item[1].title), empty="Nothing is wrong.",
+            columns, _row, key=lambda item: (item[0], item[1].code, item[1].title), empty="Not known yet.",
             has_titles=False,
         )  # fmt: skip
         yield Drawn()

@@ -33,7 +33,7 @@ class SessionsPanel(Panel):
         """The times as they were drawn last."""
 
     def compose(self) -> ComposeResult:
-        yield Listing[SessionStatus](SLIM, self._row, key=lambda session: session.name, empty="Nothing is up.")
+        yield Listing[SessionStatus](SLIM, self._row, key=lambda session: session.name, empty="Not known yet.")
 
     def on_resize(self, event: events.Resize) -> None:
         self._columns = [columns for width, columns in LAYOUTS if event.size.width >= width][-1]
@@ -44,7 +44,9 @@ class SessionsPanel(Panel):
         """`at`: monotonic seconds when it was told."""
         self._told_at, self._elapsed = at, 0.0
         self._drawn = self._times(status.sessions)
-        self.query_one(Listing).fill(status.sessions)
+        listing = self.query_one(Listing)
+        listing.empty = "Nothing is up."
+        listing.fill(status.sessions)
         self._retitle()
 
     def tick(self, now: float) -> None:
