@@ -230,6 +230,21 @@ def test_a_profile_that_is_not_trusted_is_told_with_the_line_that_trusts_it(pilo
     piloted(body, size=(80, 24))
 
 
+def test_what_did_not_work_can_be_read_to_its_end_on_a_low_terminal(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["ListProfiles"] = profiles(known("qa"))
+        agent.answers["Up"] = NotUpError("It fails.", why="For reasons. " * 60, next_step="Begin anew.")
+        await begin(app, pilot, agent)
+        await pilot.press("u")
+        await sees(app, pilot, "It fails.")
+        assert "Esc closes" not in text_of(app)
+        await pilot.press(*["down"] * 6)
+        await sees(app, pilot, "Begin anew.")
+        await sees(app, pilot, "Esc closes")
+
+    piloted(body, size=(60, 14))
+
+
 def test_u_starts_an_agent_where_none_runs(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         async def start() -> None:

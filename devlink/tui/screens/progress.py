@@ -25,6 +25,8 @@ class Failure(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "close", "Close", show=False),
         Binding("y", "copy", "Copy", show=False),
+        Binding("up,k,pageup", "scroll(-1)", "Up", show=False),
+        Binding("down,j,pagedown,space", "scroll(1)", "Down", show=False),
     ]
 
     def __init__(self, title: str, trouble: Trouble | None) -> None:
@@ -38,6 +40,11 @@ class Failure(Dialog[None]):
     def action_close(self) -> None:
         """It was read."""
         self.dismiss(None)
+
+    def action_scroll(self, by: int) -> None:
+        """Half of what is seen up or down, where the terminal is too low for all."""
+        box = self.query_one("#box")
+        box.scroll_relative(y=by * max(1, box.size.height // 2), animate=False)
 
     def action_copy(self) -> None:
         """The command of the next step."""
