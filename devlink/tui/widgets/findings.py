@@ -50,9 +50,9 @@ class FindingsPanel(Panel):
         if list(listing.items) == items:
             listing.refresh()
             return
-        is_new = not listing.items
+        was_on_top = listing.cursor == 0  # who stays on top wants to see what is gravest
         listing.fill(items)
-        if is_new:
+        if was_on_top:
             listing.action_go(0)
         self.retitle(f"({counted(finding for _, finding in items)})" if items else "")
         self._tell(listing.chosen)
