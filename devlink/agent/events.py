@@ -176,7 +176,7 @@ class Ring:
         times a minute, the last time with a word that it is so."""
         before = self.count
         for each in happenings:
-            times = sum(each == other and now - told["time"] < REPEAT_TIME for other, told in self._kept)
+            times = sum(each == other and abs(now - told["time"]) < REPEAT_TIME for other, told in self._kept)
             if times >= REPEATS:
                 continue
             text = (

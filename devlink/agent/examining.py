@@ -26,6 +26,9 @@ LOOK_LIMIT = 1.0
 helper hangs, which a check says."""
 HELPER_LIMIT = 1.0
 """Seconds for each answer of the helper, of those that somebody waits for who asks about one destination."""
+LONGEST = 8000
+"""Characters of what is explained, as many as a URL may have anywhere (RFC 9110 section 4.1). A file that was pasted by
+mistake would keep the agent from its gateways for seconds."""
 MAX_THREADS = 128
 """Threads of the agent with which it looks no more. Between looks it has hardly any, so these hang."""
 
@@ -46,7 +49,7 @@ class Examiner:
         """
         check_argument(profile or None)
         async with self._turn:
-            _refuse_if_much_hangs()
+            refuse_if_much_hangs()
             with suppress(TimeoutError):  # not within `hushed`: what the sessions notice is the log's affair
                 async with asyncio.timeout(LOOK_LIMIT):
                     await self._supervisor.look()
@@ -63,6 +66,11 @@ class Examiner:
         from devlink.core.explain import parse_target
         from devlink.doctor.explain.chain import tree
 
+        if len(what) > LONGEST:
+            raise UsageError(
+                f"That is no name, address or URL: it has {len(what)} characters.",
+                next_step="Give a host alone, such as web.default.svc.cluster.local.",
+            )
         if is_code(what):
             raise UsageError(
                 f"{shown(what.strip())} is the code of a finding: there is no way to it.",
@@ -70,7 +78,7 @@ class Examiner:
             )
         target = parse_target(what)
         if not self._turn.locked():  # else many may be an examination's, of twenty sessions
-            _refuse_if_much_hangs()
+            refuse_if_much_hangs()
         with hushed():
             look = await asyncio.to_thread(_explain)
             return tree(await look(target, await gather_sessions(environ, self._sessions, HELPER_LIMIT)))
@@ -95,7 +103,7 @@ def _explain() -> "Callable[[Target, Case], Awaitable[Chain]]":
     return explain
 
 
-def _refuse_if_much_hangs() -> None:
+def refuse_if_much_hangs() -> None:
     """A thread that hangs ends with the process alone: a lost file server must not fill it with them."""
     count = threading.active_count()
     if count > MAX_THREADS:

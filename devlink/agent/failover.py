@@ -334,7 +334,8 @@ class Failover:
             is_asking=HopState.SUSPECT in states,
             is_silent=any(way.silent for way in ways),
         )
-        noted = ([hop.state for hop in hops.values()], [(way.via, way.by_hand) for way in ways])
+        carried = ([(way.via, way.by_hand) for way in ways], self._desired.detours)
+        noted = ([hop.state for hop in hops.values()], carried)
         before = (session.heard, session.carrying, self._noted)
         session.by_hand = frozenset((way.preferred, way.via) for way in ways if way.by_hand)
         session.heard, session.carrying, self._noted = heard, tuple(self._findings()), noted
@@ -344,7 +345,7 @@ class Failover:
         """Each gateway and node, as `io.devlink.Agent.Status` gives it."""
         now = self._loop.time()
         roles = {gateway.address: gateway.role for gateway in self.session.wish.profile.spec.gateways or ()}
-        carrying = {way.via for way in self.health.ways.values()}
+        carrying = {self._present(way.preferred) for way in self.health.ways.values()}  # not before it is switched
         by_hand = {way.via for way in self.health.ways.values() if way.by_hand}
         for hop in self.health.hops.values():
             yield {

@@ -6,13 +6,14 @@ from contextlib import aclosing
 from typing import Any
 
 from devlink.agent import dns_counts, route_table
-from devlink.agent.examining import Examiner
+from devlink.agent.examining import Examiner, refuse_if_much_hangs
 from devlink.agent.offered import offered
 from devlink.agent.parameters import environment, parameter
 from devlink.agent.paths import Paths
 from devlink.agent.supervisor import Supervisor
 from devlink.errors import UsageError
 from devlink.rpc.server import Handler, Session
+from devlink.rpc.tasks import spawn
 from devlink.rpc.varlink import Call
 
 Follow = Callable[[], AsyncGenerator[Mapping[str, Any], None]]
@@ -26,6 +27,8 @@ class Looks:
         self._counts = dns_counts.Counts()
         self._examiner = Examiner(supervisor)
         self._paths = Paths(supervisor.session, supervisor.changed)
+        self._listing = asyncio.Lock()
+        """One table at a time: with ten thousand routes each takes tenths of a second of the agent."""
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -43,13 +46,19 @@ class Looks:
         }
 
     async def _list_profiles(self, _: Session, call: Call) -> Mapping[str, Any]:
+        refuse_if_much_hangs()  # a file on a lost server, each time that somebody asks
         return await asyncio.to_thread(offered, environment(call))
 
     async def _list_routes(self, _: Session, call: Call) -> Mapping[str, Any]:
         name = parameter(call, "session", str, "")
-        plan = self._supervisor.present_plan(name)
-        there = await route_table.installed(name)
-        return {"routes": await asyncio.to_thread(route_table.look, plan, there)}
+        async with self._listing:
+            plan = self._supervisor.present_plan(name)
+            there = await route_table.installed(name)
+            looking = spawn(asyncio.to_thread(route_table.look, plan, there), name="make a table of routes")
+            try:
+                return {"routes": await asyncio.shield(looking)}
+            finally:
+                await asyncio.wait((looking,))  # it goes on when who asked has gone, and is the one at a time
 
     async def _follow_events(self, caller: Session, call: Call) -> Mapping[str, Any]:
         history = self._supervisor.history

@@ -61,6 +61,8 @@ class PathLook:
         self._is_inside = self._target is None or _holds(self._profile, self._target)
         """What is asked is in the cluster's networks: only by the session's routes may it be reached."""
         self._probes: Probes | None = None
+        self._asked_by: set[IPAddress] = set()
+        """By way of whom something was sent: as long as its line is there, the helper keeps a way for each."""
         self._heard: dict[IPAddress, float] = {}
         """By way of whom the cluster's DNS has answered in this look, and after how many seconds."""
         self._news = asyncio.Event()
@@ -78,6 +80,7 @@ class PathLook:
         if self._probes is not None:
             self._probes.close()
             self._probes = None
+            self._asked_by.clear()
 
     async def look(self, room: int = MAX_ASKED) -> Mapping[str, Any]:
         """What is seen now, as `io.devlink.Agent.FollowPath` gives it, with so many gateways at most.
@@ -100,7 +103,7 @@ class PathLook:
             self.close()
             self._gateways.clear()
             return _reply(self._unsent(observed, hop, why), gateways)
-        if self._probes is not None and self._probes.is_lost:
+        if self._probes is not None and (self._probes.is_lost or len(self._asked_by) > room + 1):
             self.close()
         if self._probes is None:
             self._probes = Probes(session.name, self._profile, self._answered)
@@ -196,25 +199,30 @@ class PathLook:
         """What comes back from the cluster by way of each, all at once."""
         probes = self._probes
         assert probes is not None
+        self._asked_by.update(vias)
         if self._server is None or not self._is_inside:
             found = await asyncio.gather(*(self._handshake_by(probes, via) for via in vias))
             return dict(zip(vias, found, strict=True))
         self._heard.clear()
+        asked = [via for via in vias if probes.can_ask(via)]
         began = asyncio.get_running_loop().time()
         for attempt, until in enumerate((timing.AGAIN, timing.LIMIT)):  # that one is lost says nothing
-            for via in vias:
+            for via in asked:
                 if via not in self._heard:
                     probes.ask(via, attempt)
             try:
                 async with asyncio.timeout_at(began + until):
-                    while not self._heard.keys() >= set(vias):
+                    while not self._heard.keys() >= set(asked):
                         self._news.clear()
                         await self._news.wait()
                 break
             except TimeoutError:
                 pass
         return {
-            via: Answer(rtt=self._heard.get(via), is_there=None if via in probes.unput else via in self._heard)
+            via: Answer(
+                rtt=self._heard.get(via),
+                is_there=via in self._heard if via in asked and via not in probes.unput else None,
+            )
             for via in vias
         }
 

@@ -1,11 +1,11 @@
 """Who looks at which session's path: one look for all of them, and none for nobody."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from devlink.agent.path import MAX_ASKED, PathLook
+from devlink.agent.path import MAX_ASKED, PathLook, why_not_sent
 from devlink.agent.session import Session
 from devlink.core.text import printable
 from devlink.errors import NotUpError, UsageError
@@ -21,7 +21,7 @@ EARLY = 0.1
 """Of its interval: so much earlier than it asked a caller takes what is seen for another one."""
 
 Find = Callable[[str], Session | None]
-Changed = Callable[[], Awaitable[None]]
+Changed = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Paths:
@@ -124,7 +124,10 @@ class _LookedAt:
                         look.close()
                     look = PathLook(session)
                 began = loop.time()
-                self._seen = await look.look(self._room())
+                seen = await self._see(look, session)
+                if seen is None:
+                    continue
+                self._seen = seen
                 self.number += 1
                 self._news.set()
                 self._news = asyncio.Event()
@@ -132,6 +135,25 @@ class _LookedAt:
         finally:
             if look is not None:
                 look.close()
+
+    async def _see(self, look: PathLook, session: Session) -> Mapping[str, Any] | None:
+        """What is seen; None where meanwhile there came to be a reason not to send anything more."""
+        may_send = not why_not_sent(session)
+        looking: asyncio.Task[Mapping[str, Any]] = spawn(look.look(self._room()), name="one look")
+        try:
+            while not looking.done():
+                change = spawn(self._changed(), name="wait for a change")
+                try:
+                    await asyncio.wait((looking, change), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    change.cancel()
+                if may_send and (self._find(self._name) is not session or why_not_sent(session)):
+                    looking.cancel()
+                    await asyncio.wait((looking,))
+                    return None
+            return looking.result()
+        finally:
+            looking.cancel()
 
     async def _rest(self, session: Session, began: float) -> None:
         """Until it is to be looked at again: also when its state has changed."""

@@ -97,6 +97,8 @@ class Probes:
         self.unput: set[IPAddress] = set()
         """By whom no question of this round could be put: there is no socket yet, or the helper gives no more."""
         self._refused = ""
+        self._awaited: set[tuple[IPAddress, int, str]] = set()
+        """For which questions a socket is on its way: while the helper hangs they shall not pile up."""
         self._line = ProbeLine(session)
         self._neighbours = asyncio.Semaphore(NEIGHBOURS_AT_ONCE)
         self._is_closed = False
@@ -105,6 +107,10 @@ class Probes:
     def is_lost(self) -> bool:
         """The helper is gone or another one: nothing keeps what is sent by these sockets on its way any more."""
         return self._line.is_lost
+
+    def can_ask(self, via: IPAddress) -> bool:
+        """Whether the cluster's DNS has a server of its family; many a cluster of two families has it in one."""
+        return via.version in self._servers
 
     def ask(self, via: IPAddress, attempt: int) -> None:
         """Put one question. What goes wrong is no answer, but for want of a socket: that is noted in `unput`."""
@@ -115,10 +121,10 @@ class Probes:
             self.unput.add(via)
         transport = self._kinds.get(via.version, server.transport.value)
         packet = numbered(self._question)
-        if transport in ("udp", "auto"):
+        if transport in ("udp", "auto") and (via, attempt, "udp") not in self._awaited:
             spawn(self._quietly(via, self._ask_udp(via, attempt, server, packet)), name=f"probe by {via}")
-        if transport in ("tcp", "auto"):
-            spawn(self._quietly(via, self._ask_tcp(via, server, packet)), name=f"probe by {via} over TCP")
+        if transport in ("tcp", "auto") and (via, attempt, "tcp") not in self._awaited:
+            spawn(self._quietly(via, self._ask_tcp(via, attempt, server, packet)), name=f"probe by {via} over TCP")
 
     def prepare(self, via: IPAddress) -> None:
         """Have what a first question needs: it will be wanted in a hurry."""
@@ -181,15 +187,23 @@ class Probes:
     async def _prepare(self, via: IPAddress, attempt: int, server: DnsServer) -> None:
         key = (via, attempt)
         if key not in self._sockets:
-            sock = await self._line.open(via, server.address, "udp")
+            sock = await self._open(via, attempt, server, "udp")
             if key in self._sockets:  # another round was as slow as this one
                 sock.close()
             else:
                 self._sockets[key] = _Udp(sock, lambda rtt: self._heard(via, "udp", rtt))
 
-    async def _ask_tcp(self, via: IPAddress, server: DnsServer, packet: bytes) -> None:
+    async def _open(self, via: IPAddress, attempt: int, server: DnsServer, kind: str) -> socket.socket:
+        """As `ProbeLine.open`."""
+        self._awaited.add((via, attempt, kind))
+        try:
+            return await self._line.open(via, server.address, kind)
+        finally:
+            self._awaited.discard((via, attempt, kind))
+
+    async def _ask_tcp(self, via: IPAddress, attempt: int, server: DnsServer, packet: bytes) -> None:
         loop = asyncio.get_running_loop()
-        with await self._line.open(via, server.address, "tcp") as sock:
+        with await self._open(via, attempt, server, "tcp") as sock:
             self.unput.discard(via)
             began = loop.time()
             async with asyncio.timeout(TCP_LIMIT):

@@ -1,5 +1,6 @@
 """`devlink dashboard`: the link at a glance, in the terminal."""
 
+import codecs
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -28,6 +29,12 @@ def dashboard(light: bool) -> int:
     if os.environ.get("TERM", "dumb") in ("", "dumb"):
         raise UsageError(
             "The dashboard cannot draw on this terminal.", why="TERM says that it moves no cursor.", next_step=for_pipes
+        )
+    if codecs.lookup(sys.stderr.encoding).name != "utf-8":  # Python writes UTF-8 in the locale C, too (PEP 540)
+        raise UsageError(
+            "The dashboard cannot draw in this locale.",
+            why=f"It draws in UTF-8, and the locale's encoding is {sys.stderr.encoding}.",
+            next_step="Draw in UTF-8 all the same: LC_ALL=C.UTF-8 devlink dashboard",
         )
     import logging
 

@@ -16,9 +16,11 @@ LAPTOP, NEXT_HOP, GATEWAY, CLUSTER = "laptop", "next hop", "gateway", "cluster"
 SLOW = 0.25
 """Seconds that are slow whatever is usual: a person notices them."""
 TIMES_SLOWER = 5
-"""Than the median of what it took lately, and then it is slow too;"""
-NEVER_SLOW = 0.02
-"""unless it took no more than so many seconds: from 0.2 ms to 2 ms is nothing that anybody feels."""
+"""Than the median of what it took lately, and then it is slow too, where it was so before already: one packet alone may
+have waited anywhere;"""
+NEVER_SLOW = 0.11
+"""unless it took no more than so many seconds: so long a Wi-Fi that saves power keeps a packet, from one beacon to the
+next (102.4 ms, IEEE 802.11), and nobody feels it."""
 REMEMBERED = 20
 """Looks whose times tell what is usual."""
 ENOUGH = 5
@@ -112,7 +114,7 @@ def is_slow(rtt: float, past: Sequence[float]) -> bool:
         return True
     if len(past) < ENOUGH or rtt <= NEVER_SLOW:
         return False
-    return rtt > TIMES_SLOWER * sorted(past)[len(past) // 2]
+    return min(rtt, past[-1]) > TIMES_SLOWER * sorted(past)[len(past) // 2]
 
 
 def asked(name: str, about: str, answer: Answer, words: Words, past: Sequence[float] = ()) -> Leg:

@@ -99,6 +99,11 @@ class Dashboard(Doing):
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_LAST)
 
+    @on(messages.AgentStarted)
+    def _agent_started(self) -> None:
+        """Else it would be told as absent until it is looked for again, below the word that its profile is up."""
+        self._follow_status()
+
     def _note_loss(self, error: Exception, tries: int) -> None:
         had = self._contact in (Contact.HERE, Contact.LOST, Contact.SILENT)
         known = self.main.status

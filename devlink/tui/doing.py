@@ -186,11 +186,13 @@ class Doing(App[int]):
     async def _choices(self) -> list[Choice]:
         """What can be brought up, by an agent that is started where none runs. Raises DevlinkError."""
         if self._contact in (Contact.ABSENT, Contact.LOST):
-            await self._link.start_agent()
+            await self._start_agent()
         elif self._contact in (Contact.SILENT, Contact.OTHER):
             told = telling.absence(self._contact, self._away.what, self._away.next_step, None, 0)
             raise NotUpError(told.text, next_step=told.next_step)
-        found = telling.choices(await self._link.profiles(), self.main.status)
+        profiles = await self._link.profiles()
+        # What an agent before this one had up hinders nobody: this one takes it over, or it is gone.
+        found = telling.choices(profiles, self.main.status if self._contact is Contact.HERE else None)
         if not found:
             raise NotUpError(
                 "No profile is known.",
@@ -326,7 +328,11 @@ class Doing(App[int]):
 
     def action_start_agent(self) -> None:
         """Start one where none runs."""
-        self._undertake("Starting the agent", self._link.start_agent)
+        self._undertake("Starting the agent", self._start_agent)
+
+    async def _start_agent(self) -> None:
+        await self._link.start_agent()
+        self.post_message(messages.AgentStarted())
 
     # Around it
 

@@ -128,6 +128,10 @@ class CommandCopied(Message):
     text: str
 
 
+class AgentStarted(Message):
+    """One was started from here: it is there now."""
+
+
 class GivenUp(Message):
     """What is on its way up is to be taken back."""
 

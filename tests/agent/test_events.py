@@ -168,3 +168,9 @@ def test_a_gateway_that_comes_and_goes_does_not_push_out_the_rest() -> None:
     assert not told_of[REPEATS]
     assert ring.add(flap, 200.0 + REPEAT_TIME)
     assert ring.since(ring.count - 2)[0]["text"] == "silent"
+
+
+def test_a_clock_that_is_set_back_has_nothing_left_out() -> None:
+    ring, up = Ring(), [Happening("qa", Severity.INFO, "qa is up")]
+    assert [ring.add(up, 9000.0) for _ in range(REPEATS + 1)] == [True] * REPEATS + [False]
+    assert ring.add(up, 9000.0 - 2 * REPEAT_TIME)

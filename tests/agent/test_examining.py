@@ -194,6 +194,7 @@ def test_what_checks_say_is_not_in_the_agents_log_and_what_others_say_meanwhile_
         ("Explain", {"what": None}, "no name, address or URL"),
         ("Explain", {"what": {}}, "what has the wrong type"),
         ("Explain", {"what": "a b"}, "no name, address or URL"),
+        ("Explain", {"what": "http://web/" + 8000 * "a"}, "it has 8011 characters"),
         ("Explain", {"what": "DL-POD-HANGS"}, "is the code of a finding"),
         ("ListProfiles", {"environment": "x"}, "environment has the wrong type"),
     ],
@@ -207,7 +208,9 @@ def test_nonsense_is_refused_with_what_to_do(run: Run, method: str, parameters: 
     run(body)
 
 
-@pytest.mark.parametrize(("method", "parameters"), [("Examine", {}), ("Explain", {"what": "web"})])
+@pytest.mark.parametrize(
+    ("method", "parameters"), [("Examine", {}), ("Explain", {"what": "web"}), ("ListProfiles", {})]
+)
 def test_an_agent_many_of_whose_looks_hang_begins_no_more(
     run: Run, monkeypatch: pytest.MonkeyPatch, method: str, parameters: dict[str, Any]
 ) -> None:

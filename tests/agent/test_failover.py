@@ -45,6 +45,29 @@ def test_a_silent_gateway_is_left_and_gone_back_to_and_the_plan_knows() -> None:
     run(body)
 
 
+def test_who_takes_over_is_shown_to_carry_once_it_does_and_that_is_told() -> None:
+    async def body(world: World) -> None:
+        seen = []
+
+        def tell() -> None:
+            carries = {each["address"]: each["carries"] for each in world.session.gateways}
+            seen.append((carries[str(world.first)], carries[str(world.second)]))
+
+        world.running._tell = tell
+        world.link.going = going = asyncio.Event()
+        await wait_until_left(world, world.link.begun)
+        await asyncio.sleep(0)
+        assert world.codes == ["DL-FAILED-OVER"]
+        assert seen[-1] == (True, False), "it is decided, and no more"
+        times, world.link.going = len(seen), None
+        going.set()
+        await world.until(lambda: bool(world.session.plan.desired.detours))
+        await world.until(lambda: len(seen) > times)
+        assert seen[times] == (False, True)
+
+    run(body)
+
+
 def test_what_the_status_shows_of_gateways_has_the_shape_that_the_interface_declares() -> None:
     async def body(world: World) -> None:
         world.send()

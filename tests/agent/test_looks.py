@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
@@ -17,6 +18,7 @@ from devlink.rpc.connection import Connection
 from devlink.rpc.listening import bind_private
 from devlink.rpc.server import Server
 from devlink.rpc.tasks import spawn
+from devlink.rpc.varlink import Call
 from tests.agent.fakes import QA, World
 from tests.agent.helper_peer import HelperPeer, helper_at
 from tests.core.plans import theirs
@@ -69,6 +71,29 @@ def test_the_table_has_the_sessions_routes_and_those_of_others_that_are_there_no
         helper.state = {"sessions": []}
         found = (await connection.call(f"{AGENT}.ListRoutes", {"session": "qa"}))["routes"]
         assert {row["state"] for row in found if row["owner"] == "devlink"} == {"missing"}
+
+    asked(body)
+
+
+def test_one_table_is_made_at_a_time(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = [0]
+
+    def look(_: object, __: object) -> list[object]:
+        at_once.append(at_once[-1] + 1)
+        time.sleep(0.01)
+        at_once.append(at_once[-1] - 1)
+        return []
+
+    async def body(_: Connection, world: World, __: HelperPeer) -> None:
+        monkeypatch.setattr(route_table, "look", look)
+        await world.up(QA)
+        looks = Looks(world.supervisor).handlers["ListRoutes"]
+        call = Call(f"{AGENT}.ListRoutes", {"session": "qa"})
+        asking = [spawn(looks(None, call), name="ask") for _ in range(4)]  # type: ignore[arg-type]  # whoever asks
+        await world.until(lambda: at_once[-1] > 0)
+        asking[0].cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert at_once == [0, 1] * 4 + [0]
 
     asked(body)
 

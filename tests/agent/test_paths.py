@@ -182,6 +182,51 @@ def test_a_session_that_ends_ends_the_looking_and_one_that_is_brought_up_anew_do
     in_world(monkeypatch, body)
 
 
+@pytest.mark.parametrize("befall", ["down", "suspended"])
+def test_what_is_on_its_way_when_nothing_may_be_sent_any_more_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, befall: str
+) -> None:
+    class Lasting(Counted):
+        """Asks somebody who is silent."""
+
+        given_up = False
+
+        async def look(self, room: int) -> Mapping[str, Any]:
+            seen = await super().look(room)
+            if not why_not_sent(self.session):
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    self.given_up = True
+                    raise
+            return seen
+
+    async def body(world: World) -> None:
+        monkeypatch.setattr(paths, "PathLook", Lasting)
+        watcher = Watcher()
+        following = world.join(watcher)
+        await until(lambda: Counted.made and Counted.made[0].looks)
+        look = Counted.made[0]
+        assert isinstance(look, Lasting)
+        world.tell()
+        await asyncio.sleep(0.01)
+        assert not look.given_up, "nothing speaks against it"
+        if befall == "down":
+            del world.sessions["qa"]
+        else:
+            world.sessions["qa"].enter(State.SUSPENDED, 2.0)
+        world.tell()
+        await until(lambda: look.given_up)
+        if befall == "down":
+            with pytest.raises(NotUpError):
+                await following
+        else:
+            assert (await watcher.told.get())["number"] == 2
+            following.cancel()
+
+    in_world(monkeypatch, body)
+
+
 def test_it_is_looked_again_at_once_when_the_state_changes_and_not_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(world: World) -> None:
         watcher = Watcher()
@@ -376,3 +421,60 @@ def test_without_dns_a_handshake_with_the_api_tells_who_forwards_unless_it_is_re
 
 def test_what_is_up_may_be_asked() -> None:
     assert [why_not_sent(session_in(state)) for state in (State.UP, State.DEGRADED)] == ["", ""]
+
+
+class Answering:
+    """Probes of a cluster whose DNS has no IPv6 address; each gateway answers at once."""
+
+    made: "list[Answering]" = []  # noqa: RUF012 - anew for each test
+    unput = frozenset[IPAddress]()
+    is_lost = is_closed = False
+
+    def __init__(self, _: str, __: object, answered: Callable[[IPAddress, float], None]) -> None:
+        self.answered = answered
+        self.asked: set[IPAddress] = set()
+        self.made.append(self)
+
+    def can_ask(self, via: IPAddress) -> bool:
+        return via.version == 4
+
+    def ask(self, via: IPAddress, _: int) -> None:
+        self.asked.add(via)
+        self.answered(via, 0.001)
+
+    async def neighbour(self, _: IPAddress) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_gateway_of_a_family_in_which_there_is_no_dns_is_not_silent() -> None:
+    look, one, other = PathLook(session_in()), ip_address("172.16.0.13"), ip_address("fd00:16::13")
+    look._probes = Answering("qa", None, look._answered)  # type: ignore[assignment]  # it has what is used
+    told = asyncio.run(look._ask_by((one, other)))
+    assert told == {one: Answer(rtt=0.001, is_there=True), other: Answer()}
+
+
+def test_a_look_that_gets_less_room_gives_back_the_ways_that_it_has_at_the_helper(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = session_in()
+    every = [{"address": f"172.16.1.{n}", "state": "healthy", "since": 1.0, "rtt_ms": 1.0} for n in range(1, 17)]
+    session.show_gateways = lambda: every
+
+    async def answers(*_: object) -> Answer:
+        return Answer(rtt=0.001, is_there=True)
+
+    monkeypatch.setattr(path_module, "Probes", Answering)
+    monkeypatch.setattr(PathLook, "_ask_hop", answers)
+    monkeypatch.setattr(path_module, "observe_paths", lambda _: ObservedNetwork())
+    Answering.made = []
+
+    async def body() -> list[tuple[int, bool]]:
+        look = PathLook(session)
+        for room in (16, 16, 8, 8, 16):
+            assert len((await look.look(room))["gateways"]) == room
+        return [(len(each.asked), each.is_closed) for each in Answering.made]
+
+    assert asyncio.run(body()) == [(17, True), (17, False)]

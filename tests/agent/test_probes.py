@@ -126,7 +126,7 @@ def test_a_question_for_which_there_is_no_socket_is_told_from_one_that_was_lost(
                 await asyncio.sleep(0)
             assert (VIA in asking.unput) is is_unput
             monkeypatch.setattr(probes, "Connection", DirectLine)
-            asking._line = ProbeLine("qa")
+            asking._line, asking._awaited = ProbeLine("qa"), set()
             asking.ask(VIA, 0)
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -181,5 +181,25 @@ def test_probes_whose_line_has_ended_at_the_other_end_are_lost(monkeypatch: pyte
         seen.append(asking.is_lost)
         asking.close()
         assert seen == [False, False, True]
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("transport", Transport)
+def test_while_the_helper_hangs_questions_do_not_pile_up(monkeypatch: pytest.MonkeyPatch, transport: Transport) -> None:
+    monkeypatch.setattr(probes, "Connection", MeanLine)
+    monkeypatch.setattr(probes, "first_by_version", lambda _: {4: Upstream(address=HERE, transport=transport)})
+    expected = 4 if transport is Transport.AUTO else 2
+
+    async def body() -> None:
+        asking = Probes("qa", decode_profile(SAMPLE), lambda _, __: None)
+        before = len(asyncio.all_tasks())
+        for _ in range(9):
+            for attempt in (0, 1):
+                asking.ask(VIA, attempt)
+            await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) - before == expected
+        assert VIA in asking.unput
+        asking.close()
 
     asyncio.run(body())

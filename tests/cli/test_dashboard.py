@@ -196,3 +196,13 @@ def test_a_terminal_that_moves_no_cursor_is_refused(runtime: Path, term: str) ->
         assert "\x1b[?1049h" not in shown.text
     finally:
         shown.close()
+
+
+def test_a_locale_without_utf8_is_refused_with_the_way_out(runtime: Path) -> None:
+    shown = Terminal(runtime, PYTHONIOENCODING="iso8859-1")
+    try:
+        assert shown.end() == 2
+        assert "LC_ALL=C.UTF-8 devlink dashboard" in shown.text
+        assert "\x1b[?1049h" not in shown.text
+    finally:
+        shown.close()

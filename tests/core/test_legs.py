@@ -1,5 +1,8 @@
 """The judgement of what was seen of the path."""
 
+from math import log
+from random import Random
+
 import pytest
 
 from devlink.core import legs
@@ -18,18 +21,28 @@ SUSPECT, UNKNOWN = HopState.SUSPECT, HopState.UNKNOWN
         (0.251, (), True),
         (0.25, (), False),
         (0.251, (0.3,) * 20, True),
-        (0.021, USUAL, True),
-        (0.02, USUAL, False),
-        (0.021, USUAL[1:], False),
-        (0.1, (0.02,) * 5, False),
-        (0.101, (0.02,) * 5, True),
-        (0.1, (0.001, 0.001, 0.03, 0.03, 0.03), False),
+        (0.12, (*USUAL, 0.12), True),
+        (0.12, USUAL, False),
+        (0.11, (*USUAL, 0.12), False),
+        (0.12, (*USUAL[:3], 0.12), False),
+        (0.15, (0.03,) * 5 + (0.16,), False),
+        (0.151, (0.03,) * 5 + (0.16,), True),
+        (0.15, (0.001, 0.001, 0.04, 0.04, 0.16), False),
     ],
 )
 def test_slow_is_what_a_person_notices_or_far_more_than_is_usual(
     rtt: float, past: tuple[float, ...], slow: bool
 ) -> None:
     assert legs.is_slow(rtt, past) is slow
+
+
+def test_a_wifi_that_saves_power_or_is_crowded_is_not_slow() -> None:
+    random = Random(1)
+    saving = [random.uniform(0.002, 0.006) if random.random() < 0.6 else random.uniform(0.02, 0.11) for _ in range(900)]
+    crowded = [random.lognormvariate(log(0.008), 0.8) for _ in range(900)]
+    for series in (saving, crowded):
+        slow = [n for n, rtt in enumerate(series) if legs.is_slow(rtt, series[max(0, n - legs.REMEMBERED) : n])]
+        assert len(slow) <= 1
 
 
 @pytest.mark.parametrize(

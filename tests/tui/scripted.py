@@ -63,6 +63,10 @@ class ScriptedAgent:
             self._listener.close()
         self.path.unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """What was told, as one that is started anew."""
+        self._told = dict.fromkeys(self.STREAMS)
+
     async def tell(self, method: str, reply: Mapping[str, Any]) -> None:
         """To all who follow, and to who comes later."""
         async with self._news[method]:
@@ -73,6 +77,10 @@ class ScriptedAgent:
     def asked(self, method: str) -> list[Mapping[str, Any]]:
         """The parameters of each call of a method."""
         return [parameters for name, parameters in self.calls if name == method]
+
+    def is_followed(self) -> bool:
+        """Whether all is, as by a dashboard that shows all panels; nothing is about to connect then."""
+        return all(map(self.asked, (*self.STREAMS, "ListRoutes")))
 
     async def _stream(self, caller: Session, call: Call) -> Mapping[str, Any]:
         method = call.method.rpartition(".")[2]

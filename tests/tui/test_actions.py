@@ -11,6 +11,7 @@ from textual.color import Color
 from textual.pilot import Pilot
 
 from devlink.errors import ClusterError, NotTrustedError, NotUpError
+from devlink.tui import app as apps
 from devlink.tui.app import Dashboard
 from devlink.tui.doing import DEEDS
 from devlink.tui.screens.help import GROUPS, Help
@@ -119,6 +120,26 @@ def test_without_any_profile_it_says_where_one_is_from(piloted: Pilots) -> None:
     piloted(body)
 
 
+def test_enter_gives_nothing_up_that_is_on_its_way_and_closes_what_has_ended(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["ListProfiles"] = profiles(known("qa"))
+        agent.steps = [("read qa", False)]
+        agent.taken_back = NotUpError("Everything was taken back.", next_step="Again: devlink up qa")
+        await begin(app, pilot, agent)
+        await pilot.press("u")
+        await sees(app, pilot, "… read qa")
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+        await sees(app, pilot, "… read qa Esc cancels")
+        assert not agent.given_up
+        await pilot.press("escape")
+        await sees(app, pilot, "Cancelled. Everything was taken back.")
+        await pilot.press("enter")
+        await until(pilot, lambda: is_main(app), "the dialog is closed")
+
+    piloted(body)
+
+
 def test_escape_cancels_and_shows_what_the_agent_answers(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         agent.answers["ListProfiles"] = profiles(known("qa"))
@@ -203,6 +224,21 @@ def test_a_profile_that_is_not_trusted_is_told_with_the_line_that_trusts_it(pilo
     piloted(body, size=(80, 24))
 
 
+def test_what_did_not_work_can_be_read_to_its_end_on_a_low_terminal(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["ListProfiles"] = profiles(known("qa"))
+        agent.answers["Up"] = NotUpError("It fails.", why="For reasons. " * 60, next_step="Begin anew.")
+        await begin(app, pilot, agent)
+        await pilot.press("u")
+        await sees(app, pilot, "It fails.")
+        assert "Esc closes" not in text_of(app)
+        await pilot.press(*["down"] * 6)
+        await sees(app, pilot, "Begin anew.")
+        await sees(app, pilot, "Esc closes")
+
+    piloted(body, size=(60, 14))
+
+
 def test_u_starts_an_agent_where_none_runs(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         async def start() -> None:
@@ -216,6 +252,36 @@ def test_u_starts_an_agent_where_none_runs(piloted: Pilots) -> None:
         await sees(app, pilot, "qa is up (")
 
     piloted(body, absent=True)
+
+
+def test_an_agent_that_was_started_from_here_is_seen_at_once(piloted: Pilots, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        async def start() -> None:
+            await agent.start()
+            await agent.tell("Status", status())
+
+        app._link.start_agent = start  # type: ignore[method-assign]
+        await sees(app, pilot, "No agent runs")
+        await pilot.press("a")
+        await sees(app, pilot, "Nothing is up. Press u")
+
+    monkeypatch.setattr(apps, "RETRY_FIRST", 3600.0)
+    piloted(body, absent=True)
+
+
+def test_what_an_agent_had_up_that_went_away_can_be_brought_up_again(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        app._link.start_agent = agent.start  # type: ignore[method-assign,assignment]
+        agent.answers |= {"ListProfiles": profiles(known("qa")), "Up": {"session": session("qa")}}
+        await begin(app, pilot, agent, session("qa"))
+        await until(pilot, agent.is_followed, "all is followed")
+        await agent.end()
+        await sees(app, pilot, "The agent went away.")
+        agent.forget()
+        await pilot.press("u")
+        await sees(app, pilot, "qa is up (")
+
+    piloted(body, size=(120, 40))
 
 
 # Down and the rest

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from devlink.core.codec import decode
 from devlink.errors import HelperError, ProtocolError
 from devlink.rpc.client import Client
 from devlink.tui import app as apps
 from devlink.tui import link as links
+from devlink.tui import messages
 from devlink.tui.app import Dashboard
 from devlink.tui.link import Link
 from devlink.tui.messages import Contact
+from devlink.tui.records import AgentStatus
+from devlink.tui.screens.main import MainScreen
 from devlink.tui.widgets.dns import DnsPanel
 from devlink.tui.widgets.headline import Headline
 from devlink.tui.widgets.listing import Listing
@@ -61,7 +65,7 @@ def test_an_agent_that_goes_away_is_told_and_what_it_told_is_not_shown_as_though
         await sees(app, pilot, "it came up")
         assert not app.main.has_class("-away")
         await agent.end()
-        await sees(app, pilot, "What it had up (a, b) is taken back in a while. All below is as of")
+        await sees(app, pilot, "a, b are taken back soon after. All below is as of")
         assert app.main.has_class("-away")
         assert "it came up" in text_of(app), "what was told last stays"
         await agent.start()
@@ -90,6 +94,44 @@ def test_the_path_of_a_session_is_followed_once_when_it_is_chosen(
         assert followed == ["a", "b"]
 
     piloted(body)
+
+
+def test_what_is_as_of_a_while_ago_is_as_of_when_the_agent_was_heard_last(
+    piloted: Pilots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        clock = 1000.0
+        monkeypatch.setattr(MainScreen, "now", property(lambda _: clock))
+        await agent.tell("Status", status(session("a")))
+        await sees(app, pilot, "a is up")
+        app.main.post_message(messages.StatusTold(decode(AgentStatus, status(session("a"))["status"]), clock))
+        clock += 3600.0
+        await agent.tell("FollowPath", path())
+        await sees(app, pilot, "its DNS answers")
+        await until(pilot, agent.is_followed, "all is followed")
+        clock += 12.0
+        await agent.end()
+        await sees(app, pilot, "a is taken back soon after. All below is as of 12 s ago.")
+
+    piloted(body, size=(160, 40))
+
+
+def test_nothing_is_said_to_be_well_or_not_up_before_the_agent_has_told_it(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await sees(app, pilot, "Not known yet.")
+        assert not any(each in text_of(app) for each in ("Nothing is wrong.", "Nothing is up"))
+        await agent.tell("Status", status(session("a")))
+        await sees(app, pilot, "Nothing is wrong.")
+
+    piloted(body)
+
+
+def test_where_no_agent_runs_nothing_is_up_and_nothing_is_said_to_be_well(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await sees(app, pilot, "Nothing is up, so nothing is known to be wrong.")
+        assert "Not known yet." not in text_of(app)
+
+    piloted(body, absent=True)
 
 
 def test_an_open_dialog_outlives_the_agent(piloted: Pilots) -> None:

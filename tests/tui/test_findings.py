@@ -39,6 +39,24 @@ def test_the_gravest_is_on_top_with_its_advice_and_its_page_has_the_reference(pi
     piloted(body, size=(80, 24))
 
 
+def test_who_stays_on_top_is_told_what_to_do_about_what_is_gravest_now(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        note = finding("DL-NOTE", "info", title="By the way.", fix="use another")
+        grave = finding("DL-GRAVE", "error", title="It is broken.", fix="move")
+        await agent.tell("Status", status(session("qa", findings=[note])))
+        await until(pilot, lambda: "do   use another" in text_of(app), "the note is shown")
+        await agent.tell("Status", status(session("qa", findings=[note, grave])))
+        await until(pilot, lambda: "do   move" in text_of(app), "the advice is that of the gravest")
+        await pilot.press("1", "down")
+        await until(pilot, lambda: "do   use another" in text_of(app), "the cursor is on the note")
+        worse = finding("DL-WORSE", "error", title="It is gone.", fix="weep")
+        await agent.tell("Status", status(session("qa", findings=[note, worse, grave])))
+        await until(pilot, lambda: "It is gone." in text_of(app), "another one is listed")
+        assert "do   use another" in text_of(app), "and stays with what its user looks at"
+
+    piloted(body, size=(80, 24))
+
+
 def test_texts_of_any_length_stay_inside_and_are_no_markup(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         await agent.tell("Status", status(session("qa")))

@@ -61,6 +61,27 @@ def test_text_stands_out_from_what_is_behind_it(theme: Theme) -> None:
     assert not {pair: contrast for pair, contrast in weak.items() if contrast < READABLE}
 
 
+@pytest.mark.slow
+def test_what_is_as_of_a_while_ago_can_still_be_read_and_is_seen_to_be_so_without_colours(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session("qa")))
+        await until(pilot, lambda: "qa is up" in text_of(app), "it is here")
+        await until(pilot, agent.is_followed, "all is followed")
+        here = text_of(app)
+        await agent.end()
+        await until(pilot, lambda: app.main.has_class("-away"), "it is away")
+        await pilot.pause()
+        assert "╍" in text_of(app)
+        assert "╍" not in here
+        for part, theme in itertools.product(("#upper", "#lower"), (DARK, LIGHT)):
+            opacity = app.main.query_one(part).styles.opacity
+            ground, colours = _colours(theme)["background"], _colours(theme)
+            for tone in ("foreground", "text-muted", *TONES):
+                assert _contrast(ground.blend(colours[tone], opacity), ground) >= READABLE, (tone, theme.name)
+
+    piloted(body, size=(120, 40))
+
+
 @THEMES
 def test_borders_stand_out(theme: Theme) -> None:
     colours = _colours(theme)

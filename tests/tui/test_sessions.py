@@ -1,6 +1,5 @@
 """The panel of sessions: what is up, how, and since when."""
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -23,17 +22,14 @@ def rows(app: Dashboard) -> list[str]:
     return [" ".join(line[region.x + 1 : region.right - 1].split()) for line in lines]
 
 
-def has_row(app: Dashboard, start: str) -> bool:
-    return any(row.startswith(start) for row in rows(app))
-
-
 def test_each_state_has_its_sign_and_its_word(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         states = ("up", "degraded", "connecting", "suspended")
         await agent.tell("Status", status(*(session(f"s-{state}", state=state) for state in states)))
-        for mark, state in zip("✓✗…○", states, strict=True):
-            start = f"{mark} s-{state} {state}"
-            await until(pilot, partial(has_row, app, start), f"{start!r} is seen")
+        wanted = [f"{mark} s-{state} {state}" for mark, state in zip("✓✗…○", states, strict=True)]
+        await until(
+            pilot, lambda: all(any(row.startswith(each) for row in rows(app)) for each in wanted), "each is shown"
+        )
 
     piloted(body)
 
@@ -45,6 +41,14 @@ def test_on_80_columns_the_name_is_whole_and_the_rest_is_in_the_border(piloted: 
         await sees(app, pilot, "since 1 min, gateway, file")
 
     piloted(body, size=(80, 24))
+
+
+def test_on_60_columns_the_state_is_a_word_still(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        await agent.tell("Status", status(session("staging-eu", state="suspended")))
+        await until(pilot, lambda: any("suspended" in row for row in rows(app)), "its state is in its row")
+
+    piloted(body, size=(60, 20))
 
 
 def test_where_there_is_room_mode_and_profile_have_columns(piloted: Pilots) -> None:

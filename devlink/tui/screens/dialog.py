@@ -24,6 +24,8 @@ class Dialog(ModalScreen[T]):
         max-width: 100%;
         height: auto;
         max-height: 100%;
+        overflow-y: auto;
+        scrollbar-size-vertical: 1;
         border: round $primary;
         border-title-style: bold;
         border-subtitle-color: $text-muted;

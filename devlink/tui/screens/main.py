@@ -29,6 +29,8 @@ from devlink.tui.words.telling import absence, headline, tab_signs
 PANELS = {"findings": "Findings", "routes": "Routes", "dns": "DNS", "queries": "Queries", "events": "Events"}
 """Below the path: one at a time, or, where there is room, all of them."""
 SMALL = "The panels need a terminal of 50x14 or more; 80x24 is comfortable."
+NOTHING = AgentStatus(version="", helper="", helper_version="", sessions=(), asking=())
+"""What is up where no agent runs."""
 EVENTS_KEPT = 500
 TICK = 1.0
 """Seconds between two looks at the clock, for what says since when."""
@@ -37,11 +39,6 @@ TICK = 1.0
 class MainScreen(Screen[None]):
     """One look says whether the link is well."""
 
-    DEFAULT_CSS = """
-    MainScreen.-away #upper, MainScreen.-away #lower {
-        opacity: 50%;
-    }
-    """
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (50, "-narrow"), (120, "-wide")]  # noqa: RUF012 (Textual declares it so)
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (14, "-low"), (40, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,7 +50,8 @@ class MainScreen(Screen[None]):
         super().__init__()
         self.status: AgentStatus | None = None
         self.told_at = 0.0
-        """Monotonic seconds when the status was told."""
+        """Monotonic seconds when the status was told; and when anything was heard of the sessions."""
+        self._heard_at = 0.0
         self.session_name = ""
         """Whose path and routes are shown; empty where nothing is up."""
         self._contact = messages.ContactChanged(Contact.CONNECTING)
@@ -102,23 +100,24 @@ class MainScreen(Screen[None]):
         self._contact = event
         # What was true when the agent was heard last is not shown as though it were true now.
         self.set_class(event.contact is not Contact.HERE and self.status is not None, "-away")
+        if event.contact is Contact.ABSENT and self.status is None:
+            self.query_one(SessionsPanel).show(NOTHING, self.now)
+            self.query_one(FindingsPanel).show(NOTHING)
         self._tick()
 
     def _tick(self) -> None:
         """The times go on. Draws nothing that has not changed."""
-        now = time.monotonic()
-        elapsed = now - self.told_at
         if self._contact.contact is Contact.HERE and self.status is not None:
-            told = headline(self.status, elapsed, self._dns)
-            self.query_one(SessionsPanel).tick(now)
+            told = headline(self.status, self.now - self.told_at, self._dns)
+            self.query_one(SessionsPanel).tick(self.now)
         else:
             about = self._contact
-            told = absence(about.contact, about.why, about.next_step, self.status, elapsed)
+            told = absence(about.contact, about.why, about.next_step, self.status, self.now - self._heard_at)
         self.query_one(Headline).show(told)
 
     @on(messages.StatusTold)
     def _told(self, event: messages.StatusTold) -> None:
-        self.status, self.told_at = event.status, event.at
+        self.status, self.told_at, self._heard_at = event.status, event.at, event.at
         names = [session.name for session in event.status.sessions]
         if self.session_name not in names:
             self._choose(names[0] if names else "")
@@ -143,6 +142,7 @@ class MainScreen(Screen[None]):
     @on(messages.PathSeen)
     def _path_seen(self, event: messages.PathSeen) -> None:
         if event.session == self.session_name:
+            self._heard_at = self.now if event.path is not None else self._heard_at
             self._path = event.path
             self.query_one(PathPanel).show(self.session, event.path, event.why)
 
@@ -219,3 +219,8 @@ class MainScreen(Screen[None]):
             tab = self.query_one(f"#tab-{name}", Tab)
             if tab.label_text != label:
                 tab.label = Content(label)
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()

@@ -15,7 +15,7 @@ from devlink.tui.words.telling import Progress, Trouble
 
 KEYS = {
     "working": "Esc cancels, and takes everything back · h hides this and goes on",
-    "cancelling": "Taking everything back.",
+    "cancelling": "Taking everything back · h hides this",
 }
 STEPS_SEEN = 12
 
@@ -24,8 +24,10 @@ class Failure(Dialog[None]):
     """What, why, and what to do next."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "leave", "Close", show=False),
+        Binding("enter", "close", "Close", show=False),
         Binding("y", "copy", "Copy", show=False),
+        Binding("up,k,pageup", "scroll(-1)", "Up", show=False),
+        Binding("down,j,pagedown,space", "scroll(1)", "Down", show=False),
     ]
 
     def __init__(self, title: str, trouble: Trouble | None) -> None:
@@ -35,6 +37,15 @@ class Failure(Dialog[None]):
     def compose_body(self) -> ComposeResult:
         yield Static(text_of(self._trouble), markup=False)
         yield Static(keys_of(self._trouble), classes="keys", markup=False)
+
+    def action_close(self) -> None:
+        """It was read."""
+        self.dismiss(None)
+
+    def action_scroll(self, by: int) -> None:
+        """Half of what is seen up or down, where the terminal is too low for all."""
+        box = self.query_one("#box")
+        box.scroll_relative(y=by * max(1, box.size.height // 2), animate=False)
 
     def action_copy(self) -> None:
         """The command of the next step."""
@@ -84,7 +95,12 @@ class Ascent(Failure):
     def action_leave(self) -> None:
         if self._progress.stage == "working":
             self.app.post_message(messages.GivenUp())
-        elif self._progress.stage not in KEYS:
+        else:
+            self.action_close()
+
+    def action_close(self) -> None:
+        """Only what has ended: an Enter that was meant for what was there before gives nothing up."""
+        if self._progress.stage not in KEYS:
             self.dismiss(None)
 
     def action_hide(self) -> None:

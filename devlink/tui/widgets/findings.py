@@ -36,7 +36,7 @@ class FindingsPanel(Panel):
     def compose(self) -> ComposeResult:
         columns = (Column("", 1), Column("", 7), Column("FINDING"))
         yield Listing[Item](
-            columns, _row, key=lambda item: (item[0], item[1].code, item[1].title), empty="Nothing is wrong.",
+            columns, _row, key=lambda item: (item[0], item[1].code, item[1].title), empty="Not known yet.",
             has_titles=False,
         )  # fmt: skip
         yield Drawn()
@@ -50,9 +50,9 @@ class FindingsPanel(Panel):
         if list(listing.items) == items:
             listing.refresh()
             return
-        is_new = not listing.items
+        was_on_top = listing.cursor == 0  # who stays on top wants to see what is gravest
         listing.fill(items)
-        if is_new:
+        if was_on_top:
             listing.action_go(0)
         self.retitle(f"({counted(finding for _, finding in items)})" if items else "")
         self._tell(listing.chosen)

@@ -10,7 +10,7 @@ from devlink.tui.widgets.listing import Column, Listing, Row
 from devlink.tui.widgets.panel import Panel
 from devlink.tui.words.telling import STATES, profile, remedy
 
-SLIM = (Column("", 1), Column("SESSION"), Column("STATE", 10))
+SLIM = (Column("", 1), Column("SESSION", least=6), Column("STATE", 10))
 NARROW = (*SLIM, Column("SINCE", 9, right=True))
 WIDE = (*NARROW, Column("MODE", 10), Column("PROFILE"))
 LAYOUTS = ((0, SLIM), (42, NARROW), (70, WIDE))
@@ -33,7 +33,7 @@ class SessionsPanel(Panel):
 
     def compose(self) -> ComposeResult:
         yield Listing[SessionStatus](
-            SLIM, self._row, key=lambda session: session.name, empty="Nothing is up.", marks_choice=True
+            SLIM, self._row, key=lambda session: session.name, empty="Not known yet.", marks_choice=True
         )
 
     def on_resize(self, event: events.Resize) -> None:
@@ -45,7 +45,9 @@ class SessionsPanel(Panel):
         """`at`: monotonic seconds when it was told."""
         self._told_at, self._elapsed = at, 0.0
         self._drawn = self._times(status.sessions)
-        self.query_one(Listing).fill(status.sessions)
+        listing = self.query_one(Listing)
+        listing.empty = "Nothing is up."
+        listing.fill(status.sessions)
         self._retitle()
 
     def tick(self, now: float) -> None:

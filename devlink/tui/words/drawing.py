@@ -39,7 +39,7 @@ def draw_path(path: Path, trend: Sequence[float | None], width: int, height: int
     room = height - len(lines) if height else GATEWAYS
     if len(path.gateways) > 1 and room > 0:
         told = _gateways(path.gateways, width, min(room, GATEWAYS))
-        lines += [(Span("gateways", "off"),), *told] if len(told) < room or not height else told
+        lines += [(Span("gateways", "off"),), *told] if told and (len(told) < room or not height) else told
     if sum(each is not None for each in trend) > 1 and (not height or len(lines) < height):
         lines += _trend(trend, width)
     return [clipped(line, width) for line in (lines[:height] if height else lines)]

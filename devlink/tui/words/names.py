@@ -95,7 +95,7 @@ def verdict(rates: DnsRates, stats: DnsStats | None, why: str) -> Told:
         return Told("ok", "names are well: nobody asks")
     p50, p99 = rates.latency(stats)
     kept = f", {_share(recent.hit_rate)} kept" if recent.hit_rate is not None else ""
-    times = f", p50 {milliseconds(p50)}, p99 {milliseconds(p99)}" if p50 is not None else ""
+    times = f", p50/p99 {milliseconds(p50).removesuffix(' ms')}/{milliseconds(p99)}" if p50 is not None else ""
     return Told("ok", f"names are well: {rate(rates.total.per_second)}{kept}{times}")
 
 

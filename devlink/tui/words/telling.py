@@ -68,9 +68,9 @@ def headline(status: AgentStatus, elapsed: float = 0.0, dns: DnsStats | None = N
     `elapsed`: seconds since it told its status; `dns`: the forwarder's counts, where it serves.
     """
     asking = " and ".join(wanted or "the default profile" for wanted in status.asking)
-    if status.helper != "connected" and status.sessions:
-        names = listed(session.name for session in status.sessions)
-        text = f"The helper is away: routes and names of {names} may be too."
+    there = [session.name for session in status.sessions if session.state != "connecting"]
+    if status.helper != "connected" and there:
+        text = f"The helper is away: routes and names of {listed(there)} may be too."
         return Told("error", text, "They are put back when it is. See: devlink helper status")
     if not status.sessions:
         if asking:
@@ -148,8 +148,8 @@ def absence(contact: str, why: str, next_step: str, known: AgentStatus | None, a
     if contact == "absent":
         return Told("off", "No agent runs: nothing is up.", "a starts one, u brings a profile up.")
     if contact == "lost":
-        had = listed(session.name for session in known.sessions) if known is not None else ""
-        back = f" What it had up ({had}) is taken back in a while." if had else ""
+        had = [session.name for session in known.sessions] if known is not None else []
+        back = f" {listed(had)} {'is' if len(had) == 1 else 'are'} taken back soon after." if had else ""
         return Told("error", f"The agent went away.{back}{as_of}", "It is looked for by itself; a or u starts one now.")
     if contact == "silent":
         hint = "It is found again when it goes on. If it does not: devlink logs"

@@ -107,6 +107,11 @@ def test_standbys_beyond_the_room_are_counted_with_their_states() -> None:
     assert lines[6] == "  and 3 more gateways: 2 healthy, 1 silent"
 
 
+def test_nothing_is_headed_where_there_is_no_room_for_any() -> None:
+    all_carry = [gateway(f"172.16.0.{n}") for n in (13, 14, 15)]
+    assert "gateways" not in drawn(whole_path(gateways=all_carry), height=6)
+
+
 def test_who_was_chosen_by_hand_is_said_also_where_room_is_short() -> None:
     many = [gateway(by_hand=True), *standby(14, 15, 16)[1:]]
     assert drawn(whole_path(gateways=many), height=7)[5].endswith("by hand")

@@ -27,7 +27,13 @@ def counted(*trees: dict[str, object]) -> tuple[DnsRates, DnsStats]:
 
 def test_names_are_well_where_nothing_is_wrong() -> None:
     told = names.verdict(*counted(dns_stats(100), dns_stats(112)), "")
-    assert told == ("ok", "names are well: 12/s, 75 % kept, p50 0.9 ms, p99 60 ms", "")
+    assert told == ("ok", "names are well: 12/s, 75 % kept, p50/p99 0.9/60 ms", "")
+
+
+def test_that_names_are_well_is_one_line_of_a_panel_in_sixty_columns() -> None:
+    told = names.verdict(*counted(dns_stats(100), dns_stats(1099)), "")
+    assert told.text.startswith("names are well: 999/s")
+    assert len(f"✓ {told.text}") <= 56
 
 
 def test_a_forwarder_whom_nobody_asks_is_well() -> None:

@@ -97,6 +97,7 @@ def test_a_helper_that_is_away_is_told_before_all_else_where_something_is_up() -
     assert "The helper is away: routes and names of qa" in shown.text
     assert command_of(shown.next_step) == "devlink helper status"
     assert told(helper="not connected").tone == "off", "an agent connects when it must"
+    assert told(session("qa", state="connecting"), helper="not connected").tone == "busy", "nothing was there before"
 
 
 def test_names_are_silent_only_where_no_server_of_the_session_answers() -> None:
@@ -123,7 +124,7 @@ KNOWN = decode(AgentStatus, status(session("qa"))["status"])
             "lost",
             KNOWN,
             "error",
-            "What it had up (qa) is taken back in a while. All below is as of 12 s ago.",
+            "qa is taken back soon after. All below is as of 12 s ago.",
         ),
         ("silent", KNOWN, "error", "does not answer. All below is as of 12 s ago."),
         ("silent", None, "error", "does not answer. It is found again"),
