@@ -254,6 +254,8 @@ class World:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
+            for pid in pids:
+                _await_stop(pid)
             yield
         finally:
             for pid in pids:
@@ -274,6 +276,17 @@ class World:
 
 
 _USERS = {name: (uid, home) for name, uid, home in USERS}
+
+
+def _await_stop(pid: int) -> None:
+    """Wait until all threads have stopped: on a busy machine one of them may answer yet. Raises TimeoutError."""
+    deadline = time.monotonic() + API_PATIENCE
+    while any(
+        stat.read_text().rpartition(")")[2].split()[0] != "T" for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+    ):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{pid} does not stop")
+        time.sleep(0.001)
 
 
 def _package_root() -> str:
