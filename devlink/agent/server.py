@@ -13,7 +13,7 @@ from typing import Any
 from devlink.agent import cache
 from devlink.agent.config import choices
 from devlink.agent.log import log_to_stderr
-from devlink.agent.looks import Looks
+from devlink.agent.looks.verbs import Looks
 from devlink.agent.notes import held
 from devlink.agent.parameters import environment, parameter, texts
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder

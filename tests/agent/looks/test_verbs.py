@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devlink.agent import route_table
-from devlink.agent.looks import Looks
+from devlink.agent.looks import route_table
+from devlink.agent.looks.verbs import Looks
 from devlink.core.network import ObservedNetwork
 from devlink.core.prefixes import IPAddress
 from devlink.errors import NotUpError, UsageError

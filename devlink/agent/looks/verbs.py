@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from devlink.agent import dns_counts, route_table
-from devlink.agent.examining import Examiner, refuse_if_much_hangs
-from devlink.agent.offered import offered
+from devlink.agent.looks import dns_counts, route_table
+from devlink.agent.looks.examining import Examiner, refuse_if_much_hangs
+from devlink.agent.looks.offered import offered
+from devlink.agent.looks.paths import Paths
 from devlink.agent.parameters import environment, parameter
-from devlink.agent.paths import Paths
 from devlink.agent.supervisor import Supervisor
 from devlink.errors import UsageError
 from devlink.rpc.server import Handler, Session

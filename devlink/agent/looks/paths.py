@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from devlink.agent.path import MAX_ASKED, PathLook, why_not_sent
+from devlink.agent.looks.path import MAX_ASKED, PathLook, why_not_sent
 from devlink.agent.session import Session
 from devlink.core.text import printable
 from devlink.errors import NotUpError, UsageError

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devlink.agent import timing
+from devlink.agent.looks import timing
 from devlink.agent.probes import Probes
 from devlink.agent.session import Session, State
 from devlink.core import legs

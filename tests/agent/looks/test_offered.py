@@ -9,7 +9,7 @@ import pytest
 
 from devlink.agent import cache
 from devlink.agent.cache import Origin
-from devlink.agent.offered import offered
+from devlink.agent.looks.offered import offered
 from devlink.core.profile_document import decode_profile
 from tests.core.profiles import SAMPLE
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devlink.agent import route_table
-from devlink.agent.route_table import MAX_FOREIGN, Installed, Row, Written, in_account, rows
+from devlink.agent.looks import route_table
+from devlink.agent.looks.route_table import MAX_FOREIGN, Installed, Row, Written, in_account, rows
 from devlink.core.network import OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route
 from devlink.core.plan import Desired, Detour, Plan
 from devlink.core.profile import RoutingMode

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from devlink.agent import timing
-from devlink.agent.timing import first_of
+from devlink.agent.looks import timing
+from devlink.agent.looks.timing import first_of
 from devlink.core.legs import Answer
 from devlink.core.profile import DnsServer, Transport
 from devlink.doctor.path.questions import numbered

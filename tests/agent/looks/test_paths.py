@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from devlink.agent import path as path_module
-from devlink.agent import paths, timing
-from devlink.agent.path import PathLook, why_not_sent
-from devlink.agent.paths import Paths
+from devlink.agent.looks import path as path_module
+from devlink.agent.looks import paths, timing
+from devlink.agent.looks.path import PathLook, why_not_sent
+from devlink.agent.looks.paths import Paths
 from devlink.agent.probes import Probes
 from devlink.agent.session import Refusal, Session, State, Wish
 from devlink.agent.surroundings import Surroundings

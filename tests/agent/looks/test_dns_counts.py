@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from devlink.agent import dns_counts
-from devlink.agent.dns_counts import MAX_PIECE, Counts, Piece, flush, follow_log
+from devlink.agent.looks import dns_counts
+from devlink.agent.looks.dns_counts import MAX_PIECE, Counts, Piece, flush, follow_log
 from devlink.errors import HelperError
 from devlink.rpc.tasks import spawn
 from tests.agent.helper_peer import IDLE, RECORD, Body, HelperPeer, helper_at

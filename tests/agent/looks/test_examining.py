@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from devlink.agent import case as gathering
-from devlink.agent import examining, server
-from devlink.agent.examining import Examiner
+from devlink.agent import server
 from devlink.agent.log import is_wanted
-from devlink.agent.looks import Looks
+from devlink.agent.looks import examining
+from devlink.agent.looks.examining import Examiner
+from devlink.agent.looks.verbs import Looks
 from devlink.core.findings import Finding, Severity
 from devlink.doctor.case import Case, Part, Subject
 from devlink.doctor.check import Check, LaptopCheck, LinkCheck, Seen
