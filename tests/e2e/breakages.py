@@ -66,11 +66,17 @@ def not_forwarding(link: Link) -> Iterator[None]:
 
 @contextmanager
 def without_endpoints(link: Link) -> Iterator[None]:
-    """The service of the cluster's DNS has no pod that is ready: kube-proxy rejects what is for it."""
+    """The service of the cluster's DNS has no pod that is ready: kube-proxy rejects what is for it.
+
+    The kernel tells one peer of a refusal six times at once and then once a second (icmp_ratelimit): where others have
+    been told before, it is silence.
+    """
     service = link.world.spec.cluster_dns.address
     to_dns = [f"ip daddr {service} {each} dport 53 dnat to {DNS_POD}:53" for each in ("tcp", "udp")]
     mended = "; ".join(f"nft add rule ip kube-proxy services {rule}" for rule in to_dns)
-    with changed(link, GATEWAY, "nft flush chain ip kube-proxy services", mended):
+    limit = "sysctl -qw net.ipv4.icmp_ratelimit"
+    broken = f"{limit}=0; nft flush chain ip kube-proxy services"
+    with changed(link, GATEWAY, broken, f"{limit}=1000; {mended}"):
         yield
 
 

@@ -18,7 +18,7 @@ def test_two_reflectors_tell_the_router_the_owners_and_one_is_enough() -> None:
     by_hand = lab.network_a(reflectors=2, laptop=lab.LaptopPlace.BEHIND_ROUTER)
     with World.start(spec) as world:
         owners = {str(route.destination): (str(route.next_hop), "eth0") for route in by_hand.router.routes}
-        assert learned(world, lab.ROUTER) == owners
+        await_true(lambda: learned(world, lab.ROUTER) == owners, "both reflectors have told all")
         assert curl(world, f"http://{spec.pod('api-0').address}:8080/") == "api-0"
         assert curl(world, f"http://{spec.service('api', 'qa').address}/") == "api-0"
         kill_bird(world, "node1")
