@@ -245,7 +245,9 @@ def test_devlink_comes_up_by_it_follows_what_happens_to_it_and_goes(booted: tupl
     laptop.run("nm-online", "-s", "-q")  # 1.42 may hang where it is switched off while it starts, without us too
     laptop.run("sh", "-c", switch)
     wait_for_names(laptop)
-    until(lambda: laptop.devlink("status", check=False).returncode, 0)  # the routes went with the link, and come back
+    until(
+        lambda: laptop.devlink("status", check=False).returncode, 0, limit=40
+    )  # the routes went with the link, and come back
     wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
     laptop.devlink("down", "qa")
     assert before.diff(snapshot(laptop)) == []
