@@ -2,7 +2,8 @@
 
 import pytest
 
-from devlink.tui.words.commands import command_of
+from devlink.cli.root import COMMANDS
+from devlink.tui.words.commands import OWN, command_of
 
 PATCH = """kubectl patch felixconfiguration default --type=merge -p '{"spec": {"a": "b; c"}}'"""
 
@@ -52,3 +53,7 @@ def test_advice_without_a_command_gives_none(advice: str) -> None:
 
 def test_what_is_copied_is_one_line_without_what_a_terminal_would_obey() -> None:
     assert command_of("do: devlink up \x1b]0;evil\x07 qa\nrm -rf x") == "devlink up ?]0"
+
+
+def test_each_command_of_ours_is_known_as_one() -> None:
+    assert COMMANDS.keys() == OWN
