@@ -3,8 +3,6 @@
 import asyncio
 import datetime
 import json
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from devlink.cluster import exec_plugin as module
 from devlink.cluster.access import Access, Credentials, ExecPlugin
 from devlink.cluster.exec_plugin import credentials_of, forget
 from devlink.errors import ClusterError, UsageError
+from tests.processes import wait_until_ended
 
 V1 = "client.authentication.k8s.io/v1"
 V1BETA1 = "client.authentication.k8s.io/v1beta1"
@@ -190,13 +189,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(
     command = program(tmp_path, f"sleep 60 & echo $! >{tmp_path}/child; wait")
     with pytest.raises(ClusterError, match="does not end within"):
         granted(plugin(command))
-    child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + 10
-    while (
-        os.path.exists(f"/proc/{child}") and "Z" not in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2][:3]
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_ended(int((tmp_path / "child").read_text()))
 
 
 def test_a_program_that_prints_without_end_is_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

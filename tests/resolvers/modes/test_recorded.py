@@ -30,6 +30,7 @@ from devlink.resolvers.modes.openresolv import Openresolv
 from devlink.resolvers.programs import find_program
 from devlink.resolvers.resolv_conf import parse
 from devlink.resolvers.resolvconf import RECORDS, own_addresses
+from tests.processes import has_ended, wait_until_ended
 from tests.resolvers.modes.resolvconf_programs import install
 from tests.resolvers.modes.test_direct import OURS, TELLING, upstreams
 
@@ -318,13 +319,6 @@ def test_what_changes_with_the_records_is_watched(laptop: Laptop) -> None:
     assert not any(path.name == RECORDS[laptop.mode.name] for path in watched)
 
 
-def has_ended(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 @pytest.mark.parametrize("limit", ["LIMIT", "CALL_LIMIT"])
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
@@ -338,7 +332,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(
         laptop.mode.restore()
     assert time.monotonic() - began < 5
     assert (tmp_path / "told").exists(), "so that it gives its lock back"
-    assert wait(lambda: has_ended((tmp_path / "pid").read_text().strip()), 10)
+    wait_until_ended(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.parametrize("changeable", ["usr/sbin", "usr/sbin/resolvconf"])
@@ -511,9 +505,9 @@ def test_a_daemon_that_the_program_has_started_keeps_nobody_waiting(
     laptop.mode.apply(TELLING)
     program.write_text(whole)
     laptop.mode.restore()
-    pid = (laptop.root / "pid").read_text().strip()
+    pid = int((laptop.root / "pid").read_text())
     assert not has_ended(pid)
-    os.kill(int(pid), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     assert "waited" not in caplog.text
 
 
