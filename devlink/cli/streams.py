@@ -16,14 +16,24 @@ class _Deaf(io.FileIO):
             return memoryview(data).nbytes
 
 
-class _Watched(io.FileIO):
-    """A file that remembers why it could not be written: who wrote may not have told, nor kept what was left."""
+class _Watched(io.BufferedWriter):
+    """A file that remembers why it could not be written: who wrote may not have told, nor kept what was left.
+
+    The file below it stays one without a line of Python: Ctrl-C behind its write would have that written again.
+    """
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            super().flush()
         except OSError as error:
             self.failure = error
             raise
@@ -38,7 +48,7 @@ def make_safe() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets this number; else some socket would, and be written to
     old = sys.stdout
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Watched(1, "wb", closefd=False)),
+        _Watched(io.FileIO(1, "wb", closefd=False)),
         encoding=old.encoding if old is not None else "utf-8",
         errors=old.errors if old is not None else "strict",
         line_buffering=os.isatty(1),
@@ -63,7 +73,7 @@ def flush() -> OSError | None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if isinstance(raw, _Watched):
-        failure, raw.failure = failure or raw.failure, None
+    buffer = getattr(sys.stdout, "buffer", None)
+    if isinstance(buffer, _Watched):
+        failure, buffer.failure = failure or buffer.failure, None
     return failure
