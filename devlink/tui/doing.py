@@ -133,9 +133,14 @@ class Doing(App[int]):
         """Whether the agent is; says why nothing can be done where it is not."""
         if self._contact is Contact.HERE:
             return True
-        told = telling.absence(self._contact, self._away.what, self._away.next_step, None, 0)
+        told = self._absence
         self._tell(f"{told.text} {told.next_step}".strip(), is_refusal=True)
         return False
+
+    @property
+    def _absence(self) -> telling.Told:
+        """What is said of an agent that is not here."""
+        return telling.absence(self._contact, self._away.what, self._away.next_step, None, 0)
 
     @property
     def _session(self) -> SessionStatus | None:
@@ -188,7 +193,7 @@ class Doing(App[int]):
         if self._contact in (Contact.ABSENT, Contact.LOST):
             await self._start_agent()
         elif self._contact in (Contact.SILENT, Contact.OTHER):
-            told = telling.absence(self._contact, self._away.what, self._away.next_step, None, 0)
+            told = self._absence
             raise NotUpError(told.text, next_step=told.next_step)
         profiles = await self._link.profiles()
         # What an agent before this one had up hinders nobody: this one takes it over, or it is gone.

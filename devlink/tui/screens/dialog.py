@@ -1,12 +1,20 @@
 """What is asked or told above the main screen: a box with a title, a text, and the keys that it takes."""
 
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from devlink.errors import DevlinkError, reason
+from devlink.tui.widgets.drawn import Drawn
+from devlink.tui.words.closer import told_lines
+from devlink.tui.words.telling import Told
 
 T = TypeVar("T")
 
@@ -62,3 +70,37 @@ class Dialog(ModalScreen[T]):
     def action_leave(self) -> None:
         """Nothing was chosen."""
         self.dismiss(None)
+
+
+class Inquiry(Dialog[None]):
+    """Asks the agent something that takes a while: how that stands is said above, in `said`; the answer scrolls."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+    ]
+
+    @dataclass
+    class Refused(Message):
+        """Why there is no answer, as sentences."""
+
+        why: str
+        next_step: str
+
+    async def answer(self, asking: Awaitable[T]) -> T | None:
+        """What is answered; None where it is refused, which is posted."""
+        try:
+            return await asking
+        except (DevlinkError, OSError) as error:
+            next_step = error.next_step if isinstance(error, DevlinkError) else ""
+            self.post_message(self.Refused(reason(error), next_step))
+            return None
+
+    def say(self, told: Told) -> None:
+        """How it stands."""
+        self.query_one("#said", Drawn).show(lambda width, _: told_lines(told, width))
+
+    def action_page(self, by: int) -> None:
+        """So many pages further down."""
+        body = self.query_one(VerticalScroll)
+        body.scroll_relative(y=by * max(1, body.size.height - 1), animate=False)

@@ -12,12 +12,11 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 
 from devlink.core.findings import Finding
-from devlink.errors import DevlinkError, reason
 from devlink.tui.messages import CommandCopied, FindingOpened
 from devlink.tui.records import Examined
-from devlink.tui.screens.dialog import Dialog
+from devlink.tui.screens.dialog import Inquiry
 from devlink.tui.widgets.drawn import Drawn
-from devlink.tui.words.closer import check_lines, examined_told, finding_lines, found_lines, told_lines
+from devlink.tui.words.closer import check_lines, examined_told, finding_lines, found_lines
 from devlink.tui.words.commands import command_of
 from devlink.tui.words.lines import Line, Span
 from devlink.tui.words.telling import Told
@@ -26,7 +25,7 @@ TICK = 1.0
 """Seconds between two times that it says how long it takes."""
 
 
-class DoctorScreen(Dialog[None]):
+class DoctorScreen(Inquiry):
     """Looks when it opens; what is still asked when it closes is given up."""
 
     DEFAULT_CSS = """
@@ -64,8 +63,7 @@ class DoctorScreen(Dialog[None]):
         Binding("y", "copy", "Copy"),
         Binding("down,j", "go(1)", "Down", show=False),
         Binding("up,k", "go(-1)", "Up", show=False),
-        Binding("pagedown,space", "page(1)", "Page down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("space", "page(1)", "Page down", show=False),
     ]
 
     @dataclass
@@ -73,13 +71,6 @@ class DoctorScreen(Dialog[None]):
         """What was found."""
 
         examined: Examined
-
-    @dataclass
-    class Refused(Message):
-        """Why nothing was looked at, as sentences."""
-
-        why: str
-        next_step: str
 
     def __init__(self, examine: Callable[[], Awaitable[Examined]]) -> None:
         super().__init__("Doctor")
@@ -107,27 +98,19 @@ class DoctorScreen(Dialog[None]):
 
     @work(exclusive=True, group="doctor", exit_on_error=False)
     async def _look(self) -> None:
-        try:
-            examined = await self._examine()
-        except (DevlinkError, OSError) as error:
-            next_step = error.next_step if isinstance(error, DevlinkError) else ""
-            self.post_message(self.Refused(reason(error), next_step))
-        else:
+        if (examined := await self.answer(self._examine())) is not None:
             self.post_message(self.Answered(examined))
 
     def _tick(self) -> None:
         if self._is_looking:
             seconds = int(time.monotonic() - self._since)
-            self._say(Told("busy", f"Looking at everything, for {seconds} s. It changes nothing."))
+            self.say(Told("busy", f"Looking at everything, for {seconds} s. It changes nothing."))
 
-    def _say(self, told: Told) -> None:
-        self.query_one("#said", Drawn).show(lambda width, _: told_lines(told, width))
-
-    @on(Refused)
-    def _refused(self, event: Refused) -> None:
+    @on(Inquiry.Refused)
+    def _refused(self, event: Inquiry.Refused) -> None:
         event.stop()
         self._is_looking = False
-        self._say(Told("error", event.why, event.next_step))
+        self.say(Told("error", event.why, event.next_step))
         self.hint("o looks again, Esc closes")
 
     @on(Answered)
@@ -135,7 +118,7 @@ class DoctorScreen(Dialog[None]):
         event.stop()
         self._is_looking = False
         examined = event.examined
-        self._say(examined_told(examined))
+        self.say(examined_told(examined))
         body = self.query_one("#found", VerticalScroll)
         boxes = [FindingBox(finding, whose) for finding, whose in found_lines(examined)]
         async with self.batch():
@@ -160,10 +143,6 @@ class DoctorScreen(Dialog[None]):
             boxes[here + by].focus()
         else:
             self.query_one("#found", VerticalScroll).scroll_relative(y=by, animate=False)
-
-    def action_page(self, by: int) -> None:
-        body = self.query_one("#found", VerticalScroll)
-        body.scroll_relative(y=by * max(1, body.size.height - 1), animate=False)
 
 
 class FindingBox(Drawn, can_focus=True):

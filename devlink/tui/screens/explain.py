@@ -1,6 +1,5 @@
 """Explain: the way to a name, an address or a URL, link by link."""
 
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,22 +12,19 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Input
 
-from devlink.doctor.reference import section_of
-from devlink.errors import DevlinkError, reason
+from devlink.doctor.reference import is_code, section_of
 from devlink.tui.records import Explained
-from devlink.tui.screens.dialog import Dialog
+from devlink.tui.screens.dialog import Inquiry
 from devlink.tui.screens.finding import FindingPage
 from devlink.tui.widgets.drawn import Drawn
-from devlink.tui.words.closer import explained_told, link_lines, told_lines
+from devlink.tui.words.closer import explained_told, link_lines
 from devlink.tui.words.telling import Told
 
-CODE = re.compile(r"DL-[A-Z0-9-]+", re.IGNORECASE)
-"""No host: these have a domain, such as dl-cdn.alpinelinux.org, or a port behind them where they begin so."""
 KEPT = 10
 """How many of what was asked for are kept."""
 
 
-class ExplainScreen(Dialog[None]):
+class ExplainScreen(Inquiry):
     """A question and its answer; what is still asked when it closes is given up."""
 
     DEFAULT_CSS = """
@@ -49,8 +45,6 @@ class ExplainScreen(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "recall(-1)", "Before", show=False),
         Binding("down", "recall(1)", "After", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
     ]
 
     @dataclass
@@ -58,13 +52,6 @@ class ExplainScreen(Dialog[None]):
         """The way to what was asked for."""
 
         explained: Explained
-
-    @dataclass
-    class Refused(Message):
-        """Why there is no answer, as sentences."""
-
-        why: str
-        next_step: str
 
     def __init__(self, explain: Callable[[str], Awaitable[Explained]], asked: deque[str]) -> None:
         """`asked`: what was asked for before, the last one last; it is kept up here."""
@@ -80,7 +67,7 @@ class ExplainScreen(Dialog[None]):
 
     def on_mount(self) -> None:
         self.hint("Enter asks, up and down: asked before, Esc closes")
-        self._say(Told("info", "Shows each link of the way there: name, address, route, next hop, data."))
+        self.say(Told("info", "Shows each link of the way there: name, address, route, next hop, data."))
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -95,46 +82,38 @@ class ExplainScreen(Dialog[None]):
             self._asked.popleft()
         self._at = len(self._asked)
         self.query_one("#links", Drawn).show(lambda _width, _height: ())
-        if CODE.fullmatch(what):
+        if is_code(what):
             self.workers.cancel_group(self, "explain")
             self._open(what)
             return
-        self._say(Told("busy", f"Looking at the way to {what}."))
+        self.say(Told("busy", f"Looking at the way to {what}."))
         self._ask(what)
 
     def _open(self, code: str) -> None:
         section = section_of(code)
         if section is None:
-            self._say(Told("error", f"There is no finding with the code {code.upper()}.", "devlink explain --list"))
+            self.say(Told("error", f"There is no finding with the code {code.upper()}.", "devlink explain --list"))
             return
-        self._say(Told("info", section.first_sentence))
+        self.say(Told("info", section.first_sentence))
         self.app.push_screen(FindingPage(section.code))
 
     @work(exclusive=True, group="explain", exit_on_error=False)
     async def _ask(self, what: str) -> None:
-        try:
-            explained = await self._explain(what)
-        except (DevlinkError, OSError) as error:
-            next_step = error.next_step if isinstance(error, DevlinkError) else ""
-            self.post_message(self.Refused(reason(error), next_step))
-        else:
+        if (explained := await self.answer(self._explain(what))) is not None:
             self.post_message(self.Answered(explained))
 
-    @on(Refused)
-    def _refused(self, event: Refused) -> None:
+    @on(Inquiry.Refused)
+    def _refused(self, event: Inquiry.Refused) -> None:
         event.stop()
-        self._say(Told("error", event.why, event.next_step))
+        self.say(Told("error", event.why, event.next_step))
 
     @on(Answered)
     def _answered(self, event: Answered) -> None:
         event.stop()
         explained = event.explained
-        self._say(explained_told(explained))
+        self.say(explained_told(explained))
         self.query_one("#links", Drawn).show(lambda width, _: link_lines(explained, width))
         self.query_one(VerticalScroll).scroll_home(animate=False)
-
-    def _say(self, told: Told) -> None:
-        self.query_one("#said", Drawn).show(lambda width, _: told_lines(told, width))
 
     def action_recall(self, by: int) -> None:
         """What was asked for before, or after that; behind the last one, nothing."""
@@ -142,7 +121,3 @@ class ExplainScreen(Dialog[None]):
         field = self.query_one(Input)
         field.value = self._asked[self._at] if self._at < len(self._asked) else ""
         field.cursor_position = len(field.value)
-
-    def action_page(self, by: int) -> None:
-        body = self.query_one(VerticalScroll)
-        body.scroll_relative(y=by * max(1, body.size.height - 1), animate=False)
