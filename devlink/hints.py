@@ -4,6 +4,8 @@ import os
 import shlex
 import sys
 
+from devlink.run import argv
+
 MANAGED = "/run/systemd/system"
 """A folder that is there where systemd manages the services (sd_booted(3))."""
 UNIT_FOLDERS = (
@@ -31,7 +33,7 @@ def program() -> tuple[str, ...]:
     for path in (sys.argv[0], installed):
         if os.path.basename(path) == "devlink" and os.access(path, os.X_OK):
             return (os.path.realpath(path),)
-    return (sys.executable, "-P", "-m", "devlink.cli")
+    return argv("devlink.cli")
 
 
 def has_unit(unit: str) -> bool:

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from devlink import run
 from devlink.agent.places import agent_socket, log_file, runtime_folder
 from devlink.errors import HelperError, ProtocolError, UnexpectedError, UsageError
 from devlink.rpc.client import Client
@@ -103,7 +103,7 @@ def _start(log: Path) -> "subprocess.Popen[bytes]":
         ) from error
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "devlink.agent"],
+            run.argv("devlink.agent"),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

@@ -5,10 +5,10 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
+from devlink import run
 from devlink.errors import HelperError, reason
 from devlink.hints import log_of
 from devlink.rpc.listening import bind_private
@@ -75,7 +75,7 @@ class Parts:
             # only the child knows its pid, so a shell fills it in and becomes the program
             script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null'
             child = subprocess.Popen(
-                ["/bin/sh", "-c", script, "sh", sys.executable, "-P", "-m", MODULES[part]],
+                ["/bin/sh", "-c", script, "sh", *run.argv(MODULES[part])],
                 stdin=listener.fileno(),
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
                 start_new_session=True,

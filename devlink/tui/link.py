@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path as FilePath
@@ -14,6 +13,7 @@ from devlink.agent.places import agent_socket
 from devlink.core.codec import DecodeError, decode
 from devlink.errors import HelperError, NotUpError, UnexpectedError
 from devlink.rpc.connection import Connection
+from devlink.run import argv
 from devlink.tui import records
 from devlink.tui.records import AgentStatus, DnsStats, Event, Examined, Explained, Path, Profiles, Queries, RouteRow
 
@@ -142,7 +142,7 @@ class Link:
 
         Cancelled, it takes the command with it. Raises UnexpectedError with what the command said last.
         """
-        program = [sys.executable, "-P", "-m", "devlink.cli", "report", *(["--anonymize"] if anonymize else [])]
+        program = argv("devlink.cli", "report", *(["--anonymize"] if anonymize else []))
         process = await asyncio.create_subprocess_exec(
             *program,
             str(folder),

@@ -23,9 +23,9 @@ from devlink.rpc.client import Client
 
 ROLES = {
     "helper": ("helper", "run"),
-    "files": ("-m", "devlink.resolvers.files"),
-    "agent": ("-m", "devlink.agent"),
-    "forwarder": ("-m", "devlink.dns"),
+    "files": ("devlink.resolvers.files",),
+    "agent": ("devlink.agent",),
+    "forwarder": ("devlink.dns",),
 }
 """Each process of ours by the end of its argv."""
 PROFILE = "/root/profile.yaml"

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly VERSION=1 # raise it when this script lays the systems out in another way
 readonly ALL=(bookworm trixie sid openresolv resolvconf docker)
-readonly REQUIREMENTS=packaging/requirements/runtime.txt USERS=packaging/sysusers.d/devlink.conf
+readonly REQUIREMENTS=packaging/requirements/runtime.txt USERS=devlink/service/layout/usr/lib/sysusers.d/devlink.conf
 readonly BASE=(
     systemd-sysv libnss-systemd libnss-myhostname libnss-mdns dbus dbus-user-session libpam-systemd polkitd iproute2
     iputils-ping nftables python3 procps dnsmasq-base curl bind9-dnsutils e2fsprogs util-linux ca-certificates

@@ -13,7 +13,7 @@ START = (
     "--property=AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE",
     "--property=CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE", "--property=NoNewPrivileges=yes",
     "--property=DevicePolicy=closed", "--property=DeviceAllow=/dev/net/tun rw", "--property=ProtectSystem=strict",
-    "python3", "/usr/lib/devlink-lab/holder.py",
+    "--setenv=PYTHONPATH=/usr/share/devlink", "python3", "/usr/lib/devlink-lab/holder.py",
 )  # fmt: skip
 ASK = """\
 import socket, sys

@@ -15,16 +15,15 @@ from pathlib import Path
 from tests.kit import systems
 
 SOURCES = Path(__file__).parents[2]
-PACKAGE = "usr/lib/python3/dist-packages/devlink"
-COMMAND = "#!/usr/bin/python3 -P\nfrom devlink.cli import main\nmain()\n"
+PROGRAMS = "usr/share/devlink"
+PACKAGE = f"{PROGRAMS}/devlink"
+COMMAND = (
+    f"#!/usr/bin/python3 -I\nimport sys\nsys.path.insert(0, '/{PROGRAMS}')\nfrom devlink.cli import main\nmain()\n"
+)
 LAB = "usr/lib/devlink-lab"
 """Where the world inside the machine has its programs."""
 FILES = {
-    "packaging/systemd": "usr/lib/systemd/system",
-    "packaging/sysusers.d": "usr/lib/sysusers.d",
-    "packaging/polkit-1/rules.d": "usr/share/polkit-1/rules.d",
-    "packaging/NetworkManager/conf.d": "usr/lib/NetworkManager/conf.d",
-    "packaging/networkd": "usr/lib/systemd/network",
+    "devlink/service/layout": ".",
     "tests/system/inside": LAB,
 }
 ENABLED = (
@@ -79,12 +78,13 @@ def _make(image: Path, target: Path) -> None:
 {" ".join(overlay(merged, [image], layer, work))}
 cd {merged}
 mount -t proc proc proc
+mkdir -p {PROGRAMS}
 cp -r {SOURCES}/devlink {PACKAGE}
 find {PACKAGE} -name __pycache__ -prune -exec rm -r {{}} +
 {"".join(f"mkdir -p {to}; cp -r {SOURCES}/{which}/. {to}/{chr(10)}" for which, to in FILES.items())}
 printf %s "$COMMAND" >usr/bin/devlink
 chmod 755 usr/bin/devlink
-find {PACKAGE} {LAB} -exec chown root:root {{}} + -exec chmod go=u-w {{}} +
+find {PROGRAMS} {LAB} -exec chown root:root {{}} + -exec chmod go=u-w {{}} +
 mv {LAB}/devlink-lab.service usr/lib/systemd/system/
 mv {LAB}/tmpfiles.conf usr/lib/tmpfiles.d/devlink-lab.conf
 chroot . python3 -m compileall -q /{PACKAGE} /{LAB}

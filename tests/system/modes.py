@@ -33,7 +33,7 @@ print(json.dumps({
 
 def driver(mode: str, *verbs: str) -> tuple[str, ...]:
     """The command inside the machine: `mode` is the module's name; a verb is `apply` or `restore`, none only looks."""
-    return ("python3", "-P", "-c", DRIVER, mode, *verbs)
+    return ("env", "PYTHONPATH=/usr/share/devlink", "python3", "-P", "-c", DRIVER, mode, *verbs)
 
 
 def drive(machine: Machine, mode: str, *verbs: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def remove_drop_ins(laptop: Machine) -> None:
 
 def have_no_server_on_loopback(laptop: Machine) -> None:
     """Tell resolved as systemd before 252 is told, of which no image is built: a server on the link itself."""
-    module = "/usr/lib/python3/dist-packages/devlink/resolvers/modes/resolved.py"
+    module = "/usr/share/devlink/devlink/resolvers/modes/resolved.py"
     laptop.run("sed", "-i", "s/^LOOPBACK_SINCE = .*/LOOPBACK_SINCE = 9999/", module)
 
 

@@ -10,7 +10,7 @@ from tests.system.machine import Machine
 from tests.system.world import Link, machine, snapshot
 
 pytestmark = pytest.mark.system
-UNITS = sorted(path.name for path in (install.SOURCES / "packaging/systemd").iterdir())
+UNITS = sorted(path.name for path in (install.SOURCES / "devlink/service/layout/usr/lib/systemd/system").iterdir())
 EXPOSURE = 20
 """In tenths, as `systemd-analyze security --threshold` has it."""
 

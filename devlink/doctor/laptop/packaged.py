@@ -13,7 +13,7 @@ from devlink.hints import HELPER_UNIT, has_unit
 SOCKETS = ("devlink-helper.socket", "devlink-forwarder.socket", "devlink-files.socket")
 UNITS = (*SOCKETS, "devlink-forwarder.service", "devlink-files.service", "devlink-restore.service")
 USERS = ("devlink", "devlink-dns")
-"""packaging/sysusers.d; the first is a group, too."""
+"""sysusers.d of service/layout; the first is a group, too."""
 GROUP = "devlink"
 RULES = ("usr/share/polkit-1/rules.d/devlink.rules", "etc/polkit-1/rules.d/devlink.rules")
 ASKS_POLKIT = ("run/systemd/resolve", "run/NetworkManager")

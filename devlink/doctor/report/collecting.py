@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from devlink.doctor.report import logs
 from devlink.kernel.traffic import TABLE
 from devlink.resolvers.resolv_conf import BACKUP_NAME, NAME
+from devlink.run import argv
 
 COMMAND_LIMIT = 5.0
 """Seconds for each command."""
@@ -51,7 +52,7 @@ class Command:
 
 def own(*words: str) -> tuple[str, ...]:
     """This program's command `words`."""
-    return (sys.executable, "-P", "-m", "devlink.cli", *words)
+    return argv("devlink.cli", *words)
 
 
 def _ip(path: str, what: str, *words: str) -> Command:

@@ -18,7 +18,7 @@ SYSTEM_UNITS = {
     "devlink-files.service": "the writer of resolv.conf",
     "devlink-restore.service": "the undoing at boot",
 }
-"""The units of packaging/systemd, and in words whose they are."""
+"""The units of service/layout, and in words whose they are."""
 USER_UNIT = "devlink-agent.service"
 """The agent's, where it is a service of its user."""
 JOURNALS = (Path("/var/log/journal"), Path("/run/log/journal"))

@@ -45,7 +45,7 @@ def _is_command(text: str) -> bool:
     if program == "devlink":
         return bool(words) and (words[0].rstrip(".,;:)") in OWN or words[0].startswith("--"))
     if program.startswith("/"):
-        return bool(words) and (program.endswith("/devlink") or "-m devlink.cli " in text)
+        return bool(words) and (program.endswith("/devlink") or "/run.py devlink.cli " in text)
     return program in PROGRAMS and bool(words) and words[0] not in PROSE
 
 

@@ -10,7 +10,7 @@ import pytest
 from devlink.doctor.report import logs
 from devlink.doctor.report.logs import Entry, Tail
 
-PACKAGED = Path(__file__).parents[3] / "packaging/systemd"
+PACKAGED = Path(__file__).parents[3] / "devlink/service/layout/usr/lib/systemd/system"
 
 
 def _journal(**fields: object) -> str:
