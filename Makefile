@@ -94,6 +94,10 @@ bench: setup ## the figures that README and CHANGELOG claim, each beside a peer 
 	@missed=; for bench in $(BENCHES); do $(BIN)/python -m tests.benchmarks.$$bench || missed+=" $$bench"; done; \
 	[[ -z $$missed ]] || { echo "missed a limit, or failed:$$missed"; exit 1; }
 
+.PHONY: deb
+deb: setup ## devlink's package for Debian 12 and later, in dist/
+	@$(BIN)/python packaging/deb/make_deb.py
+
 .PHONY: kit
 kit: ## build the real programs of a cluster (needs Go) into the cache, outside the tree
 	@tests/kit/build.sh

@@ -39,8 +39,9 @@ PROGRAMS=(
     ip:iproute2 nft:nftables iptables:iptables dig:bind9-dnsutils curl:curl openssl:openssl unshare:util-linux
     getent:libc-bin tmux:tmux
 )
-# Only there: on a desktop with another keyring it would be one too many.
-[[ ${CI:-} != true ]] || PROGRAMS+=(gnome-keyring-daemon:gnome-keyring)
+# Only there: on a desktop with another keyring gnome-keyring would be one too many, and lintian is only for the tests of
+# the package.
+[[ ${CI:-} != true ]] || PROGRAMS+=(gnome-keyring-daemon:gnome-keyring lintian:lintian)
 readonly PROGRAMS
 
 system() {

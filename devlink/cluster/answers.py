@@ -154,9 +154,13 @@ def _certificate_end(certificate: str) -> datetime.datetime | None:
     from cryptography import x509
 
     try:
-        return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
+        loaded = x509.load_pem_x509_certificate(certificate.encode())
     except ValueError:
         return None
+    if hasattr(loaded, "not_valid_after_utc"):
+        return loaded.not_valid_after_utc
+    # cryptography before 42, as Debian 12 has it: the same without a zone
+    return loaded.not_valid_after.replace(tzinfo=datetime.UTC)
 
 
 def _distrusted(access: Access, said: str) -> ClusterError:

@@ -6,12 +6,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-readonly VERSION=1 # raise it when this script lays the systems out in another way
+readonly VERSION=2 # raise it when this script lays the systems out in another way
 readonly ALL=(bookworm trixie sid openresolv resolvconf docker)
-readonly REQUIREMENTS=packaging/requirements/runtime.txt USERS=devlink/service/layout/usr/lib/sysusers.d/devlink.conf
 readonly BASE=(
     systemd-sysv libnss-systemd libnss-myhostname libnss-mdns dbus dbus-user-session libpam-systemd polkitd iproute2
     iputils-ping nftables python3 procps dnsmasq-base curl bind9-dnsutils e2fsprogs util-linux ca-certificates
+    # what devlink's package depends on and recommends, and what a desktop brings
+    init-system-helpers python3-yaml python3-cryptography libnftables1 gnome-keyring libpam-gnome-keyring libsecret-tools
 )
 readonly TOOLS=(mmdebstrap systemd-container libsystemd-shared)
 readonly PROGRAMS=(usr/bin/mmdebstrap usr/bin/systemd-nspawn)
@@ -44,7 +45,6 @@ packages() {
 stamp() {
     printf 'version %s\nsuite %s\n' "$VERSION" "$(suite "$1")"
     packages "$1"
-    cat "$REQUIREMENTS" "$USERS" | sha256sum
 }
 
 complete() { [[ -r $systems/$1/.stamp && $(stamp "$1") == "$(cat "$systems/$1/.stamp")" ]]; }
@@ -91,30 +91,10 @@ mirror() {
         done || true
 }
 
-# devlink's requirements, for the system's own Python, where that finds them without a virtual environment.
-install_requirements() {
-    local root=$1 version target=$1/usr/lib/python3/dist-packages
-    version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    if uv --version >/dev/null 2>&1; then
-        uv pip install --quiet --target "$target" --python-version "$version" --only-binary :all: --require-hashes \
-            --link-mode copy -r "$REQUIREMENTS"
-    else
-        [[ -x .venv/bin/python ]] || die "neither uv nor .venv is there: run make setup first"
-        .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore --upgrade \
-            --target "$target" --python-version "$version" --only-binary :all: --require-hashes -r "$REQUIREMENTS"
-    fi
-    rm -f "$target/.lock" # uv leaves it, for everyone to write
-    chroot "$root" python3 -m compileall -q /usr/lib/python3/dist-packages
-    chroot "$root" python3 -c 'import click, cryptography, dnslib, httpx2, keyring, platformdirs, pyroute2, yaml'
-}
-
-# Two people: alice, who may use devlink and is there without having logged in, and bob, who may not.
+# Two people: alice, who will be there without having logged in, and bob.
 add_users() {
     local root=$1
-    install -D -m 644 -t "$root/usr/lib/sysusers.d" "$USERS"
-    chroot "$root" systemd-sysusers devlink.conf
-    chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 --groups devlink alice
+    chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 alice
     chroot "$root" useradd --create-home --shell /bin/bash --uid 1001 bob
     install -d "$root/var/lib/systemd/linger"
     touch "$root/var/lib/systemd/linger/alice"
@@ -132,6 +112,8 @@ settle() {
         resolvconf) ln -sfn ../run/resolvconf/resolv.conf "$root/etc/resolv.conf" ;;
         *) ln -sfn ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf" ;;
     esac
+    # What is installed later shall be complete.
+    rm -f "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
     # These wait for hardware, for the network or for the hour, which costs each boot and shows nothing.
     local unit
     for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
@@ -153,7 +135,6 @@ build() {
         --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' "${options[@]}" \
         "$(suite "$name")" "$folder/root" ${source:+"$source"}
     add_users "$folder/root"
-    install_requirements "$folder/root"
     settle "$name" "$folder/root"
     stamp "$name" >"$folder/.stamp"
     rm -rf "${systems:?}/$name"

@@ -15,14 +15,14 @@ case $* in *download*) >one.deb ;;
 MMDEBSTRAP = """echo "mmdebstrap $*" >>"$XDG_CACHE_HOME/calls"
 [ ! -e "$XDG_CACHE_HOME/broken" ] || { echo 'E: no such package'; exit 1; }
 for root; do case $root in */root)
-mkdir -p $root/etc/systemd/system $root/usr/lib/python3/dist-packages ;; esac; done"""
+mkdir -p $root/etc/systemd/system ;; esac; done"""
 DPKG = f"""mkdir -p $3/usr/bin; for name in mmdebstrap systemd-nspawn; do
 cat >$3/usr/bin/$name <<'END'
 #!/bin/sh
 {MMDEBSTRAP}
 END
 chmod 755 $3/usr/bin/$name; done"""
-ROOT = {"apt_get": APT, "dpkg": DPKG, "id": "echo 0", "chroot": "echo 3.11", "uv": "exit 0"}
+ROOT = {"apt_get": APT, "dpkg": DPKG, "id": "echo 0", "chroot": "exit 0"}
 """Stand-ins that do what the real ones do with a system of no files, as a user who claims to be root."""
 
 

@@ -46,12 +46,14 @@ class Machine:
         mask: Iterable[str] = (),
         wants: Iterable[str] = (),
         files: Mapping[str, str] | None = None,
+        installed: bool = True,
     ) -> None:
         """`mask` names units that must not start, `wants` those that shall though the image does not start them.
-        `files` are laid down before the first boot, in place of what is there."""
+        `files` are laid down before the first boot, in place of what is there. Where devlink is not `installed` its
+        package lies there: install.PACKAGE."""
         self.image = image
         self.name = f"devlink-{os.getpid()}-{next(_numbers)}"
-        self._lower = [install.layer(image), systems.root(image)]
+        self._lower = [install.layer(image, installed=installed), systems.root(image)]
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0

@@ -33,7 +33,7 @@ def test_a_layer_that_another_checkout_booted_half_an_hour_ago_is_kept(
 ) -> None:
     monkeypatch.setattr(systems, "folder", lambda: tmp_path)
     monkeypatch.setattr(install, "_digest", lambda _: "ours")
-    monkeypatch.setattr(install, "_make", lambda _, target: target.mkdir())
+    monkeypatch.setattr(install, "_make", lambda _, target, installed: target.mkdir())
     now = time.time()
     for name, age in (("theirs", 1800), ("old", 7200)):
         (tmp_path / "sid.installed" / name).mkdir(parents=True)

@@ -79,6 +79,7 @@ def machine(
     files: Mapping[str, str] | None = None,
     trusted: bool = True,
     settled: bool = True,
+    installed: bool = True,
 ) -> Machine:
     """A machine in the office, with the profile `qa` for alice, which is trusted; eth0 has its address.
 
@@ -109,7 +110,7 @@ def machine(
         masked += RESOLVED
     if trusted:
         laid["/etc/devlink/trust.d/qa.json"] = json.dumps(encode(TRUST))
-    made = Machine(image, mask=masked, wants=wanted, files={**laid, **(files or {})})
+    made = Machine(image, mask=masked, wants=wanted, files={**laid, **(files or {})}, installed=installed)
     try:
         wait_for_link(made)
         if settled and (link is not Link.STATIC or resolv_conf is not None):
