@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import textwrap
 import tomllib
@@ -28,7 +27,7 @@ SCRIPTS = ("postinst", "prerm", "postrm")
 NOT_SHIPPED = shutil.ignore_patterns(
     "__pycache__", "layout", "LICEN[CS]E*", "COPYING*", "NOTICE*", "RECORD", "INSTALLER", "REQUESTED",
 )  # fmt: skip
-"""layout/ lies where it belongs; the licences are in one file; what pip notes of this machine says nothing elsewhere."""
+"""layout/ lies where it belongs; the licences are in one file; what pip notes is of this machine alone."""
 COMMAND = """\
 #!/usr/bin/python3 -I
 import sys
@@ -46,7 +45,7 @@ RTUPDATE = """\
 set -e
 if [ "$1" = rtupdate ]; then
     py3clean -p devlink /{programs}
-    py3compile -p devlink /{programs}
+    py3compile -p devlink -X '.*/pygments/(lexers|styles)/.*' /{programs}
 fi
 """
 
@@ -95,6 +94,7 @@ def _lay_out(tree: Path, version: str, date: int) -> None:
     vendored = libraries.vendored()
     shutil.copytree(vendored, programs, ignore=NOT_SHIPPED)
     shutil.copytree(SOURCES / "devlink", programs / "devlink", ignore=NOT_SHIPPED)
+    shutil.copytree(HERE / "layout", tree, dirs_exist_ok=True)
     (programs / "devlink/__init__.py").write_text(
         (SOURCES / "devlink/__init__.py").read_text().replace(f'"{_version()}"', f'"{version}"')
     )
@@ -172,4 +172,4 @@ def _control(tree: Path, version: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

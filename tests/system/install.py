@@ -24,15 +24,23 @@ LAB = "usr/lib/devlink-lab"
 OF_LAB = ("devlink", "dnslib")
 """What they import, beside Debian's."""
 PACKAGE = "root/devlink.deb"
-"""On a machine without devlink: its package."""
+"""Where the package lies meanwhile."""
 USER = "alice"
 """Who may use devlink where it is installed, beside root."""
+LAY_BESIDE = f"""
+mkdir unpacked
+dpkg-deb --extract {PACKAGE} unpacked
+mkdir {LAB}/lib
+cp -r {" ".join(f"unpacked/{PROGRAMS}/{name}" for name in OF_LAB)} {LAB}/lib/
+rm -r unpacked
+"""
+"""For a system that devlink is not installed on: the lab has what it needs for itself."""
 KEPT = 3600.0
 """Seconds since a machine was last made over a layer: who made it may be a run of tests that is still on."""
 
 
 def layer(image: str, *, installed: bool = True) -> Path:
-    """The layer for the present sources, over the image of that name; with devlink installed, or its package beside."""
+    """The layer for the present sources, over the image of that name; with devlink installed, or without it."""
     digest = _digest(image)
     with _kept(f"{image}.{'installed' if installed else 'bare'}") as folder:
         made = folder / digest
@@ -105,10 +113,12 @@ mkdir -p {LAB}
 cp -r {SOURCES}/tests/system/inside/. {LAB}/
 mv {LAB}/devlink-lab.service usr/lib/systemd/system/
 mv {LAB}/tmpfiles.conf usr/lib/tmpfiles.d/devlink-lab.conf
-{_install(package(), target) if installed else _lay_beside(package())}
+cp {package()} {PACKAGE}
+{_install(target) if installed else LAY_BESIDE}
 find {LAB} -name __pycache__ -prune -exec rm -r {{}} +
 find {LAB} -exec chown root:root {{}} + -exec chmod go=u-w {{}} +
 chroot . python3 -m compileall -q /{LAB}
+rm {PACKAGE}
 chroot . systemctl --quiet enable devlink-lab.service
 """
     done = subprocess.run(
@@ -120,15 +130,13 @@ chroot . systemctl --quiet enable devlink-lab.service
     shutil.rmtree(scratch)
 
 
-def _install(package: Path, target: Path) -> str:
+def _install(target: Path) -> str:
     """The commands that install it, with the libraries' bytecode of the last time, if they are the same libraries."""
     pinned = (SOURCES / "packaging/requirements/runtime.txt").read_bytes()
     compiled = target.with_name(f"compiled-{hashlib.sha256(pinned).hexdigest()[:16]}")
     return f"""
 [ ! -e {compiled} ] || {{ mkdir -p {PROGRAMS}; cp -a {compiled}/. {PROGRAMS}/; touch {compiled}; }}
-cp {package} package.deb
-chroot . dpkg --force-unsafe-io --install /package.deb
-rm package.deb
+chroot . dpkg --force-unsafe-io --install /{PACKAGE}
 chroot . usermod --append --groups devlink {USER}
 [ -e {compiled} ] || {{
     rm -rf {compiled}.new
@@ -136,17 +144,4 @@ chroot . usermod --append --groups devlink {USER}
     (cd {PROGRAMS}; find . -path ./devlink -prune -o -name __pycache__ -exec cp -a --parents {{}} {compiled}.new \\;)
     mv {compiled}.new {compiled}
 }}
-"""
-
-
-def _lay_beside(package: Path) -> str:
-    """The commands for a system that devlink is not installed on: the lab has what it needs for itself."""
-    sources = " ".join(f"unpacked/{PROGRAMS}/{name}" for name in OF_LAB)
-    return f"""
-mkdir unpacked
-dpkg-deb --extract {package} unpacked
-mkdir {LAB}/lib
-cp -r {sources} {LAB}/lib/
-rm -r unpacked
-cp {package} {PACKAGE}
 """

@@ -49,11 +49,11 @@ class Machine:
         installed: bool = True,
     ) -> None:
         """`mask` names units that must not start, `wants` those that shall though the image does not start them.
-        `files` are laid down before the first boot, in place of what is there. Where devlink is not `installed` its
-        package lies there: install.PACKAGE."""
+        `files` are laid down before the first boot, in place of what is there. devlink is `installed` by its
+        package."""
         self.image = image
         self.name = f"devlink-{os.getpid()}-{next(_numbers)}"
-        self._lower = [install.layer(image, installed=installed), systems.root(image)]
+        self.lower = [install.layer(image, installed=installed), systems.root(image)]
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0
@@ -229,7 +229,7 @@ exec "$@"' sh "$@"
         return self.folder / "console"
 
     def _overlay(self) -> list[str]:
-        return install.overlay(self._root, self._lower, self.disk, self._work)
+        return install.overlay(self._root, self.lower, self.disk, self._work)
 
     def _prepare(self, mask: Iterable[str], wants: Iterable[str], files: Mapping[str, str]) -> None:
         subprocess.run(self._overlay(), check=True)
