@@ -54,7 +54,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description="Makes the package; prints where it is.")
     parser.add_argument("--output", type=Path, default=SOURCES / "dist", help="the folder for it (default: dist)")
-    parser.add_argument("--version", default=_version(), help="instead of devlink's own: to try an upgrade")
+    parser.add_argument("--version", default=_version(), help="the package's, for another build of the same devlink")
     parser.add_argument("--quick", action="store_true", help="hardly compressed, for a test")
     wanted = parser.parse_args()
     os.umask(0o022)
@@ -95,9 +95,6 @@ def _lay_out(tree: Path, version: str, date: int) -> None:
     shutil.copytree(vendored, programs, ignore=NOT_SHIPPED)
     shutil.copytree(SOURCES / "devlink", programs / "devlink", ignore=NOT_SHIPPED)
     shutil.copytree(HERE / "layout", tree, dirs_exist_ok=True)
-    (programs / "devlink/__init__.py").write_text(
-        (SOURCES / "devlink/__init__.py").read_text().replace(f'"{_version()}"', f'"{version}"')
-    )
     shutil.copytree(SOURCES / "devlink/service/layout", tree, dirs_exist_ok=True)
     doc.mkdir(parents=True)
     (doc / "copyright").write_text(licences.copyright_file(vendored, PROGRAMS))
