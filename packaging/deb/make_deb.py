@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import textwrap
 import tomllib
@@ -127,7 +128,10 @@ def _commands(tree: Path) -> None:
 
 
 def _generated(tree: Path) -> None:
-    """Man pages and completions, which the command tells of itself."""
+    """Man pages and completions, which the program makes of itself."""
+    if (SOURCES / "devlink/cli/packaged.py").exists():
+        run = (sys.executable, SOURCES / "devlink/run.py", "devlink.cli.packaged", tree)
+        subprocess.run(run, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=True)
 
 
 def _changelog(version: str, date: int) -> str:
@@ -149,10 +153,15 @@ def _compress(path: Path, text: str) -> None:
 def _control(tree: Path, version: str) -> None:
     folder = tree / "DEBIAN"
     files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
+    settings = [path for path in files if path.is_relative_to(tree / "etc")]
     sizes = sum((path.stat().st_size + 1023) // 1024 for path in files)
     folder.mkdir()
-    sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files]
+    # What an administrator may change is dpkg's to watch in another way.
+    watched = (path for path in files if path not in settings)
+    sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in watched]
     (folder / "md5sums").write_text("".join(sums))
+    if settings:
+        (folder / "conffiles").write_text("".join(f"/{path.relative_to(tree)}\n" for path in settings))
     description = tomllib.loads((SOURCES / "pyproject.toml").read_text())["project"]["description"]
     (folder / "control").write_text(
         (HERE / "control").read_text().format(
