@@ -10,6 +10,7 @@ from devlink import run
 from devlink.agent.places import agent_socket, log_file, runtime_folder
 from devlink.errors import HelperError, ProtocolError, UnexpectedError, UsageError
 from devlink.rpc.client import Client
+from devlink.service.user import RESTART, is_managed, start
 
 START_LIMIT = 10.0
 """Seconds for a new agent to answer."""
@@ -40,6 +41,8 @@ def connect(*, timeout: float | None = 60.0, greeting: float | None = None) -> C
 def connect_or_start(*, timeout: float | None = 60.0) -> Client:
     """A connection to the running agent, else to a new one, checked for its version. Raises as `connect` does."""
     client, version = _greet()
+    if client is None and is_managed() and start():
+        client, version = _greet()
     if client is None:
         path = log_file()
         child = _start(path)
@@ -80,13 +83,20 @@ def _greet(limit: float | None = None) -> tuple[Client | None, str]:
         raise
 
 
+def replace_agent() -> str:
+    """How the running agent becomes that of the installed version."""
+    if is_managed():
+        return f"What is up stays up: {RESTART}"
+    return "Take everything down with it (devlink down --all), and bring it up again."
+
+
 def _check_version(running: str) -> None:
     from devlink import __version__
 
     if running != __version__:
         raise HelperError(
             f"The running agent is version {running}, this command is {__version__}.",
-            next_step="Take everything down with it (devlink down --all), and bring it up again.",
+            next_step=replace_agent(),
         )
 
 

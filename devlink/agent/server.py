@@ -1,36 +1,40 @@
 """The agent's process: its socket and its verbs."""
 
 import asyncio
+import contextlib
 import dataclasses
-import fcntl
+import itertools
 import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from devlink.agent import cache
 from devlink.agent.config import choices
+from devlink.agent.lock import lock, take_over
 from devlink.agent.log import log_to_stderr
+from devlink.agent.login import Login, forget
 from devlink.agent.looks.verbs import Looks
 from devlink.agent.notes import held
 from devlink.agent.parameters import environment, parameter, texts
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
 from devlink.agent.session import Wish
-from devlink.agent.sessions import AGAIN, Progress
+from devlink.agent.sessions import AGAIN, Progress, no_progress
 from devlink.agent.sources import Obtained, obtain
 from devlink.agent.supervisor import Supervisor
 from devlink.core.checks import show
 from devlink.core.codec import encode, parse_address
-from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, UsageError
+from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, UsageError, reason
 from devlink.rpc.activation import listen_sockets, notify
 from devlink.rpc.listening import bind_private
 from devlink.rpc.peer import Peer
 from devlink.rpc.server import Server, Session
 from devlink.rpc.tasks import run, spawn
 from devlink.rpc.varlink import Call
+from devlink.rpc.watchdog import feed_watchdog
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,10 @@ LOOK_AGAIN = 3.0
 """Seconds after which what is watched is looked at again: only while somebody watches."""
 IDLE_LIMIT = 1.0
 """Seconds without session and caller after which an agent that nobody manages ends."""
+LEAVING_LIMIT = 20.0
+"""Seconds to take everything down at logout; what is left then, the helper takes back when its lease is over."""
+OF_THE_MANAGER = frozenset(("NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MANAGERPID"))
+"""Variables that are for the agent alone, not for programs that sign in."""
 
 
 class Agent:
@@ -47,6 +55,8 @@ class Agent:
     def __init__(self, supervisor: Supervisor, refresher: Refresher) -> None:
         self._supervisor = supervisor
         self._refresher = refresher
+        self.login: Login | None = None
+        """Where it brings up by itself what its user wishes at login."""
         self._asking: dict[asyncio.Task[Any], str] = {}
         """Each `Up` that still waits for its profile, with what it was asked for; empty for the default."""
         self.stop = asyncio.Event()
@@ -78,11 +88,42 @@ class Agent:
             await progress(_reading(profile, context), False)
             obtained = await self._obtain(profile, context, environ)
             await progress(_source(obtained), True)
-            session = await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, progress)
+            before = self._supervisor.names
+            async with self._aside(profile, context):
+                session = await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, progress)
+            if self.login is not None:
+                self.login.taken_down(set(before) - set(self._supervisor.names))  # replaced
+                self.login.wished_again(str(session["name"]))
             self._refresher.follow(str(session["name"]), environ, stale=obtained.is_copy)
             return {"session": session}
         except asyncio.CancelledError:  # once something is changed, the supervisor says what came of it
             raise NotUpError("It was cancelled before anything was changed.", next_step=AGAIN) from None
+
+    @contextlib.asynccontextmanager
+    async def _aside(self, profile: str, context: str) -> AsyncIterator[None]:
+        if self.login is None:
+            yield
+            return
+        async with self.login.aside(profile, context):
+            yield
+
+    def at_login(self, profiles: Sequence[str]) -> Login:
+        """What brings these up by itself, as `up` would in the agent's own environment; to be started."""
+        supervisor = self._supervisor
+        self.login = Login(
+            profiles, bring_up=self._bring_up_unasked, names=lambda: supervisor.names, tell=supervisor.tell
+        )
+        return self.login
+
+    async def _bring_up_unasked(self, profile: str) -> str:
+        environ = {name: value for name, value in os.environ.items() if name not in OF_THE_MANAGER}
+        obtained = await obtain(profile, "", environ)
+        name = obtained.profile.metadata.name
+        if name not in self._supervisor.names:
+            call = Call(f"{INTERFACE}.Up")
+            await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, no_progress)
+            self._refresher.follow(name, environ, stale=obtained.is_copy)
+        return name
 
     async def _obtain(self, profile: str, context: str, environ: Mapping[str, str]) -> Obtained:
         task = asyncio.current_task()
@@ -141,6 +182,8 @@ class Agent:
         name = parameter(call, "session", str, "") or None
         everything = parameter(call, "all", bool, False)
         given_up = self._give_up(name)
+        if self.login is not None and (name is not None or everything or not self._supervisor.names):
+            given_up += self.login.give_up(name)
         work = spawn(self._supervisor.down(name, everything=everything), name="down")
         try:
             names: tuple[str, ...] = await asyncio.shield(work)
@@ -150,6 +193,8 @@ class Agent:
             names = ()
         for each in names:
             self._refresher.leave(each)
+        if self.login is not None:
+            self.login.taken_down(names)
         return {"sessions": [*names, *given_up]}
 
     async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
@@ -184,7 +229,11 @@ class Agent:
     def _shown(self, *, has_routes: bool) -> Mapping[str, Any]:
         status = self._supervisor.status()
         sessions = status["sessions"] if has_routes else [{**each, "routes": []} for each in status["sessions"]]
-        return {**status, "sessions": sessions, "asking": list(self._asking.values())}
+        asking, waiting = list(self._asking.values()), []
+        if self.login is not None:
+            asking += self.login.asking()
+            waiting = self.login.waiting()
+        return {**status, "sessions": sessions, "asking": asking, "waiting": waiting}
 
     async def _stop(self, _: Session, __: Call) -> Mapping[str, Any]:
         if not self._supervisor.is_idle:
@@ -217,7 +266,8 @@ def _without_times(status: Mapping[str, Any]) -> Mapping[str, Any]:
         gateways = [{**gateway, "since": 0, "rtt_ms": 0} for gateway in session["gateways"]]
         return {**session, "since": 0, "age": 0, "gateways": gateways}
 
-    return {**status, "sessions": [at_rest(session) for session in status.get("sessions", ())]}
+    waiting = [{**each, "since": 0} for each in status.get("waiting", ())]
+    return {**status, "sessions": [at_rest(session) for session in status.get("sessions", ())], "waiting": waiting}
 
 
 def _admit(peer: Peer) -> DevlinkError | None:
@@ -226,14 +276,17 @@ def _admit(peer: Peer) -> DevlinkError | None:
     return NotPermittedError("This agent is another user's.", next_step="Run devlink as the user whose session it is.")
 
 
-async def serve(*, linger: bool) -> None:
-    """Be the agent: until SIGTERM, or, unless `linger`, until nothing is up and nobody asks."""
+async def serve(*, linger: bool, wished: Sequence[str] | None = None) -> None:
+    """Be the agent: until SIGTERM, or, unless `linger`, until nothing is up and nobody asks.
+
+    `wished`: what it brings up by itself, as a service of its user that starts at login; None where it is none.
+    """
     folder = runtime_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    held = lock(folder)
+    if held is None and wished is not None:
+        held = await take_over(folder)
+    if held is None:
         log.info("another agent serves already")
         return
     listeners = listen_sockets()
@@ -244,15 +297,28 @@ async def serve(*, linger: bool) -> None:
     refresher = Refresher(supervisor)
     agent = Agent(supervisor, refresher)
     loop = asyncio.get_running_loop()
+    is_told = False
+
+    def end() -> None:
+        nonlocal is_told
+        is_told = True
+        agent.stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.stop.set)
+        loop.add_signal_handler(number, end)
+    if wished is not None:
+        notify("READY=1")  # login goes on: who connects waits until it is known what an agent before this one had up
+    watchdog = spawn(feed_watchdog(), name="watchdog")
     await supervisor.resume()
     for name in supervisor.names:
         wish = supervisor.wish(name)
         if wish is not None:  # whoever started this agent may have had another KUBECONFIG than who brought it up
             refresher.follow(name, {**os.environ, "KUBECONFIG": wish.kubeconfig}, stale=True)
+    if wished is not None:
+        agent.at_login(wished).start()
     accepting = [spawn(agent.server.serve(each), name="accept") for each in listeners]
-    notify("READY=1")
+    if wished is None:
+        notify("READY=1")
     while not agent.stop.is_set():
         agent.caller_gone.clear()
         leaving = not linger and supervisor.is_idle and agent.server.connections == 0
@@ -269,10 +335,31 @@ async def serve(*, linger: bool) -> None:
         agent_socket().unlink(missing_ok=True)
     await agent.server.close()
     refresher.close()
+    if agent.login is not None:
+        await agent.login.close()
+        if is_told:
+            await _leave(supervisor)
     supervisor.close()
+    watchdog.cancel()
     for each in listeners:
         each.close()
-    os.close(lock)
+    os.close(held)
+
+
+async def _leave(supervisor: Supervisor) -> None:
+    """At logout everything goes at once; where the service is only started anew, the next agent takes it over."""
+    from devlink.service.user import is_restarting
+
+    if await asyncio.to_thread(is_restarting):
+        return
+    forget()
+    try:
+        async with asyncio.timeout(LEAVING_LIMIT):
+            await supervisor.down(None, everything=True)
+    except NotUpError:
+        pass
+    except (DevlinkError, TimeoutError) as error:
+        log.error("not everything was taken down: %s", reason(error))
 
 
 async def _first(*waits: Any) -> None:
@@ -285,10 +372,12 @@ async def _first(*waits: Any) -> None:
 
 
 def main() -> int:
-    """`python -m devlink.agent [--linger]`."""
+    """`python -m devlink.agent [--linger] [--login [--profile P]...]`."""
     log_to_stderr()
+    words = sys.argv[1:]
+    wished = [profile for word, profile in itertools.pairwise(words) if word == "--profile"]
     try:
-        run(serve(linger="--linger" in sys.argv[1:]))
+        run(serve(linger="--linger" in words, wished=wished if "--login" in words else None))
     except DevlinkError as error:
         log.error("%s", error)
         return error.exit_code

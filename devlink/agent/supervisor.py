@@ -44,6 +44,10 @@ class Supervisor:
         """Wait for the next change of `status`."""
         await self._sessions.changed()
 
+    def tell(self) -> None:
+        """Something that is shown beside `status` has changed."""
+        self._sessions.tell()
+
     def status(self) -> Mapping[str, Any]:
         """As `io.devlink.Agent.Status` gives it."""
         now = time.monotonic()

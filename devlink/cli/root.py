@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("devlink.cli.login:login", "Sign in to a cluster without a kubeconfig."),
     "logout": ("devlink.cli.login:logout", "Forget a login and its token."),
     "trust": ("devlink.cli.trust:trust", "Let a profile change this machine's network."),
+    "service": ("devlink.cli.service:service", "The link by itself, whenever you are logged in."),
     "helper": ("devlink.cli.helper:helper", "The privileged part: run, status, restore."),
     "demo": ("devlink.cli.demo:demo", "The main job in a small private world, without root."),
 }

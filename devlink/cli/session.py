@@ -246,10 +246,10 @@ def _released_elsewhere(name: str, error: NotUpError) -> tuple[str, ...]:
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes.")
 @output_option("json", "yaml")
 def status(watch: bool, output: str) -> int:
-    """Show what is up. Exit code: 0 up, 3 nothing is up, 4 degraded or suspended."""
+    """Show what is up. Exit code: 0 up, 3 nothing is up (yet), 4 degraded, suspended, or some of it waits."""
     agent = connect(timeout=None if watch else STATUS_LIMIT)
     if agent is None:
-        nothing = {"version": "", "helper": "", "helper_version": "", "sessions": [], "asking": []}
+        nothing = {"version": "", "helper": "", "helper_version": "", "sessions": [], "asking": [], "waiting": []}
         return _show_status(nothing, output, is_all=True)
     with agent:
         if not watch:
@@ -281,22 +281,36 @@ def _watch(agent: Client) -> Iterator[Mapping[str, Any]]:
 
 def _show_status(data: Mapping[str, Any], output: str, *, is_all: bool = False) -> int:
     """`is_all`: nothing more will be said, so that nothing is up must be true of what no agent has, too."""
-    sessions = data["sessions"]
+    sessions, waiting = data["sessions"], data.get("waiting", ())
     if output != "text":
         emit(data, output)
+    else:
+        for each in waiting:
+            show_waiting(each)
     if not sessions:
         if is_all:
             from devlink.cli.remains import check_nothing_left
 
             check_nothing_left()
-        if output == "text":
+        if output == "text" and (data.get("asking") or not waiting):
             asking = " and ".join(wanted or "the default profile" for wanted in data.get("asking", ()))
             click.echo(f"Nothing is up yet: `devlink up` still asks for {asking}." if asking else "Nothing is up.")
         return EXIT_NOT_UP
     if output == "text":
         for session in sessions:
             _show_session(session)
-    return 0 if all(session["state"] == "up" for session in sessions) else EXIT_DEGRADED
+    is_well = not waiting and all(session["state"] == "up" for session in sessions)
+    return 0 if is_well else EXIT_DEGRADED
+
+
+def show_waiting(each: Mapping[str, Any]) -> None:
+    """What shall be up since login, and what keeps it: the agent brings it up by itself as soon as it can."""
+    state = click.style("waiting", fg="yellow", bold=True)
+    click.echo(f"{each['profile'] or 'the default profile'}  {state}  for {duration(each['since'])}")
+    tell = Lines()
+    tell.line("  why       ", each["why"])
+    if each["next_step"]:
+        tell.line("  next      ", each["next_step"])
 
 
 def _show_session(session: Mapping[str, Any], *, err: bool = False) -> None:

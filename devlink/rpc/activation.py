@@ -1,4 +1,4 @@
-"""What a service manager hands over and wants to hear: LISTEN_FDS (sd_listen_fds(3)) and sd_notify(3)."""
+"""What a service manager hands over and wants to hear: LISTEN_FDS (sd_listen_fds(3)), sd_notify(3), its watchdog."""
 
 import os
 import socket
@@ -34,3 +34,14 @@ def notify(state: str) -> None:
             sender.sendto(state.encode(), address)
         except OSError:
             pass  # the manager went away: nobody to tell
+
+
+def watchdog_interval() -> float:
+    """Seconds within which the manager wants to hear from this very process (sd_watchdog_enabled(3)); 0 for never.
+
+    Removes the variables, so that children do not take them for theirs.
+    """
+    microseconds, pid = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+    if not microseconds.isdecimal() or pid not in ("", str(os.getpid())):
+        return 0.0
+    return int(microseconds) / 1e6

@@ -273,8 +273,8 @@ class Doing(App[int]):
     async def _take_down(self) -> None:
         status = self.main.status
         session = self.main.session
-        if session is None and status is not None and status.asking:
-            about = "What still asks for its profile is given up."
+        if session is None and status is not None and (status.asking or status.waiting):
+            about = "What still asks for its profile, or waits to come up, is given up."
             if await self.push_screen_wait(Confirm("Give it up?", about, [Answer("y", "Give it up", "all")])):
                 self._told_down(await self._link.down())
             return

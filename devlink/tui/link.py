@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from devlink import __version__
-from devlink.agent.client import caller_environment, connect_or_start
+from devlink.agent.client import caller_environment, connect_or_start, replace_agent
 from devlink.agent.places import agent_socket
 from devlink.core.codec import DecodeError, decode
 from devlink.errors import HelperError, NotUpError, UnexpectedError
@@ -235,14 +235,11 @@ async def _connected(limit: float = GREETING_LIMIT) -> AsyncIterator[Connection]
         if running != __version__:
             raise OtherVersionError(
                 f"The running agent is version {running or 'unknown'}, this dashboard is {__version__}.",
-                next_step=RESTART,
+                next_step=replace_agent(),
             )
         yield connection
     finally:
         connection.close()
-
-
-RESTART = "Take everything down with it (devlink down --all), and bring it up again."
 
 
 @contextmanager
@@ -251,5 +248,5 @@ def _understood() -> Iterator[None]:
         yield
     except (DecodeError, LookupError, TypeError, ValueError) as error:
         raise OtherVersionError(
-            "The running agent speaks otherwise than this dashboard.", why=f"{error}.", next_step=RESTART
+            "The running agent speaks otherwise than this dashboard.", why=f"{error}.", next_step=replace_agent()
         ) from error

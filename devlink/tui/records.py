@@ -60,6 +60,18 @@ class SessionStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What shall be up since login and is not yet: the agent brings it up by itself."""
+
+    profile: str
+    """Empty for the default one."""
+    why: str
+    next_step: str
+    since: float
+    """Seconds, when it was told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
     """All that is up, or on its way."""
 
@@ -70,6 +82,7 @@ class AgentStatus:
     sessions: tuple[SessionStatus, ...]
     asking: tuple[str, ...]
     """What each `up` that waits for its profile was asked for; empty for the default one."""
+    waiting: tuple[Waiting, ...] = ()
 
     def session(self, name: str) -> SessionStatus | None:
         """The one of that name."""

@@ -53,8 +53,10 @@ SESSION: dict[str, Any] = {
 
 def status(*sessions: Mapping[str, Any]) -> dict[str, Any]:
     """A reply of the agent."""
-    shown = {"version": "1", "helper": "connected", "helper_version": "1", "sessions": list(sessions), "asking": []}
-    return varlink.reply({"status": shown})
+    return varlink.reply({"status": {
+        "version": "1", "helper": "connected", "helper_version": "1", "sessions": list(sessions), "asking": [],
+        "waiting": [],
+    }})  # fmt: skip
 
 
 def failed(error: DevlinkError) -> dict[str, Any]:

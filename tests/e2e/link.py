@@ -121,7 +121,7 @@ class Link:
                 status: dict[str, Any] = agent.call("io.devlink.Agent.Status")["status"]
                 return status
         except (FileNotFoundError, ConnectionRefusedError, ProtocolError):  # none, or one that was about to end
-            return {"sessions": [], "asking": []}
+            return {"sessions": [], "asking": [], "waiting": []}
 
     def agent(self) -> Client:
         """A line to the agent that runs, to be closed. Raises OSError where there is none."""

@@ -1,12 +1,13 @@
 """What is told of the link in words. PURE, and without Textual."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from devlink.core.findings import GRAVITY, Finding, Severity
 from devlink.core.text import MARKS, duration, listed
 from devlink.errors import DevlinkError, ProfileError, reason
-from devlink.tui.records import AgentStatus, DnsStats, Gateway, KnownProfile, Profiles, SessionStatus
+from devlink.tui.records import AgentStatus, DnsStats, Gateway, KnownProfile, Profiles, SessionStatus, Waiting
 from devlink.tui.words.commands import command_of
 from devlink.tui.words.lines import milliseconds
 
@@ -75,6 +76,11 @@ def headline(status: AgentStatus, elapsed: float = 0.0, dns: DnsStats | None = N
     if not status.sessions:
         if asking:
             return Told("busy", f"Asking for {asking}.", "Esc in its dialog, or d, gives it up.")
+        if status.waiting:
+            first = status.waiting[0]
+            also = f" · {waiting(status.waiting[1:])} too" if status.waiting[1:] else ""
+            since = duration(first.since + elapsed)
+            return Told("busy", f"{waiting((first,))} since {since}: {first.why}{also}", first.next_step)
         return Told("off", "Nothing is up.", "Press u to bring a profile up.")
     worst = min(status.sessions, key=_rank)
     others = [session for session in status.sessions if session is not worst]
@@ -87,7 +93,15 @@ def headline(status: AgentStatus, elapsed: float = 0.0, dns: DnsStats | None = N
         more = f" · {listed(f'{session.name} {session.state}' for session in others)}"
     if asking:
         more += f" · asking for {asking}"
+    if status.waiting:
+        more += f" · {waiting(status.waiting)}"
     return told._replace(text=f"{told.text}{more}")
+
+
+def waiting(those: Iterable[Waiting]) -> str:
+    """Who is not up yet, and comes up by itself."""
+    names = [each.profile or "the default profile" for each in those]
+    return f"{listed(names)} {'waits' if len(names) == 1 else 'wait'}"
 
 
 def _rank(session: SessionStatus) -> tuple[int, int]:

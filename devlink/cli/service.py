@@ -1,0 +1,118 @@
+"""`devlink service`: the agent as a service of its user, which brings profiles up at login."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from devlink.cli.output import Lines, emit, output_option
+from devlink.core.text import duration
+from devlink.errors import DevlinkError, UsageError
+
+EXIT_INACTIVE = 3
+EXIT_FAILED = 4
+
+
+@click.group()
+def service() -> None:
+    """The link by itself: up whenever you are logged in, by a systemd service of yours. Needs no root."""
+
+
+@service.command()
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="P",
+    help="A profile to bring up at login, as `devlink up P` takes it; may be repeated. Without one: what a bare "
+    "`devlink up` means.",
+)
+@click.option("--no-start", is_flag=True, help="Start it at the next login, not now.")
+def install(profiles: tuple[str, ...], no_start: bool) -> int:
+    """Bring profiles up at login, and now: writes, enables and starts a unit. Installing again replaces it.
+
+    The agent waits by itself for what is not there yet: the network, the keyring, the helper, trust (`devlink status`
+    says for what). PATH, KUBECONFIG and proxies are those of this very command.
+    """
+    from devlink.agent.login import forget
+    from devlink.agent.profiles import absolute, check_argument
+    from devlink.service import user
+
+    for profile in profiles:
+        check_argument(profile)
+    wished = tuple(dict.fromkeys(map(absolute, profiles)))
+    user.check_manager()
+    if not no_start:
+        forget()  # what was taken down since login is wished again
+    text = user.install(wished, starting=not no_start)
+    click.echo(f"{user.file()}:", err=True)
+    for line in text.splitlines():
+        click.echo(f"  {line}", err=True)
+    click.echo(f"It is enabled{'' if no_start else ' and runs'}: {_wished(wished)} at login.", err=True)
+    seen = user.look()
+    if not seen.lingers:
+        click.echo("From boot on, before anybody logs in: loginctl enable-linger", err=True)
+    return 0
+
+
+@service.command()
+def uninstall() -> int:
+    """Stop it, with its sessions, and remove all that `service install` wrote."""
+    from devlink.agent.login import forget
+    from devlink.service import user
+
+    was_there = user.uninstall()
+    with contextlib.suppress(UsageError):  # no login, nothing remembered
+        forget()
+    click.echo("The service is gone." if was_there else "There is no service: nothing to remove.", err=True)
+    return 0
+
+
+@service.command()
+@output_option("json", "yaml")
+def status(output: str) -> int:
+    """Show whether it is installed and runs, and what waits. Exit code: 0 active, 3 not, 4 failed."""
+    from devlink.service import user
+
+    seen = user.look()
+    waiting = _waiting()
+    if output != "text":
+        emit({**asdict(seen), "profiles": list(seen.profiles), "waiting": waiting}, output)
+    else:
+        tell = Lines()
+        since = f" for {duration(seen.since)}" if seen.since is not None else ""
+        installed = "at login" if seen.enabled else "not enabled: it does not start at login"
+        tell.line("installed  ", f"{seen.file}, {installed}" if seen.installed else "no (devlink service install)")
+        tell.line("runs       ", f"{seen.active}{since}{f', failed {seen.restarts} times' if seen.restarts else ''}")
+        if seen.installed:
+            tell.line("profiles   ", _wished(seen.profiles))
+        tell.line("lingers    ", "yes: from boot on, and after logout" if seen.lingers else "no: it ends at logout")
+        if waiting:
+            from devlink.cli.session import show_waiting
+
+            for each in waiting:
+                show_waiting(each)
+    if seen.active in ("active", "activating", "deactivating"):
+        return 0
+    return EXIT_FAILED if seen.active == "failed" else EXIT_INACTIVE
+
+
+def _wished(profiles: tuple[str, ...]) -> str:
+    return ", ".join(profiles) or "the default profile"
+
+
+def _waiting() -> list[Mapping[str, Any]]:
+    """What the agent waits with; nothing where none answers."""
+    from devlink.agent.client import connect
+    from devlink.cli.session import STATUS_LIMIT
+
+    try:
+        agent = connect(timeout=STATUS_LIMIT)
+        if agent is None:
+            return []
+        with agent:
+            return list(agent.call("io.devlink.Agent.Status", {"routes": False})["status"].get("waiting", ()))
+    except (DevlinkError, TimeoutError):
+        return []
