@@ -51,11 +51,14 @@ SESSION: dict[str, Any] = {
 }
 
 
-def status(*sessions: Mapping[str, Any]) -> dict[str, Any]:
+WAITING = {"profile": "qa", "why": "The helper is away.", "next_step": "Start it.", "since": 130.0}
+
+
+def status(*sessions: Mapping[str, Any], waiting: tuple[Mapping[str, Any], ...] = ()) -> dict[str, Any]:
     """A reply of the agent."""
     return varlink.reply({"status": {
         "version": "1", "helper": "connected", "helper_version": "1", "sessions": list(sessions), "asking": [],
-        "waiting": [],
+        "waiting": list(waiting),
     }})  # fmt: skip
 
 
@@ -184,6 +187,29 @@ def test_the_exit_code_of_status_tells_a_script_how_it_is(
     with FakePeer(socket_path, {"Status": [status(*({**SESSION, "state": state} for state in states))]}):
         assert devlink("status")[0] == code
         assert devlink("status", "-o", "json")[0] == code
+
+
+@pytest.mark.parametrize(("sessions", "code"), [((), 3), ((SESSION,), 4)])
+def test_what_waits_is_shown_with_its_reason_and_its_next_step(
+    devlink: Command, socket_path: Path, sessions: tuple[Mapping[str, Any], ...], code: int
+) -> None:
+    with FakePeer(socket_path, {"Status": [status(*sessions, waiting=(WAITING,))]}):
+        seen, out, _ = devlink("status")
+    assert seen == code
+    assert out.startswith("qa  waiting  for 2 min\n  why       The helper is away.\n  next      Start it.\n")
+    assert "Nothing is up" not in out
+
+
+def test_the_default_profile_that_waits_has_no_name_yet(devlink: Command, socket_path: Path) -> None:
+    with FakePeer(socket_path, {"Status": [status(waiting=({**WAITING, "profile": "", "next_step": ""},))]}):
+        _, out, _ = devlink("status")
+    assert out == "the default profile  waiting  for 2 min\n  why       The helper is away.\n"
+
+
+def test_what_waits_has_the_shape_that_the_interface_declares(devlink: Command, socket_path: Path) -> None:
+    with FakePeer(socket_path, {"Status": [status(waiting=(WAITING,))]}):
+        _, out, _ = devlink("status", "-o", "json")
+    assert_shape(json.loads(out), varlink.interface_description("io.devlink.Agent"), "AgentStatus")
 
 
 def test_without_an_agent_nothing_is_up_and_nothing_is_started(devlink: Command, socket_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from devlink import lab
 from devlink.lab.snapshot import Snapshot
+from devlink.run import argv
 from tests.e2e.link import PROFILE, RESOLV_CONF, Link
 
 pytestmark = pytest.mark.lab
@@ -175,6 +176,23 @@ def test_an_agent_started_within_the_grace_takes_over_without_a_blink(long_grace
     assert not [line for line in seen if "proto 231" in line]
     assert resolver_stamp(link) == stamp
     link.down()
+
+
+def test_the_users_service_takes_over_from_an_agent_that_up_started_without_a_blink(long_grace: Link) -> None:
+    link = long_grace
+    link.up()
+    stamp = resolver_stamp(link)
+    (first,) = link.pids("agent")
+    with route_events(link) as seen:
+        service = link.world.popen(lab.LAPTOP, argv("devlink.agent", "--linger", "--login", "--profile", PROFILE))
+        link.wait_until(lambda: first not in link.pids("agent"), "the first has ended")
+        link.wait_until(lambda: set(link.states().values()) == {"up"}, "the service has it")
+        assert " up " in link.run("devlink", "helper", "status")
+    assert not [line for line in seen if "proto 231" in line]
+    assert resolver_stamp(link) == stamp
+    service.terminate()
+    service.communicate(timeout=20)
+    assert link.run("ip", "route", "show", "proto", "231") == ""
 
 
 def test_an_agent_killed_before_up_was_verified_has_no_grace(long_grace: Link) -> None:

@@ -202,3 +202,20 @@ def test_trouble_has_each_fault_of_a_profile_and_words_for_a_limit_that_passed()
 def test_trusting_names_the_profile_that_is_meant() -> None:
     assert telling.trusting("Run: devlink trust PROFILE", "qa") == "Run: devlink trust qa"
     assert telling.trusting("Run: devlink trust PROFILE", "") == "Run: devlink trust"
+
+
+def waiting(profile: str = "qa", **changes: Any) -> dict[str, Any]:
+    return {"profile": profile, "why": "The helper is away.", "next_step": "Start it.", "since": 60.0, **changes}
+
+
+def test_what_waits_since_login_is_told_with_its_reason_and_its_next_step() -> None:
+    assert told(elapsed=61.0, waiting=[waiting()]) == Told(
+        "busy", "qa waits since 2 min: The helper is away.", "Start it."
+    )
+    assert told(waiting=[waiting(""), waiting("prod"), waiting("b")]).text == (
+        "the default profile waits since 1 min: The helper is away. · prod, b wait too"
+    )
+
+
+def test_what_waits_beside_a_session_is_told_behind_it() -> None:
+    assert told(session("qa"), waiting=[waiting("prod")]).text.endswith("· names by resolved · prod waits")
