@@ -5,8 +5,9 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from devlink import private_files
 from devlink.errors import ClusterError, reason
@@ -54,7 +55,7 @@ class InKeyring:
 
     def token(self, name: str) -> str | None:
         """The token of one login, if it is there."""
-        return _in_time(lambda: self._open().get_password(SERVICE, name), PATIENCE)
+        return _in_time(lambda: self._open().get_password(SERVICE, name), PATIENCE, (self._open, name))
 
     def forget(self, name: str) -> None:
         """Remove it; no error where it is not there."""
@@ -130,29 +131,32 @@ def open_best() -> Keyring:
     raise AbsentError
 
 
-def _in_time(call: Callable[[], T], limit: float) -> T:
-    """What a call gives, or its failure in our words; in a thread that the process's end does not wait for."""
-    results: list[T] = []
-    failures: list[BaseException] = []
+_unanswered: dict[object, "Future[Any]"] = {}
+_unanswered_lock = threading.Lock()
 
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # anything a backend's libraries may raise; none may pass as silence
-            failures.append(error)
 
-    thread = threading.Thread(target=run, name="keyring", daemon=True)
-    thread.start()
-    thread.join(limit)
-    if results:
-        return results[0]
-    if not failures:
+def _in_time(call: Callable[[], T], limit: float, question: object = None) -> T:
+    """What a call gives, or its failure in our words; in a thread that the process's end does not wait for.
+
+    A `question` that still waits for its answer is not asked again, but waited for anew: an agent that nobody sits at
+    asks every minute, and each would open a window and hold a thread for good.
+    """
+    with _unanswered_lock:
+        asked: Future[T] | None = _unanswered.get(question)
+        if asked is None:
+            asked = Future()
+            if question is not None:
+                _unanswered[question] = asked
+            threading.Thread(target=_ask, args=(call, asked, question), name="keyring", daemon=True).start()
+    if not wait([asked], limit).done:
         raise ClusterError(
             f"The keyring does not answer within {limit:g} s.",
             why="It asks for its password in a window, perhaps on another screen.",
             next_step=f"Answer it and try again. {_WAY_OUT}",
         )
-    error = failures[0]
+    error = asked.exception()
+    if error is None:
+        return asked.result()
     if isinstance(error, AbsentError):
         raise ClusterError(
             "There is no keyring here that could keep a token.",
@@ -170,6 +174,19 @@ def _in_time(call: Callable[[], T], limit: float) -> T:
         why=f"{type(error).__name__}: {reason(error)}"[:300],
         next_step=f"Look at its program. {_WAY_OUT}",
     ) from error
+
+
+def _ask(call: Callable[[], T], answer: "Future[T]", question: object) -> None:
+    try:
+        result, error = [call()], None
+    except BaseException as failure:  # anything a backend's libraries may raise; none may pass as silence
+        result, error = [], failure
+    with _unanswered_lock:
+        _unanswered.pop(question, None)
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(result[0])
 
 
 _WAY_OUT = "Without a keyring: devlink login SERVER --insecure-storage keeps the token in a file that only you may read"

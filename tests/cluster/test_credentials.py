@@ -61,7 +61,7 @@ class Asking(Wallet):
 
     def get_password(self, service: str, username: str) -> str | None:
         self.answered.wait()
-        return None
+        return super().get_password(service, username)
 
 
 @pytest.fixture
@@ -107,6 +107,27 @@ def test_a_keyring_that_asks_nobody_cannot_block_us(never: threading.Event, monk
         InKeyring(lambda: Asking(never)).token("qa")
     assert time.monotonic() - began < 5
     assert "window" in caught.value.why
+
+
+def test_a_keyring_that_still_asks_is_not_asked_again_and_its_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    wallet, opened = Asking(answered), 0
+
+    def open_keyring() -> Asking:
+        nonlocal opened
+        opened += 1
+        return wallet
+
+    monkeypatch.setattr(credentials, "PATIENCE", 0.01)
+    for _ in range(3):
+        with pytest.raises(ClusterError, match="does not answer within"):
+            InKeyring(open_keyring).token("qa")
+    assert opened == 1
+    wallet.held[credentials.SERVICE, "qa"] = TOKEN
+    answered.set()
+    monkeypatch.setattr(credentials, "PATIENCE", 10.0)
+    assert InKeyring(open_keyring).token("qa") == TOKEN
+    assert InKeyring(open_keyring).token("qa") == TOKEN
 
 
 def test_a_keyring_that_hangs_does_not_keep_the_process_from_ending() -> None:
