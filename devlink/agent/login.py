@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -59,7 +60,9 @@ class Wanted:
         return {
             "profile": self.profile,
             "why": reason(self.error),
-            "next_step": self.error.next_step,
+            "next_step": self.error.next_step.replace("trust PROFILE", f"trust {shlex.quote(self.profile)}")
+            if self.profile
+            else self.error.next_step,
             "since": max(now - self.since, 0.0),
         }
 
@@ -81,12 +84,12 @@ class Login:
         self,
         wished: Iterable[str],
         *,
-        bring_up: Callable[[str], Awaitable[str]],
+        bring_up: Callable[[str], Awaitable[None]],
         names: Callable[[], Collection[str]],
         tell: Callable[[], None],
     ) -> None:
-        """`bring_up` gives the session's name, or raises what keeps it;
-        `names` are those of the sessions there are; `tell` is called when what is shown has changed."""
+        """`bring_up` says how it `is_called`, and raises what keeps it; `names` are those of the sessions there are;
+        `tell` is called when what is shown has changed."""
         self._wished = tuple(dict.fromkeys(wished)) or ("",)
         self._path = memory()
         self._bring_up = bring_up
@@ -136,6 +139,10 @@ class Login:
                 self._held.remove(wanted.profile)
                 if self._wanted.get(wanted.profile) is wanted and wanted.profile not in self._held:
                     self._want(wanted)
+
+    def is_called(self, profile: str, name: str) -> None:
+        """The session of a profile that is wished has this name, or would have."""
+        self._remember(names={**self._memory.names, profile: name})
 
     def wished_again(self, name: str) -> None:
         """Its user has brought it up: after a crash it comes back."""
@@ -205,7 +212,7 @@ class Login:
             wanted.place, is_offline = await asyncio.to_thread(look)
             if is_offline:
                 return NO_NETWORK
-            name = await self._bring_up(wanted.profile)
+            await self._bring_up(wanted.profile)
         except DevlinkError as error:
             if task.cancelling():  # an `up` that is cancelled says so in an error of its own
                 raise asyncio.CancelledError from error
@@ -217,7 +224,6 @@ class Login:
                 why=f"{error!r}.",
                 next_step="Its log says more: devlink logs",
             )
-        self._remember(names={**self._memory.names, wanted.profile: name})
         return None
 
     async def _cancel(self, meant: list[Wanted]) -> None:

@@ -115,15 +115,16 @@ class Agent:
         )
         return self.login
 
-    async def _bring_up_unasked(self, profile: str) -> str:
+    async def _bring_up_unasked(self, profile: str) -> None:
+        assert self.login is not None
         environ = {name: value for name, value in os.environ.items() if name not in OF_THE_MANAGER}
         obtained = await obtain(profile, "", environ)
         name = obtained.profile.metadata.name
+        self.login.is_called(profile, name)
         if name not in self._supervisor.names:
             call = Call(f"{INTERFACE}.Up")
             await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, no_progress)
             self._refresher.follow(name, environ, stale=obtained.is_copy)
-        return name
 
     async def _obtain(self, profile: str, context: str, environ: Mapping[str, str]) -> Obtained:
         task = asyncio.current_task()

@@ -33,15 +33,17 @@ class World:
 
     def again(self, *profiles: str) -> Login:
         """An agent that has just started."""
-        made = Login(profiles, bring_up=self._bring_up, names=lambda: self.sessions, tell=self._tell)
-        made.start()
-        return made
+        self.login = Login(profiles, bring_up=self._bring_up, names=lambda: self.sessions, tell=self._tell)
+        self.login.start()
+        return self.login
 
     def _tell(self) -> None:
         self.told += 1
 
-    async def _bring_up(self, profile: str) -> str:
+    async def _bring_up(self, profile: str) -> None:
         self.tried.append(profile)
+        name = self.named.get(profile, profile)
+        self.login.is_called(profile, name)
         if self.slow is not None:
             try:
                 await self.slow.wait()
@@ -49,9 +51,7 @@ class World:
                 raise NotUpError("It was cancelled.", next_step="Try again.") from None
         if profile in self.failures:
             raise self.failures[profile]
-        name = self.named.get(profile, profile)
         self.sessions.append(name)
-        return name
 
 
 Run = Callable[[Callable[[World], Awaitable[None]]], None]
@@ -243,6 +243,29 @@ def test_what_waits_is_given_up_by_its_name_and_all_without_one(run: Run, name: 
         assert [each["profile"] for each in wishes.waiting()] == left
         await wishes.close()
         assert world.again("qa", "prod").asking() == left
+
+    run(body)
+
+
+def test_the_default_one_is_given_up_by_the_name_that_it_has(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.failures[""] = AWAY
+        wishes = world.again("")
+        await until(wishes.waiting)
+        assert wishes.give_up("qa") == ["the default profile"]
+
+    run(body)
+
+
+@pytest.mark.parametrize(("profile", "said"), [
+    ("qa", "devlink trust qa"), ("/a b.yaml", "devlink trust '/a b.yaml'"), ("", "devlink trust PROFILE"),
+])  # fmt: skip
+def test_how_to_trust_it_names_it(run: Run, profile: str, said: str) -> None:
+    async def body(world: World) -> None:
+        world.failures[profile] = NotTrustedError("Not trusted.", next_step="devlink trust PROFILE")
+        wishes = world.again(profile)
+        await until(wishes.waiting)
+        assert wishes.waiting()[0]["next_step"] == said
 
     run(body)
 

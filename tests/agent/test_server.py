@@ -1,11 +1,20 @@
-"""Who may speak with an agent."""
+"""Who may speak with an agent, and what its user's commands say to what it does by itself."""
 
 import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from devlink.agent.server import _admit
+from devlink.agent import login, server
+from devlink.agent.login import Wanted
+from devlink.agent.server import Agent, _admit
+from devlink.agent.sources import Obtained
+from devlink.errors import NotUpError
 from devlink.rpc.peer import Peer
+from devlink.rpc.varlink import Call
+from tests.agent.fakes import PROD, QA, World
 
 
 @pytest.mark.parametrize(("uid", "is_admitted"), [(1000, True), (0, True), (1001, False)])
@@ -14,3 +23,83 @@ def test_an_agent_is_its_users_and_roots(monkeypatch: pytest.MonkeyPatch, uid: i
     refusal = _admit(Peer(pid=1, uid=uid, gid=uid))
     assert (refusal is None) is is_admitted
     assert refusal is None or "another user" in refusal.what
+
+
+class NobodyRefreshes:
+    """The profiles of these sessions are files."""
+
+    def follow(self, name: str, environ: object, *, stale: bool) -> None: ...
+    def leave(self, name: str) -> None: ...
+
+
+Run = Callable[[Callable[[World], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[World], Agent]:
+    """Makes the agent as a service that brings qa up at login."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(login, "look", lambda: ((), False))
+
+    async def obtain(profile: str, *_: object) -> Obtained:
+        return Obtained(profile={"qa": QA, "prod": PROD}[profile])
+
+    monkeypatch.setattr(server, "obtain", obtain)
+
+    def make(world: World) -> Agent:
+        agent = Agent(world.again(), NobodyRefreshes())  # type: ignore[arg-type]
+        agent.at_login(["qa"]).start()
+        return agent
+
+    return make
+
+
+def call(method: str, **parameters: object) -> Call:
+    return Call(f"io.devlink.Agent.{method}", parameters)
+
+
+NOBODY: Any = None
+"""Who calls is asked nothing."""
+
+
+def test_what_is_replaced_by_hand_does_not_come_back_after_a_crash(run: Run, service: Callable[[World], Agent]) -> None:
+    async def body(world: World) -> None:
+        agent = service(world)
+        await world.until(lambda: world.states == {"qa": "up"})
+        await agent._up(NOBODY, call("Up", profile="prod", replace=True))
+        assert world.states == {"prod": "up"}
+        assert service(world)._shown(has_routes=False)["asking"] == []
+
+    run(body)
+
+
+def test_what_is_taken_down_and_brought_up_by_hand_comes_back_after_a_crash(
+    run: Run, service: Callable[[World], Agent]
+) -> None:
+    async def body(world: World) -> None:
+        agent = service(world)
+        await world.until(lambda: world.states == {"qa": "up"})
+        await agent._down(NOBODY, call("Down", session="qa"))
+        agent = service(world)
+        assert agent._shown(has_routes=False)["asking"] == []
+        await agent._up(NOBODY, call("Up", profile="qa"))
+        assert service(world)._shown(has_routes=False)["asking"] == ["qa"]
+
+    run(body)
+
+
+def test_down_of_the_only_session_leaves_what_waits_waiting(run: Run, service: Callable[[World], Agent]) -> None:
+    async def body(world: World) -> None:
+        agent = service(world)
+        await world.until(lambda: world.states == {"qa": "up"})
+        assert agent.login is not None
+        waits = Wanted(profile="other", since=0.0, error=NotUpError("It waits."))
+        agent.login._wanted["other"] = waits
+        assert await agent._down(NOBODY, call("Down")) == {"sessions": ["qa"]}
+        assert [each["profile"] for each in agent._shown(has_routes=False)["waiting"]] == ["other"]
+        assert await agent._down(NOBODY, call("Down")) == {"sessions": ["other"]}
+        with pytest.raises(NotUpError):
+            await agent._down(NOBODY, call("Down"))
+
+    run(body)

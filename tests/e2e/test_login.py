@@ -55,9 +55,19 @@ def test_one_that_is_not_trusted_waits_until_it_is(link: Link) -> None:
     with at_login(link, PROFILE):
         link.wait_until(lambda: waiting(link), "it waits")
         (one,) = waiting(link)
-        assert "trust" in one["next_step"]
+        assert f"devlink trust {PROFILE}" in one["next_step"]
         link.trust(PROFILE)
         link.wait_until(lambda: list(link.states().values()) == ["up"], "it is up by itself")
+
+
+def test_down_gives_up_what_waits(link: Link) -> None:
+    link.run("devlink", "trust", "revoke", link.world.spec.name)
+    with at_login(link, PROFILE):
+        link.wait_until(lambda: waiting(link), "it waits")
+        assert f"{PROFILE} is down." in link.down()
+        assert link.devlink("status").stdout == "Nothing is up.\n"
+        link.down(expect=3)
+    link.trust(PROFILE)
 
 
 def test_what_its_user_takes_down_stays_down_though_the_agent_is_killed_and_until_the_next_login(link: Link) -> None:
