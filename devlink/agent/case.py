@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from devlink.agent.client import connect
+from devlink.agent.client import connect, replace_agent
 from devlink.agent.config import choices
 from devlink.agent.sources import PATIENCE_WITH_CACHE, Obtained, obtain
 from devlink.core.codec import DecodeError, decode
@@ -25,7 +25,6 @@ AGENT_LIMIT = 3.5
 """Seconds for all that the agent is asked: it asks the helper first."""
 HELPER_LIMIT = 3.0
 """Seconds for each answer of the helper: above what it gives its forwarder to answer."""
-ANEW = "Take everything down with it (devlink down --all), and bring it up again."
 HEAD_START = 0.7
 """Seconds after which an agent that has not answered is not waited for before it is asked which profile is meant."""
 PROFILE_LIMIT = PATIENCE_WITH_CACHE + 0.5
@@ -97,7 +96,9 @@ def _ask_agent(limit: float) -> Told:
     except TimeoutError:
         return Part(error=HelperError("The agent runs, but does not answer.", next_step="See: devlink doctor")), ()
     except DecodeError as error:
-        return Part(error=HelperError("The agent is of another version.", why=str(error), next_step=ANEW)), ()
+        return Part(
+            error=HelperError("The agent is of another version.", why=str(error), next_step=replace_agent())
+        ), ()
     except DevlinkError as error:
         return Part(error=error), ()
     return Part(told=status, version=str(status["version"])), tuple(subjects)

@@ -319,6 +319,21 @@ def test_d_gives_up_what_still_asks_for_its_profile_where_nothing_is_up(piloted:
     piloted(body)
 
 
+def test_d_gives_up_what_waits_since_login_where_nothing_is_up(piloted: Pilots) -> None:
+    async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
+        agent.answers["Down"] = {"sessions": ["qa"]}
+        waiting = {"profile": "qa", "why": "The helper is away.", "next_step": "Start it.", "since": 1.0}
+        await agent.tell("Status", status(waiting=[waiting]))
+        await sees(app, pilot, "qa waits since 1 s: The helper is away.")
+        await pilot.press("d")
+        await sees(app, pilot, "Give it up?")
+        await pilot.press("y")
+        await sees(app, pilot, "qa is down.")
+        assert agent.asked("Down") == [{"session": "", "all": True}]
+
+    piloted(body)
+
+
 def test_all_of_several_go_down_by_one_key(piloted: Pilots) -> None:
     async def body(app: Dashboard, pilot: Pilot[int], agent: ScriptedAgent) -> None:
         agent.answers["Down"] = {"sessions": ["a", "b"]}
