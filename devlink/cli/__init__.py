@@ -1,5 +1,6 @@
 """The command line: one file for each group of commands, loaded when it is used."""
 
+import os
 import signal
 import sys
 
@@ -10,10 +11,15 @@ def main() -> None:
     # from within an import. Where it is ignored (nohup, a background job) it stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from devlink.cli.root import run
     from devlink.cli.streams import make_safe
 
     make_safe()
+    if "_DEVLINK_COMPLETE" in os.environ:
+        from devlink.cli.completing import main as complete
+
+        sys.exit(complete())
+    from devlink.cli.root import run
+
     # The exit code is decided when run() returns, and the interpreter's end must not change it; of all handlers only
     # SIG_IGN is left in place by it.
     sys.exit(run(afterwards=signal.SIG_IGN))

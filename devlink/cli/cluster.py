@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from devlink.cli import offers
 from devlink.cli.output import output_option
 from devlink.errors import ClusterError, UsageError
 
@@ -24,7 +25,11 @@ if TYPE_CHECKING:  # an HTTP client takes longer to import than the command may 
 T = TypeVar("T")
 
 context_option = click.option(
-    "--context", default=None, metavar="C", help="A kubeconfig context or a login; else the current context."
+    "--context",
+    default=None,
+    metavar="C",
+    shell_complete=offers.contexts,
+    help="A kubeconfig context or a login; else the current context.",
 )
 
 
@@ -51,8 +56,8 @@ def _wishes_options(command: Any) -> Any:
 @click.command(short_help="Work a profile out from a cluster's API, and say where each fact came from.")
 @context_option
 @_wishes_options
-@click.option("--from", "dumps", multiple=True, metavar="FILE", help="Read what `kubectl get ... -o json|yaml` has "
-              "printed, and ask no API; several times for several, - for stdin.")  # fmt: skip
+@click.option("--from", "dumps", multiple=True, metavar="FILE", shell_complete=offers.files, help="Read what `kubectl "
+              "get ... -o json|yaml` has printed, and ask no API; several times for several, - for stdin.")  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the profile.")
 def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes: Any) -> int:
     """Work a profile out from a cluster's API. The profile goes to stdout, the report to stderr.
@@ -84,7 +89,7 @@ def discover(context: str | None, dumps: tuple[str, ...], output: str, **wishes:
 
 
 @click.command(short_help="Put a profile where everybody who may enter the cluster finds it.")
-@click.argument("profile", required=False, metavar="[FILE|NAME]")
+@click.argument("profile", required=False, metavar="[FILE|NAME]", shell_complete=offers.profiles)
 @context_option
 @_wishes_options
 @click.option("--dry-run", is_flag=True, help="Print the objects as YAML, for GitOps, and change nothing.")
@@ -193,7 +198,7 @@ def fetch(context: str | None, output: str) -> int:
 
 
 @click.command(short_help="Show what `publish` would change.")
-@click.argument("profile", required=False, metavar="[FILE|NAME]")
+@click.argument("profile", required=False, metavar="[FILE|NAME]", shell_complete=offers.profiles)
 @context_option
 @_wishes_options
 def diff(profile: str | None, context: str | None, **wishes: Any) -> int:

@@ -6,6 +6,7 @@ import os
 import click
 
 from devlink.agent.case import by_socket, gather
+from devlink.cli import offers
 from devlink.cli.output import MARKS, Lines, emit, output_option
 from devlink.core.text import listed
 from devlink.doctor.case import Case
@@ -19,8 +20,14 @@ COLUMNS = 80
 
 
 @click.command()
-@click.argument("profile", required=False)
-@click.option("--context", default="", metavar="C", help="The profile that the cluster of C publishes, as of `up`.")
+@click.argument("profile", required=False, shell_complete=offers.profiles)
+@click.option(
+    "--context",
+    default="",
+    metavar="C",
+    shell_complete=offers.contexts,
+    help="The profile that the cluster of C publishes, as of `up`.",
+)
 @output_option("json", "yaml")
 def doctor(profile: str | None, context: str, output: str) -> int:
     """Find out what is wrong: on this laptop, on the way, or in the cluster. Changes nothing.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from devlink.cli import offers
 from devlink.cli.output import MARKS, Lines, emit, output_option
 from devlink.doctor.reference import Section, is_code, section_of, sections
 from devlink.errors import UsageError
@@ -28,7 +29,7 @@ NEAR = 4
 
 
 @click.command(short_help="Show the way to a name, address or URL; or a finding.")
-@click.argument("what", metavar="NAME|IP|URL|CODE", required=False)
+@click.argument("what", metavar="NAME|IP|URL|CODE", required=False, shell_complete=offers.codes)
 @click.option("--list", "is_list", is_flag=True, help="List the codes of all findings.")
 @output_option("json", "yaml")
 def explain(what: str | None, is_list: bool, output: str) -> int:

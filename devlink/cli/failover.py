@@ -3,13 +3,20 @@
 import click
 
 from devlink.agent.client import connect
+from devlink.cli import offers
 from devlink.cli.output import emit, output_option
 from devlink.errors import NotUpError
 
 
 @click.command()
-@click.argument("gateway", required=False)
-@click.option("--profile", default="", metavar="NAME", help="Of this session; needed where more than one is up.")
+@click.argument("gateway", required=False, shell_complete=offers.gateways)
+@click.option(
+    "--profile",
+    default="",
+    metavar="NAME",
+    shell_complete=offers.sessions,
+    help="Of this session; needed where more than one is up.",
+)
 @output_option("json", "yaml")
 def failover(gateway: str | None, profile: str, output: str) -> None:
     """Have GATEWAY carry the packets of what is up; without it, the next one after the one that carries them now.

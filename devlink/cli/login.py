@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import click
 
+from devlink.cli import offers
 from devlink.errors import UsageError, reason
 
 MAX_FILE = 1024 * 1024
@@ -21,7 +22,7 @@ _TO_SIGN_IN = "To sign in: devlink login SERVER"
 @click.command()
 @click.argument("server")
 @click.option("--name", metavar="NAME", help="What to call this login; the server's host if left out.")
-@click.option("--ca-file", metavar="FILE", help="The cluster's CA certificates, PEM.")
+@click.option("--ca-file", metavar="FILE", shell_complete=offers.files, help="The cluster's CA certificates, PEM.")
 @click.option("--ca-hash", metavar="sha256:HEX", help="The hash of its CA's key, as `kubeadm join` takes it.")
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
 @click.option("--insecure-storage", is_flag=True, help="Keep the token in a file (0600), not in a keyring.")
@@ -57,7 +58,7 @@ def login(
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offers.logins)
 def logout(name: str | None) -> int:
     """Forget a login and its token; NAME may be left out where there is only one."""
     from devlink.cluster import logins

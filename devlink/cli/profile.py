@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from devlink.cli import cluster
+from devlink.cli import cluster, offers
 from devlink.core.text import duration
 from devlink.errors import ProfileError, UsageError
 
@@ -27,7 +27,7 @@ for command in (cluster.discover, cluster.publish, cluster.fetch, cluster.diff):
 
 
 @profile.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=offers.files)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the result.")
 def validate(files: tuple[str, ...], output: str) -> None:
     """Check profiles and name every fault in them. - reads standard input."""
@@ -52,7 +52,7 @@ def validate(files: tuple[str, ...], output: str) -> None:
 
 
 @profile.command(short_help="Print a profile in its canonical form.")
-@click.argument("name", required=False, metavar="[NAME|FILE]")
+@click.argument("name", required=False, metavar="[NAME|FILE]", shell_complete=offers.profiles)
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the profile.")
 @click.option("--provenance", is_flag=True, help="Print where each fact came from, instead of the profile.")
 def show(name: str | None, output: str, provenance: bool) -> None:

@@ -4,7 +4,7 @@ import errno
 import importlib
 import os
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from devlink import __version__
 from devlink.cli.streams import flush
 from devlink.core.text import printable_lines
 from devlink.errors import DevlinkError, HelperError, ProfileError, UnexpectedError, reason
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("devlink.cli.session:up", "Bring a profile up: routes, names, verified."),
@@ -29,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logout": ("devlink.cli.login:logout", "Forget a login and its token."),
     "trust": ("devlink.cli.trust:trust", "Let a profile change this machine's network."),
     "service": ("devlink.cli.service:service", "The link by itself, whenever you are logged in."),
+    "completion": ("devlink.cli.completion:completion", "Have a shell complete devlink's words by TAB."),
     "helper": ("devlink.cli.helper:helper", "The privileged part: run, status, restore."),
     "demo": ("devlink.cli.demo:demo", "The main job in a small private world, without root."),
 }
@@ -48,6 +52,12 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        named = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

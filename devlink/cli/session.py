@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from devlink.agent.client import caller_environment, connect, connect_or_start
+from devlink.cli import offers
 from devlink.cli.output import MARKS, Lines, emit, output_option
 from devlink.core.text import duration
 from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
@@ -23,11 +24,12 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 @click.command()
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=offers.profiles)
 @click.option(
     "--context",
     default="",
     metavar="C",
+    shell_complete=offers.contexts,
     help="The profile that the cluster of C publishes: a kubeconfig context, or a login.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be installed, and change nothing.")
@@ -197,7 +199,7 @@ def _stay(name: str) -> None:
 
 
 @click.command()
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=offers.sessions)
 @click.option("--all", "everything", is_flag=True, help="Take down all your sessions.")
 def down(profile: str | None, everything: bool) -> int:
     """Take PROFILE down, or the one that is up: everything is as it was before."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from devlink.cli import offers
 from devlink.cli.output import emit, output_option
 from devlink.errors import NotPermittedError, UsageError
 from devlink.helper.client import connect
@@ -60,8 +61,14 @@ def trust(ctx: click.Context) -> int:
 
 
 @trust.command(cls=Give, hidden=True)
-@click.argument("profile", required=False)
-@click.option("--context", default="", metavar="C", help="The profile that the cluster of context C gave.")
+@click.argument("profile", required=False, shell_complete=offers.profiles)
+@click.option(
+    "--context",
+    default="",
+    metavar="C",
+    shell_complete=offers.contexts,
+    help="The profile that the cluster of context C gave.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--sha256", default="", metavar="HASH", help="Refuse if the file is not the one with this hash.")
 def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:
@@ -166,7 +173,7 @@ def list_(output: str) -> int:
 
 
 @trust.command()
-@click.argument("name")
+@click.argument("name", shell_complete=offers.names_of_profiles)
 def revoke(name: str) -> int:
     """Take trust back from profile NAME. What is up stays up."""
     with connect() as client:

@@ -6,7 +6,7 @@ from devlink.core.text import printable
 
 OWN = {
     "up", "down", "status", "dashboard", "failover", "doctor", "explain", "report", "logs", "profile", "dns", "login",
-    "logout", "trust", "service", "helper", "demo",
+    "logout", "trust", "service", "completion", "helper", "demo",
 }  # fmt: skip
 """The command line's own, which this room may not import; a test holds them to it."""
 PROGRAMS = {
