@@ -39,9 +39,12 @@ PROGRAMS=(
     ip:iproute2 nft:nftables iptables:iptables dig:bind9-dnsutils curl:curl openssl:openssl unshare:util-linux
     getent:libc-bin tmux:tmux
 )
-# Only there: on a desktop with another keyring gnome-keyring would be one too many, and lintian is only for the tests of
-# the package.
-[[ ${CI:-} != true ]] || PROGRAMS+=(gnome-keyring-daemon:gnome-keyring lintian:lintian)
+# Only there: on a desktop with another keyring gnome-keyring would be one too many, lintian is only for the tests of the
+# package, and nobody needs shells that he does not use.
+[[ ${CI:-} != true ]] || PROGRAMS+=(
+    gnome-keyring-daemon:gnome-keyring lintian:lintian
+    dh_bash-completion:bash-completion zsh:zsh fish:fish man:man-db mandoc:mandoc
+)
 readonly PROGRAMS
 
 system() {

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from devlink.cli.streams import flush
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 ASKED = "_DEVLINK_COMPLETE"
 """Which shell asks: bash, zsh, fish, or kubectl, which gives the words as arguments."""
 SEPARATOR = "\x1f"
-BACKSLASHED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
-"""What bash reads as itself; anything else gets a backslash."""
+BARE = frozenset("_@%+=:,./-")
+"""What bash reads as itself, beside letters and digits; anything else gets a backslash."""
 WITHOUT_FILES = 4
 """Of a completer of kubectl's (cobra's ShellCompDirectiveNoFileComp): no file is meant."""
 
@@ -34,8 +35,8 @@ def answer(environ: Mapping[str, str], arguments: Sequence[str]) -> str:
     if shell == "kubectl":
         return _for_kubectl(arguments)
     if shell == "bash":
-        words, raw = split(environ["_DEVLINK_LINE"])
-        return _for_bash(fitting(words), raw, environ.get("_DEVLINK_BREAKS", ""))
+        line = split(environ["_DEVLINK_LINE"], environ.get("_DEVLINK_BREAKS", ""))
+        return _for_bash(fitting(line.words), line)
     words = environ["_DEVLINK_WORDS"].split(SEPARATOR)
     return "".join(f"{item.type}\t{item.value}\t{item.help or ''}\n" for item in fitting(words))
 
@@ -59,21 +60,29 @@ def fitting(words: Sequence[str]) -> "list[CompletionItem]":
     ]
 
 
-def split(line: str) -> tuple[list[str], str]:
-    """The words of a line as bash reads it, up to its end, where the last one is being typed; and that one unread.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A command's line as bash reads it, up to the place where its user types."""
 
-    It is empty where the line ends in a blank. Of bash's words only quotes and backslashes are known.
-    """
+    words: tuple[str, ...]
+    """Without their quotes and backslashes. The last one is being typed; empty behind a blank."""
+    kept: str
+    """What of the last one bash does not replace: all up to one of its COMP_WORDBREAKS, an `=` or a `:`, say."""
+    is_quoted: bool
+    """Whether the last one has quotes."""
+
+
+def split(line: str, breaks: str) -> Line:
+    """Read a line. Of what bash knows, only quotes and backslashes are known here, and the COMP_WORDBREAKS `breaks`."""
     words: list[str] = []
-    word, start, within, quote, escaped = "", len(line), False, "", False
-    for place, c in enumerate(line):
+    word, kept, within, quoted, quote, escaped = "", "", False, False, "", False
+    for c in line:
         if c.isspace() and not quote and not escaped:
             if within:
                 words.append(word)
-            word, start, within = "", len(line), False
+            word, kept, within, quoted = "", "", False, False
             continue
-        if not within:
-            start, within = place, True
+        within = True
         if escaped:
             word, escaped = word + c, False
         elif c == "\\" and quote != "'":
@@ -81,23 +90,23 @@ def split(line: str) -> tuple[list[str], str]:
         elif c == quote:
             quote = ""
         elif c in "'\"" and not quote:
-            quote = c
+            quote, quoted = c, True
         else:
             word += c
-    return [*words, word], line[start:]
+            if c in breaks and not quote:
+                kept = word
+    return Line(words=(*words, word), kept=kept, is_quoted=quoted)
 
 
-def _for_bash(items: "Iterable[CompletionItem]", raw: str, breaks: str) -> str:
-    """bash replaces no whole word, but what follows the last of its COMP_WORDBREAKS: an `=` or a `:`, say."""
-    place = max((raw.rfind(c) for c in breaks if not c.isspace() and c not in "'\""), default=-1)
-    kept = raw[: place + 1]
+def _for_bash(items: "Iterable[CompletionItem]", line: Line) -> str:
     lines = []
     for item in items:
-        word = "".join(c if c in BACKSLASHED or c.isalnum() else f"\\{c}" for c in item.value)
+        rest = str(item.value).removeprefix(line.kept)
+        escaped = "".join(c if c in BARE or c.isalnum() else f"\\{c}" for c in rest)
         if item.type != "plain":
             lines.append(f"{item.type}\t\n")
-        elif word.startswith(kept) and (word == item.value or not set(raw) & {"'", '"'}):
-            lines.append(f"plain\t{word.removeprefix(kept)}\n")
+        elif escaped == rest or not line.is_quoted:
+            lines.append(f"plain\t{escaped}\n")
     return "".join(lines)
 
 

@@ -10,7 +10,8 @@ _devlink_completion() {
                 . /usr/share/bash-completion/completions/devlink
                 complete -F _devlink_completion devlink # it took the name for itself
             fi
-            if declare -F _devlink >/dev/null; then _devlink "$@"; fi
+            # It asks `devlink` by that name alone.
+            if declare -F _devlink >/dev/null; then PATH=/usr/sbin:$PATH _devlink "$@"; fi
             return
             ;;
     esac
