@@ -3,10 +3,12 @@
 Everything lies below DIR where it lies on a Debian system, and the same program makes the same octets each time.
 """
 
+import gzip
 import sys
 from pathlib import Path
 
 from devlink.cli.completion import script
+from devlink.cli.man import pages
 
 COMPLETIONS = {
     # iproute2 has /usr/share/bash-completion/completions/devlink, and in that folder bash-completion finds a command's
@@ -20,7 +22,11 @@ COMPLETIONS = {
 
 def files() -> dict[str, bytes]:
     """What lies where."""
-    return {place: script(shell).encode() for shell, place in COMPLETIONS.items()}
+    found = {place: script(shell).encode() for shell, place in COMPLETIONS.items()}
+    for name, page in pages().items():
+        section = name.rpartition(".")[2]
+        found[f"usr/share/man/man{section}/{name}.gz"] = gzip.compress(page.encode(), mtime=0)
+    return found
 
 
 def write(root: Path) -> None:

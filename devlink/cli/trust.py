@@ -15,6 +15,8 @@ from devlink.helper.client import connect
 from devlink.hints import as_root
 
 if TYPE_CHECKING:  # its imports are for the one command that gives trust
+    from click.shell_completion import CompletionItem
+
     from devlink.core.trust import TrustRecord
 
 
@@ -26,6 +28,11 @@ class ProfileOrCommand(click.Group):
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["give", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        options = self.commands["give"].shell_complete(ctx, incomplete)
+        known = offers.profiles(ctx, self.commands["give"].params[0], incomplete) if incomplete[:1] != "-" else []
+        return [*super().shell_complete(ctx, incomplete), *options, *known]
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "[PROFILE | --context C] [--yes] [--sha256 HASH]")
