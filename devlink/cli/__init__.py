@@ -7,6 +7,21 @@ import sys
 
 def main() -> None:
     """The `devlink` command. Ends the process with the exit code of DESIGN.md's user's surface."""
+    _main(is_plugin=False)
+
+
+def as_plugin() -> None:
+    """The `kubectl-devlink` command: what kubectl runs for `kubectl devlink`."""
+    _main(is_plugin=True)
+
+
+def completing_plugin() -> None:
+    """The `kubectl_complete-devlink` command: what kubectl asks, at TAB, for what may stand behind `devlink`."""
+    os.environ["_DEVLINK_COMPLETE"] = "kubectl"
+    _main(is_plugin=True)
+
+
+def _main(*, is_plugin: bool) -> None:
     # Until a command runs there is nothing to take back: Ctrl-C ends us as it ends any program, without a traceback
     # from within an import. Where it is ignored (nohup, a background job) it stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -22,4 +37,4 @@ def main() -> None:
 
     # The exit code is decided when run() returns, and the interpreter's end must not change it; of all handlers only
     # SIG_IGN is left in place by it.
-    sys.exit(run(afterwards=signal.SIG_IGN))
+    sys.exit(run(afterwards=signal.SIG_IGN, is_plugin=is_plugin))

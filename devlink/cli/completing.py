@@ -111,7 +111,20 @@ def _for_bash(items: "Iterable[CompletionItem]", line: Line) -> str:
 
 
 def _for_kubectl(arguments: Sequence[str]) -> str:
-    items = fitting(["devlink", *(arguments or [""])])
+    import click
+
+    from devlink.cli.offers import contexts, files
+    from devlink.cli.plugin import NAME, VALUED, translated
+    from devlink.cli.root import devlink
+
+    *before, last = arguments or [""]
+    flag = VALUED.get(before[-1], "") if before else ""
+    words = translated(before[:-1] if flag else before, os.environ, is_whole=False)
+    if flag in ("context", "kubeconfig"):
+        ctx = click.Context(devlink, info_name=NAME)
+        items = {"context": contexts, "kubeconfig": files}[flag](ctx, devlink.params[0], last)
+    else:
+        items = fitting(["devlink", *words, *([before[-1]] if flag else []), last])
     plain = [item for item in items if item.type == "plain"]
     lines = [f"{item.value}\t{item.help}\n" if item.help else f"{item.value}\n" for item in plain]
     directive = WITHOUT_FILES if len(plain) == len(items) else 0

@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,17 +95,17 @@ def devlink() -> None:
     """Pod IPs, ClusterIPs and service names of a Kubernetes cluster, in every program on this laptop."""
 
 
-def run(*, afterwards: Any = None) -> int:
+def run(*, afterwards: Any = None, is_plugin: bool = False) -> int:
     """Run the command of this process's arguments and give its exit code.
 
-    `afterwards`: how SIGINT is handled from then on; as before where it is None.
+    `afterwards`: how SIGINT is handled from then on; as before where it is None. `is_plugin`: kubectl has run us.
     """
     before = signal.getsignal(signal.SIGINT)
     interrupted = False
     try:
         if before is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = _run()
+        code = _run(is_plugin)
         unwritten = flush()
         if unwritten is not None:
             code = _show_unwritten(unwritten)
@@ -118,9 +119,14 @@ def run(*, afterwards: Any = None) -> int:
     return 128 + signal.SIGINT if interrupted else code
 
 
-def _run() -> int:
+def _run(is_plugin: bool) -> int:
     try:
-        result = devlink.main(prog_name="devlink", standalone_mode=False)
+        if is_plugin:
+            from devlink.cli.plugin import NAME, translated
+
+            result = devlink.main(translated(sys.argv[1:], os.environ), prog_name=NAME, standalone_mode=False)
+        else:
+            result = devlink.main(prog_name="devlink", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2

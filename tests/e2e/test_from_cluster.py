@@ -52,6 +52,18 @@ def test_a_developer_who_may_read_one_config_map_types_up_and_is_connected(clust
     assert "web-0" in cluster.link.run("curl", "-sS", "--max-time", "3", "http://10.20.73.67:8080")
 
 
+def test_kubectl_devlink_takes_kubectls_flags_to_the_cluster_that_they_name(cluster: Beside) -> None:
+    cluster.forget()
+    kubeconfig = cluster.kubeconfig(DEVELOPER)
+    context = f"{DEVELOPER}@{cluster.name}"
+    kubectl = ("kubectl", "devlink", "--kubeconfig", kubeconfig)
+    cluster.link.run(*kubectl, "up", "--context", context, env={"KUBECONFIG": "/nonexistent"})
+    (session,) = cluster.link.status()["sessions"]
+    assert session["context"] == context
+    cluster.link.run(*kubectl, "--context", context, "profile", "fetch")
+    cluster.link.run("kubectl", "devlink", "down")
+
+
 def test_who_may_write_nothing_cannot_publish_and_who_may_read_nothing_is_told_which_right(cluster: Beside) -> None:
     said = cluster.devlink("profile", "publish", "/root/published.yaml", user=DEVELOPER, expect=7)
     assert "You may not publish" in said
