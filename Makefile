@@ -88,6 +88,10 @@ snapshots: setup ## draw anew how the dashboard looks in its tests; git diff sho
 screenshots: setup ## draw the pictures of README, from the real dashboard in the lab
 	@$(BIN)/python -m tests.tui.shoot docs
 
+.PHONY: reference
+reference: setup ## write docs/configuration.md anew, of the code
+	@$(BIN)/python -m tests.cli.reference docs
+
 .PHONY: bench
 bench: setup ## the figures that README and CHANGELOG claim, each beside a peer or a limit in the same run
 	@$(PEERS) || true

@@ -113,7 +113,7 @@ class ClusterDns:
     namespaces: tuple[str, ...] | None = field(
         default=None, metadata=_limited({**FEW, "items": LABEL}, "namespaces as in the cluster; left out: all")
     )
-    """Only services of these are asked for; None for all."""
+    """Only services of these are asked for; left out, of all."""
     search: tuple[str, ...] | None = field(
         default=None, metadata=_limited({**FEW, "items": LABEL}, "namespaces as in the cluster; left out: none")
     )

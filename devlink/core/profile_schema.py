@@ -64,7 +64,7 @@ DESCRIPTIONS: dict[type, dict[str, str]] = {
     ClusterDns: {
         "domain": "`cluster.local` nearly everywhere; kubelet's `clusterDomain`.",
         "servers": "In order of preference.",
-        "namespaces": "Only services of these are asked for; None for all.",
+        "namespaces": "Only services of these are asked for; left out, of all.",
         "search": "Namespaces whose services are also found as `NAME.NAMESPACE`, as in a pod. One that is a top-level "
         "domain too hides that domain's names of two labels.",
         "reverse": "Whether PTR questions for pods and services go to the cluster too.",

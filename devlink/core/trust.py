@@ -40,8 +40,11 @@ class TrustRecord:
     """What the machine's owner lets one profile claim. The file form of it is `/var/lib/devlink/trust/NAME.json`."""
 
     name: str
+    """The profile's `metadata.name`."""
     prefixes: tuple[IPNetwork, ...] = ()
+    """Within which its routes and reverse zones may be."""
     domains: tuple[DomainName, ...] = ()
+    """Whose names may be asked of the cluster's DNS."""
     next_hops: tuple[IPNetwork, ...] = ()
     """The on-link prefixes that contained the next hops when trust was given, else their host prefixes."""
     dns_servers: tuple[IPNetwork, ...] = ()
@@ -49,6 +52,7 @@ class TrustRecord:
     search: tuple[str, ...] = ()
     """Namespaces in which names of two labels may end."""
     ca: str = ""
+    """SHA-256 of the cluster's CA certificates (the PEM text), hex; empty where the profile has none."""
 
 
 def claim_of_profile(profile: BridgeProfile) -> Claim:

@@ -81,6 +81,7 @@ class NamedUpstream:
     """A server for ordinary names that the machine's owner names."""
 
     address: IPAddress
+    """Of one link only it names that link too: `fe80::1%eth0`."""
     port: int | None = None
     """Left out: 53, or 853 with a `tls_name`."""
     tls_name: str = ""
@@ -159,7 +160,7 @@ class Policy:
     """The settings, each with its default."""
 
     lease_grace: float = 10.0
-    """Seconds that a session outlives its agent."""
+    """Seconds that a session outlives its agent, from 0 to 3600."""
     trust: TrustPolicy = TrustPolicy.RECORDS
     group: str = "devlink"
     """Whose members may use the helper."""
