@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devlink.cli import completion
+from devlink.cli import completion, packaged
 from tests.cli.shells import Typist, program, put_devlink
 
 pytestmark = pytest.mark.slow
@@ -20,6 +20,8 @@ contexts:
 - {{name: "{CONTEXT}", context: {{cluster: a, user: a}}}}
 - {{name: "$(touch run)", context: {{cluster: a, user: a}}}}
 """
+BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+ETC = Path("/etc/bash_completion.d")
 IPROUTE2 = Path("/usr/share/bash-completion/completions/devlink")
 
 
@@ -87,9 +89,16 @@ def test_bash_hands_over_to_iproute2_where_its_devlink_is_meant_and_comes_back(
     if not IPROUTE2.exists():
         pytest.skip("iproute2 has brought no completion here")
     notes = put_devlink(tmp_path / "bin")
-    with Typist("bash", environ) as user:
-        user.type(f"source /usr/share/bash-completion/bash_completion; {ready('bash', tmp_path)}")
+    folder = tmp_path / "bash_completion.d"  # in place of the one in /etc, where a package lays it
+    folder.mkdir()
+    for other in ETC.glob("*"):
+        (folder / other.name).symlink_to(other)
+    (folder / Path(packaged.COMPLETIONS["bash"]).name).write_text(completion.script("bash"))
+    with Typist("bash", {**environ, "BASH_COMPLETION_COMPAT_DIR": str(folder)}) as user:
+        user.type(f"source {BASH_COMPLETION}; echo DO''NE\r")
         user.wait_for("DONE")
+        user.type("devlink stat\t\r")
+        assert user.noted(notes) == ["status"]
         began = len(user.drawn)
         user.type("/usr/sbin/devlink --no-n\t")
         user.wait_for("--no-nice-names", behind=began)
