@@ -200,7 +200,8 @@ class Agent:
 
     async def _status(self, caller: Session, call: Call) -> Mapping[str, Any]:
         has_routes = parameter(call, "routes", bool, True)
-        await self._supervisor.look()
+        if parameter(call, "look", bool, True):
+            await self._supervisor.look()
         shown: Mapping[str, Any] = {}
         while call.more:
             status = self._shown(has_routes=has_routes)

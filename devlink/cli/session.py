@@ -17,7 +17,6 @@ from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, 
 from devlink.rpc.client import Client
 
 EXIT_NOT_UP = 3
-EXIT_DEGRADED = 4
 STATUS_LIMIT = 10.0
 """Seconds for the agent to look at what there is."""
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -246,9 +245,27 @@ def _released_elsewhere(name: str, error: NotUpError) -> tuple[str, ...]:
 
 @click.command()
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes.")
+@click.option("--short", is_flag=True, help="One short line for a shell prompt: `qa`, `qa!`, `qa~`.")
 @output_option("json", "yaml")
-def status(watch: bool, output: str) -> int:
-    """Show what is up. Exit code: 0 up, 3 nothing is up (yet), 4 degraded, suspended, or some of it waits."""
+def status(watch: bool, short: bool, output: str) -> int:
+    """Show what is up. Exit code: 0 up, 3 nothing is up (yet), 4 degraded, suspended, or some of it waits.
+
+    With --short, each session is its name: `qa` is up, `qa!` degraded, `qa~` suspended or waiting. A lone `?` is an
+    agent that does not answer within 0.2 s (exit code 6), and nothing is nothing. In a prompt:
+
+    \b
+      bash      PS1='$(devlink status --short) \\$ '
+      zsh       setopt prompt_subst; PROMPT='$(devlink status --short) %# '
+      starship  [custom.devlink]
+                command = "devlink status --short; true"
+                when = true
+    """
+    if short:
+        if watch or output != "text":
+            raise UsageError("--short is one line of text.", next_step="Leave --watch and --output out.")
+        from devlink.cli.short import show
+
+        return show()
     agent = connect(timeout=None if watch else STATUS_LIMIT)
     if agent is None:
         nothing = {"version": "", "helper": "", "helper_version": "", "sessions": [], "asking": [], "waiting": []}
@@ -283,6 +300,8 @@ def _watch(agent: Client) -> Iterator[Mapping[str, Any]]:
 
 def _show_status(data: Mapping[str, Any], output: str, *, is_all: bool = False) -> int:
     """`is_all`: nothing more will be said, so that nothing is up must be true of what no agent has, too."""
+    from devlink.cli.short import exit_code
+
     sessions, waiting = data["sessions"], data.get("waiting", ())
     if output != "text":
         emit(data, output)
@@ -297,12 +316,10 @@ def _show_status(data: Mapping[str, Any], output: str, *, is_all: bool = False) 
         if output == "text" and (data.get("asking") or not waiting):
             asking = " and ".join(wanted or "the default profile" for wanted in data.get("asking", ()))
             click.echo(f"Nothing is up yet: `devlink up` still asks for {asking}." if asking else "Nothing is up.")
-        return EXIT_NOT_UP
-    if output == "text":
+    elif output == "text":
         for session in sessions:
             _show_session(session)
-    is_well = not waiting and all(session["state"] == "up" for session in sessions)
-    return 0 if is_well else EXIT_DEGRADED
+    return exit_code(data)
 
 
 def show_waiting(each: Mapping[str, Any]) -> None:

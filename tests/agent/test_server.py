@@ -1,5 +1,6 @@
-"""Who may speak with an agent, and what its user's commands say to what it does by itself."""
+"""Who may speak with an agent, what it does for a question, and what it does by itself."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,10 +10,15 @@ import pytest
 
 from devlink.agent import login, server
 from devlink.agent.login import Wanted
+from devlink.agent.refresh import Refresher
 from devlink.agent.server import Agent, _admit
 from devlink.agent.sources import Obtained
+from devlink.agent.supervisor import Supervisor
 from devlink.errors import NotUpError
+from devlink.rpc.client import Client
+from devlink.rpc.listening import bind_private
 from devlink.rpc.peer import Peer
+from devlink.rpc.tasks import run, spawn
 from devlink.rpc.varlink import Call
 from tests.agent.fakes import PROD, QA, World
 
@@ -103,3 +109,32 @@ def test_down_of_the_only_session_leaves_what_waits_waiting(run: Run, service: C
             await agent._down(NOBODY, call("Down"))
 
     run(body)
+
+
+@pytest.mark.parametrize(("asked", "looks"), [({}, 1), ({"look": True}, 1), ({"look": False}, 0)])
+def test_a_prompt_is_answered_with_what_is_known_and_without_a_look_at_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, bool], looks: int
+) -> None:
+    looked = []
+
+    async def look(self: Supervisor) -> None:
+        looked.append(self)
+
+    def ask() -> dict[str, object]:
+        with Client.connect(tmp_path / "agent") as client:
+            return client.call("io.devlink.Agent.Status", asked)
+
+    async def scenario() -> dict[str, object]:
+        supervisor = Supervisor(tmp_path / "sessions")
+        agent = Agent(supervisor, Refresher(supervisor))
+        with bind_private(tmp_path / "agent") as listener:
+            accepting = spawn(agent.server.serve(listener), name="accept")
+            try:
+                return await asyncio.to_thread(ask)
+            finally:
+                accepting.cancel()
+                await agent.server.close()
+
+    monkeypatch.setattr(Supervisor, "look", look)
+    assert "status" in run(scenario())
+    assert len(looked) == looks

@@ -1,7 +1,8 @@
 """How long a user waits: the command's start beside a bare interpreter, and `up` beside the same routes by hand.
 
 `make bench` runs it. Commands are run in turn (A B A B ...), so that a machine whose speed drifts is fair to both; what
-counts is the difference of the medians, in milliseconds of wall time, and the ratio.
+counts is the difference of the medians, in milliseconds of wall time, and the ratio. `status --short`, which a shell
+waits for at each prompt, is held to a limit, with an agent that answers.
 """
 
 import argparse
@@ -18,8 +19,13 @@ from pathlib import Path
 from devlink.lab import availability, worlds
 from devlink.lab.spec import LAPTOP
 from devlink.lab.world import World
+from devlink.rpc import varlink
+from tests.benchmarks.limits import Limit, verdict
+from tests.cli.fakes import FakePeer
 
 DEVLINK = str(Path(sys.executable).with_name("devlink"))
+MOST_PROMPT = 40.0
+"""Milliseconds that `status --short` may take over a bare interpreter."""
 RULE = "{:<52} {:>9} {:>9} {:>9} {:>7}"
 
 
@@ -52,6 +58,22 @@ def starts(runs: int) -> list[dict[str, object]]:
             )
             rows.append(row(f"devlink {' '.join(words)}, over python -c pass", ours, bare))
     return rows
+
+
+def prompts(runs: int) -> list[dict[str, object]]:
+    """`status --short` over a bare interpreter's start, the bench's own agent answering."""
+    status = {"version": "", "sessions": [{"name": "qa", "state": "up"}]}
+    reply = varlink.reply({"status": status})
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        FakePeer(Path(folder, "devlink", "agent"), {"Status": [reply]}),
+    ):
+        ours, bare = in_turn(
+            runs,
+            timed([DEVLINK, "status", "--short"], XDG_RUNTIME_DIR=folder),
+            timed([sys.executable, "-P", "-c", ""]),
+        )
+    return [row("devlink status --short, over python -P -c ''", ours, bare)]
 
 
 def ups(runs: int) -> list[dict[str, object]]:
@@ -92,13 +114,14 @@ def row(what: str, ours: float, other: float) -> dict[str, object]:
     return {"what": what, "ours_ms": round(ours, 1), "other_ms": round(other, 1), "ratio": round(ours / other, 2)}
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     print(RULE.format("median wall time", "devlink", "beside", "more", "ratio"))
     rows = starts(arguments.runs)
+    rows += (prompt := prompts(arguments.runs * 2))
     why_not = availability.available()
     if why_not is None:
         rows += ups(arguments.runs)
@@ -106,7 +129,9 @@ def main() -> None:
         print(f"devlink up: not measured: {why_not}")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    more = [float(str(each["ours_ms"])) - float(str(each["other_ms"])) for each in prompt]
+    return verdict([Limit(what="status --short over python", value=max(more), unit="ms", most=MOST_PROMPT)])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
