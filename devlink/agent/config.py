@@ -39,6 +39,8 @@ class Config:
     """The profile that a bare `devlink up` means."""
     refresh_spread: float = 60.0
     """Seconds over which laptops fetch a newer profile of their cluster, each at a moment drawn by chance."""
+    notifications: bool = True
+    """Whether the desktop, where there is one, is told when a session degrades or is back."""
     profiles: Mapping[str, ProfileConfig] = field(default_factory=dict)
     """By the profile's name."""
 

@@ -15,16 +15,26 @@ class History:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._view = View()
+        self.view = View()
+        """All as it was seen last."""
         self._ring = Ring()
         self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def look(self) -> None:
         """Something may have changed. Costs tens of microseconds a session."""
-        before, self._view = self._view, self._seen()
-        if before != self._view and self._ring.add(changes(before, self._view), time.time()):
+        before, self.view = self.view, self._seen()
+        if before == self.view:
+            return
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if self._ring.add(changes(before, self.view), time.time()):
             self._news.set()
             self._news = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Wait until `view` is another one."""
+        await self._changed.wait()
 
     @property
     def kept(self) -> list[Mapping[str, Any]]:

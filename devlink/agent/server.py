@@ -18,6 +18,7 @@ from devlink.agent.log import log_to_stderr
 from devlink.agent.login import Login, forget
 from devlink.agent.looks.verbs import Looks
 from devlink.agent.notes import held
+from devlink.agent.notifications import tell_desktop
 from devlink.agent.parameters import environment, parameter, texts
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
@@ -319,6 +320,7 @@ async def serve(*, linger: bool, wished: Sequence[str] | None = None) -> None:
     if wished is not None:
         agent.at_login(wished).start()
     accepting = [spawn(agent.server.serve(each), name="accept") for each in listeners]
+    telling = spawn(tell_desktop(supervisor.history), name="notifications")
     if wished is None:
         notify("READY=1")
     while not agent.stop.is_set():
@@ -331,7 +333,7 @@ async def serve(*, linger: bool, wished: Sequence[str] | None = None) -> None:
             if supervisor.is_idle and agent.server.connections == 0:  # else somebody came, and has changed nothing yet
                 break
     notify("STOPPING=1")
-    for task in accepting:
+    for task in (*accepting, telling):
         task.cancel()
     if not activated:
         agent_socket().unlink(missing_ok=True)
