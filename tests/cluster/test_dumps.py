@@ -92,9 +92,9 @@ def test_the_command_asks_for_everything_that_the_table_of_reads_has() -> None:
         assert name in asked
 
 
-def test_the_readme_has_the_same_command() -> None:
-    readme = Path(__file__).parents[2] / "README.md"
-    assert " ".join(KUBECTL.split()) in " ".join(readme.read_text().replace("\\\n", " ").split())
+def test_the_operators_page_has_the_same_command() -> None:
+    page = Path(__file__).parents[2] / "docs/operators.md"
+    assert " ".join(KUBECTL.split()) in " ".join(page.read_text().replace("\\\n", " ").split())
 
 
 def test_kinds_that_every_cluster_has_are_missed_aloud() -> None:
