@@ -87,7 +87,8 @@ def test_every_page_is_found_from_the_manuals_first() -> None:
 def commands_of(page: str) -> Iterator[str]:
     """Each command of ours that is shown: a line that is typed, or a span that begins with one."""
     talk = []
-    for line in re.sub(r"\\\n\s*", " ", text_of(page)).splitlines():
+    text = FENCE.sub(lambda block: "\n".join(f"    {line}" for line in block.group().splitlines()[1:-1]), text_of(page))
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         if line.startswith("    "):
             typed, *comments = re.split(r"(?:^|\s)#(?: |$)", line)
             yield from (part.strip() for part in re.split(r"&&|\||;", typed))
