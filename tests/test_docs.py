@@ -1,6 +1,5 @@
 """What the manual says is held to what there is: links, commands and their options, files, tests, samples."""
 
-import ast
 import functools
 import importlib
 import json
@@ -46,10 +45,12 @@ BEFORE_IT_IS_MADE = re.compile(r"[A-Z]{2,}|[*<>…]")
 """In a path: a word that stands for something."""
 
 
+@functools.cache
 def text_of(page: str) -> str:
     return (ROOT / page).read_text("utf-8")
 
 
+@functools.cache
 def prose_of(page: str) -> str:
     """Without what is shown as typed: there brackets are no links, and `#` begins no heading."""
     return "\n".join("" if line.startswith("    ") else line for line in FENCE.sub("", text_of(page)).splitlines())
@@ -84,8 +85,13 @@ def test_every_page_is_found_from_the_manuals_first() -> None:
     assert sorted(page for page in hidden if ROOT / page not in listed) == []
 
 
-def commands_of(page: str) -> Iterator[str]:
-    """Each command of ours that is shown: a line that is typed, or a span that begins with one."""
+@functools.cache
+def shown_in(page: str) -> tuple[str, ...]:
+    """What may be a command: each line that is typed, and each span."""
+    return tuple(_shown_in(page))
+
+
+def _shown_in(page: str) -> Iterator[str]:
     talk = []
     text = FENCE.sub(lambda block: "\n".join(f"    {line}" for line in block.group().splitlines()[1:-1]), text_of(page))
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
@@ -98,11 +104,10 @@ def commands_of(page: str) -> Iterator[str]:
     yield from (" ".join(span.split()) for span in SPAN.findall("\n".join(talk)))
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_each_backtick_has_its_other_half(page: str) -> None:
+def test_each_backtick_has_its_other_half() -> None:
     """Else what is a span and what is between spans change places, and nothing behind it is looked at."""
-    pieces = re.split(r"\n\s*\n|\n(?=\||- )", prose_of(page))
-    assert [piece for piece in pieces if piece.count("`") % 2] == []
+    pieces = {(page, piece) for page in PAGES for piece in re.split(r"\n\s*\n|\n(?=\||- )", prose_of(page))}
+    assert [(page, piece) for page, piece in pieces if piece.count("`") % 2] == []
 
 
 @functools.cache
@@ -151,7 +156,7 @@ def given_options(at: click.Command) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_command_that_is_shown_exists_with_its_options(page: str) -> None:
-    typed = [each for each in commands_of(page) if PROMPT.match(each)]
+    typed = [each for each in shown_in(page) if PROMPT.match(each)]
     assert [f"{each!r}: {fault}" for each in typed for fault in faults_of(each) if fault not in AWAITED] == []
 
 
@@ -171,7 +176,7 @@ def test_what_is_not_there_is_seen(typed: str, faults: list[str]) -> None:
 
 
 def test_what_is_awaited_is_not_there_yet() -> None:
-    shown = [each for page in PAGES for each in commands_of(page)]
+    shown = [each for page in PAGES for each in shown_in(page)]
     faults = {fault for each in shown if PROMPT.match(each) for fault in faults_of(each)}
     faults |= {f"make {target}" for each in shown for target in unmade(each)}
     assert AWAITED - faults == set()
@@ -185,23 +190,22 @@ def test_the_table_of_commands_in_the_readme_has_all_of_them_and_no_other() -> N
     assert named - awaited == set(COMMANDS) - awaited
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_each_path_of_this_repository_that_is_named_exists(page: str) -> None:
-    named = {span.partition("::")[0].rstrip("/") for span in SPAN.findall(text_of(page)) if span.startswith(ROOMS)}
-    paths = {each for each in named if " " not in each and not BEFORE_IT_IS_MADE.search(each)}
-    assert sorted(each for each in paths if not (ROOT / each).exists()) == []
+def test_each_path_of_this_repository_that_is_named_exists() -> None:
+    spans = {(page, span) for page in PAGES for span in SPAN.findall(text_of(page)) if span.startswith(ROOMS)}
+    named = {(page, span.partition("::")[0]) for page, span in spans if " " not in span}
+    paths = {(page, path) for page, path in named if not BEFORE_IT_IS_MADE.search(path)}
+    assert sorted((page, path) for page, path in paths if not (ROOT / path).exists()) == []
 
 
 @functools.cache
-def names_in(path: Path) -> frozenset[str]:
-    tree = ast.parse(path.read_text("utf-8"))
-    return frozenset(n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+def sentences_of(path: str) -> frozenset[str]:
+    there = ROOT / path
+    return frozenset(re.findall(r"def (test_\w+)", there.read_text("utf-8")) if there.is_file() else ())
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_each_test_that_is_named_exists(page: str) -> None:
-    named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", text_of(page))
-    assert [f"{p}::{n}" for p, n in named if not (ROOT / p).is_file() or n not in names_in(ROOT / p)] == []
+def test_each_test_that_is_named_exists() -> None:
+    named = {(page, *each) for page in PAGES for each in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text_of(page))}
+    assert sorted(each for each in named if each[2] not in sentences_of(each[1])) == []
 
 
 def test_each_promise_names_a_test_that_holds_it() -> None:
@@ -209,22 +213,22 @@ def test_each_promise_names_a_test_that_holds_it() -> None:
     assert [each.partition("\n")[0] for each in promises if "::test_" not in each] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_each_finding_that_is_named_has_its_section(page: str) -> None:
+def test_each_finding_that_is_named_has_its_section() -> None:
     codes = set(re.findall(r"^### (DL-[A-Z0-9-]+)", text_of("devlink/findings.md"), re.MULTILINE))
-    assert set(re.findall(r"\bDL-[A-Z0-9-]*[A-Z0-9]", text_of(page))) - codes == set()
+    named = {(page, code) for page in PAGES for code in re.findall(r"\bDL-[A-Z0-9-]*[A-Z0-9]", text_of(page))}
+    assert sorted((page, code) for page, code in named if code not in codes) == []
 
 
 def unmade(typed: str) -> set[str]:
     """The targets of a `make` that the Makefile does not have."""
-    targets = set(re.findall(r"^([a-z -]+):", text_of("Makefile"), re.MULTILINE))
-    words = typed.split()[1:] if re.match(r"make [a-z]", typed) else []
-    return {word for word in words if word.islower()} - {name for line in targets for name in line.split()}
+    if not re.match(r"make [a-z]", typed):
+        return set()
+    targets = {name for line in re.findall(r"^([a-z -]+):", text_of("Makefile"), re.MULTILINE) for name in line.split()}
+    return {word for word in typed.split()[1:] if word.islower()} - targets
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_each_target_of_make_that_is_named_exists(page: str) -> None:
-    faults = {f"make {target}" for each in commands_of(page) for target in unmade(each)}
+def test_each_target_of_make_that_is_named_exists() -> None:
+    faults = {f"make {target}" for page in PAGES for each in shown_in(page) for target in unmade(each)}
     assert faults - AWAITED == set()
 
 
@@ -255,7 +259,6 @@ def test_the_picture_of_the_house_has_every_room_in_the_order_that_the_contracts
     assert [floor[room] for room in drawn] == sorted(floor[room] for room in drawn)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
-def test_no_command_goes_by_sudo_devlink(page: str) -> None:
+def test_no_command_goes_by_sudo_devlink() -> None:
     """On root's PATH there may be iproute2's program of the same name."""
-    assert re.findall(r"sudo devlink\b(?!-)", text_of(page)) == []
+    assert [page for page in PAGES if re.search(r"sudo devlink\b(?!-)", text_of(page))] == []
