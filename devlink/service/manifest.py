@@ -1,0 +1,86 @@
+"""What was laid down on the machine, to be taken away again: a file beside it, written before the first of them."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devlink.core.codec import DecodeError, decode, encode
+from devlink.errors import HelperError, reason
+from devlink.service.laying import LIB
+
+PATH = f"{LIB}/manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All of it. While an install is under way, or after one that ended half done: what there may be."""
+
+    version: str
+    digest: str
+    """Sources.digest."""
+    python: str
+    programs: str
+    """The folder of the programs, LIB/VERSION."""
+    units: tuple[str, ...] = ()
+    """All of them, also those that systemd only starts for others."""
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By their absolute path: the SHA-256 of each content that was written there, in hexadecimal."""
+    folders: tuple[str, ...] = ()
+    """Those that were not there before, each before what lies in it."""
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    """Those that were not there before."""
+    members: tuple[str, ...] = ()
+    """Who was made a member of the group devlink."""
+
+    def with_old(self, old: "Manifest | None") -> "Manifest":
+        """Both, for the time in which either may be there."""
+        if old is None:
+            return self
+        files = {path: (*old.files.get(path, ()), *self.files.get(path, ())) for path in (*old.files, *self.files)}
+        return Manifest(
+            version=self.version, digest=self.digest, python=self.python, programs=self.programs,
+            units=_both(old.units, self.units),
+            files={path: tuple(dict.fromkeys(sums)) for path, sums in files.items()},
+            folders=tuple(sorted({*old.folders, *self.folders})),
+            users=_both(old.users, self.users), groups=_both(old.groups, self.groups),
+            members=_both(old.members, self.members),
+        )  # fmt: skip
+
+
+def _both(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*old, *new)))
+
+
+def read_manifest(root: Path = Path("/")) -> Manifest | None:
+    """What is installed; None where nothing is. Raises HelperError for a file that cannot be read."""
+    path = root / PATH.lstrip("/")
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeError) as error:
+        raise HelperError(f"{path} cannot be read.", why=reason(error), next_step=_mend(path)) from error
+    try:
+        return decode(Manifest, json.loads(text))
+    except (DecodeError, ValueError) as error:
+        raise HelperError(f"{path} is not what devlink wrote.", why=reason(error), next_step=_mend(path)) from error
+
+
+def write_manifest(manifest: Manifest, root: Path = Path("/")) -> None:
+    """Put it in place, whole or not at all, on the disk before this returns. Raises OSError."""
+    path = root / PATH.lstrip("/")
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o644)
+        json.dump(encode(manifest), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _mend(path: Path) -> str:
+    return f"Look at {path}, which says what `devlink helper install` has written; without it, take that away by hand."
