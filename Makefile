@@ -102,6 +102,10 @@ bench: setup ## the figures that README and CHANGELOG claim, each beside a peer 
 deb: setup ## devlink's package for Debian 12 and later, in dist/
 	@$(BIN)/python packaging/deb/make_deb.py
 
+.PHONY: wheel
+wheel: setup ## devlink's wheel, with the units as data, in dist/
+	@$(BIN)/python -m hatchling build --target wheel
+
 .PHONY: kit
 kit: ## build the real programs of a cluster (needs Go) into the cache, outside the tree
 	@tests/kit/build.sh
