@@ -47,7 +47,10 @@ def start_helper() -> str:
     """How a helper is started that does not run."""
     if has_unit(HELPER_UNIT):
         return f"See why it does not run: systemctl status {HELPER_UNIT}"
-    return f"Start it, in a terminal of its own: {as_root('helper', 'run')}"
+    by_hand = f"in a terminal of its own: {as_root('helper', 'run')}"
+    if os.path.isdir(MANAGED):
+        return f"Install it as a service: {as_root('helper', 'install')}; or start it, {by_hand}"
+    return f"Start it, {by_hand}"
 
 
 def restart_helper() -> str:

@@ -70,6 +70,16 @@ def test_a_unit_is_named_only_where_it_is_installed(hint: object, monkeypatch: p
     assert hint().endswith(hints.as_root("helper", "run"))
 
 
+def test_a_helper_is_installed_as_a_service_only_where_there_are_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "UNIT_FOLDERS", ())
+    monkeypatch.setattr(hints, "MANAGED", str(tmp_path))
+    assert f": {hints.as_root('helper', 'install')}; " in hints.start_helper()
+    monkeypatch.setattr(hints, "MANAGED", str(tmp_path / "none"))
+    assert "install" not in hints.start_helper()
+
+
 def test_a_unit_is_there_where_systemd_runs_and_its_file_lies_in_one_of_the_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

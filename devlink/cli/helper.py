@@ -90,7 +90,7 @@ def install(yes: bool, no_member: bool) -> int:
     from devlink.service import effects, laying, machine, owned, sources
 
     place = machine.Place()
-    machine.check_system(place)
+    machine.check_system(place, os.environ)
     caller = effects.caller()
     found = sources.read_sources({0, caller})
     running = os.path.realpath("/proc/self/exe")

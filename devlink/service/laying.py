@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 LIB = "/usr/local/lib/devlink"
 """Where the copy lies: VERSION/ with the programs, the command, the manifest."""
 COMMAND = f"{LIB}/devlink"
-"""Root's own, and the same from version to version: the units run it, and it is the way to uninstall once a venv is
-gone."""
+"""Root's own, and the same from version to version: it is the way to uninstall once a venv is gone."""
 GROUP = "devlink"
 """Whose members may use the helper."""
 UNITS = "/etc/systemd/system/"
@@ -27,6 +26,7 @@ LEFT_OUT = (
 )  # fmt: skip
 """What is for a user's own command, which stays where its user installed it, or for a package's tools."""
 _RUN = re.compile(r"/usr/bin/python3 -I(?: -S)? /usr/share/devlink/devlink/run\.py")
+_EXEC = re.compile(r"^(Exec\w+=[-+!@:|]*)/usr/bin/devlink(?![\w.-])", re.MULTILINE)
 _COMMAND = re.compile(r"/usr/bin/devlink(?![\w.-])")
 
 
@@ -98,7 +98,9 @@ def folders_of(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _moved(text: str, programs: str, python: str) -> str:
-    text = _RUN.sub(f"{python} -I -S {programs}/devlink/run.py", text)
+    run = f"{python} -I -S {programs}/devlink/run.py"
+    # by the Python, not by the script: SELinux tells what a service may run by the label of the program's folder
+    text = _EXEC.sub(rf"\1{run} devlink.cli", _RUN.sub(run, text))
     return _COMMAND.sub(COMMAND, text).replace("/usr/share/devlink/", f"{programs}/")
 
 

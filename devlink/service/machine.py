@@ -6,7 +6,7 @@ Whatever a unit runs is root's own: a copy of the package, a Python, and every f
 import grp
 import hashlib
 import pwd
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -78,8 +78,15 @@ class Place:
             return ""
 
 
-def check_system(place: Place) -> None:
-    """Raises where no service of ours can be installed at all: no systemd, or a package that has them."""
+def check_system(place: Place, environment: Mapping[str, str]) -> None:
+    """Raises where nothing of ours can be installed: no systemd, a package that has it, or modules from anywhere."""
+    for name in ("PYTHONPATH", "PYTHONHOME"):
+        if environment.get(name):
+            raise HelperError(
+                f"The environment says where this devlink has its modules from: {name} is set.",
+                why="What is copied for root to run is what is installed, and nothing else.",
+                next_step=f"Run it without: unset {name}",
+            )
     if not place.at("/run/systemd/system").is_dir():
         raise HelperError(
             "The helper cannot be installed here as a service.",
@@ -116,6 +123,11 @@ def plan(
                 f"{path} is there already, and devlink did not write it.",
                 next_step=f"See whose it is; where nobody needs it: sudo rm {path}; then run this again.",
             )
+    if old is None and place.at(programs).exists():
+        raise ConflictError(
+            f"{programs} is there already, and no list of what devlink has written.",
+            next_step=f"See whose it is; where nobody needs it: sudo rm -r {programs}; then run this again.",
+        )
     sums = {path: (_sum(text.encode()),) for path, text in files.items()}
     sums |= {f"{programs}/{path}": (_sum(content),) for path, content in sources.files.items()}
     users, groups = laying.names(files)

@@ -44,6 +44,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = Place(tmp_path, owner=ME, run=lambda *words, optional=False: True, who=lambda kind, name: False)
     files = {f"{sources.LAYOUT}{path}": text.encode() for path, text in LAYOUT.items()}
     read = Sources(files={**files, "devlink/run.py": b""}, origin="/home/alice/venv/site", owners=(0, 4711))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(machine, "Place", lambda: place)
     monkeypatch.setattr(sources, "read_sources", lambda allowed: read)

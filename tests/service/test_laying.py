@@ -29,7 +29,7 @@ def test_nothing_leads_to_where_a_package_has_its_programs(path: str) -> None:
 
 @pytest.mark.parametrize("path", [path for path in UNITS if path.endswith(".service")])
 def test_a_unit_runs_the_copy_with_a_python_that_sees_nothing_else(path: str) -> None:
-    ours = (f"{laying.COMMAND} ", f"{PYTHON} -I -S {PROGRAMS}/devlink/run.py ")
+    ours = f"{PYTHON} -I -S {PROGRAMS}/devlink/run.py devlink."
     lines = re.findall(r"^Exec\w+=[-+!@:|]*(.*)$", LAID[path], re.MULTILINE)
     assert lines
     assert [line for line in lines if not line.startswith(ours)] == []

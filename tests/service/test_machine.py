@@ -72,7 +72,7 @@ def install(place: Place) -> Install:
     def do(version: str = "1.0", *, sources: Sources = SOURCES, drop: str = "", member: str = "") -> machine.Plan:
         layout = {path: text for path, text in LAYOUT.items() if not drop or drop not in path}
         laid = laying.laid(layout, f"{laying.LIB}/{version}", PYTHON)
-        machine.check_system(place)
+        machine.check_system(place, {})
         # the layout is handed over as the package has it
         plan = machine.plan(place, sources, layout, PYTHON, version=version, member=member)
         assert laid.items() <= plan.files.items()
@@ -284,6 +284,20 @@ def test_beside_a_package_it_is_refused(place: Place, install: Install, unit: st
 def test_without_systemd_it_is_refused_with_what_to_do_instead(place: Place, install: Install) -> None:
     place.at("/run/systemd/system").rmdir()
     assert "devlink helper run" in refused(place, install, HelperError)
+
+
+def test_programs_that_no_manifest_knows_are_refused(place: Place, install: Install) -> None:
+    place.at(f"{laying.LIB}/1.0").mkdir(parents=True)
+    for folder in (place.at(laying.LIB), place.at(f"{laying.LIB}/1.0")):
+        folder.chmod(0o755)
+    assert "is there already" in refused(place, install, ConflictError)
+
+
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME"])
+def test_modules_from_where_the_environment_says_are_refused(place: Place, name: str) -> None:
+    with pytest.raises(HelperError) as caught:
+        machine.check_system(place, {name: "/home/alice/evil"})
+    assert f"unset {name}" in caught.value.next_step
 
 
 def test_a_manifest_that_is_not_ours_is_refused_and_not_taken_for_none(place: Place, install: Install) -> None:
