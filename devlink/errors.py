@@ -76,6 +76,14 @@ class NotPermittedError(DevlinkError):
     exit_code = 6
 
 
+class NotAuthorizedError(NotPermittedError):
+    """The machine's owner did not say yes when asked by polkit. The machine's owner acts."""
+
+
+class NobodyAskedError(NotAuthorizedError):
+    """polkit would ask for a password, and no authentication agent is there to ask. The caller may start one."""
+
+
 class NotTrustedError(DevlinkError):
     """No trust record covers what is wanted. The machine's owner acts."""
 
@@ -117,7 +125,8 @@ BY_NAME: dict[str, type[DevlinkError]] = {
     cls.__name__.removesuffix("Error"): cls
     for cls in (
         UnexpectedError, UsageError, NotUpError, VerificationError, IdentityError, ConflictError, HelperError,
-        NotPermittedError, NotTrustedError, ClusterError, ProfileError, ProtocolError,
+        NotPermittedError, NotAuthorizedError, NobodyAskedError, NotTrustedError, ClusterError, ProfileError,
+        ProtocolError,
     )
 }  # fmt: skip
 """The errors by the name that crosses a socket: `Conflict` for `ConflictError`."""

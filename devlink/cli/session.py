@@ -13,7 +13,7 @@ from devlink.agent.client import caller_environment, connect, connect_or_start
 from devlink.cli import offers
 from devlink.cli.output import MARKS, Lines, emit, output_option
 from devlink.core.text import duration
-from devlink.errors import DevlinkError, NotUpError, ProtocolError, UsageError, VerificationError
+from devlink.errors import DevlinkError, NotTrustedError, NotUpError, ProtocolError, UsageError, VerificationError
 from devlink.rpc.client import Client
 
 EXIT_NOT_UP = 3
@@ -98,7 +98,16 @@ def up(
         session = _bring_up(wish, ending)
     except DevlinkError as error:
         error.next_step = error.next_step.replace("devlink trust PROFILE", f"devlink trust {profile or ''}".strip())
-        raise
+        if not isinstance(error, NotTrustedError):
+            raise
+        _on_signals(ending, signal.SIG_DFL)
+        _on_signals((signal.SIGINT,), signal.default_int_handler)
+        from devlink.cli.trust import offer
+
+        if not offer(error):
+            raise
+        began = time.monotonic()  # what a person took to answer is not counted
+        session = _bring_up(wish, ending)
     if session is None:
         return EXIT_INTERRUPTED
     name = str(session["name"])

@@ -3,15 +3,16 @@
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from devlink.cli import offers
 from devlink.cli.output import emit, output_option
-from devlink.errors import NotPermittedError, UsageError
-from devlink.helper.client import connect
+from devlink.errors import NobodyAskedError, NotAuthorizedError, NotPermittedError, NotTrustedError, UsageError
+from devlink.helper.client import LIMIT, connect
 from devlink.hints import as_root
 
 if TYPE_CHECKING:  # its imports are for the one command that gives trust
@@ -80,6 +81,11 @@ def trust(ctx: click.Context) -> int:
 @click.option("--sha256", default="", metavar="HASH", help="Refuse if the file is not the one with this hash.")
 def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:
     """Trust PROFILE."""
+    _give(profile or "", context, is_sure=yes, sha256=sha256)
+    return 0
+
+
+def _give(profile: str, context: str, *, is_sure: bool = False, sha256: str = "") -> None:
     from devlink.agent.profiles import choose, given_by
     from devlink.core.codec import decode
     from devlink.core.profile_document import encode_profile
@@ -88,7 +94,7 @@ def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:
 
     if profile and context:
         raise UsageError("PROFILE and --context both say which profile.", next_step="Leave one of them out.")
-    loaded = given_by(context) if context else choose(profile or "")
+    loaded = given_by(context) if context else choose(profile)
     text = encode_profile(loaded)
     if sha256 and hashlib.sha256(text.encode()).hexdigest() != sha256:
         raise UsageError(
@@ -102,20 +108,21 @@ def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:
     _show(record)
     for remark in remarks(claim):
         click.echo(f"  ! {remark}", err=True)
-    if os.geteuid() != 0:
-        raise _needs_root(text, record.name)
     # A hash was given for what has been looked at: the line that an ordinary user's `devlink trust` prints, with sudo's
     # own question, is the one time of asking.
-    if not (yes or sha256):
+    if not (is_sure or sha256):
+        if os.geteuid() != 0 and not sys.stdin.isatty():
+            raise _needs_root(text, record.name)
         _ask()
-    with connect() as client:
-        recorded = decode(TrustRecord, client.call("io.devlink.Helper.Trust", {"profile": text})["record"])
+    try:
+        recorded = decode(TrustRecord, _call_as_owner("Trust", {"profile": text})["record"])
+    except NotAuthorizedError as error:
+        raise _needs_root(text, record.name, error.why) from error
     if recorded != record:  # the network may have changed meanwhile, or the helper be another one
         click.echo("The record is not what was shown: the helper looks at the network itself. It says:", err=True)
         _show(recorded)
         click.echo(f"If that is not right, take it back: devlink trust revoke {record.name}", err=True)
     click.echo(f"Profile {record.name} is trusted.", err=True)
-    return 0
 
 
 def _ask() -> None:
@@ -141,7 +148,41 @@ def _show(record: "TrustRecord") -> None:
     click.echo(f"  cluster CA   {record.ca or 'none'}", err=True)
 
 
-def _needs_root(text: str, name: str) -> NotPermittedError:
+def _call_as_owner(verb: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the helper answers, for which it may have polkit ask for a password. Raises NotAuthorizedError.
+
+    In a session that has no authentication agent, such as one over ssh, polkit's own for terminals is started.
+    """
+    from devlink.cli.asking import agent_in_terminal
+    from devlink.helper.authority import ANSWER_LIMIT
+
+    with connect(timeout=ANSWER_LIMIT + LIMIT) as client:
+        method = f"io.devlink.Helper.{verb}"
+        try:
+            return client.call(method, parameters)
+        except NobodyAskedError:
+            with agent_in_terminal() as is_there:
+                if not is_there:
+                    raise
+                return client.call(method, parameters)
+
+
+def offer(error: NotTrustedError) -> bool:
+    """Whether the profile that `up` was refused is trusted now: at a terminal its user is shown it, and asked once.
+
+    Raises as `devlink trust` does.
+    """
+    advice, _, asked = error.next_step.partition("devlink trust")
+    if not advice.rstrip().endswith("un:") or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    click.echo(f"{error.what} {error.why}", err=True)
+    wanted = asked.strip()
+    context = wanted.removeprefix("--context ") if wanted.startswith("--context ") else ""
+    _give("" if context else wanted, context)
+    return True
+
+
+def _needs_root(text: str, name: str, why: str = "") -> NotPermittedError:
     """The one line that does it: an absolute path, since root's PATH may find iproute2's devlink; a file and its hash,
     so that what root trusts is what was shown."""
     import platformdirs
@@ -158,7 +199,7 @@ def _needs_root(text: str, name: str) -> NotPermittedError:
         ) from error
     digest = hashlib.sha256(text.encode()).hexdigest()
     return NotPermittedError(
-        "Giving trust is for the machine's owner.", next_step=as_root("trust", str(path), "--sha256", digest)
+        "Giving trust is for the machine's owner.", why=why, next_step=as_root("trust", str(path), "--sha256", digest)
     )
 
 
@@ -183,7 +224,10 @@ def list_(output: str) -> int:
 @click.argument("name", shell_complete=offers.names_of_profiles)
 def revoke(name: str) -> int:
     """Take trust back from profile NAME. What is up stays up."""
-    with connect() as client:
-        client.call("io.devlink.Helper.Revoke", {"name": name})
+    try:
+        _call_as_owner("Revoke", {"name": name})
+    except NotAuthorizedError as error:
+        error.next_step = as_root("trust", "revoke", name)
+        raise
     click.echo(f"Profile {name} is no longer trusted.", err=True)
     return 0

@@ -18,6 +18,7 @@ from devlink.errors import (
 )
 from devlink.helper import admission
 from devlink.helper.access import refusal, user_name
+from devlink.helper.authority import Authority
 from devlink.helper.calls import argument
 from devlink.helper.failover import Failover
 from devlink.helper.installed import Installed
@@ -35,6 +36,8 @@ from devlink.rpc.varlink import Call
 log = logging.getLogger(__name__)
 
 INTERFACE = "io.devlink.Helper"
+REVOKING = "Authentication is required to take trust back from the profile $(profile)"
+"""What polkit has a person read."""
 RETRY_PAUSE = 5.0
 """Seconds until what could not be taken back is tried again."""
 CHANGE_LIMIT = 1.0
@@ -49,6 +52,7 @@ class Helper:
         self._policy = policy
         self._machine = machine
         self._trust = trust
+        self._authority = Authority()
         self._leases = Leases()
         self._failover = Failover(machine=machine, leases=self._leases, trust=trust, policy=policy)
         self._undoing: asyncio.Task[None] | None = None
@@ -270,7 +274,6 @@ class Helper:
             self._reasserter.stop()
 
     async def _trust_profile(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        _only_root(caller, "Trusting a profile")
         from devlink.core.profile_document import decode_profile
 
         profile = decode_profile(argument(str, call, "profile"))
@@ -282,15 +285,17 @@ class Helper:
                 why="devlink never takes these over, whatever is trusted.",
                 next_step="Tell the profile's publisher.",
             )
+        admission.check_name(claim.name)  # a person will read it in polkit's dialog
+        await self._authority.check(caller, "Trusting a profile", claim.name)
         record = record_of(claim, await asyncio.to_thread(observe))
         self._trust.put(record)
         log.info("trusted %s", encode(record))
         return {"record": encode(record)}
 
     async def _revoke(self, caller: Session, call: Call) -> Mapping[str, Any]:
-        _only_root(caller, "Revoking trust")
         name = argument(str, call, "name")
         admission.check_name(name)
+        await self._authority.check(caller, "Revoking trust", name, message=REVOKING)
         self._trust.revoke(name)
         log.info("revoked %s", name)
         return {}

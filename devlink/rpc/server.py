@@ -11,7 +11,7 @@ from typing import Any
 from devlink.errors import DevlinkError, ProtocolError, UnexpectedError
 from devlink.rpc import varlink
 from devlink.rpc.framing import MAX_FRAME, FrameReader, pack
-from devlink.rpc.peer import Peer, peer_of
+from devlink.rpc.peer import Peer, peer_of, pidfd_of
 from devlink.rpc.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,10 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._reading: asyncio.Task[None] | None = None
         self._descriptors: list[int] = []
+
+    def open_pidfd(self) -> int:
+        """A descriptor of the process that connected, the handler's to close. Raises OSError where it is gone."""
+        return pidfd_of(self._socket)
 
     def attach(self, descriptor: int) -> None:
         """Pass a file descriptor along with the next reply; it is ours to close from here on."""

@@ -111,7 +111,8 @@ def test_each_deliberate_error_is_told_as_what_why_and_next_with_its_exit_code(
 def test_the_exit_codes_are_those_that_scripts_were_promised() -> None:
     assert {name: cls.exit_code for name, cls in BY_NAME.items()} == {
         "Unexpected": 1, "Usage": 2, "NotUp": 3, "Verification": 4, "Identity": 4, "Conflict": 5, "Helper": 6,
-        "NotPermitted": 6, "NotTrusted": 6, "Cluster": 7, "Profile": 8, "Protocol": 6,
+        "NotPermitted": 6, "NotAuthorized": 6, "NobodyAsked": 6, "NotTrusted": 6, "Cluster": 7, "Profile": 8,
+        "Protocol": 6,
     }  # fmt: skip
     subclasses = {cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, DevlinkError)}
     assert subclasses - {DevlinkError} == set(BY_NAME.values()), "every error can cross a socket"

@@ -310,6 +310,36 @@ def test_a_profile_that_is_not_trusted_is_named_in_the_next_step_as_it_was_given
     assert f"Next: Run: devlink trust {named}".rstrip() + "\n" in err
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    ("advice", "wanted"),
+    [
+        ("Run: devlink trust PROFILE", ("./my qa.yaml", "")),
+        ("If that is right, run: devlink trust --context a b", ("", "a b")),
+        ("Tell the profile's publisher.", None),
+        ("Correct insecure-skip-tls-verify.", None),
+    ],
+)
+def test_at_a_terminal_who_is_told_to_trust_is_asked_and_it_goes_on(
+    devlink: Command,
+    socket_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+    advice: str,
+    wanted: tuple[str, str] | None,
+) -> None:
+    for stream in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: terminal, raising=False)
+    given: list[tuple[str, str]] = []
+    monkeypatch.setattr("devlink.cli.trust._give", lambda profile, context: given.append((profile, context)))
+    with FakePeer(socket_path, {"Up": [failed(NotTrustedError("Not trusted.", next_step=advice))]}) as agent:
+        code, _, _ = devlink("up", "./my qa.yaml")
+    is_asked = terminal and wanted is not None
+    assert code == 6, "it is as little trusted the second time, and nobody is asked twice"
+    assert given == ([wanted] if is_asked else [])
+    assert agent.methods.count("Up") == (2 if is_asked else 1)
+
+
 def test_an_agent_that_dies_in_the_middle_is_told_with_a_next_step(devlink: Command, socket_path: Path) -> None:
     with FakePeer(socket_path, {"Up": [*STEPS, HANG_UP]}):
         code, _, err = devlink("up", "qa")

@@ -1,6 +1,7 @@
 """`devlink trust`: what is shown, who may answer, and the one line for root."""
 
 import hashlib
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from devlink.core.network import ObservedNetwork
 from devlink.core.profile import BridgeProfile
 from devlink.core.profile_document import decode_profile, encode_profile
 from devlink.core.trust import claim_of_profile, record_of
-from devlink.errors import NotPermittedError
+from devlink.errors import NobodyAskedError, NotAuthorizedError, NotPermittedError
 from devlink.rpc import varlink
 from tests.cli.fakes import FakePeer
 from tests.core.profiles import SAMPLE
@@ -165,6 +166,33 @@ def test_an_ordinary_user_is_given_one_line_that_holds_for_what_was_shown(
         Path(path).write_text(shown)
         assert devlink(verb, path, option, digest)[0] == 0
         assert peer.methods == ["Trust"]
+
+
+@pytest.mark.parametrize("kind", [NotAuthorizedError, NobodyAskedError])
+def test_at_a_terminal_an_ordinary_user_is_asked_and_may_be_refused_with_the_line_for_root(
+    devlink: Command, profile: Path, helper: Path, monkeypatch: pytest.MonkeyPatch, kind: type[NotAuthorizedError]
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: True)
+    refused = varlink.error_reply("io.devlink.Helper", kind("No.", why="polkit said no.", next_step="Ask."))
+    with FakePeer(helper, {"Trust": [refused]}) as peer:
+        code, _, err = devlink("trust", str(profile), uid=1000)
+    assert code == 6
+    assert peer.methods == ["Trust"], "there is no terminal on stderr for an agent to ask at"
+    assert "Why:  polkit said no." in err
+    assert "Next: sudo " in err
+    helper.unlink()
+    with FakePeer(helper, {"Trust": [varlink.reply({"record": encode(RECORD)})]}) as peer:
+        assert devlink("trust", str(profile), uid=1000)[0] == 0
+    assert peer.methods == ["Trust"]
+
+
+def test_who_may_not_revoke_is_given_the_line_for_root(devlink: Command, helper: Path) -> None:
+    refused = varlink.error_reply("io.devlink.Helper", NotAuthorizedError("No.", why="Because.", next_step="Ask."))
+    with FakePeer(helper, {"Revoke": [refused]}):
+        code, _, err = devlink("trust", "revoke", "qa", uid=1000)
+    assert code == 6
+    assert re.search(r"Why:  Because.\n  Next: sudo \S+ .*trust revoke qa\n", err)
 
 
 def test_a_cache_that_cannot_be_written_is_told(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path as FilePath
@@ -21,6 +21,7 @@ from devlink.core.trust import TrustRecord
 from devlink.errors import (
     ConflictError,
     HelperError,
+    NobodyAskedError,
     NotPermittedError,
     NotTrustedError,
     NotUpError,
@@ -28,7 +29,7 @@ from devlink.errors import (
     UsageError,
     VerificationError,
 )
-from devlink.helper import reasserting, verbs
+from devlink.helper import authority, reasserting, verbs
 from devlink.helper.installed import Installed
 from devlink.helper.policy import DnsPolicy, Policy, QueryLogPolicy
 from devlink.helper.repair import Lack, Mended
@@ -39,6 +40,7 @@ from devlink.rpc import varlink
 from devlink.rpc.connection import Connection
 from devlink.rpc.framing import FrameReader, pack
 from devlink.rpc.peer import Peer
+from devlink.rpc.tasks import spawn
 from tests.cli.test_session import assert_shape
 from tests.core.profiles import SAMPLE
 from tests.helper.fakes import watch_the_kernel
@@ -687,13 +689,20 @@ def test_a_route_of_another_program_is_a_conflict_before_anything_changes(
     run(body)
 
 
-def test_trust_and_revoke_and_restore_are_for_root(run: Run) -> None:
+def test_without_polkit_trust_and_revoke_and_restore_are_for_root(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
+
     async def body(world: World) -> None:
         async with world.caller(1000) as alice, world.caller(0) as root:
             await alice.up(QA)
-            for verb, parameters in (("Trust", {"profile": SAMPLE}), ("Revoke", {"name": "qa"}), ("Restore", {})):
-                with pytest.raises(NotPermittedError, match="is for root") as error:
+            for verb, parameters, wants in (
+                ("Trust", {"profile": SAMPLE}, "no polkit"),
+                ("Revoke", {"name": "qa"}, "no polkit"),
+                ("Restore", {}, "is for root"),
+            ):
+                with pytest.raises(NotPermittedError) as error:
                     await alice.call(verb, **parameters)
+                assert wants in str(error.value)
                 assert error.value.next_step
             assert world.trust.get("qa") is not None
             assert world.machine.undone == 0
@@ -707,6 +716,81 @@ def test_trust_and_revoke_and_restore_are_for_root(run: Run) -> None:
             await root.call("Restore")
             assert world.machine.undone == 1
             assert await root.sessions() == {}
+
+    run(body)
+
+
+Answer = tuple[bool, bool, Mapping[str, str]]
+
+
+class Person:
+    """Whom polkit asks; it answers when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answer: asyncio.Future[Answer] | None = None
+        self.asked: list[tuple[int, Mapping[str, str]]] = []
+        monkeypatch.setattr(authority, "_check_authorization", self._check)
+
+    async def _check(self, pid: int, uid: int, details: Mapping[str, str]) -> Answer:
+        assert pid == 1, "of the peer"
+        self.asked.append((uid, details))
+        self.answer = asyncio.get_running_loop().create_future()
+        return await self.answer
+
+
+def test_while_a_person_is_asked_other_verbs_go_on_and_the_same_user_is_not_asked_twice(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(monkeypatch)
+
+    async def body(world: World) -> None:
+        async with world.caller(1000) as alice, world.caller(1000) as also_alice:
+            revoking = spawn(alice.call("Revoke", name="qa"), name="revoke")
+            await world.until(lambda: person.answer is not None)
+            assert person.asked == [(1000, {"profile": "qa", "polkit.message": verbs.REVOKING})]
+            await also_alice.up(QA)
+            with pytest.raises(ConflictError, match="being asked already"):
+                await also_alice.call("Trust", profile=SAMPLE)
+            assert world.trust.get("qa") is not None
+            assert person.answer is not None
+            person.answer.set_result((True, False, {}))
+            await revoking
+            assert world.trust.get("qa") is None
+            trusting = spawn(also_alice.call("Trust", profile=SAMPLE), name="trust")
+            await world.until(lambda: len(person.asked) == 2)
+            assert person.asked[1] == (1000, {"profile": "qa"})
+            person.answer.set_result((False, True, {}))
+            with pytest.raises(NobodyAskedError):
+                await trusting
+            assert world.trust.get("qa") is None
+
+    run(body)
+
+
+def test_a_question_is_taken_back_when_its_caller_goes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = Person(monkeypatch)
+
+    async def body(world: World) -> None:
+        async with world.caller(1000) as alice:
+            spawn(alice.call("Revoke", name="qa"), name="revoke")
+            await world.until(lambda: person.answer is not None)
+        assert person.answer is not None
+        await world.until(person.answer.cancelled)
+        assert world.trust.get("qa") is not None
+
+    run(body)
+
+
+def test_what_no_profile_may_have_is_refused_before_anyone_is_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = Person(monkeypatch)
+
+    async def body(world: World) -> None:
+        async with world.caller(1000) as alice:
+            with pytest.raises(ProfileError):
+                await alice.call("Trust", profile=SAMPLE.replace("domain: cluster.local", "domain: internal"))
+            with pytest.raises(UsageError, match="not the name of a profile"):
+                await alice.call("Revoke", name="../qa")
+        assert person.asked == []
 
     run(body)
 

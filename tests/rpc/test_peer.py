@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devlink.rpc.peer import Peer, is_feeder, peer_of
+from devlink.rpc.peer import Peer, is_feeder, is_running, peer_of, pidfd_of
 
 
 @pytest.fixture
@@ -30,7 +30,13 @@ def test_the_peer_is_the_process_that_connected(listener: socket.socket) -> None
         accepted, _ = listener.accept()
         with accepted:
             peer = peer_of(accepted)
-        said, _ = child.communicate()
+            pidfd = pidfd_of(accepted)
+        try:
+            assert is_running(pidfd)
+            said, _ = child.communicate()
+            assert not is_running(pidfd)
+        finally:
+            os.close(pidfd)
     assert peer == Peer(pid=int(said), uid=os.getuid(), gid=os.getgid())
     assert peer.pid == child.pid
 
