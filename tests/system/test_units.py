@@ -1,5 +1,6 @@
 """The units as they are packaged: systemd has nothing to say against them, and they expose little."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -49,6 +50,33 @@ def test_what_was_installed_is_taken_back_before_anyone_looks_up_a_name(laptop: 
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.endswith(".service")])
 def test_they_expose_little(laptop: Machine, unit: str) -> None:
     laptop.run("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", unit)
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.endswith(".service")])
+def test_a_unit_gives_the_reason_for_whatever_it_leaves_open(laptop: Machine, unit: str) -> None:
+    said = laptop.run("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
+    left = [line.split()[1].rpartition("~")[2].replace("(", "") for line in said.splitlines() if line.startswith("✗")]
+    settings = {match[0] for each in left if (match := re.match(r"@?[A-Za-z_]*[A-Za-z]", each))}
+    assert settings
+    explained = [unit, *(["devlink-helper.service"] if unit == "devlink-restore.service" else [])]
+    text = "".join(laptop.read(f"/usr/lib/systemd/system/{each}") for each in explained)
+    comments = " ".join(line for line in text.splitlines() if line.startswith("#"))
+    assert [each for each in sorted(settings) if each not in comments] == []
+
+
+def test_the_folders_that_the_services_share_are_the_helpers_before_it_has_run(laptop: Machine) -> None:
+    laptop.run("systemctl", "stop", "devlink-helper.service")
+    folders = ("/run/devlink", "/var/lib/devlink")
+    laptop.run("chown", "root:root", *folders)
+    laptop.run("systemd-tmpfiles", "--create", "devlink.conf")
+    assert set(laptop.run("stat", "--format=%U:%G %a", *folders).stdout.splitlines()) == {"devlink:devlink 755"}
+
+
+@pytest.mark.parametrize("user", ["devlink", "devlink-dns"])
+def test_nobody_can_log_in_as_one_of_the_services(laptop: Machine, user: str) -> None:
+    assert laptop.run("getent", "shadow", user).stdout.split(":")[1].startswith("!")
+    home, shell = laptop.run("getent", "passwd", user).stdout.strip().split(":")[5:]
+    assert (shell, home.startswith("/home")) == ("/usr/sbin/nologin", False)
 
 
 @pytest.mark.parametrize(("socket", "status"), [("helper", 0), ("forwarder", 1), ("files", 1)])
