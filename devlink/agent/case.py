@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from devlink import __version__
 from devlink.agent.client import connect, replace_agent
 from devlink.agent.config import choices
+from devlink.agent.helper_link import INTERFACE
 from devlink.agent.sources import PATIENCE_WITH_CACHE, Obtained, obtain
 from devlink.core.codec import DecodeError, decode
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
@@ -19,7 +21,9 @@ from devlink.errors import DevlinkError, HelperError, NotUpError
 from devlink.helper.client import connect as connect_to_helper
 from devlink.hints import restart_helper
 from devlink.kernel.observe import observe
+from devlink.rpc.client import Client
 from devlink.rpc.tasks import spawn
+from devlink.rpc.varlink import includes, interface_description
 
 AGENT_LIMIT = 3.5
 """Seconds for all that the agent is asked: it asks the helper first."""
@@ -121,11 +125,20 @@ def _ask_helper(limit: float) -> Part:
     try:
         with connect_to_helper(timeout=limit) as helper:
             version = str(helper.call("org.varlink.service.GetInfo").get("version", ""))
-            return Part(told=helper.call("io.devlink.Helper.List"), version=version)
+            is_understood = version != __version__ and _is_understood(helper)
+            return Part(told=helper.call("io.devlink.Helper.List"), version=version, is_understood=is_understood)
     except TimeoutError:
         return Part(error=HelperError("The devlink helper runs, but does not answer.", next_step=restart_helper()))
     except DevlinkError as error:
         return Part(error=error)
+
+
+def _is_understood(helper: Client) -> bool:
+    try:
+        called = helper.call("org.varlink.service.GetInterfaceDescription", {"interface": INTERFACE})
+    except DevlinkError:
+        return False
+    return includes(str(called.get("description", "")), interface_description(INTERFACE))
 
 
 async def _wanted(profile: str, context: str, environ: Mapping[str, str]) -> Subject:

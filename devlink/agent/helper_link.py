@@ -9,11 +9,12 @@ from typing import Any
 from devlink.core.codec import encode
 from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress
-from devlink.errors import HelperError, ProtocolError, reason
+from devlink.errors import DevlinkError, HelperError, ProtocolError, reason
 from devlink.helper.policy import Paths
 from devlink.hints import HELPER_UNIT, log_of, restart_helper, start_helper
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
+from devlink.rpc.varlink import includes, interface_description
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ LOOK_LIMIT = 5.0
 """Seconds for the helper's account of what there is: somebody waits at a terminal."""
 GREETING_LIMIT = 5.0
 """Seconds for the helper to say its version."""
+INTERFACE, DESCRIPTION = "io.devlink.Helper", "org.varlink.service.GetInterfaceDescription"
+RESTART_AGENT = "systemctl --user restart devlink-agent.service, or: devlink down --all; devlink up"
+SKEWED = f"they understand each other; restart the older one (the agent: {RESTART_AGENT})"
 LONGEST_PAUSE = 2.0
 """Seconds between attempts to reach a helper that is away."""
 
@@ -36,6 +40,7 @@ class HelperLink:
         self._returned = returned
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        interface_description(INTERFACE)  # while it is this version's: an upgrade lays another one over it
         self.version = ""
         """The helper's version, when it was last asked."""
 
@@ -110,7 +115,7 @@ class HelperLink:
         async with self._connecting:
             if self._connection is None or self._connection.closed.done():
                 connection, self.version = await _greet()
-                _check_version(connection, self.version)
+                await _check_version(connection, self.version)
                 self._connection = connection
                 connection.closed.add_done_callback(lambda _: self._ended(connection))
             return self._connection
@@ -150,7 +155,7 @@ async def line_beside() -> AsyncIterator[Connection]:
     Raises HelperError, also where the helper goes away meanwhile, or does not answer in time.
     """
     connection, version = await _greet()
-    _check_version(connection, version)
+    await _check_version(connection, version)
     try:
         yield connection
     except ProtocolError as error:
@@ -202,13 +207,29 @@ async def _greet() -> tuple[Connection, str]:
     return connection, str(info.get("version", ""))
 
 
-def _check_version(connection: Connection, helper: str) -> None:
-    """Raises HelperError where it is another than the agent's; then the connection is closed."""
+async def _check_version(connection: Connection, helper: str) -> None:
+    """Raises HelperError where it is another than the agent's and speaks otherwise; then the connection is closed.
+
+    After an upgrade, for as long as nobody restarts it, the agent is the older one: no package restarts the services of
+    users before Debian 13. What it has up goes on where the helper's interface still has all of its own.
+    """
     from devlink import __version__
 
-    if helper != __version__:
+    if helper == __version__:
+        return
+    try:
+        called = await connection.call(DESCRIPTION, {"interface": INTERFACE}, limit=GREETING_LIMIT)
+        if includes(str(called.get("description", "")), interface_description(INTERFACE)):
+            log.warning("the helper is version %s, this agent %s: %s", helper, __version__, SKEWED)
+            return
+    except (TimeoutError, DevlinkError) as error:
+        log.warning("the helper does not describe its interface: %s", reason(error))
+    except BaseException:
         connection.close()
-        raise HelperError(
-            f"The running helper is version {helper or 'unknown'}, this agent is {__version__}.",
-            next_step=restart_helper(),
-        )
+        raise
+    connection.close()
+    raise HelperError(
+        f"The running helper is version {helper or 'unknown'}, this agent is {__version__}, and they do not understand "
+        "each other.",
+        next_step=f"{restart_helper()}. Then the agent, where that is the older one: {RESTART_AGENT}",
+    )

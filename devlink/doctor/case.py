@@ -47,6 +47,8 @@ class Part:
     version: str = ""
     error: DevlinkError | None = None
     """Why it says nothing."""
+    is_understood: bool = False
+    """Of another version, it has an interface that includes this version's: they work together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from devlink.helper.truststore import TrustStore
 from devlink.kernel.observe import observe
 from devlink.rpc.server import Server, Session
 from devlink.rpc.tasks import spawn
-from devlink.rpc.varlink import Call
+from devlink.rpc.varlink import Call, interface_description
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Helper:
         self._machine = machine
         self._trust = trust
         self._authority = Authority()
+        interface_description(INTERFACE)  # while it is this version's: an upgrade lays another one over it
         self._leases = Leases()
         self._failover = Failover(machine=machine, leases=self._leases, trust=trust, policy=policy)
         self._undoing: asyncio.Task[None] | None = None

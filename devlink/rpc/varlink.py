@@ -1,6 +1,8 @@
 """Varlink calls and replies as data, without any I/O (varlink.org): parse, build, and our errors across a socket."""
 
+import re
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -116,8 +118,24 @@ def describe_service(message_call: Call, interfaces: tuple[str, ...]) -> dict[st
     return None
 
 
+@cache
 def interface_description(interface: str) -> str:
-    """The text of the interface's `.varlink` file."""
+    """The text of the interface's `.varlink` file; as it was when it was first asked for, since an upgrade lays another
+    one over it, which a process of the old version must not give for its own."""
     from importlib import resources  # 4 ms that a command does not need
 
     return resources.files(INTERFACE_DESCRIPTIONS).joinpath(f"{interface}.varlink").read_text("utf-8")
+
+
+def includes(theirs: str, ours: str) -> bool:
+    """Whether a description has every type, method and error of ours, word for word; comments do not count.
+
+    Then who was written for ours is served by them as by his own version, whatever they have besides.
+    """
+    return _declarations(ours) <= _declarations(theirs)
+
+
+def _declarations(description: str) -> frozenset[str]:
+    text = re.sub("#.*", "", description)
+    parts = re.split(r"^(?=(?:interface|type|method|error)\b)", text, flags=re.MULTILINE)
+    return frozenset(" ".join(part.split()) for part in parts)

@@ -2,6 +2,7 @@
 
 import re
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,3 +249,45 @@ def test_an_interface_file_follows_the_grammar_and_uses_the_types_that_it_declar
 def test_the_reader_of_interface_files_refuses_what_varlink_would(broken: str) -> None:
     with pytest.raises((AssertionError, IndexError)):
         InterfaceFile(broken)
+
+
+OURS = """# what it is for
+interface io.example
+
+type Place (name: string,
+  port: int)
+
+# goes there
+method Go(place: Place) -> (took: float)
+error Lost (why: string)
+"""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "is_included"),
+    [
+        (OURS, True),
+        (OURS.replace("# goes there", "# goes there, and says\n# how long that took"), True),
+        (OURS.replace("(name: string,\n  port: int)", "(name: string, port: int)"), True),
+        (OURS + "\nmethod Stop() -> ()\n", True),
+        (OURS.replace("took: float", "took: float, by: string"), False),
+        (OURS.replace("port: int", "port: ?int"), False),
+        (OURS.replace("method Go", "method Walk"), False),
+        (OURS.replace("io.example", "io.another"), False),
+        ("", False),
+    ],
+)
+def test_an_interface_includes_another_that_it_has_word_for_word(theirs: str, is_included: bool) -> None:
+    assert varlink.includes(theirs, OURS) is is_included
+
+
+def test_a_process_describes_the_interface_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "described").mkdir()
+    (tmp_path / "described/io.example.varlink").write_text(OURS)
+    monkeypatch.setattr(varlink, "INTERFACE_DESCRIPTIONS", "described")
+    varlink.interface_description.cache_clear()
+    assert varlink.interface_description("io.example") == OURS
+    (tmp_path / "described/io.example.varlink").write_text("interface io.example\n")  # an upgrade
+    assert varlink.interface_description("io.example") == OURS
+    varlink.interface_description.cache_clear()

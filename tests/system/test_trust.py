@@ -20,7 +20,10 @@ AT_TERMINAL = ("/usr/bin/python3", "-I", f"/{install.LAB}/at_terminal.py")
 SURE = ("[y/N]", "y")
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie", "sid"])
+IMAGES = ["bookworm", *(pytest.param(image, marks=pytest.mark.matrix) for image in ("trixie", "sid"))]
+
+
+@pytest.fixture(scope="module", params=IMAGES)
 def laptop(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with machine(request.param, Link.NETWORKD, trusted=False, files={f"/home/bob/{PROFILE_FILE}": PROFILE}) as booted:
         booted.run("chpasswd", input=f"root:{PASSWORD}\n")

@@ -22,6 +22,8 @@ from devlink.rpc.peer import peer_of
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Root's, as Debian's sudoers sets it (`secure_path`)."""
+AGENT_UNIT = "devlink-agent.service"
+"""Of the user's manager."""
 ELF = b"\x7fELF"
 """How a compiled program begins (elf(5)): ours is a script, iproute2's is not."""
 
@@ -222,10 +224,15 @@ async def _look_at_versions(case: Case) -> Seen:
 
 
 def judge_versions(case: Case, own: str = __version__) -> tuple[Finding, ...]:
-    """A part of another version is an error: `up` refuses it. What is up already goes on."""
+    """A part of another version is an error where `up` refuses it: the agent, or a helper that speaks otherwise.
+
+    What is up already goes on.
+    """
     steps = []
     if case.agent.version not in ("", own):
-        steps.append("replace the agent: devlink down --all, then devlink up")
+        restart = f"systemctl --user restart {AGENT_UNIT}"
+        steps.append(f"replace the agent: {restart}, where it is a service; else: devlink down --all, then devlink up")
+    is_error = bool(steps) or not case.helper.is_understood
     if case.helper.version not in ("", own):
         steps.append(restart_helper())
     if not steps:
@@ -235,7 +242,7 @@ def judge_versions(case: Case, own: str = __version__) -> tuple[Finding, ...]:
     return (
         Finding(
             code="DL-VERSION-SKEW",
-            severity=Severity.WARNING if case.is_up else Severity.ERROR,
+            severity=Severity.ERROR if is_error and not case.is_up else Severity.WARNING,
             title="Not all running parts of devlink are of this command's version.",
             evidence=f"command {own}, {', '.join(running)}",
             fix="; ".join(steps),

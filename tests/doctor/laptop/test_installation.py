@@ -143,6 +143,12 @@ def test_each_part_of_another_version_is_to_be_replaced_and_what_is_up_goes_on()
     assert "helper" in both.fix
     (one,) = judge_versions(Case(agent=Part(version="2"), helper=Part(version="1")), "2")
     assert "down --all" not in one.fix
+    assert one.severity is Severity.ERROR
+    (understood,) = judge_versions(Case(helper=Part(version="1", is_understood=True)), "2")
+    assert understood.severity is Severity.WARNING
+    (agent,) = judge_versions(Case(agent=Part(version="1"), helper=Part(version="2", is_understood=True)), "2")
+    assert agent.severity is Severity.ERROR, "the command refuses it"
+    assert "systemctl --user restart devlink-agent.service" in agent.fix
 
 
 OWN, OTHER = "/opt/devlink/bin/devlink", "/usr/sbin/devlink"

@@ -9,6 +9,7 @@ that a DNS server gets is a line of its log in LOGS, which outlives a power cut.
 import asyncio
 import ctypes
 import ipaddress
+import itertools
 import os
 import socket
 import subprocess
@@ -41,6 +42,7 @@ ZONES = ("cluster.local", "20.10.in-addr.arpa", "254.10.in-addr.arpa")
 ENDS = tuple(f"{zone}." for zone in ZONES)
 WEB_NAME = "web.default.svc.cluster.local"
 WWW, WIKI, NAS = "www.example.com", "wiki.corp.example", "nas.home.example"
+STREAM = "/stream"
 ORDINARY: dict[str, dict[str, str]] = {
     OFFICE_DNS: {WWW: "192.0.2.80", WIKI: "172.16.0.81"},
     OFFICE_DNS_2: {WWW: "192.0.2.80", WIKI: "172.16.0.82"},
@@ -131,9 +133,15 @@ def dns(address: str, zones: tuple[ZoneData, ...]) -> DnsServer:
 
 
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers everything with `web`."""
+    """Answers everything with `web`, but STREAM with lines without end."""
     try:
-        await reader.readuntil(b"\r\n\r\n")
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if asked.startswith(f"GET {STREAM} ".encode()):
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+            for number in itertools.count():
+                writer.write(b"%d\n" % number)
+                await writer.drain()
+                await asyncio.sleep(0.02)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nweb\n")
         await writer.drain()
     except (OSError, asyncio.IncompleteReadError):
