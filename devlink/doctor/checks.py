@@ -2,12 +2,13 @@
 
 from devlink.doctor import session
 from devlink.doctor.check import Check
-from devlink.doctor.laptop import installation, profile, surroundings
+from devlink.doctor.laptop import installation, profile, service, surroundings
 from devlink.doctor.names import checks as names
 from devlink.doctor.path import gateway, kernel, services
 
 CHECKS: tuple[Check, ...] = (
     *installation.CHECKS,
+    *service.CHECKS,
     *surroundings.CHECKS,
     *profile.CHECKS,
     *kernel.CHECKS,

@@ -64,6 +64,7 @@ def test_down_gives_up_what_waits(link: Link) -> None:
     link.run("devlink", "trust", "revoke", link.world.spec.name)
     with at_login(link, PROFILE):
         link.wait_until(lambda: waiting(link), "it waits")
+        assert "[DL-WAITING]" in link.devlink("doctor", PROFILE).stdout
         assert f"{PROFILE} is down." in link.down()
         assert link.devlink("status").stdout == "Nothing is up.\n"
         link.down(expect=3)

@@ -155,6 +155,14 @@ def test_up_starts_the_service_where_there_is_one(laptop: Machine) -> None:
     assert states(laptop) == {}
 
 
+def test_doctor_says_that_one_that_is_installed_does_not_run(laptop: Machine) -> None:
+    laptop.devlink("service", "install", "--no-start", "--profile", "qa")
+    assert "[DL-SERVICE-STOPPED]" in laptop.devlink("doctor", "qa", check=False).stdout
+    systemctl(laptop, "start", UNIT)
+    is_up(laptop)
+    assert "[DL-SERVICE-STOPPED]" not in laptop.devlink("doctor", check=False).stdout
+
+
 def test_at_logout_all_goes_and_at_login_all_is_up(laptop: Machine) -> None:
     laptop.devlink("service", "install", "--no-start", "--profile", "qa")
     laptop.run("loginctl", "disable-linger", "alice")

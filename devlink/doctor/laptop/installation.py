@@ -19,6 +19,7 @@ from devlink.helper.client import SOCKET
 from devlink.helper.policy import Paths, read_policy
 from devlink.hints import HELPER_UNIT, as_root, log_of, program, restart_helper, start_helper
 from devlink.rpc.peer import peer_of
+from devlink.service.user import RESTART, is_managed
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Root's, as Debian's sudoers sets it (`secure_path`)."""
@@ -218,20 +219,19 @@ async def _look_at_versions(case: Case) -> Seen:
     parts = [(name, part.version) for name, part in (("agent", case.agent), ("helper", case.helper)) if part.version]
     if not parts:
         return skipped("nothing else runs")
-    found = judge_versions(case)
+    found = judge_versions(case, is_managed=await asyncio.to_thread(is_managed))
     shown = ", ".join(f"{name} {version}" for name, version in parts)
     return Seen(text=f"command {__version__}, {shown}" if found else f"all {__version__}", findings=found)
 
 
-def judge_versions(case: Case, own: str = __version__) -> tuple[Finding, ...]:
+def judge_versions(case: Case, own: str = __version__, *, is_managed: bool = False) -> tuple[Finding, ...]:
     """A part of another version is an error where `up` refuses it: the agent, or a helper that speaks otherwise.
 
-    What is up already goes on.
+    What is up already goes on. `is_managed`: the agent is a service of its user.
     """
     steps = []
     if case.agent.version not in ("", own):
-        restart = f"systemctl --user restart {AGENT_UNIT}"
-        steps.append(f"replace the agent: {restart}, where it is a service; else: devlink down --all, then devlink up")
+        steps.append(f"replace the agent: {RESTART if is_managed else 'devlink down --all, then devlink up'}")
     is_error = bool(steps) or not case.helper.is_understood
     if case.helper.version not in ("", own):
         steps.append(restart_helper())

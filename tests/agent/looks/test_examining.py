@@ -229,7 +229,7 @@ def test_looks_that_hang_keep_neither_the_agents_other_threads_waiting_nor_its_e
 ) -> None:
     hang, seen = threading.Event(), []
 
-    async def serve(*, linger: bool) -> None:
+    async def serve(*, linger: bool, wished: object) -> None:
         for _ in range(40):
             asyncio.get_running_loop().run_in_executor(None, hang.wait)
         seen.append(await asyncio.wait_for(asyncio.to_thread(lambda: "another"), 10))

@@ -148,7 +148,8 @@ def test_each_part_of_another_version_is_to_be_replaced_and_what_is_up_goes_on()
     assert understood.severity is Severity.WARNING
     (agent,) = judge_versions(Case(agent=Part(version="1"), helper=Part(version="2", is_understood=True)), "2")
     assert agent.severity is Severity.ERROR, "the command refuses it"
-    assert "systemctl --user restart devlink-agent.service" in agent.fix
+    (managed,) = judge_versions(Case(agent=Part(version="2")), "1", is_managed=True)
+    assert managed.fix == "replace the agent: systemctl --user restart devlink-agent.service"
 
 
 OWN, OTHER = "/opt/devlink/bin/devlink", "/usr/sbin/devlink"
