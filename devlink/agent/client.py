@@ -10,7 +10,6 @@ from devlink import run
 from devlink.agent.places import agent_socket, log_file, runtime_folder
 from devlink.errors import HelperError, ProtocolError, UnexpectedError, UsageError
 from devlink.rpc.client import Client
-from devlink.service.user import RESTART, is_managed, start
 
 START_LIMIT = 10.0
 """Seconds for a new agent to answer."""
@@ -41,7 +40,7 @@ def connect(*, timeout: float | None = 60.0, greeting: float | None = None) -> C
 def connect_or_start(*, timeout: float | None = 60.0) -> Client:
     """A connection to the running agent, else to a new one, checked for its version. Raises as `connect` does."""
     client, version = _greet()
-    if client is None and is_managed() and start():
+    if client is None and _start_service():
         client, version = _greet()
     if client is None:
         path = log_file()
@@ -85,6 +84,8 @@ def _greet(limit: float | None = None) -> tuple[Client | None, str]:
 
 def replace_agent() -> str:
     """How the running agent becomes that of the installed version."""
+    from devlink.service.user import RESTART, is_managed  # who only looks need not wait for what it imports
+
     if is_managed():
         return f"What is up stays up: {RESTART}"
     return "Take everything down with it (devlink down --all), and bring it up again."
@@ -98,6 +99,13 @@ def _check_version(running: str) -> None:
             f"The running agent is version {running}, this command is {__version__}.",
             next_step=replace_agent(),
         )
+
+
+def _start_service() -> bool:
+    """Have the user's manager start the agent, where it is its service. Whether it runs then."""
+    from devlink.service.user import is_managed, start
+
+    return is_managed() and start()
 
 
 def _start(log: Path) -> "subprocess.Popen[bytes]":

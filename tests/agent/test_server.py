@@ -138,3 +138,11 @@ def test_a_prompt_is_answered_with_what_is_known_and_without_a_look_at_the_netwo
     monkeypatch.setattr(Supervisor, "look", look)
     assert "status" in run(scenario())
     assert len(looked) == looks
+
+
+def test_who_watches_is_not_told_that_only_time_has_passed() -> None:
+    def status(since: float, why: str = "It waits.") -> dict[str, Any]:
+        return {"sessions": [], "waiting": [{"profile": "qa", "why": why, "next_step": "", "since": since}]}
+
+    assert server._without_times(status(1.0)) == server._without_times(status(2.0))
+    assert server._without_times(status(1.0)) != server._without_times(status(1.0, "Something else."))

@@ -23,8 +23,6 @@ from devlink.service.user import RESTART, is_managed
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Root's, as Debian's sudoers sets it (`secure_path`)."""
-AGENT_UNIT = "devlink-agent.service"
-"""Of the user's manager."""
 ELF = b"\x7fELF"
 """How a compiled program begins (elf(5)): ours is a script, iproute2's is not."""
 
