@@ -45,6 +45,25 @@ while True:
     held.append(listener.accept())
 """
 """An API server that hangs: who connects is told nothing, not even that nobody is there."""
+BUS = 'exec dbus-daemon --session --nofork --nopidfile --print-address --address="unix:path=$XDG_RUNTIME_DIR/bus"'
+DESKTOP = """
+import os
+from jeepney import HeaderFields, new_method_return
+from jeepney.bus_messages import message_bus
+from jeepney.io.blocking import open_dbus_connection
+bus = open_dbus_connection(f"unix:path={os.environ['XDG_RUNTIME_DIR']}/bus")
+bus.send_and_get_reply(message_bus.RequestName("org.freedesktop.Notifications"))
+print("ready", flush=True)
+while True:
+    call = bus.receive()
+    member = call.header.fields.get(HeaderFields.member)
+    if member == "GetCapabilities":
+        bus.send(new_method_return(call, "as", (["body"],)))
+    elif member == "Notify":
+        bus.send(new_method_return(call, "u", (7,)))
+        print(call.body[1], call.body[3], call.body[4].splitlines()[0], sep=" | ", flush=True)
+"""
+"""A notification service: which notification each one replaces, its summary and what happened."""
 SEEN_BEFORE = "does not answer; the cluster was seen through gateway"
 
 
@@ -159,6 +178,26 @@ def test_in_a_network_that_carries_nothing_it_is_suspended_and_at_home_it_is_up_
     assert state(link) == "suspended", "trying costs nothing"
     move(link, *OFFICE)
     link.wait_until(lambda: names_work(link), "it is up again")
+
+
+@pytest.mark.matrix
+def test_the_desktop_is_told_that_it_is_suspended_and_that_it_is_back_in_one_notification(link: Link) -> None:
+    with link.world.popen(lab.LAPTOP, ["sh", "-c", BUS]) as bus:
+        assert bus.stdout is not None
+        assert bus.stdout.readline().startswith("unix:")
+        with link.world.popen(lab.LAPTOP, [sys.executable, "-c", DESKTOP]) as desktop:
+            assert desktop.stdout is not None
+            assert desktop.stdout.readline() == "ready\n"
+            try:
+                move(link, *CAFE)
+                told = desktop.stdout.readline()
+                assert told.startswith(f"0 | {NAME} is suspended | "), told
+                move(link, *OFFICE)
+                assert desktop.stdout.readline().startswith(f"7 | {NAME} is back | ")
+            finally:
+                desktop.kill()
+                bus.kill()
+                link.run("sh", "-c", 'rm "$XDG_RUNTIME_DIR/bus"')
 
 
 def test_what_is_suspended_can_be_taken_down_for_good(link: Link) -> None:
