@@ -42,6 +42,28 @@ TRUST = TrustRecord(
     next_hops=(ip_network(lan.OFFICE),),
 )
 """As configuration management lays it down."""
+PROFILE_2 = f"""\
+apiVersion: devlink/v1alpha1
+kind: BridgeProfile
+metadata: {{name: prod, revision: "2026-11-20T09:00:00Z"}}
+spec:
+  pods: [{lan.PODS_2}]
+  services: [{lan.SERVICES_2}]
+  routing: gateway
+  gateways: [{{address: {lan.NODE_2}, role: gateway, priority: 10}}]
+  dns:
+    domain: {lan.DOMAIN_2}
+    servers: [{{address: {lan.CLUSTER_DNS_2}}}]
+    reverse: true
+provenance: {{spec: a test}}
+"""
+"""Of the other cluster; nobody has it from the start."""
+TRUST_2 = TrustRecord(
+    name="prod",
+    prefixes=(ip_network(lan.PODS_2), ip_network(lan.SERVICES_2)),
+    domains=(DomainName.parse(lan.DOMAIN_2),),
+    next_hops=(ip_network(lan.OFFICE),),
+)
 PROFILE_FILE = ".config/devlink/profiles/qa.yaml"
 NETWORKD = "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n"
 INTERFACES = "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n"
@@ -133,6 +155,14 @@ def wait_for_names(machine: Machine, name: str = lan.WIKI, address: str = "") ->
     )
 
 
+def add_user(machine: Machine, name: str, profiles: Mapping[str, str]) -> None:
+    """A new member of the group who has never logged in, with these profiles by file name; nothing is trusted by it."""
+    machine.run("useradd", "--create-home", "--shell", "/bin/bash", "--groups", "devlink", name)
+    for file, text in profiles.items():
+        machine.write(f"/home/{name}/.config/devlink/profiles/{file}", text)
+    machine.run("chown", "-R", f"{name}:{name}", f"/home/{name}")
+
+
 def until(look: Callable[[], object], expected: object = True, limit: float = 15.0) -> None:
     """Return when it says what is expected; AssertionError with what it said last after `limit` seconds."""
     deadline = time.monotonic() + limit
@@ -172,7 +202,7 @@ def unplug(machine: Machine, name: str = "eth0") -> None:
 
 
 def plug_in(machine: Machine, name: str = "eth0") -> None:
-    """Put the cable of `unplug` back."""
+    """Put the cable back that `unplug`, or a boot with `unplugged` in lan.SETTINGS, left out."""
     machine.run("ip", "-netns", "lan", "link", "set", name, "up")
 
 

@@ -1,7 +1,8 @@
 """The networks that the machine is plugged into, made and served from inside it: a unit starts this at each boot.
 
 In namespaces of their own: `lan` has the bridges `office` (172.16.0.0/24) and `home` (192.168.7.0/24) with their
-routers, DHCP and ordinary DNS servers, `node` is the cluster's gateway node with its pods' and services' addresses.
+routers, DHCP and ordinary DNS servers, `node` is the gateway node of two clusters, with an address for each, and has
+their pods' and services' addresses.
 The machine's eth0 is plugged into the office; `plug` in tests/system/world.py makes eth1, into home. Every question
 that a DNS server gets is a line of its log in LOGS, which outlives a power cut.
 """
@@ -26,7 +27,8 @@ from devlink.rpc.activation import notify
 
 LOGS = Path("/var/log/devlink-lab")
 SETTINGS = Path("/var/lib/devlink-lab")
-"""`static`, if it is there: eth0 gets its address from here. `options`: DHCP options that come first."""
+"""`static`, if it is there: eth0 gets its address from here. `unplugged`: its cable is out at boot, until `plug_in` of
+tests/system/world.py. `options`: DHCP options that come first."""
 DHCP_PID, DHCP_LOG = "/run/devlink-lab.dnsmasq", "/run/devlink-lab.dnsmasq.log"
 LEASES = "/run/devlink-lab.leases"
 OFFICE, OFFICE_ROUTER, OFFICE_DNS, OFFICE_DNS_2 = "172.16.0.0/24", "172.16.0.1", "172.16.0.53", "172.16.0.54"
@@ -41,6 +43,12 @@ ZONES = ("cluster.local", "20.10.in-addr.arpa", "254.10.in-addr.arpa")
 """The cluster's domain, and the reverse zones of PODS and SERVICES."""
 ENDS = tuple(f"{zone}." for zone in ZONES)
 WEB_NAME = "web.default.svc.cluster.local"
+NODE_2 = "172.16.0.14"
+PODS_2, SERVICES_2 = "10.40.0.0/16", "10.41.0.0/16"
+CLUSTER_DNS_2, WEB_2, WEB_POD_2 = "10.41.0.2", "10.41.10.10", "10.40.73.70"
+DOMAIN_2 = "cluster.prod"
+WEB_NAME_2 = f"web.default.svc.{DOMAIN_2}"
+"""Another cluster in the office, which has nothing in common with the first."""
 WWW, WIKI, NAS = "www.example.com", "wiki.corp.example", "nas.home.example"
 STREAM = "/stream"
 ORDINARY: dict[str, dict[str, str]] = {
@@ -73,6 +81,9 @@ address add {NODE}/24 dev eth0
 address add {CLUSTER_DNS}/32 dev lo
 address add {WEB}/32 dev lo
 address add {WEB_POD}/32 dev lo
+address add {NODE_2}/24 dev eth0
+address add {CLUSTER_DNS_2}/32 dev lo
+address add {WEB_2}/32 dev lo
 route add default via {OFFICE_ROUTER}
 """
 PLUG = f"""
@@ -102,6 +113,31 @@ def cluster() -> WorldSpec:
     services.append(Service(name="peers", namespace="default", ports=services[2].ports, endpoints=("web-0",)))
     spec = network_a()
     return replace(spec, cluster=replace(spec.cluster, pod_objects=(web,), service_objects=tuple(services)))
+
+
+def second_cluster() -> WorldSpec:
+    """The names of the other one: its DNS and one web server."""
+    spec = network_a()
+    web = Pod(name="web-0", node="node1", addresses=(ipaddress.ip_address(WEB_POD_2),))
+    services = tuple(
+        Service(
+            name=name, namespace=namespace, cluster_ips=(ipaddress.ip_address(address),), endpoints=("web-0",),
+            ports=(Port(name="http", port=port, target=8080),),
+        )
+        for name, namespace, address, port in (
+            ("kubernetes", "default", "10.41.0.1", 443), ("kube-dns", "kube-system", CLUSTER_DNS_2, 53),
+            ("web", "default", WEB_2, 80),
+        )
+    )  # fmt: skip
+    cluster = replace(
+        spec.cluster,
+        domain=DomainName.parse(DOMAIN_2),
+        pods=(ipaddress.ip_network(PODS_2),),
+        services=(ipaddress.ip_network(SERVICES_2),),
+        pod_objects=(web,),
+        service_objects=services,
+    )
+    return replace(spec, cluster=cluster)
 
 
 def ordinary(server: str) -> ZoneData:
@@ -191,7 +227,7 @@ def main() -> None:
     ip(LINKS, "lan")
     ip(NODE_LINKS, "node")
     ip(PLUG)
-    ip("link set eth0 master office up\n", "lan")
+    ip(f"link set eth0 master office {'down' if (SETTINGS / 'unplugged').exists() else 'up'}\n", "lan")
     if (SETTINGS / "static").exists():
         ip(STATIC)
     here = f"/proc/{os.getpid()}/ns/net"
@@ -200,7 +236,8 @@ def main() -> None:
         servers = [dns(address, (ordinary(address),)) for address in ORDINARY]
         enter("/run/netns/node")
         servers.append(dns(CLUSTER_DNS, cluster_zones(cluster())))
-        places = [socket.create_server((WEB, 80)), socket.create_server((WEB_POD, 8080))]
+        servers.append(dns(CLUSTER_DNS_2, cluster_zones(second_cluster())))
+        places = [socket.create_server(place) for place in ((WEB, 80), (WEB_POD, 8080), (WEB_2, 80))]
         enter(f"/proc/self/fd/{home.fileno()}")
     dhcp()
     asyncio.run(serve(servers, places))
