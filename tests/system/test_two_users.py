@@ -10,6 +10,7 @@ import pytest
 from devlink.core.codec import encode
 from tests.system import setups
 from tests.system.inside import lan
+from tests.system.logins import RETRIED
 from tests.system.machine import Machine
 from tests.system.world import PROFILE, PROFILE_2, TRUST_2, add_user, address, machine, snapshot, until
 
@@ -234,3 +235,17 @@ def test_who_logs_out_takes_away_what_is_theirs_alone(both: Machine) -> None:
     until(lambda: address(both, lan.WEB_NAME_2), "")
     assert address(both, lan.WEB_NAME) == lan.WEB
     assert json.loads(both.devlink("status", "-o", "json", user="alice").stdout)["sessions"][0]["state"] == "up"
+
+
+def test_who_logs_in_second_waits_for_the_cluster_of_the_first_and_then_has_it(laptop: Machine) -> None:
+    add_user(laptop, "dave", {"qa.yaml": PROFILE})
+    laptop.devlink("up", "qa", user="alice")
+    laptop.devlink("service", "install", "--profile", "qa", user="dave")
+    until(lambda: "waiting" in laptop.devlink("status", user="dave", check=False).stdout)
+    assert "user alice" in laptop.devlink("status", user="dave", check=False).stdout
+    laptop.devlink("down", "qa", user="alice")
+    until(lambda: address(laptop, lan.WEB_NAME), lan.WEB, RETRIED)
+    (session,) = json.loads(laptop.devlink("status", "-o", "json", user="dave").stdout)["sessions"]
+    assert session["name"] == "qa"
+    laptop.devlink("service", "uninstall", user="dave")
+    assert routes(laptop) <= {"prod"}
