@@ -50,6 +50,16 @@ def test_a_polkit_rule_that_is_not_there_is_a_warning_to_root_who_alone_may_look
     assert "DL-INSTALL-HALF" not in {each["code"] for each in findings(laptop, "root")}
 
 
+@pytest.mark.parametrize("path", ["/usr/share/polkit-1/actions/io.devlink.policy", "/usr/lib/tmpfiles.d/devlink.conf"])
+def test_what_it_can_do_without_is_a_note_while_it_is_not_there(laptop: Machine, path: str) -> None:
+    laptop.run("mv", path, "/root/kept")
+    (finding,) = findings(laptop)
+    assert (finding["code"], finding["severity"]) == ("DL-INSTALL-HALF", "info")
+    assert path in finding["evidence"]
+    laptop.run("mv", "/root/kept", path)
+    assert findings(laptop) == []
+
+
 def test_without_its_users_the_helper_cannot_start_and_that_is_told_and_no_other_error(laptop: Machine) -> None:
     laptop.run("systemctl", "stop", *HELPER)
     laptop.run("sh", "-ec", "cp -a /etc/passwd /etc/group /root; sed -i '/^devlink/d' /etc/passwd /etc/group")

@@ -19,6 +19,11 @@ RULES = ("usr/share/polkit-1/rules.d/devlink.rules", "etc/polkit-1/rules.d/devli
 ASKS_POLKIT = ("run/systemd/resolve", "run/NetworkManager")
 """What is there while systemd-resolved or NetworkManager runs, which let the helper speak only by polkit."""
 POLKIT = "usr/share/polkit-1/actions"
+ACTIONS = tuple(
+    f"{folder}/polkit-1/actions/io.devlink.policy" for folder in ("usr/share", "usr/local/share", "etc", "run")
+)
+"""Where polkit reads what trust may be given by; before polkit 125 only in the first."""
+TMPFILES = tuple("/".join((folder, "tmpfiles.d", "devlink.conf")) for folder in ("usr/lib", "usr/local/lib", "etc", "run"))
 STATE_LIMIT = 1.5
 """Seconds for systemd to say how the helper is."""
 
@@ -34,11 +39,14 @@ class Packaged:
     lacks_group: bool = False
     lacks_polkit_rule: bool = False
     """It is needed here, and is surely not there."""
+    lacks_polkit_action: bool = False
+    """polkit is there, and does not know that trust can be given."""
+    lacks_tmpfiles: bool = False
     state: str = ""
     """What systemd says of the helper, one sentence; empty where all is well or there is no systemd."""
 
     def findings(self) -> tuple[Finding, ...]:
-        """An error where no helper can start so; a warning where only names will lack."""
+        """An error where no helper can start so; a warning where only names will lack; else a note."""
         lacking = [f"no unit {unit}" for unit in self.missing_units]
         lacking += [f"no user {user}" for user in self.missing_users]
         lacking += [f"no group {GROUP}"] if self.lacks_group else []
@@ -46,19 +54,24 @@ class Packaged:
         if self.missing_users or self.lacks_group:
             steps.append("sudo systemd-sysusers")
         polkit = [f"no /{RULES[0]}"] if self.lacks_polkit_rule else []
+        comforts = [f"no /{ACTIONS[0]}: only root can give trust"] if self.lacks_polkit_action else []
+        comforts += [f"no /{TMPFILES[0]}"] if self.lacks_tmpfiles else []
         if lacking:
             title = "devlink is installed only in part: its helper cannot do its work."
         elif polkit:
             title = "devlink is installed only in part: the helper may not tell systemd-resolved or NetworkManager."
             steps.append(f"install devlink's package again, or lay down its /{RULES[0]}")
+        elif comforts:
+            title = "devlink is installed only in part: it works, but not in all as it is meant to."
+            steps.append("install devlink's package again")
         else:
             return ()
         return (
             Finding(
                 code="DL-INSTALL-HALF",
-                severity=Severity.ERROR if lacking else Severity.WARNING,
+                severity=Severity.ERROR if lacking else Severity.WARNING if polkit else Severity.INFO,
                 title=title,
-                evidence=", ".join(lacking + polkit) + (f". {self.state}" if self.state else ""),
+                evidence=", ".join(lacking + polkit + comforts) + (f". {self.state}" if self.state else ""),
                 fix="; ".join(
                     [*steps, "sudo systemctl daemon-reload", f"sudo systemctl enable --now {' '.join(SOCKETS)}"]
                 ),
@@ -76,8 +89,14 @@ def look_at_package(root: Path = Path("/")) -> Packaged:
         missing_users=tuple(user for user in USERS if not _is_there(pwd.getpwnam, user)),
         lacks_group=not _is_there(grp.getgrnam, GROUP),
         lacks_polkit_rule=lacks_polkit_rule(root),
+        lacks_polkit_action=(root / POLKIT).is_dir() and not _is_one_there(root, ACTIONS),
+        lacks_tmpfiles=not _is_one_there(root, TMPFILES),
         state=_state(),
     )
+
+
+def _is_one_there(root: Path, paths: tuple[str, ...]) -> bool:
+    return any((root / path).exists() for path in paths)
 
 
 def _is_there(look_up: object, name: str) -> bool:

@@ -73,6 +73,14 @@ def test_a_missing_polkit_rule_keeps_no_helper_from_running_and_is_a_warning() -
     assert codes(judge_helper(MISSING, half)) == ["DL-HELPER-MISSING", "DL-INSTALL-HALF"]
 
 
+def test_what_the_helper_can_do_without_is_a_note() -> None:
+    bare = Packaged(units=True, lacks_polkit_action=True, lacks_tmpfiles=True)
+    (finding,) = judge_helper(RUNS, bare)
+    assert finding.severity is Severity.INFO
+    assert "io.devlink.policy: only root can give trust" in finding.evidence
+    assert "tmpfiles.d/devlink.conf" in finding.evidence
+
+
 def test_a_policy_that_cannot_be_used_is_what_is_to_be_corrected_first() -> None:
     (finding,) = judge_helper(MISSING, Packaged(units=True), "lease_grace is no number.")
     assert finding.fix.startswith("Correct /etc/devlink/policy.toml")
