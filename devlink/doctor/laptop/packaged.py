@@ -23,7 +23,9 @@ ACTIONS = tuple(
     f"{folder}/polkit-1/actions/io.devlink.policy" for folder in ("usr/share", "usr/local/share", "etc", "run")
 )
 """Where polkit reads what trust may be given by; before polkit 125 only in the first."""
-TMPFILES = tuple("/".join((folder, "tmpfiles.d", "devlink.conf")) for folder in ("usr/lib", "usr/local/lib", "etc", "run"))
+TMPFILES = tuple(
+    str(Path(folder, "tmpfiles.d", "devlink.conf")) for folder in ("usr/lib", "usr/local/lib", "etc", "run")
+)
 STATE_LIMIT = 1.5
 """Seconds for systemd to say how the helper is."""
 
