@@ -10,6 +10,7 @@ from pathlib import Path
 
 from devlink import run
 from devlink.errors import HelperError, reason
+from devlink.helper.managed import kill_hanging
 from devlink.hints import log_of
 from devlink.rpc.listening import bind_private
 
@@ -92,8 +93,10 @@ class Parts:
     def dismiss(self, part: str) -> None:
         """Wait for every process of a part whose line was closed, and kill one that hangs: it has sockets of ours.
 
-        What a service manager started is for its watchdog to kill.
+        What systemd started it kills at our word: the forwarder, that is. Files is root's, and ends after each order.
         """
+        if not self._private and part == "forwarder":
+            kill_hanging(part, END_LIMIT)
         for child, name, reaper in self._running():
             if name == part:
                 _end(child, reaper, END_LIMIT)

@@ -1,5 +1,6 @@
 """On each kind of laptop any part may die, devlink's or the system's: ordinary names go on, the cluster's come back."""
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ import pytest
 from tests.system.inside import lan
 from tests.system.machine import Machine
 from tests.system.setups import SETUPS, Setup, params
-from tests.system.world import brought_up, devlink_without_login, wait_for_names
+from tests.system.world import brought_up, devlink_without_login, until, wait_for_names
 
 pytestmark = pytest.mark.system
 ANSWER_LIMIT = 10.0
@@ -46,6 +47,17 @@ def test_every_part_may_be_killed(shared_up: Machine, shared_setup: Setup) -> No
                 time.sleep(0.02)
         wait_for_names(up, lan.WEB_NAME, lan.WEB)
         wait_for_names(up, lan.WIKI)
+    assert up.devlink("status").returncode == 0
+
+
+def test_a_forwarder_that_hangs_is_replaced(shared_up: Machine) -> None:
+    up = shared_up
+    hanging = up.pid("devlink-forwarder.service")
+    up.kill("devlink-forwarder.service", signal.SIGSTOP)
+    up.devlink("status", check=False)
+    until(lambda: up.pid("devlink-forwarder.service") not in (0, hanging))
+    wait_for_names(up, lan.WEB_NAME, lan.WEB)
+    wait_for_names(up, lan.WIKI)
     assert up.devlink("status").returncode == 0
 
 

@@ -146,6 +146,26 @@ def test_network_manager_and_networkd_leave_a_link_of_devlinks_alone(managed: Ma
     assert "unmanaged" in networkd or not networkd
 
 
+def kill_unit(managed: Machine, uid: str, verb: str, unit: str) -> "subprocess.CompletedProcess[str]":
+    call = {"KillUnit": ("KillUnit", "ssi", unit, "all", "9"), "StopUnit": ("StopUnit", "ss", unit, "replace")}[verb]
+    manager = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+    command = ("systemd-run", "--quiet", "--collect", "--pipe", "--wait", f"--uid={uid}")
+    asking = ("busctl", "call", "--allow-interactive-authorization=no")
+    return managed.run(*command, *asking, *manager, *call, check=False)
+
+
+def test_polkit_lets_the_helper_kill_the_forwarder_and_nothing_else_and_nobody_else_does(managed: Machine) -> None:
+    managed.run("systemctl", "start", "devlink-forwarder.service")
+    forwarder = "devlink-forwarder.service"
+    assert kill_unit(managed, "devlink", "KillUnit", forwarder).returncode == 0
+    for uid, verb, unit in (
+        ("devlink", "StopUnit", forwarder),
+        ("devlink", "KillUnit", "devlink-lab.service"),
+        ("bob", "KillUnit", forwarder),
+    ):
+        assert kill_unit(managed, uid, verb, unit).returncode != 0, (uid, verb, unit)
+
+
 HELPERS_WORK = """
 import fcntl, os, socket, struct, subprocess, sys
 
