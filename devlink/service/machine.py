@@ -201,8 +201,9 @@ def uninstall(place: Place) -> tuple[str, ...]:
     helpers = [unit for unit in units if unit.startswith("devlink-helper.")]
     if helpers:
         place.run("systemctl", "stop", *helpers)
-    run = f"{manifest.programs}/devlink/run.py"
-    if place.at(run).exists():
+    # of two, where an upgrade ended half done, either serves
+    programs = [path for path in manifest.files if path.endswith("/devlink/run.py") and place.at(path).exists()]
+    for run in programs[-1:]:
         place.run(manifest.python, "-I", "-S", run, "devlink.cli", "helper", "restore", "--no-helper")
     if units:
         place.run("systemctl", "--quiet", "disable", "--now", *units)

@@ -94,7 +94,7 @@ def _walk(top: Path) -> Iterator[tuple[Path, str]]:
         return
     for at, folders, names in os.walk(top, onerror=_raise):
         links = [name for name in folders if Path(at, name).is_symlink()]
-        folders[:] = sorted(name for name in folders if name != "__pycache__" and name not in links)
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
         for name in sorted((*names, *links)):
             path = Path(at, name)
             yield path, str(path.relative_to(top.parent))

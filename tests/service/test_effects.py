@@ -66,6 +66,7 @@ def test_programs_that_could_not_be_compiled_leave_the_older_ones_there(tmp_path
     with pytest.raises(HelperError):
         effects.lay_programs(target, {"a/b.py": b"new"}, fail)
     assert (target / "a/b.py").read_bytes() == b"old"
+    (tmp_path / ".1.0.old/left").mkdir(parents=True)  # where the power went
     effects.lay_programs(target, {"a/c.py": b"new"}, lambda folder: (folder / "compiled").touch())
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         "1.0", "1.0/a", "1.0/a/c.py", "1.0/compiled",

@@ -179,6 +179,20 @@ def test_what_ended_half_done_can_be_taken_away_or_done_again(
     assert programs.people == set()
 
 
+def test_an_upgrade_that_ended_before_its_first_file_leaves_the_older_to_be_taken_away_whole(
+    place: Place, install: Install, programs: Programs
+) -> None:
+    before = tree(place.root)
+    install("1.0")
+    programs.breaks_at = f"{PYTHON} -I -S -m compileall"
+    with pytest.raises(HelperError):
+        install("2.0")
+    programs.breaks_at = ""
+    assert machine.uninstall(place) == (), "nobody changed anything"
+    assert programs.index(f"{PYTHON} -I -S {laying.LIB}/1.0/devlink/run.py devlink.cli helper restore") > 0
+    assert tree(place.root) == before
+
+
 def test_an_uninstall_that_ended_half_done_is_ended_by_the_next(
     place: Place, install: Install, programs: Programs
 ) -> None:

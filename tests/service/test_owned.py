@@ -72,6 +72,15 @@ def test_a_link_is_followed_to_all_that_it_leads_through(root: Path) -> None:
     assert weak(root, "/usr/local/lib/devlink/1.0") is None
 
 
+def test_a_link_that_is_relative_leads_from_the_folder_that_it_lies_in(root: Path) -> None:
+    (root / "usr/local/lib/devlink").symlink_to("elsewhere/devlink")
+    (root / "usr/local/lib/elsewhere").mkdir()
+    (root / "usr/local/lib/elsewhere").chmod(0o777)
+    found = weak(root)
+    assert found is not None
+    assert found.part == "/usr/local/lib/elsewhere"
+
+
 def test_links_in_a_circle_are_a_weakness(root: Path) -> None:
     (root / "a").symlink_to("/b")
     (root / "b").symlink_to("a")
