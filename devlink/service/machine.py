@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from devlink.errors import ConflictError, HelperError, reason
+from devlink.hints import as_root
 from devlink.service import effects, laying, owned
 from devlink.service.laying import COMMAND, LIB
 from devlink.service.manifest import Manifest, read_manifest, write_manifest
@@ -91,7 +92,7 @@ def check_system(place: Place, environment: Mapping[str, str]) -> None:
         raise HelperError(
             "The helper cannot be installed here as a service.",
             why="systemd does not manage this machine's services.",
-            next_step="Run it in a terminal of its own, as root: devlink helper run",
+            next_step=f"Run it in a terminal of its own: {as_root('helper', 'run')}",
         )
     for unit in PACKAGED:
         if place.at(unit).exists():

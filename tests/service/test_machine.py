@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from devlink.errors import ConflictError, HelperError
+from devlink.hints import as_root
 from devlink.service import laying, machine
 from devlink.service.machine import Place
 from devlink.service.manifest import read_manifest
@@ -297,7 +298,7 @@ def test_beside_a_package_it_is_refused(place: Place, install: Install, unit: st
 
 def test_without_systemd_it_is_refused_with_what_to_do_instead(place: Place, install: Install) -> None:
     place.at("/run/systemd/system").rmdir()
-    assert "devlink helper run" in refused(place, install, HelperError)
+    assert as_root("helper", "run") in refused(place, install, HelperError)
 
 
 def test_programs_that_no_manifest_knows_are_refused(place: Place, install: Install) -> None:
