@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-AGENT_LIMIT = 0.3
-"""Seconds that the agent may take."""
+AGENT_LIMIT = 0.15
+"""Seconds for each of the agent's two answers."""
 
 
 def profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":

@@ -91,9 +91,11 @@ def test_bash_hands_over_to_iproute2_where_its_devlink_is_meant_and_comes_back(
     notes = put_devlink(tmp_path / "bin")
     folder = tmp_path / "bash_completion.d"  # in place of the one in /etc, where a package lays it
     folder.mkdir()
+    ours = folder / Path(packaged.COMPLETIONS["bash"]).name
     for other in ETC.glob("*"):
-        (folder / other.name).symlink_to(other)
-    (folder / Path(packaged.COMPLETIONS["bash"]).name).write_text(completion.script("bash"))
+        if other.name != ours.name:
+            (folder / other.name).symlink_to(other)
+    ours.write_text(completion.script("bash"))
     with Typist("bash", {**environ, "BASH_COMPLETION_COMPAT_DIR": str(folder)}) as user:
         user.type(f"source {BASH_COMPLETION}; echo DO''NE\r")
         user.wait_for("DONE")
@@ -112,3 +114,34 @@ def test_each_script_is_one_that_its_shell_can_read(shell: str, tmp_path: Path) 
         [program(shell), "-n", script_of(shell, tmp_path)], capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "line", ["true; devlink stat\t", "A=1 devlink stat\t", "(devlink stat\t)", "devlink stat -o json\x01\x1bf\x1bf\t"]
+)
+def test_bash_completes_the_command_at_the_cursor_wherever_it_stands(
+    line: str, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    notes = put_devlink(tmp_path / "bin")
+    with Typist("bash", environ) as user:
+        user.type(ready("bash", tmp_path))
+        user.wait_for("DONE")
+        user.type(f"{line}\r")
+        assert user.noted(notes)[0] == "status"
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_a_shell_finds_what_a_package_laid_down(shell: str, tmp_path: Path, environ: dict[str, str]) -> None:
+    notes = put_devlink(tmp_path / "bin")
+    place = tmp_path / packaged.COMPLETIONS[shell]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(packaged.files()[packaged.COMPLETIONS[shell]])
+    first = {
+        "zsh": f"fpath=({place.parent} $fpath); autoload -Uz compinit && compinit -D",
+        "fish": f"set -p fish_complete_path {place.parent}",
+    }[shell]
+    with Typist(shell, environ) as user:
+        user.type(f"{first}; echo DO''NE\r")
+        user.wait_for("DONE")
+        user.type("devlink profile pub\t\r")
+        assert user.noted(notes) == ["profile", "publish"]
