@@ -39,7 +39,7 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str], *, i
             reading.words += [word, *rest]
             break
         flag, equals, value = word.partition("=")
-        if word.startswith("-n") and not word.startswith("--") and len(word) > 2 and not reading.knows("-n"):
+        if word.startswith("-n") and not word.startswith("--") and len(word) > 2:
             flag, equals, value = "-n", "=", word[2:].removeprefix("=")
         if flag in REFUSED and not reading.knows(flag):
             raise click.UsageError(

@@ -15,6 +15,7 @@ def test_it_is_laid_down_readable_by_everybody_and_the_same_each_time(tmp_path: 
     assert {str(path) for path in first} == set(packaged.files())
     for relative, path in first.items():
         assert path.read_bytes() == (tmp_path / "second" / relative).read_bytes()
+        assert path.suffix != ".gz" or path.read_bytes()[4:8] == bytes(4), "gzip notes no time (RFC 1952)"
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
