@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import click
 
 from devlink import __version__
-from devlink.cli import settings
+from devlink.cli import plugin, settings
 from devlink.cli.root import COMMANDS, devlink
 
 FINDINGS = "devlink-findings"
@@ -26,7 +26,7 @@ ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~
 def pages() -> dict[str, str]:
     """Each page's text by its file's name, `devlink-up.1`."""
     root = click.Context(devlink, info_name="devlink", **devlink.context_settings)
-    found = {"devlink.1": _overview(root), f"{FINDINGS}.7": _findings()}
+    found = {"devlink.1": _overview(root), f"{FINDINGS}.7": _findings(), "kubectl-devlink.1": _plugin()}
     for name in devlink.list_commands(root):
         command = devlink.get_command(root, name)
         assert command is not None
@@ -103,6 +103,21 @@ def _overview(ctx: click.Context) -> str:
     )
     others = [f"devlink-{name}(1)" for name in COMMANDS]
     return _whole("devlink", 1, "a Kubernetes cluster's network on this laptop", text, [*others, f"{FINDINGS}(7)"])
+
+
+def _plugin() -> str:
+    roff = Roff()
+    roff.write_usage(plugin.NAME, "[OPTIONS] COMMAND [ARGS]...")
+    roff.write_text(
+        "kubectl runs this program for `kubectl devlink`: `devlink`, with the same commands. It takes the options "
+        "of kubectl's that mean something to it, wherever they stand behind `devlink`. kubectl itself refuses options "
+        "that stand before it. The others that choose a cluster or a user are refused: make a context that says so. "
+        "kubectl's own completion asks `kubectl_complete-devlink` for the words that fit."
+    )
+    with roff.section("Options"):
+        roff.write_dl(plugin.MEANINGS)
+    see_also = ("devlink(1)", "kubectl(1)")
+    return _whole("kubectl-devlink", 1, "devlink as a plugin of kubectl", roff.getvalue(), see_also)
 
 
 def _findings() -> str:

@@ -15,6 +15,16 @@ NAME = "kubectl devlink"
 """As it is called in usage lines."""
 VALUED = {"--context": "context", "--kubeconfig": "kubeconfig", "--namespace": "namespace", "-n": "namespace"}
 """The flags of kubectl's that are understood, all with a value."""
+MEANINGS = (
+    ("--context C", "The kubeconfig context, or login, for the command that is meant."),
+    ("--kubeconfig FILE", "The kubeconfig, in place of what KUBECONFIG says."),
+    (
+        "-n, --namespace NS",
+        "For a command that has --namespace, such as `profile discover`. Makes no difference to others, which say so: "
+        "a link is of a whole cluster.",
+    ),
+)
+"""The same for the manual."""
 REFUSED = frozenset({
     "--as", "--as-group", "--as-uid", "--as-user-extra", "--certificate-authority", "--client-certificate",
     "--client-key", "--cluster", "--insecure-skip-tls-verify", "--password", "--proxy-url", "--server", "-s",

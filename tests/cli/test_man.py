@@ -10,12 +10,13 @@ import click
 import pytest
 
 from devlink.cli import man
+from devlink.cli.plugin import VALUED
 from devlink.cli.root import COMMANDS, devlink
 from devlink.doctor.reference import sections
 from tests.cli.shells import program
 
 pages = functools.cache(man.pages)
-NAMES = ("devlink.1", "devlink-findings.7", *(f"devlink-{name}.1" for name in COMMANDS))
+NAMES = ("devlink.1", "devlink-findings.7", "kubectl-devlink.1", *(f"devlink-{name}.1" for name in COMMANDS))
 
 
 def commands(parent: click.Context) -> Iterator[click.Context]:
@@ -60,6 +61,11 @@ def test_every_command_has_a_page_or_a_chapter_and_every_option_of_it_is_there()
 
 def test_every_finding_is_in_the_manual() -> None:
     assert all(f".SS {section.code}\n" in plain(pages()["devlink-findings.7"]) for section in sections())
+
+
+def test_every_flag_of_kubectls_that_is_taken_is_in_the_manual() -> None:
+    page = plain(pages()["kubectl-devlink.1"])
+    assert all(f"{flag} " in page or f"{flag}, " in page for flag in VALUED)
 
 
 def test_no_page_lies_where_iproute2_has_its_own() -> None:
