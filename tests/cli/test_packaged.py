@@ -4,6 +4,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from devlink import run
 from devlink.cli import packaged
 
@@ -24,6 +26,7 @@ def test_no_file_of_iproute2_is_taken() -> None:
     assert not [place for place in places if "bash-completion/completions/devlink" in place or "/man8/" in place]
 
 
+@pytest.mark.slow
 def test_a_build_writes_it_by_one_command(tmp_path: Path) -> None:
     subprocess.run(run.argv("devlink.cli.packaged", str(tmp_path / "root")), check=True, timeout=30)
     assert (tmp_path / "root" / "usr/share/zsh/vendor-completions/_devlink").read_text().startswith("#compdef devlink")

@@ -65,6 +65,7 @@ def test_a_namespace_that_makes_no_difference_is_said_to_make_none(capsys: pytes
     assert "--namespace makes no difference to `kubectl devlink up`" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_usage_and_errors_name_the_command_that_was_typed(tmp_path: Path) -> None:
     done = devlink("up", "--help", runtime=tmp_path, python=PLUGIN)
     assert done.stdout.startswith("Usage: kubectl devlink up [OPTIONS]")
