@@ -5,7 +5,7 @@ import pty
 import select
 import shlex
 import shutil
-import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -52,11 +52,12 @@ class Typist:
     """Types into a shell, and reads what it draws."""
 
     def __init__(self, shell: str, environ: Mapping[str, str]) -> None:
-        argv = [program(shell), *STARTS[shell]]
+        argv = ["setsid", "--ctty", program(shell), *STARTS[shell]]  # the terminal is the one that it is controlled by
+        env = {**environ, "TERM": "dumb" if shell != "fish" else "xterm", "COLUMNS": "200"}
         self.drawn = ""
-        self._pid, self._terminal = pty.fork()
-        if self._pid == 0:
-            os.execve(argv[0], argv, {**environ, "TERM": "dumb" if shell != "fish" else "xterm", "COLUMNS": "200"})
+        self._terminal, its_end = pty.openpty()
+        self._process = subprocess.Popen(argv, stdin=its_end, stdout=its_end, stderr=its_end, env=env)
+        os.close(its_end)
 
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
@@ -89,6 +90,6 @@ class Typist:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        self._process.kill()
+        self._process.wait()
         os.close(self._terminal)
