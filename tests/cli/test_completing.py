@@ -1,12 +1,17 @@
 """The answer to a shell at TAB: what fits, from files and from the agent, and silence where something is broken."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devlink.cli import completing
+from devlink.cli.completion import SHELLS, completion, script
 from devlink.rpc import varlink
 from tests.cli.fakes import FakePeer
 
@@ -135,3 +140,15 @@ def test_a_name_that_could_move_the_cursor_is_not_offered(home: Path) -> None:
     (home / ".kube").mkdir()
     (home / ".kube" / "config").write_text('contexts: [{name: "a\\e[2J", context: {}}, {name: ab, context: {}}]')
     assert offered("up", "--context", "a") == ["ab"]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1))
+def test_what_a_shell_would_quote_is_read_as_it_was(words: list[str]) -> None:
+    line = " ".join(map(shlex.quote, words))
+    assert completing.split(line, BREAKS).words == tuple(words)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_command_prints_the_script_and_nothing_else(shell: str) -> None:
+    done = CliRunner().invoke(completion, [shell])
+    assert (done.exit_code, done.output) == (0, script(shell))

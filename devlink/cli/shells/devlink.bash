@@ -1,4 +1,4 @@
-# Completion of devlink in bash 4.4 or later: the program itself says what fits.
+# Completion of devlink in bash: the program itself says what fits.
 # iproute2 has a devlink too, /usr/sbin/devlink: where that one is meant, its own completion answers.
 
 _devlink_completion() {
@@ -19,8 +19,8 @@ _devlink_completion() {
     while IFS=$'\t' read -r kind value; do
         case $kind in
             plain) COMPREPLY+=("$value") ;;
-            file) compopt -o default ;;
-            dir) compopt -o dirnames ;;
+            file) compopt -o default 2>/dev/null ;; # bash 3, of macOS, has none
+            dir) compopt -o dirnames 2>/dev/null ;;
         esac
     done < <(
         _DEVLINK_COMPLETE=bash _DEVLINK_LINE=${COMP_LINE:0:COMP_POINT} _DEVLINK_BREAKS=$COMP_WORDBREAKS \
