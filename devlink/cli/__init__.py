@@ -26,6 +26,10 @@ def _main(*, is_plugin: bool) -> None:
     # from within an import. Where it is ignored (nohup, a background job) it stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == "win32":  # where even --version would end on what is not there
+        from devlink.cli.platforms import refuse
+
+        sys.exit(refuse(sys.platform))
     from devlink.cli.short import is_asked_for, show
 
     if is_asked_for(sys.argv[1:]):  # by a shell's prompt, which cannot wait until click is imported

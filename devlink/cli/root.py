@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from devlink import __version__
+from devlink.cli.platforms import check_platform
 from devlink.cli.streams import flush
 from devlink.core.text import printable_lines
 from devlink.errors import DevlinkError, HelperError, ProfileError, UnexpectedError, reason
@@ -93,6 +94,8 @@ def _show_versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )  # fmt: skip
 def devlink() -> None:
     """Pod IPs, ClusterIPs and service names of a Kubernetes cluster, in every program on this laptop."""
+    if not set(click.get_current_context().help_option_names) & set(sys.argv):
+        check_platform(sys.platform, click.get_current_context().invoked_subcommand)
 
 
 def run(*, afterwards: Any = None, is_plugin: bool = False) -> int:

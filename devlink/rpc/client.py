@@ -22,7 +22,7 @@ class Client:
     @classmethod
     def connect(cls, path: Path | str, *, timeout: float | None = 10.0) -> Self:
         """Connect to a socket in the file system. Raises OSError as connect(2) does."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # close-on-exec, as all of Python's (PEP 446)
         try:
             sock.settimeout(timeout)
             sock.connect(str(path))
