@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from devlink.agent import login, server
+from devlink.agent.history import History
 from devlink.agent.login import Wanted
 from devlink.agent.refresh import Refresher
 from devlink.agent.server import Agent, _admit
@@ -146,3 +147,23 @@ def test_who_watches_is_not_told_that_only_time_has_passed() -> None:
 
     assert server._without_times(status(1.0)) == server._without_times(status(2.0))
     assert server._without_times(status(1.0)) != server._without_times(status(1.0, "Something else."))
+
+
+def test_an_agent_follows_its_sessions_for_the_desktop_as_long_as_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def tell(history: History) -> None:
+        seen.append(f"begun with {len(history.view.sessions)} sessions")
+        try:
+            await history.changed()
+        finally:
+            seen.append("ended")
+
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(server, "tell_desktop", tell)
+    monkeypatch.setattr(server, "IDLE_LIMIT", 0.01)
+    run(server.serve(linger=False))
+    assert seen == ["begun with 0 sessions", "ended"]

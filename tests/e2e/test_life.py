@@ -164,6 +164,12 @@ def names_work(link: Link) -> bool:
     )
 
 
+def prompt(link: Link) -> tuple[str, int]:
+    """What a shell's prompt shows, and the exit code."""
+    done = link.devlink("status", "--short")
+    return done.stdout, done.returncode
+
+
 def test_in_a_network_that_carries_nothing_it_is_suspended_and_at_home_it_is_up_again_by_itself(link: Link) -> None:
     move(link, *CAFE)
     link.wait_until(lambda: state(link) == "suspended", "it is suspended")
@@ -171,6 +177,7 @@ def test_in_a_network_that_carries_nothing_it_is_suspended_and_at_home_it_is_up_
     assert done.returncode == 4
     assert f"172.16.0.13 is behind {CAFE[1]}" in done.stdout
     assert "comes back by itself" in done.stdout
+    assert prompt(link) == (f"{NAME}~\n", 4)
     assert link.run("ip", "route", "show", "proto", "231") == ""
     assert "devlink" not in link.run("cat", RESOLV_CONF)
     assert link.run("getent", "hosts", lab.ORDINARY_NAME), "names are ordinary again"
@@ -178,6 +185,7 @@ def test_in_a_network_that_carries_nothing_it_is_suspended_and_at_home_it_is_up_
     assert state(link) == "suspended", "trying costs nothing"
     move(link, *OFFICE)
     link.wait_until(lambda: names_work(link), "it is up again")
+    assert prompt(link) == (f"{NAME}\n", 0)
 
 
 @pytest.mark.matrix
@@ -208,6 +216,7 @@ def test_what_is_suspended_can_be_taken_down_for_good(link: Link) -> None:
     move(link, *OFFICE)
     link.wait_until(lambda: "agent" not in link.remains(), "the agent ends: there is nothing that it waits for")
     assert link.devlink("status").returncode == 3
+    assert prompt(link) == ("", 3)
     assert link.run("ip", "route", "show", "proto", "231") == ""
     assert not kept(link), "nor has the next agent anything to bring back"
 
