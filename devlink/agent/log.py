@@ -13,6 +13,7 @@ from devlink.agent.places import log_file
 LIMIT = 1 << 20
 """Octets of one file; it and the one before it are kept."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+JOURNAL_FORMAT = "%(levelname)s %(name)s: %(message)s"
 _is_hushed = ContextVar("is_hushed", default=False)
 
 
@@ -67,10 +68,19 @@ def is_wanted(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR or not _is_hushed.get()
 
 
+def is_journal() -> bool:
+    """Whether what this process says goes to the journal, which notes the time itself (systemd.exec(5))."""
+    try:
+        said = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM", "") == f"{said.st_dev}:{said.st_ino}"
+
+
 def log_to_stderr() -> None:
     """One line for each event, with its time."""
     path = log_file()
     handler = Rotating(path) if is_stderr(path) else logging.StreamHandler(sys.stderr)
     handler.addFilter(is_wanted)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], format=FORMAT)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], format=JOURNAL_FORMAT if is_journal() else FORMAT)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # one line for each request tells nobody anything

@@ -1,5 +1,6 @@
 """The agent's own file of what it says does not grow for ever, and nothing said is lost by that."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,18 @@ def test_it_writes_to_stderr(tmp_path: Path) -> None:
     _speak(tmp_path / "none", said)
     assert "entry 000" in said.read_text()
     assert isinstance(Rotating(tmp_path / "none").stream, type(sys.stderr)) or Rotating(tmp_path).stream is sys.stderr
+
+
+def test_the_journal_is_not_told_the_time_and_a_file_is(tmp_path: Path) -> None:
+    said = "import logging; from devlink.agent.log import log_to_stderr; log_to_stderr(); logging.info('hello')"
+    path = tmp_path / "said"
+    found = []
+    for is_journal in (True, False):
+        with path.open("wb") as out:
+            stream = f"{os.fstat(out.fileno()).st_dev}:{os.fstat(out.fileno()).st_ino}" if is_journal else "1:2"
+            environ = {**os.environ, "JOURNAL_STREAM": stream, "HOME": str(tmp_path)}
+            subprocess.run([sys.executable, "-c", said], stderr=out, env=environ, check=True, timeout=20)
+        found.append(path.read_text())
+    assert found[0] == "INFO root: hello\n"
+    assert found[1].endswith(" INFO root: hello\n")
+    assert found[1][:2] == "20"
