@@ -34,13 +34,6 @@ ROOMS = ("devlink/", "tests/", "docs/", "packaging/", "profiles/", ".ci/")
 """What a path of this repository begins with."""
 PROCESSES = frozenset(("agent", "files"))
 """What of ours runs under a name that nobody types."""
-AWAITED = frozenset(
-    (
-        "no command service", "no command completion", "devlink helper: no command install",
-        "devlink helper: no command uninstall", "devlink status: no option --short", "make deb", "make wheel",
-    )
-)  # fmt: skip
-"""What the manual says that is being built: a test has it taken out of here once it is there."""
 BEFORE_IT_IS_MADE = re.compile(r"[A-Z]{2,}|[*<>…]")
 """In a path: a word that stands for something."""
 
@@ -157,7 +150,7 @@ def given_options(at: click.Command) -> set[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_each_command_that_is_shown_exists_with_its_options(page: str) -> None:
     typed = [each for each in shown_in(page) if PROMPT.match(each)]
-    assert [f"{each!r}: {fault}" for each in typed for fault in faults_of(each) if fault not in AWAITED] == []
+    assert [f"{each!r}: {fault}" for each in typed for fault in faults_of(each)] == []
 
 
 @pytest.mark.parametrize(
@@ -175,19 +168,11 @@ def test_what_is_not_there_is_seen(typed: str, faults: list[str]) -> None:
     assert faults_of(typed) == faults
 
 
-def test_what_is_awaited_is_not_there_yet() -> None:
-    shown = [each for page in PAGES for each in shown_in(page)]
-    faults = {fault for each in shown if PROMPT.match(each) for fault in faults_of(each)}
-    faults |= {f"make {target}" for each in shown for target in unmade(each)}
-    assert AWAITED - faults == set()
-
-
 def test_the_table_of_commands_in_the_readme_has_all_of_them_and_no_other() -> None:
     table = text_of("README.md").partition("## Commands")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[1:]
     named = {span.split()[0] for row in rows for span in SPAN.findall(row) if span.split()[0].islower()}
-    awaited = {each.removeprefix("no command ") for each in AWAITED}
-    assert named - awaited == set(COMMANDS) - awaited
+    assert named == set(COMMANDS)
 
 
 def test_each_path_of_this_repository_that_is_named_exists() -> None:
@@ -229,7 +214,7 @@ def unmade(typed: str) -> set[str]:
 
 def test_each_target_of_make_that_is_named_exists() -> None:
     faults = {f"make {target}" for page in PAGES for each in shown_in(page) for target in unmade(each)}
-    assert faults - AWAITED == set()
+    assert faults == set()
 
 
 def test_the_samples_of_policy_and_trust_are_what_the_helper_reads() -> None:
