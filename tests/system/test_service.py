@@ -92,6 +92,7 @@ def changes(machine: Machine) -> Iterator[list[str]]:
 @pytest.mark.parametrize("image", ["bookworm", "trixie", pytest.param("sid", marks=pytest.mark.matrix)])
 def test_systemd_has_nothing_to_say_against_the_unit(image: str) -> None:
     with machine(image, Link.STATIC, settled=False) as laptop:
+        before = home(laptop)
         laptop.devlink("service", "install", "--no-start", "--profile", "qa", "--profile", "./a %n $b.yaml")
         said = laptop.run("systemd-analyze", "--user", "verify", "--man=no", FILE, user="alice")
         assert said.stdout + said.stderr == ""
@@ -99,6 +100,11 @@ def test_systemd_has_nothing_to_say_against_the_unit(image: str) -> None:
         assert "--profile qa --profile /home/alice/a %n $b.yaml ;" in command
         assert systemctl(laptop, "is-enabled", UNIT) == "enabled"
         assert systemctl(laptop, "is-active", UNIT) == "inactive"
+        laptop.devlink("service", "install", "--no-start", "--profile", "prod")
+        told = json.loads(laptop.devlink("service", "status", "-o", "json", check=False).stdout)
+        assert (told["profiles"], told["enabled"], told["active"]) == (["prod"], True, "inactive")
+        laptop.devlink("service", "uninstall")
+        assert home(laptop) == before
 
 
 def test_what_was_up_by_hand_goes_over_to_the_service_and_a_restart_keeps_it_without_a_blink(laptop: Machine) -> None:
