@@ -31,4 +31,4 @@ def kill_hanging(part: str, limit: float) -> None:
                 bus.call(SYSTEMD, PATH, f"{SYSTEMD}.Manager.KillUnit", "ssi", unit, "all", signal.SIGKILL)
                 wait(has_ended, limit)
     except HelperError as error:
-        log.info("it is not known whether %s has ended: %s", unit, error)
+        log.debug("it is not known whether %s has ended: %s", unit, error)

@@ -72,6 +72,32 @@ def test_the_folders_that_the_services_share_are_the_helpers_before_it_has_run(l
     assert set(laptop.run("stat", "--format=%U:%G %a", *folders).stdout.splitlines()) == {"devlink:devlink 755"}
 
 
+def test_an_image_whose_users_are_made_at_its_first_boot_has_all_from_then_on() -> None:
+    with machine("bookworm", Link.STATIC) as laptop:
+        forget = "for file in passwd shadow group gshadow; do sed -i /^devlink/d /etc/$file; done"
+        laptop.run("sh", "-ec", f"{forget}; rm -rf /var/lib/devlink /etc/.updated; touch /usr")
+        laptop.shut_down()
+        laptop.boot()
+        assert laptop.run("systemctl", "list-units", "--failed", "--no-legend", "devlink*").stdout == ""
+        assert laptop.run("systemctl", "show", "--property=Result", "--value", "devlink-restore").stdout == "success\n"
+        folders = ("/run/devlink", "/var/lib/devlink")
+        assert set(laptop.run("stat", "--format=%U:%G %a", *folders).stdout.splitlines()) == {"devlink:devlink 755"}
+        laptop.run("usermod", "--append", "--groups", "devlink", "alice")
+        laptop.devlink("up", "qa")
+        laptop.devlink("down", "--all")
+
+
+def test_what_was_installed_is_taken_back_where_nothing_can_be_written(laptop: Machine) -> None:
+    laptop.run("systemctl", "stop", "devlink-helper.service")
+    laptop.run("sh", "-ec", "mount --bind /var/lib/devlink /var/lib/devlink; mount -o remount,bind,ro /var/lib/devlink")
+    laptop.run("ip", "route", "add", "10.98.0.0/16", "via", "172.16.0.13", "proto", "231", "metric", "50")
+    try:
+        laptop.run("systemctl", "restart", "devlink-restore.service")
+        assert laptop.run("ip", "route", "show", "proto", "231").stdout == ""
+    finally:
+        laptop.run("umount", "/var/lib/devlink")
+
+
 @pytest.mark.parametrize("user", ["devlink", "devlink-dns"])
 def test_nobody_can_log_in_as_one_of_the_services(laptop: Machine, user: str) -> None:
     assert laptop.run("getent", "shadow", user).stdout.split(":")[1].startswith("!")
