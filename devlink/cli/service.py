@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from devlink.cli import offers
 from devlink.cli.output import Lines, emit, output_option
 from devlink.core.text import duration
 from devlink.errors import DevlinkError, UsageError
@@ -26,6 +27,7 @@ def service() -> None:
     "profiles",
     multiple=True,
     metavar="P",
+    shell_complete=offers.names_of_profiles,
     help="A profile to bring up at login, as `devlink up P` takes it; may be repeated. Without one: what a bare "
     "`devlink up` means.",
 )

@@ -22,6 +22,8 @@ TEXT = f"""\
 Description=devlink: the user's way to Kubernetes clusters
 # Never given up: what it waits for may come in a week.
 StartLimitIntervalSec=0
+# Who removes devlink itself leaves this file to its user: there is nothing to start then, and nothing that fails.
+{{conditions}}\
 
 [Service]
 Type=notify
@@ -72,7 +74,9 @@ def text(command: Sequence[str], written: Written, environ: Mapping[str, str], v
     kept = [each for each in kept if not ("proxy" in each.partition("=")[0].lower() and "@" in each)]
     # The first within the lease's grace, and the 60 s of the last are what an agent itself waits at most.
     growing = "RestartSec=1\nRestartSteps=6\nRestartMaxDelaySec=60\n"
+    programs = [each for each in command[: command.index("devlink.agent")] if each.startswith("/")]
     return TEXT.format(
+        conditions="".join(f"ConditionPathExists={each.replace('%', '%%')}\n" for each in programs),
         command=" ".join(map(quoted, command)),
         environment="".join(f"Environment={quoted(each)}\n" for each in kept),
         pauses=growing if version >= GROWING_SINCE else "RestartSec=3\n",

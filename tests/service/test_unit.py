@@ -21,6 +21,11 @@ def test_the_command_is_read_by_systemd_as_it_was_given() -> None:
     assert 'ExecStart=:"/opt/my tools/bin/python3" -P /opt/100%%/run.py devlink.agent' in written()
 
 
+def test_nothing_is_started_where_the_program_was_removed() -> None:
+    conditions = [line for line in written() if line.startswith("Condition")]
+    assert conditions == ["ConditionPathExists=/opt/my tools/bin/python3", "ConditionPathExists=/opt/100%%/run.py"]
+
+
 def unquoted(text: str) -> str:
     """As systemd.syntax(7) and systemd.unit(5) say."""
     text = text.replace("%%", "%")
