@@ -160,6 +160,7 @@ def test_purged_while_a_session_is_up_it_leaves_no_trace(bare: Machine) -> None:
     assert bare.run("systemctl", "list-units", "--all", "--no-legend", "devlink-[!l]*").stdout == ""
 
 
+@pytest.mark.parametrize("laptop", ["trixie", pytest.param("bookworm", marks=pytest.mark.matrix)], indirect=True)
 def test_removed_while_a_session_is_up_it_takes_all_back_and_installed_again_it_is_as_before(laptop: Machine) -> None:
     laptop.devlink("down", "qa")
     before = snapshot(laptop)
