@@ -78,7 +78,7 @@ def test_without_a_manager_nothing_is_written_and_the_way_out_is_named(
 
 def test_without_a_manager_what_lies_there_is_removed_with_the_folders_that_were_made(place: Path) -> None:
     made = (str(place.parents[1]), str(place.parent))
-    text = unit.text(run.argv("x"), unit.Written(profiles=(), folders=made), {}, 252)
+    text = unit.text(run.argv("devlink.agent"), unit.Written(profiles=(), folders=made), {}, 252)
     lay_down(place, text)
     link = place.parent / "default.target.wants" / unit.NAME
     link.parent.mkdir()
@@ -89,7 +89,7 @@ def test_without_a_manager_what_lies_there_is_removed_with_the_folders_that_were
 
 
 def test_a_folder_that_others_use_or_that_was_there_before_stays(place: Path) -> None:
-    lay_down(place, unit.text(run.argv("x"), unit.Written(profiles=(), folders=(str(place.parent),)), {}, 252))
+    lay_down(place, unit.text(run.argv("devlink.agent"), unit.Written(profiles=(), folders=(str(place.parent),)), {}, 252))
     (place.parent / "other.service").touch()
     assert user.uninstall()
     assert [path.name for path in place.parent.iterdir()] == ["other.service"]
@@ -113,5 +113,5 @@ def test_what_is_not_ours_is_not_removed(place: Path, is_link: bool) -> None:
 
 def test_where_no_manager_says_how_it_is_what_lies_there_is_told(place: Path) -> None:
     assert (user.look().installed, user.look().active) == (False, "unknown")
-    lay_down(place, unit.text(run.argv("x"), WRITTEN, {}, 252))
+    lay_down(place, unit.text(run.argv("devlink.agent"), WRITTEN, {}, 252))
     assert (user.look().installed, user.look().profiles, user.look().enabled) == (True, ("qa",), False)
