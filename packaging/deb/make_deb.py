@@ -1,7 +1,7 @@
 """Makes devlink's package for Debian, and prints its file's name: `make_deb.py [--output DIR] [--version V] [--quick]`.
 
 By dpkg-deb alone. debhelper would have to be installed first, and would then do little: there is nothing to compile or
-configure, and of its snippets only those for systemd and Python's bytecode matter, which stand in postinst, prerm and
+configure, and of its snippets only those for systemd and Python's bytecode matter, which stand in preinst, postinst, prerm and
 postrm with the reasons for what is done otherwise. The same sources give the same bytes.
 """
 
@@ -24,7 +24,7 @@ import licences
 SOURCES = libraries.SOURCES
 HERE = Path(__file__).parent
 PROGRAMS = "usr/share/devlink"
-SCRIPTS = ("postinst", "prerm", "postrm")
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 NOT_SHIPPED = shutil.ignore_patterns(
     "__pycache__", "layout", "LICEN[CS]E*", "COPYING*", "NOTICE*", "RECORD", "INSTALLER", "REQUESTED",
 )  # fmt: skip
