@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 
 from devlink import __version__
 from devlink.core.codec import encode
+from tests.certificates import Authority
 from tests.system import install
 from tests.system.inside import lan
 from tests.system.machine import Machine
@@ -39,6 +42,14 @@ OTHERS = {
 }
 """What may change on a disk while devlink comes and goes, as regular expressions, and why."""
 LIST = r"find / -xdev -printf '%P\t%y\t%M %U:%G %l\t%s\n'"
+END = """\
+import datetime, sys
+sys.path.insert(0, "/usr/share/devlink")
+from devlink.cluster.access import Credentials
+from devlink.cluster.answers import expired
+print(expired(Credentials(certificate=sys.stdin.read(), key="key"), datetime.datetime.now(datetime.UTC)))
+"""
+"""Asks Debian's cryptography, which is older than the one in .venv, for a certificate's end."""
 ECHO = f"""\
 import socket
 server = socket.create_server(("{lan.WEB_POD}", 9999))
@@ -148,6 +159,8 @@ def test_purged_while_a_session_is_up_it_leaves_no_trace(bare: Machine) -> None:
     install_package(bare)
     is_well(bare)
     assert bare.run("sh", "-c", "devlink --version", user="bob").stdout.startswith("devlink "), "not iproute2's"
+    certificate = Authority().issue(subject="alice", expired=True).certificate
+    assert "expired at" in bare.run("python3", "-I", "-c", END, input=certificate).stdout
     admit(bare)
     bare.devlink("up", "qa")
     assert address(bare, lan.WEB_NAME) == lan.WEB
@@ -205,6 +218,9 @@ def wait_for_more(laptop: Machine, number: int) -> None:
     until(lambda: said() >= enough)
 
 
+@pytest.mark.skipif(
+    shutil.which("lintian") is None and os.environ.get("CI") != "true", reason="needs lintian (apt install lintian)"
+)
 def test_lintian_finds_nothing() -> None:
     # Whether each command has its page is the manual's own test's to say.
     command = ("lintian", "--allow-root", "--fail-on", "error,warning", "--suppress-tags", "no-manual-page")
