@@ -30,7 +30,7 @@ for line in sys.stdin:
         try:
             said = next(client.stream("io.devlink.Helper." + method, parameters))
         except DevlinkError as error:
-            said = {"error": type(error).__name__, "what": error.what}
+            said = {"exit": error.exit_code, "what": error.what}
     print(json.dumps(said))
 """
 """What a user can do who does not care for our programs: any call, by the helper's own socket."""
@@ -42,6 +42,7 @@ with Client.connect("/run/devlink/helper") as client:
     for reply in client.stream("io.devlink.Helper.FollowDnsLog"):
         print(json.dumps(reply), flush=True)
 """
+NOT_UP, CONFLICT, NOT_PERMITTED = 3, 5, 6
 WHOSE = {"alice": ("qa", lan.PODS, lan.WEB_NAME, lan.WEB), "carol": ("prod", lan.PODS_2, lan.WEB_NAME_2, lan.WEB_2)}
 """The session of each of them, its pods, and a name with its address."""
 OTHER = {"alice": "carol", "carol": "alice"}
@@ -111,7 +112,7 @@ def test_each_has_a_cluster_and_then_nothing_is_left(laptop: Machine) -> None:
 
 def test_the_same_cluster_twice_is_a_conflict_that_names_the_session_and_the_user(both: Machine) -> None:
     done = both.devlink("up", "qa", user="carol", check=False)
-    assert done.returncode == 5
+    assert done.returncode == CONFLICT
     assert "Session qa" in done.stderr
     assert "user alice" in done.stderr
     assert routes(both) == {"qa", "prod"}
@@ -125,7 +126,7 @@ def test_the_same_cluster_under_another_name_is_one_too(both: Machine) -> None:
         done = both.devlink("up", "/home/carol/mine.yaml", user="carol", check=False)
     finally:
         both.write("/etc/devlink/trust.d/prod.json", FILES["/etc/devlink/trust.d/prod.json"])
-    assert done.returncode == 5
+    assert done.returncode == CONFLICT
     assert f"Session qa of user alice has {lan.PODS}" in done.stderr
     assert routes(both) == {"qa"}
 
@@ -199,8 +200,8 @@ def test_no_verb_of_the_helper_lets_one_touch_what_is_the_others(both: Machine) 
     before = carols(both)
     calls = [(verb.split(",")[0], parameters) for verb, parameters in REFUSED.items()]
     for verb, said in zip(REFUSED, ask(both, "alice", *calls), strict=True):
-        assert said.get("error") in ("NotPermittedError", "NotUpError", "ConflictError"), (verb, said)
-    for command, status in (("down prod", 3), ("down --all", 0), (f"failover {lan.NODE_2}", 3)):
+        assert said.get("exit") in (NOT_UP, CONFLICT, NOT_PERMITTED), (verb, said)
+    for command, status in (("down prod", NOT_UP), ("down --all", 0), (f"failover {lan.NODE_2}", NOT_UP)):
         done = both.devlink(*command.split(), user="alice", check=False)
         assert done.returncode == status, (command, done.stderr)
     assert carols(both) == before
@@ -210,7 +211,7 @@ def test_no_verb_of_the_helper_lets_one_touch_what_is_the_others(both: Machine) 
 
 def test_replacing_is_for_ones_own(both: Machine) -> None:
     done = both.devlink("up", "qa", "--replace", user="carol", check=False)
-    assert done.returncode == 5
+    assert done.returncode == CONFLICT
     assert routes(both) == {"qa", "prod"}
 
 
@@ -219,7 +220,7 @@ def test_who_is_not_in_the_group_is_told_nothing_and_may_do_nothing(both: Machin
     verbs = {**REFUSED, "List": {}, "ListTrust": {}, "GetDnsStats": {}, "FlushDns": {}, "FollowDnsLog": {}}
     calls = [(verb.split(",")[0], parameters) for verb, parameters in verbs.items()]
     for verb, said in zip(verbs, ask(both, "bob", *calls), strict=True):
-        assert said.get("error") == "NotPermittedError", (verb, said)
+        assert said.get("exit") == NOT_PERMITTED, (verb, said)
     assert both.devlink("status", user="bob", check=False).stdout == "Nothing is up.\n"
     for place in ("/run/user/1000/devlink/agent", "/run/devlink/forwarder", "/run/devlink/files"):
         connect = f"import socket; socket.socket(socket.AF_UNIX).connect({place!r})"
