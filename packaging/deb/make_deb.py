@@ -1,8 +1,8 @@
 """Makes devlink's package for Debian, and prints its file's name: `make_deb.py [--output DIR] [--version V] [--quick]`.
 
 By dpkg-deb alone. debhelper would have to be installed first, and would then do little: there is nothing to compile or
-configure, and of its snippets only those for systemd and Python's bytecode matter, which stand in preinst, postinst, prerm and
-postrm with the reasons for what is done otherwise. The same sources give the same bytes.
+configure, and of its snippets only those for systemd and Python's bytecode matter, which stand in the maintainer
+scripts with the reasons for what is done otherwise. The same sources give the same bytes.
 """
 
 import argparse
@@ -95,6 +95,10 @@ def _lay_out(tree: Path, version: str, date: int) -> None:
     vendored = libraries.vendored()
     shutil.copytree(vendored, programs, ignore=NOT_SHIPPED)
     shutil.copytree(SOURCES / "devlink", programs / "devlink", ignore=NOT_SHIPPED)
+    # What says its version is what was asked for, too: agent and helper tell each other by it.
+    (programs / "devlink/__init__.py").write_text(
+        (SOURCES / "devlink/__init__.py").read_text().replace(f'"{_version()}"', f'"{version}"')
+    )
     shutil.copytree(HERE / "layout", tree, dirs_exist_ok=True)
     shutil.copytree(SOURCES / "devlink/service/layout", tree, dirs_exist_ok=True)
     doc.mkdir(parents=True)
@@ -129,9 +133,8 @@ def _commands(tree: Path) -> None:
 
 def _generated(tree: Path) -> None:
     """Man pages and completions, which the program makes of itself."""
-    if (SOURCES / "devlink/cli/packaged.py").exists():
-        run = (sys.executable, SOURCES / "devlink/run.py", "devlink.cli.packaged", tree)
-        subprocess.run(run, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=True)
+    run = (sys.executable, SOURCES / "devlink/run.py", "devlink.cli.packaged", tree)
+    subprocess.run(run, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=True)
 
 
 def _changelog(version: str, date: int) -> str:

@@ -89,7 +89,9 @@ def test_without_a_manager_what_lies_there_is_removed_with_the_folders_that_were
 
 
 def test_a_folder_that_others_use_or_that_was_there_before_stays(place: Path) -> None:
-    lay_down(place, unit.text(run.argv("devlink.agent"), unit.Written(profiles=(), folders=(str(place.parent),)), {}, 252))
+    lay_down(
+        place, unit.text(run.argv("devlink.agent"), unit.Written(profiles=(), folders=(str(place.parent),)), {}, 252)
+    )
     (place.parent / "other.service").touch()
     assert user.uninstall()
     assert [path.name for path in place.parent.iterdir()] == ["other.service"]
