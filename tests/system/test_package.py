@@ -191,6 +191,7 @@ def test_removed_while_a_session_is_up_it_takes_all_back_and_installed_again_it_
 
 
 def test_an_upgrade_keeps_the_sessions_and_a_stream_to_a_pod(laptop: Machine) -> None:
+    laptop.devlink("service", "install", "--profile", "qa")
     for unit, namespace, program in (("echo", ("ip", "netns", "exec", "node"), ECHO), ("talk", (), TALK)):
         laptop.run("systemd-run", "--quiet", f"--unit={unit}", *namespace, "python3", "-c", program)
         laptop.run("sh", "-c", f"until systemctl is-active -q {unit}; do sleep .05; done")
@@ -202,6 +203,7 @@ def test_an_upgrade_keeps_the_sessions_and_a_stream_to_a_pod(laptop: Machine) ->
     assert NEXT in laptop.run("dpkg-query", "--show", "devlink").stdout
     wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
     assert laptop.devlink("status").returncode == 0
+    assert laptop.devlink("--version").stdout.count(NEXT) == 3, "command, agent and helper are of one version"
     for part, pid in zip(parts, old, strict=True):
         assert laptop.pid(part) not in (0, pid), part
     wait_for_more(laptop, 10)
