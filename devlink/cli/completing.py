@@ -119,7 +119,7 @@ def _for_kubectl(arguments: Sequence[str]) -> str:
 
     *before, last = arguments or [""]
     flag = VALUED.get(before[-1], "") if before else ""
-    words = translated(before[:-1] if flag else before, os.environ, is_whole=False)
+    words = translated(devlink, before[:-1] if flag else before, os.environ, is_whole=False)
     if flag in ("context", "kubeconfig"):
         ctx = click.Context(devlink, info_name=NAME)
         items = {"context": contexts, "kubeconfig": files}[flag](ctx, devlink.params[0], last)

@@ -33,15 +33,16 @@ REFUSED = frozenset({
 """Those that would make another access of what a context says (kubectl options), but for what it does by itself."""
 
 
-def translated(arguments: Sequence[str], environ: MutableMapping[str, str], *, is_whole: bool = True) -> list[str]:
-    """The arguments of `devlink` for those behind `kubectl devlink`; sets KUBECONFIG in `environ` where they name it.
+def translated(
+    root: click.Command, arguments: Sequence[str], environ: MutableMapping[str, str], *, is_whole: bool = True
+) -> list[str]:
+    """The arguments of `root`, our whole command, for those behind `kubectl devlink`.
 
+    Sets KUBECONFIG in `environ` where they name it.
     `is_whole`: whether no word is to come. Raises click.UsageError for a flag of kubectl's that has no value, or that
     the command which is meant cannot heed.
     """
-    from devlink.cli.root import devlink
-
-    reading = _Reading(devlink)
+    reading = _Reading(root)
     rest = list(arguments)
     while rest:
         word = rest.pop(0)

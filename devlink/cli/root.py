@@ -127,7 +127,7 @@ def _run(is_plugin: bool) -> int:
         if is_plugin:
             from devlink.cli.plugin import NAME, translated
 
-            result = devlink.main(translated(sys.argv[1:], os.environ), prog_name=NAME, standalone_mode=False)
+            result = devlink.main(translated(devlink, sys.argv[1:], os.environ), prog_name=NAME, standalone_mode=False)
         else:
             result = devlink.main(prog_name="devlink", standalone_mode=False)
     except click.ClickException as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from devlink.cli import completing
+from devlink.cli import completing, root
 from devlink.cli.plugin import translated
 from devlink.lab import kit
 from tests.cli.test_completion import CONTEXT, KUBECONFIG
@@ -44,10 +44,10 @@ PLUGIN = "import devlink.cli\ndevlink.cli.main = devlink.cli.as_plugin"
 )
 def test_kubectls_flags_come_to_the_command_that_is_meant(typed: str, meant: str) -> None:
     if meant:
-        assert translated(typed.split(), {}) == meant.split()
+        assert translated(root.devlink, typed.split(), {}) == meant.split()
     else:
         with pytest.raises(click.UsageError):
-            translated(typed.split(), {})
+            translated(root.devlink, typed.split(), {})
 
 
 @pytest.mark.parametrize("typed", ["--kubeconfig F up", "up --kubeconfig=F", "up --kubeconfig E --kubeconfig F"])
@@ -56,12 +56,12 @@ def test_a_kubeconfig_is_the_environments_wherever_it_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     environ = {"KUBECONFIG": "/another"}
-    assert translated(typed.split(), environ) == ["up"]
+    assert translated(root.devlink, typed.split(), environ) == ["up"]
     assert environ == {"KUBECONFIG": str(tmp_path / "F")}
 
 
 def test_a_namespace_that_makes_no_difference_is_said_to_make_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert translated(["up", "-n", "qa"], {}) == ["up"]
+    assert translated(root.devlink, ["up", "-n", "qa"], {}) == ["up"]
     assert "--namespace makes no difference to `kubectl devlink up`" in capsys.readouterr().err
 
 

@@ -22,6 +22,7 @@ from tests.system.world import TRUST, Link, address, machine, snapshot, until, w
 
 pytestmark = pytest.mark.system
 IMAGES = ["bookworm", "trixie", pytest.param("sid", marks=pytest.mark.matrix)]
+ONE_OF_THEM = ["trixie", *(pytest.param(image, marks=pytest.mark.matrix) for image in ("bookworm", "sid"))]
 NEXT = f"{__version__}+next"
 """The version of the package that comes after the present one: another build of the same devlink."""
 INSTALL_LIMIT = 100.0
@@ -173,7 +174,7 @@ def test_purged_while_a_session_is_up_it_leaves_no_trace(bare: Machine) -> None:
     assert bare.run("systemctl", "list-units", "--all", "--no-legend", "devlink-[!l]*").stdout == ""
 
 
-@pytest.mark.parametrize("laptop", ["trixie", pytest.param("bookworm", marks=pytest.mark.matrix)], indirect=True)
+@pytest.mark.parametrize("laptop", ONE_OF_THEM, indirect=True)
 def test_removed_while_a_session_is_up_it_takes_all_back_and_installed_again_it_is_as_before(laptop: Machine) -> None:
     laptop.devlink("down", "qa")
     before = snapshot(laptop)
@@ -190,6 +191,7 @@ def test_removed_while_a_session_is_up_it_takes_all_back_and_installed_again_it_
     assert address(laptop, lan.WEB_NAME) == lan.WEB
 
 
+@pytest.mark.parametrize("laptop", ONE_OF_THEM, indirect=True)
 def test_an_upgrade_keeps_the_sessions_and_a_stream_to_a_pod(laptop: Machine) -> None:
     laptop.devlink("service", "install", "--profile", "qa")
     for unit, namespace, program in (("echo", ("ip", "netns", "exec", "node"), ECHO), ("talk", (), TALK)):
@@ -230,6 +232,7 @@ def test_lintian_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.matrix
 def test_the_same_sources_make_the_same_package(tmp_path: Path) -> None:
     script = install.SOURCES / "packaging/deb/make_deb.py"
     made = []

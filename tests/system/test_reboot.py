@@ -36,6 +36,7 @@ def test_it_is_up_by_itself_after_a_shutdown_and_after_a_power_cut(laptop: Machi
         assert [line for line in users if "manager" not in line and "alice" in line] == [], "nobody has logged in"
 
 
+@pytest.mark.matrix
 def test_without_a_network_it_waits_and_says_so_and_comes_up_with_the_network(laptop: Machine) -> None:
     laptop.write(UNPLUGGED, "")
     laptop.shut_down()

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.system
 UNIT = "devlink-agent.service"
 FILE = f"/home/alice/.config/systemd/user/{UNIT}"
 OTHER = "[Service]\nExecStart=/bin/true\n"
+IMAGES = ["bookworm", *(pytest.param(image, marks=pytest.mark.matrix) for image in ("trixie", "sid"))]
 AT_ONCE = "[Login]\nUserStopDelaySec=0\n"
 
 
@@ -89,7 +90,9 @@ def changes(machine: Machine) -> Iterator[list[str]]:
             monitor.terminate()
 
 
-@pytest.mark.parametrize("image", ["bookworm", "trixie", pytest.param("sid", marks=pytest.mark.matrix)])
+@pytest.mark.parametrize(
+    "image", ["bookworm", *(pytest.param(each, marks=pytest.mark.matrix) for each in ("trixie", "sid"))]
+)
 def test_systemd_has_nothing_to_say_against_the_unit(image: str) -> None:
     with machine(image, Link.STATIC, settled=False) as laptop:
         before = home(laptop)
@@ -167,24 +170,6 @@ def test_doctor_says_that_one_that_is_installed_does_not_run(laptop: Machine) ->
     systemctl(laptop, "start", UNIT)
     is_up(laptop)
     assert "[DL-SERVICE-STOPPED]" not in laptop.devlink("doctor", check=False).stdout
-
-
-def test_at_logout_all_goes_and_at_login_all_is_up(laptop: Machine) -> None:
-    laptop.devlink("service", "install", "--no-start", "--profile", "qa")
-    laptop.run("loginctl", "disable-linger", "alice")
-    until(lambda: laptop.run("systemctl", "is-active", "user@1000", check=False).stdout.strip(), "inactive")
-    before = snapshot(laptop)
-    login = ("systemd-run", "--quiet", "--collect", "--pipe", "--wait", "--uid=alice", "--property=PAMName=login")
-    with subprocess.Popen(laptop.enter_argv(*login, "cat"), stdin=subprocess.PIPE) as session:
-        until(lambda: "10.254.0.0/16" in routes(laptop))
-        is_up(laptop)
-        assert session.stdin is not None
-        session.stdin.close()
-    until(lambda: laptop.run("systemctl", "is-active", "user@1000", check=False).stdout.strip(), "inactive")
-    assert before.diff(snapshot(laptop)) == []
-    laptop.run("loginctl", "enable-linger", "alice")
-    until(lambda: laptop.run("systemctl", "is-active", "user@1000", check=False).stdout.strip(), "active")
-    is_up(laptop)  # as it does from boot on, before anybody logs in
 
 
 def test_a_unit_of_that_name_that_is_not_ours_is_left_alone(laptop: Machine) -> None:

@@ -238,6 +238,7 @@ def test_who_logs_out_takes_away_what_is_theirs_alone(both: Machine) -> None:
     assert json.loads(both.devlink("status", "-o", "json", user="alice").stdout)["sessions"][0]["state"] == "up"
 
 
+@pytest.mark.matrix
 def test_who_logs_in_second_waits_for_the_cluster_of_the_first_and_then_has_it(laptop: Machine) -> None:
     add_user(laptop, "dave", {"qa.yaml": PROFILE})
     laptop.devlink("up", "qa", user="alice")

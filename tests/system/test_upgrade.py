@@ -112,6 +112,7 @@ def test_helper_and_agent_may_both_be_replaced_at_once_and_a_transfer_goes_on(
     laptop.devlink("down", "--all")
 
 
+@pytest.mark.matrix
 def test_an_older_agent_that_the_newer_helper_does_not_serve_says_what_to_restart(laptop: Machine) -> None:
     lay_over_version(laptop)
     lay_over(laptop, "s/^method Switch/method Turn/", "rpc/interfaces/io.devlink.Helper.varlink")
@@ -125,22 +126,3 @@ def test_an_older_agent_that_the_newer_helper_does_not_serve_says_what_to_restar
     laptop.devlink("up", "qa")
     wait_for_names(laptop, lan.WEB_NAME, lan.WEB)
     laptop.devlink("down", "--all")
-
-
-def test_who_joins_the_group_need_not_log_in_again(laptop: Machine) -> None:
-    laptop.run("sh", "-c", "cp -r ~alice/.config ~bob/ && chown -R bob: ~bob/.config")
-    laptop.devlink("down", "--all")
-    asks = "until test -e /tmp/joined; do sleep .05; done; exec /usr/bin/devlink up qa"
-    ready = ("touch", "/tmp/ready")
-    session = laptop.enter_argv(
-        "systemd-run", "--quiet", "--collect", "--pipe", "--wait", "--uid=bob", "--property=PAMName=login", "sh", "-c",
-        f"/usr/bin/devlink up qa; test $? = 6 && {' '.join(ready)}; {asks}",
-    )  # fmt: skip
-    with subprocess.Popen(session, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as login:
-        until(lambda: laptop.run("test", "-e", "/tmp/ready", check=False).returncode, 0)
-        laptop.run("usermod", "--append", "--groups", "devlink", "bob")
-        laptop.run("touch", "/tmp/joined")
-        said, _ = login.communicate(timeout=30)
-    assert login.returncode == 0, said
-    assert "sudo usermod -aG devlink bob" in said
-    laptop.devlink("down", "--all", user="bob")
