@@ -13,8 +13,6 @@ from pathlib import Path
 from devlink.errors import HelperError, reason
 from devlink.service.owned import CLEAN, weakness
 
-PROGRAMS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
-"""Where the system's own programs lie; PATH is the caller's."""
 NOBODY_LOGGED_IN = 2**32 - 1
 LIMIT = 180.0
 """Seconds for one program; systemd may have a service to stop that takes its time."""
@@ -46,7 +44,7 @@ def run(program: str, *words: str, optional: bool = False) -> bool:
 
 def _path_of(program: str) -> str:
     """Raises FileNotFoundError, and HelperError for a program that somebody else could change."""
-    places = [program] if program.startswith("/") else [f"{folder}/{program}" for folder in PROGRAMS]
+    places = [program] if program.startswith("/") else [f"{folder}/{program}" for folder in CLEAN["PATH"].split(":")]
     for path in places:
         if os.access(path, os.X_OK):
             found = weakness(path)

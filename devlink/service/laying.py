@@ -20,11 +20,6 @@ PLACES = {
     # polkit before 126 reads actions nowhere else
     "usr/share/polkit-1/actions/": "/usr/share/polkit-1/actions/",
 }
-LEFT_OUT = (
-    "usr/bin/", "usr/lib/systemd/user/", "usr/lib/systemd/system-preset/", "usr/share/man/", "usr/share/doc/",
-    "usr/share/bash-completion/", "usr/share/zsh/", "usr/share/fish/", "usr/share/icons/", "usr/share/lintian/",
-)  # fmt: skip
-"""What is for a user's own command, which stays where its user installed it, or for a package's tools."""
 _RUN = re.compile(r"/usr/bin/python3 -I(?: -S)? /usr/share/devlink/devlink/run\.py")
 _EXEC = re.compile(r"^(Exec\w+=[-+!@:|]*)/usr/bin/devlink(?![\w.-])", re.MULTILINE)
 _COMMAND = re.compile(r"/usr/bin/devlink(?![\w.-])")
@@ -33,8 +28,7 @@ _COMMAND = re.compile(r"/usr/bin/devlink(?![\w.-])")
 def laid(layout: Mapping[str, str], programs: str, python: str) -> dict[str, str]:
     """The files of the layout that a copy in `programs` needs, by their absolute path; `python` runs them.
 
-    `layout` has the text of each by its path in the layout. What is in neither table is left out as well: a test holds
-    the tables to the layout.
+    `layout` has the text of each by its path in the layout; a test holds `PLACES` to know all that is in it.
     """
     found = {}
     for path, text in layout.items():

@@ -3,7 +3,6 @@
 Whatever a unit runs is root's own: a copy of the package, a Python, and every folder on the way to them.
 """
 
-import grp
 import hashlib
 import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from devlink.errors import ConflictError, HelperError, reason
+from devlink.helper.access import is_member
 from devlink.hints import as_root
 from devlink.service import effects, laying, owned
 from devlink.service.laying import COMMAND, LIB
+from devlink.service.manifest import PATH as MANIFEST
 from devlink.service.manifest import Manifest, read_manifest, write_manifest
 from devlink.service.sources import Sources
 
@@ -115,7 +116,7 @@ def plan(
     programs = f"{LIB}/{version}"
     files = {COMMAND: laying.command(programs, python), **laying.laid(layout, programs, python)}
     paths = [*files, *(f"{programs}/{path}" for path in sources.files)]
-    for path in (*files, f"{programs}/devlink", f"{LIB}/manifest.json"):
+    for path in (*files, f"{programs}/devlink", MANIFEST):
         _check(place, path)
     known = {} if old is None else old.files
     for path in files:
@@ -212,7 +213,7 @@ def uninstall(place: Place) -> tuple[str, ...]:
     try:
         files = {path: sums for path, sums in manifest.files.items() if path != COMMAND}
         kept += _remove(place, files)
-        effects.remove_unfinished(place.at(manifest.programs), map(place.at, manifest.files))
+        effects.remove_unfinished(place.at(manifest.programs), map(place.at, (*manifest.files, MANIFEST)))
         place.run("systemctl", "daemon-reload")
         place.run("systemctl", "reset-failed", *units, optional=True)
         for path in STATE:
@@ -226,7 +227,7 @@ def uninstall(place: Place) -> tuple[str, ...]:
             kept += [f"{CONFIG}: the policy and the trust records of this machine's owner"] if config.is_dir() else []
         # last, what it takes to do this again
         kept += _remove(place, {path: sums for path, sums in manifest.files.items() if path == COMMAND})
-        effects.remove_file(place.at(f"{LIB}/manifest.json"))
+        effects.remove_file(place.at(MANIFEST))
         _remove_folders(place, manifest.folders)
         effects.remove_empty(place.at(LIB))
     except OSError as error:
@@ -240,10 +241,7 @@ def new_member(uid: int) -> str:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         return ""
-    try:
-        return "" if name in grp.getgrnam(laying.GROUP).gr_mem else name
-    except KeyError:  # the group is yet to be made
-        return name
+    return "" if is_member(uid, laying.GROUP) else name
 
 
 def _check(place: Place, path: str) -> None:

@@ -1,13 +1,13 @@
 """What was laid down on the machine, to be taken away again: a file beside it, written before the first of them."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from devlink.core.codec import DecodeError, decode, encode
 from devlink.errors import HelperError, reason
+from devlink.service import effects
 from devlink.service.laying import LIB
 
 PATH = f"{LIB}/manifest.json"
@@ -71,15 +71,7 @@ def read_manifest(root: Path = Path("/")) -> Manifest | None:
 
 def write_manifest(manifest: Manifest, root: Path = Path("/")) -> None:
     """Put it in place, whole or not at all, on the disk before this returns. Raises OSError."""
-    path = root / PATH.lstrip("/")
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o644)
-        json.dump(encode(manifest), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    effects.write(root / PATH.lstrip("/"), json.dumps(encode(manifest), indent=1))
 
 
 def _mend(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pwd
 import stat
 import subprocess
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devlink.errors import HelperError
+from devlink.helper.access import user_name
 
 MAX_LINKS = 40
 """Symbolic links on one path, as the kernel has it (path_resolution(7))."""
@@ -139,7 +139,7 @@ def _of_part(place: Path, shown: str, owner: int, also: Iterable[int]) -> Weakne
     found = place.lstat()
     if found.st_uid != owner and found.st_uid not in also:
         return Weakness(
-            part=shown, why=f"{shown} belongs to {user_name(found.st_uid)}.", fix=f"sudo chown -h root: {shown}"
+            part=shown, why=f"{shown} belongs to user {user_name(found.st_uid)}.", fix=f"sudo chown -h root: {shown}"
         )
     if stat.S_ISLNK(found.st_mode):
         return None  # a link's own mode means nothing
@@ -153,14 +153,6 @@ def _of_part(place: Path, shown: str, owner: int, also: Iterable[int]) -> Weakne
         why=f"{shown} may be written by {others} (mode {mode:o}).",
         fix=f"sudo chmod {''.join(who)}-w {shown}",
     )
-
-
-def user_name(uid: int) -> str:
-    """A user's name, or the number where nobody knows one."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def _group_name(gid: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devlink.errors import HelperError, reason
-from devlink.service.owned import user_name
+from devlink.helper.access import user_name
 
 LIBRARIES = ("click", "inotify_simple", "jeepney", "yaml")
 """All that helper, forwarder, files and restore import besides devlink and the standard library."""
@@ -115,7 +115,7 @@ def _read(path: Path, allowed: set[int]) -> tuple[bytes, int]:
             raise _refused(path, "It is no ordinary file.")
         if found.st_uid not in allowed:
             names = " or ".join(user_name(uid) for uid in sorted(allowed))
-            raise _refused(path, f"It belongs to {user_name(found.st_uid)}, not to {names}.")
+            raise _refused(path, f"It belongs to user {user_name(found.st_uid)}, not to {names}.")
         if found.st_mode & stat.S_IWOTH:
             raise _refused(path, "Everyone may write it.", f"chmod o-w {path}")
         return file.read(LARGEST), found.st_uid

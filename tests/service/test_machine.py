@@ -10,7 +10,7 @@ import pytest
 
 from devlink.errors import ConflictError, HelperError
 from devlink.hints import as_root
-from devlink.service import laying, machine
+from devlink.service import effects, laying, machine
 from devlink.service.machine import Place
 from devlink.service.manifest import read_manifest
 from devlink.service.sources import Sources
@@ -100,6 +100,18 @@ def test_after_uninstall_the_file_system_is_as_it_was(place: Place, install: Ins
     assert tree(place.root) == before
     assert programs.people == set()
     assert machine.uninstall(place) == (), "and once more"
+
+
+def test_what_a_kill_in_the_middle_of_writing_left_goes_too(place: Place, install: Install) -> None:
+    before = tree(place.root)
+    install()
+    place.at(f"{laying.LIB}/.1.0.new/devlink").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as killed:
+        killed.setattr(Path, "replace", lambda *_: None)
+        for path in (f"{laying.LIB}/manifest.json", UNIT):
+            effects.write(place.at(path), "half of it")
+    assert machine.uninstall(place) == ()
+    assert tree(place.root) == before
 
 
 def test_all_that_is_written_has_roots_modes_and_is_in_the_manifest(place: Place, install: Install) -> None:

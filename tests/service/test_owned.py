@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from devlink.errors import HelperError
+from devlink.helper.access import user_name
 from devlink.service import owned
 
 ME = os.getuid()
@@ -45,7 +46,7 @@ def test_a_part_that_others_may_write_is_named_with_what_mends_it(root: Path, pa
 def test_a_part_of_another_user_is_named_with_its_owner(root: Path) -> None:
     found = owned.weakness("/usr/local", root=root, owner=ME + 1)
     assert found is not None
-    assert (found.part, found.why) == ("/", f"/ belongs to {owned.user_name(ME)}.")
+    assert (found.part, found.why) == ("/", f"/ belongs to user {user_name(ME)}.")
 
 
 def test_the_last_part_may_be_another_known_users_and_no_part_before_it(root: Path) -> None:

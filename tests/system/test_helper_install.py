@@ -227,8 +227,8 @@ def test_a_newer_version_leaves_nothing_of_the_older(bare: Machine) -> None:
     ("spoil", "mend", "why"),
     [
         ("chmod g+w /usr/local/lib", "chmod g-w /usr/local/lib", "sudo chmod g-w /usr/local/lib"),
-        ("chown bob /etc/systemd/network", "chown root /etc/systemd/network", "belongs to bob"),
-        (f"chown bob {CLICK}", f"chown alice {CLICK}", "belongs to bob, not to root or alice"),
+        ("chown bob /etc/systemd/network", "chown root /etc/systemd/network", "belongs to user bob"),
+        (f"chown bob {CLICK}", f"chown alice {CLICK}", "belongs to user bob, not to root or alice"),
         (f"ln -s /etc/shadow {SITE}/devlink/x", f"rm {SITE}/devlink/x", "symbolic link"),
         ("chmod o+w /usr/lib/python3.11/os.py", "chmod o-w /usr/lib/python3.11/os.py", "no Python"),
         (
