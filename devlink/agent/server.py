@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -249,7 +250,7 @@ def _argument(obtained: Obtained) -> str:
     """What `devlink trust` takes for it: its name, where no other cluster's has the same."""
     name = obtained.profile.metadata.name
     alike = sum(kept.name == name for kept in cache.every())
-    return name if obtained.origin is None or alike < 2 else f"--context {obtained.origin.context}"
+    return name if obtained.origin is None or alike < 2 else f"--context {shlex.quote(obtained.origin.context)}"
 
 
 def _reading(profile: str, context: str) -> str:

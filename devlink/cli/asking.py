@@ -1,12 +1,14 @@
-"""polkit's authentication agent for terminals, while a command waits for the helper to be allowed something."""
+"""A person at the terminal is asked: yes or no, or by polkit's authentication agent for a password."""
 
 import contextlib
 import os
 import select
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
+
+import click
+
+from devlink.errors import NotPermittedError
 
 PROGRAM = "pkttyagent"
 START_LIMIT = 5.0
@@ -14,9 +16,21 @@ START_LIMIT = 5.0
 END_LIMIT = 2.0
 
 
+def confirm(question: str, *, refused: str, unasked: str) -> None:
+    """Returns where the answer is yes. Else raises NotPermittedError: `refused`, and `unasked` as the next step where
+    there is no terminal."""
+    if not sys.stdin.isatty():  # a pipe may hold an answer, and nobody would have seen the question
+        raise NotPermittedError(refused, why="There is no terminal to ask at.", next_step=unasked)
+    if not click.confirm(question, err=True):
+        raise NotPermittedError(refused, why="The answer was no.", next_step="To be asked again, run it again.")
+
+
 @contextlib.contextmanager
 def agent_in_terminal() -> Iterator[bool]:
     """Have polkit ask for passwords of this process at this terminal while the block runs; whether it can."""
+    import shutil  # who is asked yes or no need not wait for these
+    import subprocess
+
     program = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', os.defpath)}:/usr/bin")
     if program is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         yield False

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from devlink.cli.asking import confirm
 from devlink.errors import HelperError, NotPermittedError
 from devlink.helper.client import connect
 from devlink.hints import as_root
 
 if TYPE_CHECKING:  # for the two commands that only the machine's owner runs, once
     from devlink.service.machine import Plan
+
+UNASKED = "Run it at a terminal; or with --yes"
 
 
 @click.group()
@@ -87,6 +90,7 @@ def install(yes: bool, no_member: bool) -> int:
     """
     _need_root("install", "Installing system services")
     from devlink import __version__
+    from devlink.helper.access import user_name
     from devlink.service import effects, laying, machine, owned, sources
 
     place = machine.Place()
@@ -104,9 +108,9 @@ def install(yes: bool, no_member: bool) -> int:
     os.umask(0o022)
     os.chdir("/")
     todo = machine.plan(place, found, layout, python, version=__version__, member=member)
-    _show(todo, [owned.user_name(uid) for uid in found.owners if uid != 0])
+    _show(todo, [user_name(uid) for uid in found.owners if uid != 0])
     if not yes:
-        _ask("Install it?", "Not installed.")
+        confirm("Install it?", refused="Not installed.", unasked=UNASKED)
     machine.install(place, todo)
     click.echo(f"The helper of devlink {__version__} is installed. To take it away: {machine.UNINSTALL}", err=True)
     if not todo.manifest.members and caller != 0:
@@ -135,7 +139,7 @@ def uninstall(yes: bool) -> int:
     for who in dict.fromkeys((*installed.users, *installed.groups)):
         click.echo(f"  user or group {who}", err=True)
     if not yes:
-        _ask("Take it away?", "Not removed.")
+        confirm("Take it away?", refused="Not removed.", unasked=UNASKED)
     os.umask(0o022)
     os.chdir("/")
     for kept in machine.uninstall(machine.Place()):
@@ -151,18 +155,9 @@ def _need_root(verb: str, what: str) -> None:
         )
 
 
-def _ask(question: str, refused: str) -> None:
-    """Returns where the answer is yes. Raises NotPermittedError."""
-    if not sys.stdin.isatty():  # a pipe may hold an answer, and nobody would have seen the question
-        raise NotPermittedError(
-            refused, why="There is no terminal to ask at.", next_step="Run it at a terminal; or with --yes"
-        )
-    if not click.confirm(question, err=True):
-        raise NotPermittedError(refused, why="The answer was no.", next_step="To be asked again, run it again.")
-
-
 def _show(plan: "Plan", owners: "list[str]") -> None:
     from devlink.service import laying
+    from devlink.service.manifest import PATH
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -170,13 +165,13 @@ def _show(plan: "Plan", owners: "list[str]") -> None:
     new, old = plan.manifest, plan.old
     say(f"devlink {new.version} from {plan.sources.origin}, SHA-256 {plan.sources.digest}")
     for owner in owners:
-        say(f"  ! It belongs to {owner}: root takes over what is there now, and runs it. Say yes if you trust that.")
+        say(f"  ! It belongs to user {owner}: root takes over what is there now, and runs it. Say yes if you trust it.")
     if old is not None:
         say(f"It takes the place of {old.version} (SHA-256 {old.digest[:16]}).")
     packages = sorted({path.partition("/")[0].removesuffix(".py") for path in plan.sources.files})
     say("It will write:")
     say(f"  {new.programs}/ ({len(plan.sources.files)} files, and their bytecode: {', '.join(packages)})")
-    for path in (*plan.files, f"{laying.LIB}/manifest.json"):
+    for path in (*plan.files, PATH):
         say(f"  {path}" + (f" (yours is kept as {path}.save)" if path in plan.saved else ""))
     folders = [path for path in new.folders if not path.startswith(f"{new.programs}/")]
     if old is None and folders:

@@ -1,6 +1,7 @@
 """`devlink up`, `down` and `status`: the link itself."""
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -97,7 +98,9 @@ def up(
     try:
         session = _bring_up(wish, ending)
     except DevlinkError as error:
-        error.next_step = error.next_step.replace("devlink trust PROFILE", f"devlink trust {profile or ''}".strip())
+        error.next_step = error.next_step.replace(
+            "devlink trust PROFILE", f"devlink trust {shlex.quote(profile) if profile else ''}".strip()
+        )
         if not isinstance(error, NotTrustedError):
             raise
         _on_signals(ending, signal.SIG_DFL)

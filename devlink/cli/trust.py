@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from devlink.cli import offers
+from devlink.cli.asking import agent_in_terminal, confirm
 from devlink.cli.output import emit, output_option
 from devlink.errors import NobodyAskedError, NotAuthorizedError, NotPermittedError, NotTrustedError, UsageError
 from devlink.helper.client import LIMIT, connect
@@ -113,7 +115,11 @@ def _give(profile: str, context: str, *, is_sure: bool = False, sha256: str = ""
     if not (is_sure or sha256):
         if os.geteuid() != 0 and not sys.stdin.isatty():
             raise _needs_root(text, record.name)
-        _ask()
+        confirm(
+            "Trust it on this machine?",
+            refused="Not trusted.",
+            unasked="Run it at a terminal; or, where that is what you want to trust: --yes",
+        )
     try:
         recorded = decode(TrustRecord, _call_as_owner("Trust", {"profile": text})["record"])
     except NotAuthorizedError as error:
@@ -123,18 +129,6 @@ def _give(profile: str, context: str, *, is_sure: bool = False, sha256: str = ""
         _show(recorded)
         click.echo(f"If that is not right, take it back: devlink trust revoke {record.name}", err=True)
     click.echo(f"Profile {record.name} is trusted.", err=True)
-
-
-def _ask() -> None:
-    """Returns where the answer is yes. Raises NotPermittedError."""
-    if not sys.stdin.isatty():  # a pipe may hold an answer, and nobody would have seen the question
-        raise NotPermittedError(
-            "Not trusted.",
-            why="There is no terminal to ask at.",
-            next_step="Run it at a terminal; or, where that is what you want to trust: --yes",
-        )
-    if not click.confirm("Trust it on this machine?", err=True):
-        raise NotPermittedError("Not trusted.", why="The answer was no.", next_step="To be asked again, run it again.")
 
 
 def _show(record: "TrustRecord") -> None:
@@ -153,7 +147,6 @@ def _call_as_owner(verb: str, parameters: Mapping[str, Any]) -> Mapping[str, Any
 
     In a session that has no authentication agent, such as one over ssh, polkit's own for terminals is started.
     """
-    from devlink.cli.asking import agent_in_terminal
     from devlink.helper.authority import ANSWER_LIMIT
 
     with connect(timeout=ANSWER_LIMIT + LIMIT) as client:
@@ -172,13 +165,15 @@ def offer(error: NotTrustedError) -> bool:
 
     Raises as `devlink trust` does.
     """
-    advice, _, asked = error.next_step.partition("devlink trust")
-    if not advice.rstrip().endswith("un:") or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    _, is_advised, asked = error.next_step.partition("devlink trust")
+    if not is_advised or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     click.echo(f"{error.what} {error.why}", err=True)
-    wanted = asked.strip()
-    context = wanted.removeprefix("--context ") if wanted.startswith("--context ") else ""
-    _give("" if context else wanted, context)
+    match shlex.split(asked):
+        case ["--context", context]:
+            _give("", context)
+        case words:
+            _give(" ".join(words), "")
     return True
 
 

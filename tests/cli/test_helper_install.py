@@ -76,7 +76,7 @@ def test_all_that_will_be_written_is_shown_and_nothing_is_without_a_yes(devlink:
     written = [f"/{path.relative_to(system)}" for path in system.rglob("*") if path.is_file()]
     programs = "/usr/local/lib/devlink/0"
     assert [path for path in written if f"  {path}\n" not in said and not path.startswith(programs)] == []
-    assert "uid 4711" in said, "whose content it is"
+    assert "user 4711" in said, "whose content it is"
     for word in ("devlink-dns", "alice becomes a member", "/usr/bin/python3", "devlink-helper.socket", "SHA-256"):
         assert word in said
 

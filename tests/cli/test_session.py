@@ -299,7 +299,9 @@ def test_a_failure_of_up_ends_with_its_words_and_code(devlink: Command, socket_p
     assert err.endswith("Error: The cluster's DNS does not answer.\n  Why:  no answer.\n  Next: Ask.\n")
 
 
-@pytest.mark.parametrize(("given", "named"), [(("./qa.yaml",), "./qa.yaml"), (("qa",), "qa"), ((), "")])
+@pytest.mark.parametrize(
+    ("given", "named"), [(("./qa.yaml",), "./qa.yaml"), (("./a b.yaml",), "'./a b.yaml'"), (("qa",), "qa"), ((), "")]
+)
 def test_a_profile_that_is_not_trusted_is_named_in_the_next_step_as_it_was_given(
     devlink: Command, socket_path: Path, given: tuple[str, ...], named: str
 ) -> None:
@@ -315,7 +317,7 @@ def test_a_profile_that_is_not_trusted_is_named_in_the_next_step_as_it_was_given
     ("advice", "wanted"),
     [
         ("Run: devlink trust PROFILE", ("./my qa.yaml", "")),
-        ("If that is right, run: devlink trust --context a b", ("", "a b")),
+        ("If that is right, run: devlink trust --context 'a b'", ("", "a b")),
         ("Tell the profile's publisher.", None),
         ("Correct insecure-skip-tls-verify.", None),
     ],
