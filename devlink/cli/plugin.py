@@ -99,7 +99,8 @@ class _Reading:
         for kind, values in self.flags.items():
             option = f"--{kind}"
             if kind == "kubeconfig":
-                environ["KUBECONFIG"] = os.path.abspath(values[-1])
+                if values[-1]:  # an empty one is none, as for kubectl
+                    environ["KUBECONFIG"] = os.path.abspath(values[-1])
             elif self.knows(option):
                 words += [word for value in values for word in (option, value)]
             elif not is_whole or isinstance(self._context.command, click.Group):
@@ -117,9 +118,3 @@ class _Reading:
         command: Any = self._context.command
         hidden = [each for each in command.commands.values() if each.hidden] if hasattr(command, "commands") else []
         return [parameter for each in (command, *hidden) for parameter in each.params]  # `trust PROFILE` is hidden
-
-
-if __name__ == "__main__":
-    from devlink.cli import as_plugin
-
-    as_plugin()

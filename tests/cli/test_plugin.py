@@ -50,6 +50,12 @@ def test_kubectls_flags_come_to_the_command_that_is_meant(typed: str, meant: str
             translated(root.devlink, typed.split(), {})
 
 
+def test_a_kubeconfig_without_a_name_is_none() -> None:
+    environ: dict[str, str] = {}
+    assert translated(["up", "--kubeconfig="], environ) == ["up"]
+    assert environ == {}
+
+
 @pytest.mark.parametrize("typed", ["--kubeconfig F up", "up --kubeconfig=F", "up --kubeconfig E --kubeconfig F"])
 def test_a_kubeconfig_is_the_environments_wherever_it_is_named(
     typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
