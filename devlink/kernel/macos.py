@@ -74,8 +74,10 @@ def _place(route: Route) -> tuple[str, ...]:
             next_step="Bring it up without --override and without overrides in config.toml.",
         )
     family = "-inet6" if route.destination.version == 6 else "-inet"
-    by = ("-interface", route.oif) if route.next_hop is None else (str(route.next_hop),)
-    return (family, "-net", str(route.destination), *by)
+    if route.next_hop is None:
+        return (family, "-net", str(route.destination), "-interface", route.oif)
+    zone = f"%{route.oif}" if route.next_hop.version == 6 and route.next_hop.is_link_local else ""
+    return (family, "-net", str(route.destination), f"{route.next_hop}{zone}")
 
 
 def changes(wanted: Iterable[Route], present: Iterable[Entry]) -> tuple[tuple[str, ...], ...]:

@@ -116,6 +116,7 @@ def test_a_route_is_added_marked_and_deleted_only_by_its_own_gateway() -> None:
     assert add(wanted) == ("/sbin/route", "-n", "add", *place, "-mtu", "1480", "-proto1")
     assert delete(wanted) == ("/sbin/route", "-n", "delete", *place)
     assert add(route("fd00:20::/56", "fd00:16::13"))[3:7] == ("-inet6", "-net", "fd00:20::/56", "fd00:16::13")
+    assert add(route("fd00:20::/56", "fe80::13"))[6] == "fe80::13%en7", "of one link only"
     assert add(route("10.20.0.0/16", None))[3:8] == ("-inet", "-net", "10.20.0.0/16", "-interface", "en7")
 
 
