@@ -15,6 +15,7 @@ from devlink.hints import HELPER_UNIT, log_of, restart_helper, start_helper
 from devlink.rpc.connection import Connection
 from devlink.rpc.tasks import spawn
 from devlink.rpc.varlink import includes, interface_description
+from devlink.service.user import RESTART
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ LOOK_LIMIT = 5.0
 GREETING_LIMIT = 5.0
 """Seconds for the helper to say its version."""
 INTERFACE, DESCRIPTION = "io.devlink.Helper", "org.varlink.service.GetInterfaceDescription"
-RESTART_AGENT = "systemctl --user restart devlink-agent.service, or: devlink down --all; devlink up"
+RESTART_AGENT = f"{RESTART}, or: devlink down --all; devlink up"
 SKEWED = f"they understand each other; restart the older one (the agent: {RESTART_AGENT})"
 LONGEST_PAUSE = 2.0
 """Seconds between attempts to reach a helper that is away."""

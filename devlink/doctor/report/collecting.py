@@ -17,6 +17,7 @@ from devlink.doctor.report import logs
 from devlink.kernel.traffic import TABLE
 from devlink.resolvers.resolv_conf import BACKUP_NAME, NAME
 from devlink.run import argv
+from devlink.service.unit import NAME as USER_UNIT
 
 COMMAND_LIMIT = 5.0
 """Seconds for each command."""
@@ -109,7 +110,7 @@ COMMANDS = (
     _version("NetworkManager", "nmcli", "--version"),
     _version("docker", "docker", "--version"),
     *(_journal(unit, what, "--unit") for unit, what in logs.SYSTEM_UNITS.items()),
-    _journal(logs.USER_UNIT, "the agent", "--user-unit"),
+    _journal(USER_UNIT, "the agent", "--user-unit"),
 )
 FILES = {
     "resolver/before-devlink.conf": ("resolv.conf as it was before devlink", f"/etc/{BACKUP_NAME}"),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devlink.service.unit import NAME as USER_UNIT
+
 SYSTEM_UNITS = {
     "devlink-helper.service": "the helper",
     "devlink-forwarder.service": "the forwarder",
@@ -19,8 +21,6 @@ SYSTEM_UNITS = {
     "devlink-restore.service": "the undoing at boot",
 }
 """The units of service/layout, and in words whose they are."""
-USER_UNIT = "devlink-agent.service"
-"""The agent's, where it is a service of its user."""
 JOURNALS = (Path("/var/log/journal"), Path("/run/log/journal"))
 """systemd-journald.service(8)"""
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)", re.DOTALL)
