@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trust": ("devlink.cli.trust:trust", "Let a profile change this machine's network."),
     "service": ("devlink.cli.service:service", "The link by itself, whenever you are logged in."),
     "completion": ("devlink.cli.completion:completion", "Have a shell complete devlink's words by TAB."),
-    "helper": ("devlink.cli.helper:helper", "The privileged part: run, status, restore."),
+    "helper": ("devlink.cli.helper:helper", "The privileged part: install, run, status, restore."),
     "demo": ("devlink.cli.demo:demo", "The main job in a small private world, without root."),
 }
 """Each command's place and its line in `devlink --help`: nothing is imported to show it."""

@@ -29,6 +29,7 @@ FILES = {
     "~/.config/devlink/config.toml": "The user's settings.",
     "~/.config/devlink/profiles/": "The user's own profiles, `*.yaml` or `*.yml`.",
     "~/.config/devlink/logins/": "Logins. Their tokens are in the keyring.",
+    "~/.config/systemd/user/devlink-agent.service": "What `devlink service install` wrote.",
     "~/.cache/devlink/profiles/": "What clusters gave, for when their API is away.",
     "~/.local/state/devlink/log/agent.log": "The log of an agent that `up` started.",
     "/etc/devlink/policy.toml": "The machine's settings, read by the helper when it starts.",
@@ -36,5 +37,6 @@ FILES = {
     "/var/lib/devlink/trust/": "Trust records that `devlink trust` had written.",
     "/var/lib/devlink/journal.json": "What is to be undone; `devlink helper restore` goes by it.",
     "/run/devlink/helper": "The helper's socket.",
+    "/usr/local/lib/devlink/": "What `devlink helper install` copied, and `manifest.json`: all that it wrote.",
 }
 """What devlink reads and writes; below `~` it is elsewhere where a variable of the above says so."""

@@ -12,6 +12,7 @@ from devlink.cluster import kubeconfig, logins
 from devlink.core.proxies import VARIABLES
 from devlink.errors import BY_NAME
 from devlink.helper.policy import Paths
+from devlink.service import laying, user
 
 SOURCES = Path(settings.__file__).parents[1]
 
@@ -28,7 +29,7 @@ def test_each_file_is_where_the_code_has_it(monkeypatch: pytest.MonkeyPatch, tmp
     paths = Paths()
     known = {
         config.config_folder() / "config.toml", config.config_folder() / "profiles", logins.folder(),
-        cache._folder(), places.log_file(),
+        cache._folder(), places.log_file(), user.file(), Path(laying.LIB),
         paths.policy, paths.trust_config, paths.trust, paths.journal, paths.socket,
     }  # fmt: skip
     assert {Path(told.replace("~", str(tmp_path), 1)) for told in settings.FILES} == known
