@@ -34,7 +34,7 @@ def run() -> int:
     return 0
 
 
-@helper.command()
+@helper.command(short_help="Show what it has installed for you.")
 def status() -> int:
     """Show what the helper has installed for you (for root: for everyone)."""
     from devlink.service.manifest import read_manifest
@@ -56,7 +56,7 @@ def status() -> int:
     return 0
 
 
-@helper.command()
+@helper.command(short_help="Undo all that it installed, by the journal.")
 @click.option("--no-helper", is_flag=True, help="Do not ask the helper: for its own unit, when it has ended.")
 def restore(no_helper: bool) -> int:
     """Undo all that devlink installed, by the journal, with or without a helper; needs root or its capabilities."""
@@ -79,7 +79,7 @@ def restore(no_helper: bool) -> int:
     return 0
 
 
-@helper.command()
+@helper.command(short_help="Install it as system services (pip, pipx).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--no-member", is_flag=True, help="Leave the group devlink as it is.")
 def install(yes: bool, no_member: bool) -> int:
@@ -118,7 +118,7 @@ def install(yes: bool, no_member: bool) -> int:
     return 0
 
 
-@helper.command()
+@helper.command(short_help="Take away what `helper install` wrote.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def uninstall(yes: bool) -> int:
     """Take away all that `helper install` wrote, after the machine's network is as it was before."""

@@ -21,7 +21,7 @@ def service() -> None:
     """The link by itself: up whenever you are logged in, by a systemd service of yours. Needs no root."""
 
 
-@service.command()
+@service.command(short_help="Bring profiles up at login, and now.")
 @click.option(
     "--profile",
     "profiles",
@@ -59,7 +59,7 @@ def install(profiles: tuple[str, ...], no_start: bool) -> int:
     return 0
 
 
-@service.command()
+@service.command(short_help="Stop it, with its sessions, and remove it.")
 def uninstall() -> int:
     """Stop it, with its sessions, and remove all that `service install` wrote."""
     from devlink.agent.login import forget

@@ -159,6 +159,29 @@ def test_another_network_is_tried_at_once_and_the_same_is_not(run: Run) -> None:
     run(body)
 
 
+def test_pauses_grow_and_begin_anew_in_another_network(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        world.failures["qa"] = AWAY
+        monkeypatch.setattr(login, "FIRST_PAUSE", 0.001)
+        wishes = world.again("qa")
+        await asyncio.sleep(0.1)
+        assert len(world.tried) <= 9, "after 1, 2, 4, ... 64 ms, each a quarter less at most"
+        await wishes.close()
+
+        monkeypatch.setattr(login, "FIRST_PAUSE", 1000.0)
+        monkeypatch.setattr(login, "LONGEST_PAUSE", 1000.0)
+        world.tried.clear()
+        wishes = world.again("qa")
+        await until(wishes.waiting)
+        monkeypatch.setattr(login, "FIRST_PAUSE", 0.001)
+        world.place = OFFICE
+        FakeMonitor.opened[-1].changed()
+        await until(lambda: len(world.tried) > 2)
+        await wishes.close()
+
+    run(body)
+
+
 def test_without_any_network_nobody_is_asked(run: Run) -> None:
     async def body(world: World) -> None:
         world.is_offline = True
@@ -222,14 +245,36 @@ def test_what_was_lost_with_a_crash_is_brought_up_anew(run: Run) -> None:
     run(body)
 
 
-def test_what_its_user_brought_up_again_comes_back_after_a_crash(run: Run) -> None:
+@pytest.mark.parametrize("profile", ["qa", ""])
+def test_what_its_user_brought_up_again_comes_back_after_a_crash(run: Run, profile: str) -> None:
     async def body(world: World) -> None:
-        wishes = world.again("qa")
+        world.slow = asyncio.Event()
+        wishes = world.again(profile)
+        await until(lambda: world.tried)
         wishes.give_up("qa")
+        assert world.again(profile).asking() == []
         wishes.wished_again("qa")
-        assert world.again("qa").asking() == ["qa"]
+        assert world.again(profile).asking() == [profile]
 
     run(body)
+
+
+def test_a_memory_that_is_damaged_or_cannot_be_written_keeps_nothing_down(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(world: World) -> None:
+        login.memory().parent.mkdir()
+        login.memory().write_text('{"given_up": [1')
+        world.again("qa")
+        await until(lambda: world.sessions == ["qa"])
+        login.memory().unlink()
+        login.memory().mkdir()
+        world.again("prod")
+        await until(lambda: "prod" in world.sessions)
+
+    run(body)
+    assert "cannot be read" in caplog.text
+    assert "will not know" in caplog.text
 
 
 @pytest.mark.parametrize(("name", "left"), [(None, []), ("qa", ["prod"]), ("other", ["qa", "prod"])])
@@ -295,6 +340,38 @@ def test_while_its_user_brings_it_up_the_agent_does_not(run: Run, argument: str,
             world.slow.set()
             await asyncio.sleep(0.01)
             assert (world.sessions == []) is is_aside
+        await until(lambda: world.sessions == ["qa"])
+
+    run(body)
+
+
+def test_a_file_that_is_wished_may_be_what_its_user_names_otherwise(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.failures["/qa.yaml"] = AWAY
+        wishes = world.again("/qa.yaml")
+        await until(wishes.waiting)
+        world.failures.clear()
+        async with wishes.aside("qa", ""):
+            world.place = OFFICE
+            FakeMonitor.opened[-1].changed()
+            await asyncio.sleep(0.01)
+            assert world.sessions == []
+        await until(lambda: world.sessions)
+
+    run(body)
+
+
+def test_of_two_that_bring_it_up_the_first_that_ends_leaves_it_to_the_other(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.slow = asyncio.Event()
+        wishes = world.again("qa")
+        await until(lambda: world.tried)
+        world.slow.set()
+        async with wishes.aside("qa", ""):
+            async with wishes.aside("qa", ""):
+                pass
+            await asyncio.sleep(0.01)
+            assert world.sessions == []
         await until(lambda: world.sessions == ["qa"])
 
     run(body)

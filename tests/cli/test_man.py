@@ -59,6 +59,14 @@ def test_every_command_has_a_page_or_a_chapter_and_every_option_of_it_is_there()
     assert seen > 50
 
 
+def test_no_line_in_a_list_of_commands_is_cut() -> None:
+    root = click.Context(devlink, info_name="devlink")
+    groups = [ctx for ctx in commands(root) if isinstance(ctx.command, click.Group)]
+    lines = [line for ctx in groups for line in ctx.command.get_help(ctx).partition("Commands:")[2].splitlines()]
+    assert lines
+    assert [line for line in lines if line.endswith("...")] == []
+
+
 def test_every_finding_is_in_the_manual() -> None:
     assert all(f".SS {section.code}\n" in plain(pages()["devlink-findings.7"]) for section in sections())
 

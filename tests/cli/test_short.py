@@ -59,6 +59,7 @@ def test_each_state_has_its_sign_and_the_exit_code_of_status(
 def test_a_profile_that_waits_for_the_network_is_shown_as_on_its_way() -> None:
     waiting = status(("qa", "up"), waiting=[{"profile": "stage", "why": "no network"}])
     assert short.told(waiting) == "qa stage~"
+    assert short.told(status(("qa", "connecting"), waiting=[{"profile": "qa"}])) == "qa~", "once"
     assert short.exit_code(status(waiting=[{"profile": "stage"}])) == 3, "nothing is up yet"
     assert short.exit_code(status(("qa", "up"), waiting=[{"profile": "stage"}])) == 4
 

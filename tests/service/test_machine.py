@@ -102,7 +102,10 @@ def test_after_uninstall_the_file_system_is_as_it_was(place: Place, install: Ins
     assert machine.uninstall(place) == (), "and once more"
 
 
-def test_what_a_kill_in_the_middle_of_writing_left_goes_too(place: Place, install: Install) -> None:
+@pytest.mark.parametrize("is_done_again", [False, True])
+def test_what_a_kill_in_the_middle_of_writing_left_goes_too(
+    place: Place, install: Install, is_done_again: bool
+) -> None:
     before = tree(place.root)
     install()
     place.at(f"{laying.LIB}/.1.0.new/devlink").mkdir(parents=True)
@@ -110,6 +113,8 @@ def test_what_a_kill_in_the_middle_of_writing_left_goes_too(place: Place, instal
         killed.setattr(Path, "replace", lambda *_: None)
         for path in (f"{laying.LIB}/manifest.json", UNIT):
             effects.write(place.at(path), "half of it")
+    if is_done_again:
+        install()
     assert machine.uninstall(place) == ()
     assert tree(place.root) == before
 
@@ -141,6 +146,8 @@ def test_sockets_and_not_the_restore_are_started_after_users_are_made_and_units_
     (started,) = [line for line in programs.ran if line.startswith("systemctl start")]
     assert "devlink-helper.socket" in started
     assert "restore" not in started
+    made = programs.index("systemd-tmpfiles --create /etc/tmpfiles.d/devlink.conf")
+    assert programs.index("systemd-sysusers") < made < programs.index("systemctl start")
 
 
 def test_an_upgrade_leaves_nothing_of_the_older_and_restarts_what_runs(
@@ -246,6 +253,33 @@ def test_what_its_owner_changed_is_kept_beside_by_upgrade_and_uninstall(place: P
     assert not place.at(UNIT).exists()
 
 
+def test_who_reads_a_file_of_ours_is_told_that_it_is_gone(install: Install, place: Place, programs: Programs) -> None:
+    install()
+    programs.ran.clear()
+    machine.uninstall(place)
+    removed = programs.index("systemctl daemon-reload")
+    assert programs.index("systemctl reset-failed devlink-files.service") > removed
+    assert programs.index("busctl call org.freedesktop.NetworkManager") > removed
+
+
+def test_nothing_is_removed_from_where_another_could_have_put_it(place: Place, install: Install) -> None:
+    install()
+    before = tree(place.root)
+    place.at(laying.UNITS).chmod(0o777)
+    with pytest.raises(HelperError, match="another than root"):
+        machine.uninstall(place)
+    place.at(laying.UNITS).chmod(0o755)
+    assert tree(place.root) == before
+
+
+def test_an_owner_who_has_laid_nothing_down_has_no_folder_left(place: Place, install: Install) -> None:
+    before = tree(place.root)
+    install()
+    place.at("/etc/devlink/trust.d").mkdir(parents=True)
+    assert machine.uninstall(place) == ()
+    assert tree(place.root) == before
+
+
 def test_the_owners_policy_is_kept_and_said(place: Place, install: Install) -> None:
     install()
     place.at("/etc/devlink").mkdir()
@@ -284,9 +318,17 @@ def test_a_folder_on_the_way_that_others_may_write_is_refused(
     assert f"chmod {'g' if mode == 0o2775 else 'go'}-w /{folder};" in refused(place, install, HelperError)
 
 
-def test_a_target_that_is_a_link_is_refused(place: Place, install: Install) -> None:
-    place.at(UNIT).symlink_to("/etc/passwd")
-    assert f"{UNIT} is a symbolic link" in refused(place, install, HelperError)
+@pytest.mark.parametrize("target", [UNIT, f"{laying.LIB}/manifest.json"])
+def test_a_target_that_is_a_link_is_refused(place: Place, install: Install, target: str) -> None:
+    place.at(laying.LIB).mkdir(mode=0o755)
+    place.at(target).symlink_to("/nowhere/of/all")
+    assert f"{target} is a symbolic link" in refused(place, install, HelperError)
+
+
+def test_programs_that_another_may_have_changed_meanwhile_are_refused(place: Place, install: Install) -> None:
+    install()
+    place.at(f"{laying.LIB}/1.0").chmod(0o777)
+    assert "1.0 may be written by everyone" in refused(place, install, HelperError)
 
 
 def test_a_link_to_a_folder_that_others_may_write_is_refused(place: Place, install: Install) -> None:

@@ -51,6 +51,12 @@ def test_a_library_may_be_one_file(package: Path) -> None:
     assert found.files["inotify_simple.py"] == b"x = 1\n"
 
 
+def test_more_than_a_package_can_be_is_not_read(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devlink.service.sources.LARGEST", 15)
+    with pytest.raises(HelperError, match="larger"):
+        read(package)
+
+
 def test_the_digest_tells_a_byte_that_moved_from_one_file_to_another(package: Path) -> None:
     digests = {read(package).digest}
     (package / "dns/wire.py").write_text("there = 3\n")

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devlink.agent.server import LEAVING_LIMIT
+from devlink.helper.policy import Policy
 from devlink.service import unit
 from devlink.service.unit import Written
 
@@ -79,7 +81,20 @@ def test_a_password_for_a_proxy_is_not_written_down() -> None:
 
 
 def test_a_core_with_the_clusters_credentials_is_never_written() -> None:
-    assert {"LimitCORE=0", "WatchdogSignal=SIGKILL"} <= set(written())
+    assert {"LimitCORE=0", "WatchdogSignal=SIGKILL", "UMask=0077"} <= set(written())
+
+
+def test_one_that_dies_or_hangs_is_always_followed_by_another() -> None:
+    said = dict(line.partition("=")[::2] for line in written())
+    assert (said["Type"], said["Restart"], said["StartLimitIntervalSec"]) == ("notify", "on-failure", "0")
+    assert 0 < int(said["WatchdogSec"]) <= 60
+    assert float(said["RestartSec"]) < Policy().lease_grace, "it takes over what was up"
+
+
+def test_one_that_ends_has_the_time_to_take_all_down_before_what_it_runs_ends() -> None:
+    said = dict(line.partition("=")[::2] for line in written())
+    assert said["KillMode"] == "mixed"
+    assert float(said["TimeoutStopSec"]) > LEAVING_LIMIT
 
 
 @pytest.mark.parametrize(
