@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 SERVICE, PATH = "org.freedesktop.Notifications", "/org/freedesktop/Notifications"
 LIMIT = 5.0
 """Seconds for all of it: the service may have to be started, or hang."""
-ANSWER_LIMIT = 4.0
-"""Seconds for one answer."""
+CONNECT_LIMIT = 1.0
+"""Seconds to be let in by the bus."""
 LOW, NORMAL = 0, 1
 """Urgency, section 8 of the specification."""
 
@@ -47,7 +47,7 @@ async def _show(bubble: Bubble, replaces: int) -> int:
     """The notification's number; 0 where it is not shown."""
     try:
         async with asyncio.timeout(LIMIT):
-            return await asyncio.to_thread(show, bubble, replaces) if await asyncio.to_thread(_is_wanted) else 0
+            return await show(bubble, replaces) if await asyncio.to_thread(_is_wanted) else 0
     except Exception as error:  # whatever a bus that ends at this moment is met by: nobody misses a notification
         log.debug("no desktop was told that %s: %s", bubble.summary, reason(error))
         return 0
@@ -60,36 +60,44 @@ def _is_wanted() -> bool:
         return True
 
 
-def show(bubble: Bubble, replaces: int) -> int:
-    """Show it in place of the notification of number `replaces` (0: none), and give its own number. Blocks.
+async def show(bubble: Bubble, replaces: int) -> int:
+    """Show it in place of the notification of number `replaces` (0: none), and give its own number.
 
-    Raises DevlinkError where the service refuses, and whatever jeepney raises.
+    In no thread: one that waits for a bus which hangs could not be ended, and the agent has few. Raises DevlinkError
+    where the service refuses, and whatever jeepney raises.
     """
-    from jeepney import DBusAddress, MessageType, new_method_call
-    from jeepney.io.blocking import open_dbus_connection
+    from jeepney import DBusAddress, MessageType, new_method_call  # not before there is something to tell
+    from jeepney.bus import get_bus
+    from jeepney.bus_messages import message_bus
+    from jeepney.io.asyncio import DBusConnection, DBusRouter, Proxy
+    from jeepney.io.blocking import prep_socket
 
     service = DBusAddress(PATH, SERVICE, SERVICE)
-    with open_dbus_connection(_session_bus()) as bus:
+    line = await asyncio.to_thread(prep_socket, get_bus(_session_bus()), timeout=CONNECT_LIMIT)
+    reader, writer = await asyncio.open_unix_connection(sock=line)
+    try:
+        async with DBusRouter(DBusConnection(reader, writer)) as bus:
 
-        def call(method: str, signature: str | None = None, *arguments: object) -> object:
-            answer = bus.send_and_get_reply(
-                new_method_call(service, method, signature, arguments), timeout=ANSWER_LIMIT
-            )
-            if answer.header.message_type is MessageType.error:
-                raise UnexpectedError(f"{SERVICE} refuses {method}.", why="".join(map(str, answer.body[:1])))
-            return answer.body[0]
+            async def call(method: str, signature: str | None = None, *arguments: object) -> object:
+                answer = await bus.send_and_get_reply(new_method_call(service, method, signature, arguments))
+                if answer.header.message_type is MessageType.error:
+                    raise UnexpectedError(f"{SERVICE} refuses {method}.", why="".join(map(str, answer.body[:1])))
+                return answer.body[0]
 
-        can = call("GetCapabilities")
-        body = _escaped(bubble.body) if isinstance(can, list) and "body-markup" in can else bubble.body
-        hints = {
-            "urgency": ("y", NORMAL if bubble.is_trouble else LOW),
-            "category": ("s", "network.error" if bubble.is_trouble else "network.connected"),
-        }
-        by_service = -1  # the time for which it stays
-        shown = call(
-            "Notify", "susssasa{sv}i", "devlink", replaces, "", bubble.summary, body, [], hints, by_service
-        )  # fmt: skip
-        return shown if isinstance(shown, int) else 0
+            await Proxy(message_bus, bus).Hello()
+            can = await call("GetCapabilities")
+            body = _escaped(bubble.body) if isinstance(can, list) and "body-markup" in can else bubble.body
+            hints = {
+                "urgency": ("y", NORMAL if bubble.is_trouble else LOW),
+                "category": ("s", "network.error" if bubble.is_trouble else "network.connected"),
+            }
+            by_service = -1  # the time for which it stays
+            shown = await call(
+                "Notify", "susssasa{sv}i", "devlink", replaces, "", bubble.summary, body, [], hints, by_service
+            )  # fmt: skip
+            return shown if isinstance(shown, int) else 0
+    finally:
+        writer.close()
 
 
 def _session_bus() -> str:
