@@ -52,7 +52,7 @@ def translated(
         flag, equals, value = word.partition("=")
         if word.startswith("-n") and not word.startswith("--") and len(word) > 2:
             flag, equals, value = "-n", "=", word[2:].removeprefix("=")
-        if flag in REFUSED and not reading.knows(flag):
+        if flag in REFUSED:
             raise click.UsageError(
                 f"{flag} is kubectl's, and cannot be heeded here. Make a context that says so (kubectl config "
                 "set-context), and name it: --context NAME"

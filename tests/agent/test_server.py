@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,28 @@ def test_what_is_taken_down_and_brought_up_by_hand_comes_back_after_a_crash(
         assert service(world)._shown(has_routes=False)["asking"] == ["qa"]
 
     run(body)
+
+
+def test_a_program_that_signs_in_at_login_cannot_speak_to_the_manager_as_the_agent(
+    run: Run, service: Callable[[World], Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Mapping[str, str]] = []
+
+    async def obtain(_: str, __: str, environ: Mapping[str, str]) -> Obtained:
+        given.append(environ)
+        return Obtained(profile=QA)
+
+    monkeypatch.setattr(server, "obtain", obtain)
+    monkeypatch.setenv("NOTIFY_SOCKET", "@nobody")
+    monkeypatch.setenv("KUBECONFIG", "/home/alice/config")
+
+    async def body(world: World) -> None:
+        service(world)
+        await world.until(lambda: world.states == {"qa": "up"})
+
+    run(body)
+    assert given[0]["KUBECONFIG"] == "/home/alice/config"
+    assert "NOTIFY_SOCKET" not in given[0]
 
 
 def test_down_of_the_only_session_leaves_what_waits_waiting(run: Run, service: Callable[[World], Agent]) -> None:

@@ -1,6 +1,7 @@
 """`devlink status --short`: one line that a prompt can take, at once or not at all."""
 
 import itertools
+import os
 import socket
 import subprocess
 import sys
@@ -152,6 +153,21 @@ def test_an_agent_that_trickles_holds_no_prompt_up(
         finally:
             slow.kill()
     assert capfd.readouterr() == ("?\n", "")
+
+
+def test_who_reads_no_more_is_told_nothing(agent: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    before = os.dup(1)
+    os.dup2(writing, 1)
+    try:
+        with FakePeer(agent, {"Status": [varlink.reply({"status": status(("qa", "up"))})]}):
+            assert short.show() == 1
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(writing)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_only_the_two_words_go_the_quick_way() -> None:
