@@ -14,6 +14,8 @@ from devlink.errors import DevlinkError, UsageError
 
 EXIT_INACTIVE = 3
 EXIT_FAILED = 4
+AGENT_LIMIT = 2.0
+"""Seconds for the agent to say what it waits for: it looks at nothing for that."""
 
 
 @click.group()
@@ -81,7 +83,8 @@ def status(output: str) -> int:
     seen = user.look()
     waiting = _waiting()
     if output != "text":
-        emit({**asdict(seen), "profiles": list(seen.profiles), "waiting": waiting}, output)
+        told = {**asdict(seen), "profiles": list(seen.profiles), "waiting": waiting or [], "hangs": waiting is None}
+        emit(told, output)
     else:
         tell = Lines()
         since = f" for {duration(seen.since)}" if seen.since is not None else ""
@@ -91,6 +94,8 @@ def status(output: str) -> int:
         if seen.installed:
             tell.line("profiles   ", _wished(seen.profiles))
         tell.line("lingers    ", "yes: from boot on, and after logout" if seen.lingers else "no: it ends at logout")
+        if waiting is None:
+            tell.line("answers    ", f"not within {AGENT_LIMIT:g} s. If that stays so: {user.RESTART}")
         if waiting:
             from devlink.cli.session import show_waiting
 
@@ -105,16 +110,18 @@ def _wished(profiles: tuple[str, ...]) -> str:
     return ", ".join(profiles) or "the default profile"
 
 
-def _waiting() -> list[Mapping[str, Any]]:
-    """What the agent waits with; nothing where none answers."""
+def _waiting() -> list[Mapping[str, Any]] | None:
+    """What the agent waits with; nothing where there is none, or one of another version. None where one hangs."""
     from devlink.agent.client import connect
-    from devlink.cli.session import STATUS_LIMIT
 
     try:
-        agent = connect(timeout=STATUS_LIMIT)
+        agent = connect(timeout=AGENT_LIMIT, greeting=AGENT_LIMIT)
         if agent is None:
             return []
         with agent:
-            return list(agent.call("io.devlink.Agent.Status", {"routes": False})["status"].get("waiting", ()))
-    except (DevlinkError, TimeoutError):
+            asked = {"routes": False, "look": False}
+            return list(agent.call("io.devlink.Agent.Status", asked)["status"].get("waiting", ()))
+    except TimeoutError:
+        return None
+    except DevlinkError:
         return []

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from devlink.agent.places import agent_socket
 from devlink.cli import root
+from devlink.rpc import varlink
 from devlink.service import unit, user
 from devlink.service.user import Seen
+from tests.cli.fakes import FakePeer
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -51,6 +54,24 @@ def test_how_it_stands_is_shown(devlink: Command, monkeypatch: pytest.MonkeyPatc
         "profiles   qa",
         "lingers    no: it ends at logout",
     ]
+
+
+def test_an_agent_that_hangs_is_told_and_holds_nobody_up(devlink: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user, "look", lambda: Seen(file="/f", installed=True, enabled=True, active="active"))
+    monkeypatch.setattr("devlink.cli.service.AGENT_LIMIT", 0.05)
+    with FakePeer(agent_socket(), {}):
+        code, out, _ = devlink("status")
+        assert (code, json.loads(devlink("status", "-o", "json")[1])["hangs"]) == (0, True)
+    assert "answers    not within 0.05 s." in out
+    assert "systemctl --user restart" in out
+
+
+def test_what_waits_is_told_without_a_look_at_the_network(devlink: Command) -> None:
+    waits = {"profile": "qa", "why": "There is no network yet.", "next_step": "", "since": 3.0}
+    with FakePeer(agent_socket(), {"Status": [varlink.reply({"status": {"waiting": [waits]}})]}) as agent:
+        assert "There is no network yet." in devlink("status")[1]
+        assert json.loads(devlink("status", "-o", "json")[1])["waiting"] == [waits]
+    assert agent.calls[-1]["parameters"] == {"routes": False, "look": False}
 
 
 def test_where_there_is_none_it_is_said_how_to_have_one(devlink: Command) -> None:
