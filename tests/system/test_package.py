@@ -18,7 +18,7 @@ from tests.certificates import Authority
 from tests.system import install
 from tests.system.inside import lan
 from tests.system.machine import Machine
-from tests.system.world import TRUST, Link, address, machine, snapshot, until, wait_for_names
+from tests.system.world import PLAIN, TRUST, Link, address, machine, snapshot, until, wait_for_names
 
 pytestmark = pytest.mark.system
 IMAGES = ["bookworm", "trixie", pytest.param("sid", marks=pytest.mark.matrix)]
@@ -191,6 +191,19 @@ def test_removed_while_a_session_is_up_it_takes_all_back_and_installed_again_it_
     assert address(laptop, lan.WEB_NAME) == lan.WEB
 
 
+@pytest.mark.matrix
+def test_it_is_not_removed_while_the_machine_could_not_be_restored() -> None:
+    with machine("trixie", Link.STATIC, resolv_conf=PLAIN) as laptop:
+        laptop.devlink("up", "qa")
+        laptop.run("systemctl", "mask", "--runtime", "--now", "devlink-files.service")
+        done = laptop.run("dpkg", "--purge", "devlink", timeout=INSTALL_LIMIT, check=False)
+        assert done.returncode == 1
+        assert "devlink stays" in done.stderr
+        laptop.run("systemctl", "unmask", "--runtime", "devlink-files.service")
+        laptop.run("dpkg", "--purge", "devlink", timeout=INSTALL_LIMIT)
+        assert laptop.read("/etc/resolv.conf") == PLAIN
+
+
 @pytest.mark.parametrize("laptop", ONE_OF_THEM, indirect=True)
 def test_an_upgrade_keeps_the_sessions_and_a_stream_to_a_pod(laptop: Machine) -> None:
     laptop.devlink("service", "install", "--profile", "qa")
@@ -220,6 +233,35 @@ def wait_for_more(laptop: Machine, number: int) -> None:
 
     enough = said() + number
     until(lambda: said() >= enough)
+
+
+def script(machine: Machine, name: str, *arguments: str, root: str = "") -> int:
+    """Run one of the package's scripts as dpkg does, with DPKG_ROOT where it works on another `root`; its exit code."""
+    text = (install.SOURCES / "packaging/deb" / name).read_text()
+    environment = ("env", *([f"DPKG_ROOT={root}"] if root else []))
+    return machine.run(*environment, "sh", "-s", *arguments, input=text, check=False).returncode
+
+
+@pytest.mark.parametrize("bare", ["trixie"], indirect=True)
+def test_a_person_who_has_the_name_of_a_services_user_keeps_account_and_rights(bare: Machine) -> None:
+    assert script(bare, "preinst", "install") == 0
+    bare.run("useradd", "--shell", "/bin/bash", "devlink")
+    assert script(bare, "preinst", "install") == 1
+    assert script(bare, "preinst", "upgrade", __version__) == 0, "what is installed can still be mended"
+    bare.run("usermod", "--shell", "/usr/sbin/nologin", "devlink")
+    assert script(bare, "preinst", "install") == 0
+    # A purge in another system's tree takes nothing of this one, and all of that one.
+    bare.run(
+        "sh", "-ec", "mkdir -p /srv/var/lib/devlink /srv/etc /var/lib/devlink; cp /etc/passwd /etc/group /srv/etc/"
+    )
+    assert script(bare, "postrm", "purge", root="/srv") == 0
+    assert bare.run("ls", "/srv/var/lib").stdout == ""
+    assert "devlink" not in bare.read("/srv/etc/passwd") + bare.read("/srv/etc/group")
+    bare.run("ls", "/var/lib/devlink")
+    bare.run("getent", "passwd", "devlink")
+    assert script(bare, "postrm", "purge") == 0
+    assert script(bare, "postrm", "purge") == 0
+    assert bare.run("getent", "passwd", "devlink", check=False).returncode == 2
 
 
 @pytest.mark.skipif(
