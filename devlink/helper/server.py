@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from devlink.errors import ConflictError, DevlinkError, HelperError, reason
 from devlink.helper.journal import Journal
@@ -120,6 +121,7 @@ def _make_folders(paths: Paths) -> None:
     try:
         for folder, mode in ((paths.run, 0o755), (paths.state, 0o755), (paths.trust, 0o755)):
             folder.mkdir(parents=True, exist_ok=True, mode=mode)
+        _leave_to_helper(paths.trust)
     except OSError as error:
         raise HelperError(
             f"The helper cannot make {error.filename}.",
@@ -130,7 +132,8 @@ def _make_folders(paths: Paths) -> None:
 
 def _lock(paths: Paths) -> int:
     try:
-        fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        _leave_to_helper(paths.lock)
     except OSError as error:
         raise HelperError(
             f"The helper cannot open {paths.lock}.",
@@ -145,6 +148,13 @@ def _lock(paths: Paths) -> int:
             "A devlink helper is running on this machine already.", next_step="`devlink status` shows what it does."
         ) from None
     return fd
+
+
+def _leave_to_helper(path: Path) -> None:
+    """Where root restores before the helper has run, the helper must be able to use what is made in its folder."""
+    owner = path.parent.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.lchown(path, owner.st_uid, owner.st_gid)
 
 
 def log_to_stderr() -> None:

@@ -8,7 +8,8 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace `path`: after a crash it holds the old text or the new one, never a part. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    temporary.unlink(missing_ok=True)  # whatever it is: root may be writing in the helper's folder
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

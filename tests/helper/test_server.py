@@ -63,6 +63,14 @@ def test_restoring_does_without_the_policy_and_leaves_nobody_listening(
     assert undone == ["all", "closed"]
 
 
+def test_root_makes_no_file_where_a_link_in_the_helpers_folder_leads(paths: Paths, undone: Undone) -> None:
+    paths.run.mkdir()
+    paths.lock.symlink_to(paths.config / "nologin")
+    with pytest.raises(HelperError, match="lock"):
+        server.restore(paths)
+    assert not (paths.config / "nologin").exists()
+
+
 def test_the_lock_is_free_again_after_a_refusal(paths: Paths, undone: Undone) -> None:
     for _ in range(2):
         with pytest.raises(HelperError, match="query_log"):

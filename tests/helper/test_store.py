@@ -1,6 +1,7 @@
 """Small files that must survive a power cut whole."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,13 +49,14 @@ def test_what_an_earlier_power_cut_left_beside_it_does_not_get_in(tmp_path: Path
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_link_in_its_way_is_not_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_what_a_link_in_its_way_leads_to_is_left_alone(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    (tmp_path / ".file.new").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"):
-        write_atomically(tmp_path / "file", "new")
+    link(tmp_path / ".file.new", victim)
+    write_atomically(tmp_path / "file", "new")
     assert victim.read_text() == "precious"
+    assert (tmp_path / "file").read_text() == "new"
 
 
 def test_removing_is_for_good_and_may_be_repeated(tmp_path: Path) -> None:

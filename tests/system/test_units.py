@@ -72,6 +72,16 @@ def test_the_folders_that_the_services_share_are_the_helpers_before_it_has_run(l
     assert set(laptop.run("stat", "--format=%U:%G %a", *folders).stdout.splitlines()) == {"devlink:devlink 755"}
 
 
+def test_root_may_restore_before_the_helper_has_ever_run(laptop: Machine) -> None:
+    laptop.run("systemctl", "stop", "devlink-helper.socket", "devlink-helper.service")
+    laptop.run("rm", "-r", "/run/devlink/lock", "/var/lib/devlink/trust")
+    laptop.devlink("helper", "restore", user="root")
+    made = laptop.run("stat", "--format=%U:%G", "/run/devlink/lock", "/var/lib/devlink/trust").stdout
+    laptop.run("systemctl", "start", "devlink-helper.socket")
+    assert laptop.devlink("helper", "status", user="root").returncode == 0
+    assert set(made.split()) == {"devlink:devlink"}
+
+
 def test_an_image_whose_users_are_made_at_its_first_boot_has_all_from_then_on() -> None:
     with machine("bookworm", Link.STATIC) as laptop:
         forget = "for file in passwd shadow group gshadow; do sed -i /^devlink/d /etc/$file; done"
