@@ -35,6 +35,12 @@ def test_a_unit_runs_the_copy_with_a_python_that_sees_nothing_else(path: str) ->
     assert [line for line in lines if not line.startswith(ours)] == []
 
 
+@pytest.mark.parametrize("path", sorted(path for path in LAYOUT if path.endswith(".service")))
+def test_a_packages_unit_that_runs_as_root_sees_no_modules_but_pythons_own_and_ours(path: str) -> None:
+    lines = re.findall(r"^Exec\w+=(.*)$", LAYOUT[path], re.MULTILINE)
+    assert "\nUser=" in LAYOUT[path] or all(line.startswith(f"{PYTHON} -I -S /usr/share/devlink/") for line in lines)
+
+
 def test_the_command_runs_isolated_from_the_copy() -> None:
     text = laying.command(PROGRAMS, PYTHON)
     assert text.startswith(f"#!{PYTHON} -IS\n")
