@@ -14,6 +14,7 @@ from devlink.errors import HelperError, reason
 from devlink.service.owned import CLEAN, weakness
 
 NOBODY_LOGGED_IN = 2**32 - 1
+NO_SHELLS = ("/nologin", "/false")
 LIMIT = 180.0
 """Seconds for one program; systemd may have a service to stop that takes its time."""
 
@@ -76,6 +77,15 @@ def is_known(kind: str, name: str) -> bool:
     return True
 
 
+def logs_in(user: str) -> bool:
+    """Whether there is such a user, with a shell: a person, perhaps, and none of a service's users."""
+    try:
+        shell = pwd.getpwnam(user).pw_shell
+    except KeyError:
+        return False
+    return not shell.endswith(NO_SHELLS)
+
+
 def make_folder(folder: Path) -> None:
     """Make it with those on the way, 0755 each, whatever the umask. Raises OSError."""
     if folder.is_dir():
@@ -91,13 +101,17 @@ def write(path: Path, content: str | bytes, *, mode: int = 0o644, sync: bool = T
     new = _beside(path)
     new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(new, flags, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        with open(os.open(new, flags, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:  # of a full disk it would have the rest
+        remove_file(new)
+        raise
 
 
 def lay_programs(target: Path, files: Mapping[str, bytes], compile_all: Callable[[Path], None]) -> None:
@@ -127,7 +141,7 @@ def remove_unfinished(programs: Path, files: Iterable[Path]) -> None:
     for folder in _versions_beside(programs):
         remove_tree(folder)
     for path in files:
-        _beside(path).unlink(missing_ok=True)
+        remove_file(_beside(path))
 
 
 def _beside(path: Path) -> Path:
@@ -147,11 +161,14 @@ def remove_tree(folder: Path) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove it where it is there. Raises OSError."""
-    path.unlink(missing_ok=True)
+    if os.path.lexists(path):  # where nothing can be written the kernel refuses before it looks
+        path.unlink(missing_ok=True)
 
 
 def remove_empty(folder: Path) -> None:
     """Remove a folder where nothing is in it. Raises OSError for another reason than that it has something."""
+    if not folder.is_dir():  # as in `remove_file`
+        return
     try:
         folder.rmdir()
     except (FileNotFoundError, NotADirectoryError):

@@ -20,6 +20,8 @@ from devlink.service.sources import Sources
 
 PACKAGED = ("/usr/lib/systemd/system/devlink-helper.service", "/lib/systemd/system/devlink-helper.service")
 """Where a distribution's package has the helper's unit."""
+LEFT = "/var/lib/dpkg/info/devlink.postrm"
+"""Is there until a package is purged, and then removes the users, the trust records and the sockets."""
 POLKIT_USER = "polkitd"
 """Owns polkit's own folder of rules on some systems; it decides by them anyway."""
 RULES = laying.PLACES["usr/share/polkit-1/rules.d/"]
@@ -57,6 +59,7 @@ class Place:
         owner: int = 0,
         run: Callable[..., bool] = effects.run,
         who: Callable[[str, str], bool] = effects.is_known,
+        logs_in: Callable[[str], bool] = effects.logs_in,
     ) -> None:
         self.root = root
         self.owner = owner
@@ -64,6 +67,8 @@ class Place:
         """Runs a program (effects.run)."""
         self.who = who
         """Whether there is a user or group of a name (effects.is_known)."""
+        self.logs_in = logs_in
+        """Whether there is a user of a name who may be a person (effects.logs_in)."""
 
     def at(self, path: str) -> Path:
         """Where an absolute path lies."""
@@ -103,6 +108,12 @@ def check_system(place: Place, environment: Mapping[str, str]) -> None:
                 next_step="Use it as it is: your own devlink speaks to it. Or remove the package first: sudo apt purge "
                 "devlink",
             )
+    if place.at(LEFT).exists():
+        raise ConflictError(
+            "A package of devlink was here, and is not purged yet.",
+            why="When it is, it takes users and trust records away, whoever uses them then.",
+            next_step="Purge it first: sudo apt purge devlink",
+        )
 
 
 def plan(
@@ -112,7 +123,7 @@ def plan(
 
     `layout` as laying.laid has it, `member` as Plan.member.
     """
-    old = read_manifest(place.root)
+    old = read_manifest(place.root, owner=place.owner)
     programs = f"{LIB}/{version}"
     files = {COMMAND: laying.command(programs, python), **laying.laid(layout, programs, python)}
     paths = [*files, *(f"{programs}/{path}" for path in sources.files)]
@@ -133,6 +144,13 @@ def plan(
     sums = {path: (_sum(text.encode()),) for path, text in files.items()}
     sums |= {f"{programs}/{path}": (_sum(content),) for path, content in sources.files.items()}
     users, groups = laying.names(files)
+    for user in users:
+        if place.logs_in(user):
+            raise ConflictError(
+                f"There is a user {user} already, who can log in.",
+                why="The services would run as that user, who could do all that they may.",
+                next_step=f"Give that user another name, or no shell: sudo usermod --shell /usr/sbin/nologin {user}",
+            )
     new = Manifest(
         version=version, digest=sources.digest, python=python, programs=programs,
         units=laying.units(files),
@@ -153,7 +171,6 @@ def install(place: Place, plan: Plan) -> None:
     """Do it. Raises HelperError; done again, it goes on from there, and `uninstall` takes away what is there."""
     old, new = plan.old, plan.manifest
     try:
-        effects.make_folder(place.at(LIB))
         write_manifest(new.with_old(old), place.root)
         for path in plan.saved:
             place.at(path).replace(place.at(f"{path}.save"))
@@ -194,7 +211,7 @@ def uninstall(place: Place) -> tuple[str, ...]:
 
     The machine's network comes first: without the helper's state nobody could put it back.
     """
-    manifest = read_manifest(place.root)
+    manifest = read_manifest(place.root, owner=place.owner)
     if manifest is None:
         return ()
     for path in manifest.files:
@@ -203,19 +220,20 @@ def uninstall(place: Place) -> tuple[str, ...]:
     helpers = [unit for unit in units if unit.startswith("devlink-helper.")]
     if helpers:
         place.run("systemctl", "stop", *helpers)
-    # of two, where an upgrade ended half done, either serves
+    # of two, where an upgrade ended half done, either serves; without units this was done by one that ended half done
     programs = [path for path in manifest.files if path.endswith("/devlink/run.py") and place.at(path).exists()]
-    for run in programs[-1:]:
+    for run in programs[-1:] if units else ():
         place.run(manifest.python, "-I", "-S", run, "devlink.cli", "helper", "restore", "--no-helper")
     if units:
         place.run("systemctl", "--quiet", "disable", "--now", *units)
     kept: list[str] = []
     try:
-        files = {path: sums for path, sums in manifest.files.items() if path != COMMAND}
-        kept += _remove(place, files)
+        own = {path: sums for path, sums in manifest.files.items() if path.startswith(f"{LIB}/")}
+        kept += _remove(place, {path: sums for path, sums in manifest.files.items() if path not in own})
         effects.remove_unfinished(place.at(manifest.programs), map(place.at, (*manifest.files, MANIFEST)))
         place.run("systemctl", "daemon-reload")
-        place.run("systemctl", "reset-failed", *units, optional=True)
+        if units:  # without names it forgets every unit's failure
+            place.run("systemctl", "reset-failed", *units, optional=True)
         for path in STATE:
             effects.remove_tree(place.at(path))
         kept += _remove_people(place, manifest)
@@ -225,8 +243,8 @@ def uninstall(place: Place) -> tuple[str, ...]:
             effects.remove_empty(config / "trust.d")
             effects.remove_empty(config)
             kept += [f"{CONFIG}: the policy and the trust records of this machine's owner"] if config.is_dir() else []
-        # last, what it takes to do this again
-        kept += _remove(place, {path: sums for path, sums in manifest.files.items() if path == COMMAND})
+        # last, what it takes to do this again, and nothing else is left where that is no more
+        kept += _remove(place, own)
         effects.remove_file(place.at(MANIFEST))
         _remove_folders(place, manifest.folders)
         effects.remove_empty(place.at(LIB))

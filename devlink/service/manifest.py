@@ -1,14 +1,14 @@
 """What was laid down on the machine, to be taken away again: a file beside it, written before the first of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from devlink.core.codec import DecodeError, decode, encode
 from devlink.errors import HelperError, reason
-from devlink.service import effects
-from devlink.service.laying import LIB
+from devlink.service import effects, owned
+from devlink.service.laying import LIB, PLACES
 
 PATH = f"{LIB}/manifest.json"
 
@@ -54,8 +54,9 @@ def _both(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*old, *new)))
 
 
-def read_manifest(root: Path = Path("/")) -> Manifest | None:
-    """What is installed; None where nothing is. Raises HelperError for a file that cannot be read."""
+def read_manifest(root: Path = Path("/"), *, owner: int = 0) -> Manifest | None:
+    """What is installed; None where nothing is. Raises HelperError for a file that cannot be read, that another than
+    `owner` (a uid) could have written, or that names what no install writes: root removes what it says."""
     path = root / PATH.lstrip("/")
     try:
         text = path.read_text("utf-8")
@@ -63,10 +64,29 @@ def read_manifest(root: Path = Path("/")) -> Manifest | None:
         return None
     except (OSError, UnicodeError) as error:
         raise HelperError(f"{path} cannot be read.", why=reason(error), next_step=_mend(path)) from error
+    found = owned.weakness(PATH, root=root, owner=owner)
+    if found is not None:
+        raise found.error(f"{path} is not believed: another than root could change it.")
     try:
-        return decode(Manifest, json.loads(text))
+        manifest = decode(Manifest, json.loads(text))
+        foreign = next(_foreign(manifest), None)
+        if foreign is not None:
+            raise ValueError(f"no install writes {foreign!r}")
     except (DecodeError, ValueError) as error:
         raise HelperError(f"{path} is not what devlink wrote.", why=reason(error), next_step=_mend(path)) from error
+    return manifest
+
+
+def _foreign(manifest: Manifest) -> Iterator[str]:
+    """What it names that cannot be ours."""
+    places = (f"{LIB}/", *PLACES.values())
+    for path in (*manifest.files, manifest.programs):
+        if not path.startswith(places) or "devlink" not in path or ".." in path.split("/"):
+            yield path
+    for folder in manifest.folders:
+        if not f"{folder}/".startswith(places) and not any(place.startswith(f"{folder}/") for place in places):
+            yield folder
+    yield from (n for n in (*manifest.units, *manifest.users, *manifest.groups) if not n.startswith("devlink"))
 
 
 def write_manifest(manifest: Manifest, root: Path = Path("/")) -> None:

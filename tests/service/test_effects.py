@@ -1,5 +1,6 @@
 """Files are put in place whole, and programs run with nothing of the caller's."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -71,6 +72,24 @@ def test_programs_that_could_not_be_compiled_leave_the_older_ones_there(tmp_path
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         "1.0", "1.0/a", "1.0/a/c.py", "1.0/compiled",
     ]  # fmt: skip
+
+
+def test_a_file_that_the_disk_does_not_take_leaves_the_older_and_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effects.write(tmp_path / "file", "older")
+
+    def is_full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", is_full)
+    with pytest.raises(OSError, match="No space"):
+        effects.write(tmp_path / "file", "newer")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]
+
+
+def test_a_person_is_told_from_a_services_user() -> None:
+    assert [effects.logs_in(user) for user in ("root", "nobody", "no-such-user")] == [True, False, False]
 
 
 def test_a_folder_with_something_in_it_is_left_and_an_empty_one_goes(tmp_path: Path) -> None:

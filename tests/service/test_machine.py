@@ -1,5 +1,6 @@
 """An install on a file system of the test's own: what is written, what is kept, and that nothing is left of it."""
 
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -227,6 +228,45 @@ def test_an_uninstall_that_ended_half_done_is_ended_by_the_next(
     assert tree(place.root) == before
 
 
+class KilledError(BaseException):
+    """As by SIGKILL: nothing is caught."""
+
+
+def test_an_uninstall_that_was_killed_at_any_file_is_ended_by_the_next(
+    place: Place, install: Install, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(place.root)
+    remove, left = effects.remove_file, 0
+
+    def is_killed(path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KilledError
+        remove(path)
+
+    def run(program: str, *words: str, optional: bool = False) -> bool:
+        assert words != ("reset-failed",), "every unit's failure is forgotten"
+        if "restore" in words:
+            assert all(place.at(f"{laying.LIB}/1.0/{path}").exists() for path in FILES), "it cannot run"
+        return programs.run(program, *words, optional=optional)
+
+    place.run = run
+    monkeypatch.setattr(effects, "remove_file", is_killed)
+    for number in itertools.count():
+        left = 1 << 30
+        install()
+        try:
+            left = number
+            machine.uninstall(place)
+            break
+        except KilledError:
+            left = 1 << 30
+            machine.uninstall(place)
+        assert tree(place.root) == before, number
+    assert number > len(LAYOUT)
+
+
 def test_nothing_is_removed_while_the_machine_could_not_be_restored(
     place: Place, install: Install, programs: Programs
 ) -> None:
@@ -343,6 +383,18 @@ def test_a_unit_that_somebody_else_wrote_is_refused(place: Place, install: Insta
     assert "devlink did not write it" in refused(place, install, ConflictError)
 
 
+@pytest.mark.parametrize("user", ["devlink", "devlink-dns"])
+def test_the_services_do_not_run_as_a_person_of_that_name(place: Place, install: Install, user: str) -> None:
+    place.logs_in = lambda name: name == user
+    assert f"There is a user {user} already" in refused(place, install, ConflictError)
+
+
+def test_what_a_purge_to_come_would_take_away_is_not_installed(place: Place, install: Install) -> None:
+    place.at(machine.LEFT).parent.mkdir(parents=True)
+    place.at(machine.LEFT).touch()
+    assert "not purged yet" in refused(place, install, ConflictError)
+
+
 @pytest.mark.parametrize("unit", machine.PACKAGED)
 def test_beside_a_package_it_is_refused(place: Place, install: Install, unit: str) -> None:
     place.at(unit).parent.mkdir(parents=True)
@@ -375,3 +427,42 @@ def test_a_manifest_that_is_not_ours_is_refused_and_not_taken_for_none(place: Pl
     path.write_text(json.dumps({"files": {"/etc/passwd": []}}))
     with pytest.raises(HelperError, match="not what devlink wrote"):
         machine.uninstall(place)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("files", {"/etc/passwd": []}),
+        ("files", {"/etc/systemd/system/sshd.service": []}),
+        ("files", {"/etc/systemd/system/devlink/../../../passwd": []}),
+        ("files", {f"{laying.LIB}x/devlink/run.py": []}),
+        ("programs", "/usr"),
+        ("folders", ["/var/empty"]),
+        ("units", ["ssh.service"]),
+        ("users", ["alice"]),
+        ("groups", ["sudo"]),
+    ],
+)
+def test_what_no_install_writes_is_not_removed_whatever_the_manifest_says(
+    place: Place, install: Install, programs: Programs, key: str, value: object
+) -> None:
+    install()
+    path = place.at(f"{laying.LIB}/manifest.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    before = tree(place.root)
+    programs.ran.clear()
+    with pytest.raises(HelperError, match="no install writes"):
+        machine.uninstall(place)
+    assert (tree(place.root), programs.ran) == (before, [])
+
+
+@pytest.mark.parametrize("part", ["usr/local/lib", "usr/local/lib/devlink", "usr/local/lib/devlink/manifest.json"])
+def test_a_manifest_that_another_could_have_written_is_not_believed(
+    place: Place, install: Install, programs: Programs, part: str
+) -> None:
+    install()
+    (place.root / part).chmod(0o775)
+    programs.ran.clear()
+    with pytest.raises(HelperError, match="not believed"):
+        machine.uninstall(place)
+    assert programs.ran == []

@@ -250,6 +250,20 @@ def test_what_another_could_change_is_refused_before_anything_is_written(
     assert why in done.stderr
 
 
+def test_what_could_not_be_written_is_mended_or_taken_away(bare: Machine) -> None:
+    # As where /usr is an image: what is missing there cannot be removed either.
+    bare.run("sh", "-ec", "cp -a /usr/local /run/local; mount --bind /usr /usr; mount -o remount,bind,ro /usr")
+    bare.run("mount", "--bind", "/run/local", "/usr/local")
+    try:
+        done = install_helper(bare, check=False)
+        assert done.returncode == 6
+        assert "Read-only file system" in done.stderr
+        bare.run(*BY_SUDO, DEVLINK, "helper", "uninstall", "--yes")
+        assert bare.run("test", "-e", laying.LIB, check=False).returncode == 1
+    finally:
+        bare.run("sh", "-ec", "umount --lazy /usr/local /usr; rm -r /run/local")
+
+
 def test_without_a_terminal_and_without_yes_nothing_is_installed(bare: Machine) -> None:
     done = bare.run(*BY_SUDO, DEVLINK, "helper", "install", check=False)
     assert done.returncode == 6
