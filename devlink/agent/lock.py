@@ -17,7 +17,9 @@ from devlink.rpc.peer import peer_of
 log = logging.getLogger(__name__)
 
 TAKE_OVER_LIMIT = 8.0
-"""Seconds for the one before to end: less than the grace of its lease, in which its sessions can be taken over."""
+"""Seconds for the one before to end by itself. One that hangs is killed then, and its sessions can be taken over."""
+KILL_LIMIT = 2.0
+"""Seconds for one that is killed to be gone."""
 
 
 def lock(folder: Path) -> int | None:
@@ -34,19 +36,20 @@ def lock(folder: Path) -> int | None:
 async def take_over(folder: Path) -> int:
     """The same; one that has it is told to end. It lets go of the helper, and what it had up is there to be taken over.
 
-    Raises UnexpectedError where it does not end within TAKE_OVER_LIMIT seconds.
+    Raises UnexpectedError where it is not gone TAKE_OVER_LIMIT and KILL_LIMIT seconds later.
     """
-    told = 0
+    told = 0, 0
     deadline = time.monotonic() + TAKE_OVER_LIMIT
     while (held := lock(folder)) is None:
-        pid = _holder()
-        if pid and pid != told:
-            log.info("taking over from the agent with process id %d", pid)
+        late = time.monotonic() - deadline
+        pid, number = _holder(), signal.SIGTERM if late < 0 else signal.SIGKILL
+        if pid and (pid, number) != told:
+            log.info("taking over from the agent with process id %d: %s", pid, number.name)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            told = pid
-        if time.monotonic() > deadline:
-            raise UnexpectedError("Another agent runs and does not end.", next_step="End it: devlink down --all")
+                os.kill(pid, number)
+            told = pid, number
+        if late > KILL_LIMIT:
+            raise UnexpectedError("Another agent runs and does not end.", next_step="See: pgrep -af devlink.agent")
         await asyncio.sleep(0.02)
     return held
 
