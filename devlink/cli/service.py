@@ -40,6 +40,7 @@ def install(profiles: tuple[str, ...], no_start: bool) -> int:
     The agent waits by itself for what is not there yet: the network, the keyring, the helper, trust (`devlink status`
     says for what). PATH, KUBECONFIG and proxies are those of this very command.
     """
+    from devlink.agent.client import caller_environment
     from devlink.agent.login import forget
     from devlink.agent.profiles import absolute, check_argument
     from devlink.service import user
@@ -50,7 +51,7 @@ def install(profiles: tuple[str, ...], no_start: bool) -> int:
     user.check_manager()
     if not no_start:
         forget()  # what was taken down since login is wished again
-    text = user.install(wished, starting=not no_start)
+    text = user.install(wished, caller_environment(), starting=not no_start)
     click.echo(f"{user.file()}:", err=True)
     for line in text.splitlines():
         click.echo(f"  {line}", err=True)

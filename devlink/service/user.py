@@ -5,7 +5,7 @@ import pwd
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,13 +50,25 @@ class Seen:
 
 
 def file() -> Path:
-    """Where the unit lies."""
-    return Path(platformdirs.user_config_dir("systemd")) / "user" / NAME
+    """Where the unit lies: where the manager looks, which may not know an XDG_CONFIG_HOME that only a shell has.
+
+    Raises UnexpectedError where that is to be asked and the manager does not answer.
+    """
+    folder, usual = (Path(each) / "user" for each in (platformdirs.user_config_dir("systemd"), "~/.config/systemd"))
+    usual = usual.expanduser()
+    if folder != usual and _why_unmanaged() is None:
+        looked_in = _systemctl("show", "--property=UnitPath", "--value").stdout.strip()
+        if f" {folder} " not in f" {looked_in} ":
+            folder = usual
+    return folder / NAME
 
 
 def is_managed() -> bool:
     """Whether the user's manager runs and a unit of this name is installed; costs nothing worth a word."""
-    return _why_unmanaged() is None and file().exists()
+    try:
+        return _why_unmanaged() is None and file().exists()
+    except UnexpectedError:
+        return False
 
 
 def start() -> bool:
@@ -76,11 +88,11 @@ def is_restarting() -> bool:
     return "restart" in jobs or "try-restart" in jobs
 
 
-def install(profiles: Sequence[str], *, starting: bool) -> str:
+def install(profiles: Sequence[str], environ: Mapping[str, str], *, starting: bool) -> str:
     """Write the unit, enable it, and unless `starting` is False start it, or anew; its text.
 
-    Raises UsageError where no manager runs, ConflictError where a unit of that name is not ours, UnexpectedError with
-    what systemd says against it.
+    `environ` is the caller's, whose paths mean the same in any folder. Raises UsageError where no manager runs,
+    ConflictError where a unit of that name is not ours, UnexpectedError with what systemd says against it.
     """
     check_manager()
     path = file()
@@ -95,7 +107,7 @@ def install(profiles: Sequence[str], *, starting: bool) -> str:
     written = Written(profiles=tuple(profiles), folders=made)
     version = unit.version_of(_systemctl("--version").stdout)
     command = run.argv("devlink.agent", *unit.arguments(profiles))
-    wanted = unit.text(command, written, os.environ, version)
+    wanted = unit.text(command, written, environ, version)
     try:
         write_private(path, wanted)
     except OSError as error:
@@ -204,9 +216,10 @@ def check_manager() -> None:
     raise UsageError(
         "There is no manager of your own services to install it with.",
         why=why,
-        next_step="Log in as this user and try again; `devlink up` works without it, as long as nobody logs out."
+        next_step="Log in as this user and try again."
         if os.path.isdir(MANAGED)
-        else "`devlink up` works without it: put that where your shells start.",
+        else "`devlink up` works without it, where XDG_RUNTIME_DIR names a folder of yours: put that where your shells "
+        "start.",
     )
 
 

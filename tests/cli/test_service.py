@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,24 @@ def test_without_a_manager_installing_is_refused_with_the_way_out(devlink: Comma
     assert (code, out) == (2, "")
     assert "Next: " in err
     assert not user.file().exists()
+
+
+def test_a_kubeconfig_is_passed_on_as_it_is_meant_here(
+    devlink: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_on = []
+
+    def install(profiles: object, environ: Mapping[str, str], *, starting: bool) -> str:
+        del profiles, starting
+        passed_on.append(environ["KUBECONFIG"])
+        return ""
+
+    monkeypatch.setattr(user, "check_manager", lambda: None)
+    monkeypatch.setattr(user, "install", install)
+    monkeypatch.setenv("KUBECONFIG", "one:/two")
+    monkeypatch.chdir(tmp_path)
+    assert devlink("install")[0] == 0
+    assert passed_on == [f"{tmp_path}/one:/two"]
 
 
 def test_what_can_be_no_profile_is_refused_before_anything_is_asked(devlink: Command) -> None:

@@ -1,5 +1,6 @@
 """The user's service as it lies on disk, where no manager runs."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,26 @@ def have_manager(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private.parent.mkdir()
     private.touch()
     monkeypatch.setattr("shutil.which", lambda _: "/bin/systemctl")
+    said = subprocess.CompletedProcess[str]((), 0, stdout=f"{place.parent}\n")
+    monkeypatch.setattr(user, "_systemctl", lambda *_: said)
 
 
 def test_the_unit_lies_where_the_users_manager_looks(place: Path) -> None:
     assert user.file() == place
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_place_of_which_only_the_shell_knows_is_not_taken(
+    place: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    have_manager(place, monkeypatch)
+    looked_in = (
+        f"/run/systemd/user {place.parent if is_known else '/home/alice/.config/systemd/user'} /etc/systemd/user"
+    )
+    said = subprocess.CompletedProcess[str]((), 0, stdout=f"{looked_in}\n")
+    monkeypatch.setattr(user, "_systemctl", lambda *_: said)
+    monkeypatch.setenv("HOME", "/home/alice")
+    assert user.file() == (place if is_known else Path("/home/alice/.config/systemd/user") / unit.NAME)
 
 
 def test_an_agent_is_managed_where_its_manager_runs_and_the_unit_is_there(
@@ -70,7 +87,7 @@ def test_without_a_manager_nothing_is_written_and_the_way_out_is_named(
     if not booted:
         monkeypatch.setattr(user, "MANAGED", str(place))
     with pytest.raises(UsageError) as caught:
-        user.install(("qa",), starting=True)
+        user.install(("qa",), {}, starting=True)
     assert why in caught.value.why
     assert next_step in caught.value.next_step
     assert not place.parent.exists()

@@ -172,6 +172,25 @@ def test_doctor_says_that_one_that_is_installed_does_not_run(laptop: Machine) ->
     assert "[DL-SERVICE-STOPPED]" not in laptop.devlink("doctor", check=False).stdout
 
 
+def test_what_only_the_shell_knows_is_what_the_agent_knows_and_the_manager_finds_the_unit(laptop: Machine) -> None:
+    shell = ("env", "XDG_CONFIG_HOME=/home/alice/odd", "KUBECONFIG=kube", "/usr/bin/devlink", "service")
+    laptop.run(*shell, "install", "--profile", "qa", "--no-start", user="alice")
+    assert systemctl(laptop, "is-enabled", UNIT) == "enabled"
+    passed_on = systemctl(laptop, "show", "--property=Environment", "--value", UNIT).split()
+    assert {"XDG_CONFIG_HOME=/home/alice/odd", "KUBECONFIG=/home/alice/kube"} <= set(passed_on)
+    laptop.run(*shell, "uninstall", user="alice")
+    assert systemctl(laptop, "show", "--property=LoadState", "--value", UNIT) == "not-found"
+
+
+def test_one_that_was_started_by_hand_and_hangs_is_replaced(laptop: Machine) -> None:
+    laptop.devlink("up", "qa")
+    with changes(laptop) as seen:
+        laptop.run("pkill", "-STOP", "--uid", "alice", "--full", "devlink[.]agent")
+        laptop.devlink("service", "install", "--profile", "qa")
+        is_up(laptop)
+    assert seen == []
+
+
 def test_a_unit_of_that_name_that_is_not_ours_is_left_alone(laptop: Machine) -> None:
     laptop.run("sh", "-c", f"mkdir -p {FILE.rpartition('/')[0]}; cat >{FILE}", user="alice", input=OTHER)
     for command in ("install", "uninstall"):
