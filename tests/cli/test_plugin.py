@@ -52,7 +52,7 @@ def test_kubectls_flags_come_to_the_command_that_is_meant(typed: str, meant: str
 
 def test_a_kubeconfig_without_a_name_is_none() -> None:
     environ: dict[str, str] = {}
-    assert translated(["up", "--kubeconfig="], environ) == ["up"]
+    assert translated(root.devlink, ["up", "--kubeconfig="], environ) == ["up"]
     assert environ == {}
 
 
