@@ -1,5 +1,6 @@
 """What is told of the link in words. PURE, and without Textual."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -270,4 +271,4 @@ def trouble(error: BaseException) -> Trouble:
 
 def trusting(next_step: str, name: str) -> str:
     """A next step that names the profile which its reader would have to name."""
-    return next_step.replace("devlink trust PROFILE", f"devlink trust {name}".strip())
+    return next_step.replace("devlink trust PROFILE", f"devlink trust {shlex.quote(name) if name else ''}".strip())

@@ -201,6 +201,7 @@ def test_trouble_has_each_fault_of_a_profile_and_words_for_a_limit_that_passed()
 
 def test_trusting_names_the_profile_that_is_meant() -> None:
     assert telling.trusting("Run: devlink trust PROFILE", "qa") == "Run: devlink trust qa"
+    assert telling.trusting("Run: devlink trust PROFILE", "a b") == "Run: devlink trust 'a b'"
     assert telling.trusting("Run: devlink trust PROFILE", "") == "Run: devlink trust"
 
 
