@@ -327,7 +327,7 @@ def _show_status(data: Mapping[str, Any], output: str, *, is_all: bool = False) 
             check_nothing_left()
         if output == "text" and (data.get("asking") or not waiting):
             asking = " and ".join(wanted or "the default profile" for wanted in data.get("asking", ()))
-            click.echo(f"Nothing is up yet: `devlink up` still asks for {asking}." if asking else "Nothing is up.")
+            click.echo(f"Nothing is up yet, and still asked for: {asking}." if asking else "Nothing is up.")
     elif output == "text":
         for session in sessions:
             _show_session(session)

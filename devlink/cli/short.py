@@ -34,8 +34,8 @@ def show() -> int:
 def told(status: Mapping[str, Any]) -> str:
     """`io.devlink.Agent.AgentStatus` in short: `qa`, `qa!` degraded, `qa~` suspended or on its way. Empty: nothing."""
     sessions = [f"{_plain(each['name'])}{MARKS.get(each['state'], ON_ITS_WAY)}" for each in status["sessions"]]
-    waiting = [f"{_plain(each['profile'])}{ON_ITS_WAY}" for each in status.get("waiting", ())]
-    return " ".join(dict.fromkeys((*sessions, *waiting)))
+    coming = [*status.get("asking", ()), *(each["profile"] for each in status.get("waiting", ()))]
+    return " ".join(dict.fromkeys((*sessions, *(f"{_plain(profile)}{ON_ITS_WAY}" for profile in coming))))
 
 
 def exit_code(status: Mapping[str, Any]) -> int:

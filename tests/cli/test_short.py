@@ -65,6 +65,11 @@ def test_a_profile_that_waits_for_the_network_is_shown_as_on_its_way() -> None:
     assert short.exit_code(status(("qa", "up"), waiting=[{"profile": "stage"}])) == 4
 
 
+def test_what_is_still_asked_for_is_on_its_way_and_the_default_profile_has_no_name_yet() -> None:
+    asking = status(asking=["qa", ""], waiting=[{"profile": "qa"}])
+    assert (short.told(asking), short.exit_code(asking)) == ("qa~ ~", 3)
+
+
 @pytest.mark.parametrize("name", ["$(id)", "`id`", "a%n", "a\\u", "a\x1b[2J", "a!b", "a b", "ä"])
 def test_a_name_does_nothing_in_a_prompt(name: str) -> None:
     shown = short.told(status((name, "up")))

@@ -336,7 +336,7 @@ def test_a_down_ends_an_up_that_still_asks_its_cluster(cluster: Beside) -> None:
     with cluster.world.paused_api():
         asking = cluster.link.start("up", env={"KUBECONFIG": cluster.kubeconfig(DEVELOPER)})
         cluster.link.wait_until(
-            lambda: "still asks for the default profile" in cluster.link.devlink("status").stdout,
+            lambda: "still asked for: the default profile" in cluster.link.devlink("status").stdout,
             "it says what it does",
         )
         cluster.link.wait_until(lambda: "is down" in cluster.link.devlink("down").stderr, "it is taken down")
