@@ -159,27 +159,31 @@ def test_another_network_is_tried_at_once_and_the_same_is_not(run: Run) -> None:
     run(body)
 
 
-def test_pauses_grow_and_begin_anew_in_another_network(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_up_to_a_minute_and_begin_anew_in_another_network(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    class Short:
+        """What a pause is multiplied by: it is noted, and over at once until the ninth."""
+
+        def __rmul__(self, pause: float) -> float:
+            pauses.append(pause)
+            return 0.0001 if len(pauses) < 9 else LIMIT
+
+    monkeypatch.setattr("random.uniform", lambda *_: Short())
+
     async def body(world: World) -> None:
         world.failures["qa"] = AWAY
-        monkeypatch.setattr(login, "FIRST_PAUSE", 0.001)
         wishes = world.again("qa")
-        await asyncio.sleep(0.1)
-        assert len(world.tried) <= 9, "after 1, 2, 4, ... 64 ms, each a quarter less at most"
-        await wishes.close()
-
-        monkeypatch.setattr(login, "FIRST_PAUSE", 1000.0)
-        monkeypatch.setattr(login, "LONGEST_PAUSE", 1000.0)
-        world.tried.clear()
-        wishes = world.again("qa")
-        await until(wishes.waiting)
-        monkeypatch.setattr(login, "FIRST_PAUSE", 0.001)
+        await until(lambda: len(pauses) == 9)
         world.place = OFFICE
         FakeMonitor.opened[-1].changed()
-        await until(lambda: len(world.tried) > 2)
+        await until(lambda: len(pauses) == 10)
         await wishes.close()
 
     run(body)
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 1]
 
 
 def test_without_any_network_nobody_is_asked(run: Run) -> None:
@@ -419,3 +423,15 @@ def test_another_address_or_another_way_out_is_another_place_and_our_own_link_is
     assert here != place_of(observed(("eth0", "10.0.0.3", True)))[0]
     assert here == place_of(observed(("eth0", "10.0.0.2", True), ("devlink0", "10.9.0.1", True)))[0]
     assert place_of(default_by("10.0.0.1")) != place_of(default_by("10.0.0.9"))
+
+
+def test_what_is_on_its_way_when_the_agent_ends_is_taken_back(run: Run) -> None:
+    async def body(world: World) -> None:
+        world.slow = asyncio.Event()
+        wishes = world.again("qa")
+        await until(lambda: world.tried)
+        await wishes.close()
+        assert len(asyncio.all_tasks()) == 1
+        assert (wishes.asking(), world.sessions) == ([], [])
+
+    run(body)
