@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("devlink.cli.session:up", "Bring a profile up: routes, names, verified."),
     "down": ("devlink.cli.session:down", "Take a profile down: everything as it was before."),
-    "status": ("devlink.cli.session:status", "Show what is up, how, and what is wrong."),
+    "status": ("devlink.cli.status:status", "Show what is up, how, and what is wrong."),
     "dashboard": ("devlink.cli.dashboard:dashboard", "The link at a glance, in the terminal."),
     "failover": ("devlink.cli.failover:failover", "Have another gateway carry the packets, by hand."),
     "doctor": ("devlink.cli.doctor:doctor", "Find out what is wrong, and what to do."),

@@ -42,7 +42,7 @@ def install(profiles: tuple[str, ...], no_start: bool) -> int:
     """
     from devlink.agent.client import caller_environment
     from devlink.agent.login import forget
-    from devlink.agent.profiles import absolute, check_argument
+    from devlink.agent.profiles import absolute, check_argument, load
     from devlink.service import user
 
     for profile in profiles:
@@ -56,6 +56,11 @@ def install(profiles: tuple[str, ...], no_start: bool) -> int:
     for line in text.splitlines():
         click.echo(f"  {line}", err=True)
     click.echo(f"It is enabled{'' if no_start else ' and runs'}: {_wished(wished)} at login.", err=True)
+    for profile in profiles:
+        try:
+            load(profile)
+        except DevlinkError as error:  # a file may come later, a cluster's profile with the next `up`
+            click.echo(f"! {error.what} It waits until there is one: install again if another was meant.", err=True)
     seen = user.look()
     if not seen.lingers:
         click.echo("From boot on, before anybody logs in: loginctl enable-linger", err=True)
@@ -98,7 +103,7 @@ def status(output: str) -> int:
         if waiting is None:
             tell.line("answers    ", f"not within {AGENT_LIMIT:g} s. If that stays so: {user.RESTART}")
         if waiting:
-            from devlink.cli.session import show_waiting
+            from devlink.cli.status import show_waiting
 
             for each in waiting:
                 show_waiting(each)

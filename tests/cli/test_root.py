@@ -56,13 +56,13 @@ def test_help_and_status_import_nothing_heavy(runtime: Path) -> None:
         ).stderr.split()
     )
     assert "click" in imported("--help", runtime=runtime)
-    assert not {"devlink.cli.session", "devlink.cli.output", *HEAVY} & (imported("--help", runtime=runtime) - bare)
+    assert not {"devlink.cli.status", "devlink.cli.output", *HEAVY} & (imported("--help", runtime=runtime) - bare)
     assert not set(HEAVY) & (imported("profile", "--help", runtime=runtime) - bare)
     replies = {"Status": [varlink.reply({"status": STATUS})]}
     with FakePeer(runtime / "devlink" / "agent", replies) as agent:
         modules = imported("status", runtime=runtime)
         assert agent.methods == ["GetInfo", "Status"]
-    assert "devlink.cli.session" in modules
+    assert "devlink.cli.status" in modules
     assert not set(HEAVY) - {"subprocess"} & (modules - bare)
     (runtime / "devlink" / "agent").unlink()
     assert not set(HEAVY) - {"subprocess"} & (imported("status", runtime=runtime) - bare)
@@ -160,7 +160,7 @@ def test_an_error_that_nobody_foresaw_is_no_traceback_and_says_how_to_report_it(
 
 
 def test_a_defect_deep_in_a_command_is_no_traceback_either(runtime: Path) -> None:
-    broken = "import devlink.cli.session as l\ndef f(**_): raise ZeroDivisionError('deep')\nl.connect = f"
+    broken = "import devlink.cli.status as l\ndef f(**_): raise ZeroDivisionError('deep')\nl.connect = f"
     done = devlink("status", runtime=runtime, python=broken)
     assert done.returncode == 1
     assert "ZeroDivisionError('deep')" in done.stderr
@@ -287,7 +287,7 @@ def test_a_stderr_that_takes_nothing_leaves_the_exit_code_alone(
     assert subprocess.run(argv, env=env, timeout=30, check=False, capture_output=True).returncode == code
 
 
-@pytest.mark.parametrize("module", ["devlink.cli.root", "click", "devlink.cli.session", "devlink.agent.client"])
+@pytest.mark.parametrize("module", ["devlink.cli.root", "click", "devlink.cli.status", "devlink.agent.client"])
 def test_ctrl_c_during_an_import_is_no_traceback(runtime: Path, module: str) -> None:
     done = devlink("status", runtime=runtime, python=INTERRUPT_AT.format(module=module))
     assert done.returncode in (-2, 130)

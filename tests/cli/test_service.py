@@ -114,3 +114,15 @@ def test_uninstalling_what_is_not_there_is_no_error(devlink: Command) -> None:
     user.file().parent.mkdir(parents=True)
     user.file().write_text(unit.MARK)
     assert devlink("uninstall") == (0, "", "The service is gone.\n")
+
+
+def test_a_profile_that_nobody_knows_yet_is_told_when_it_is_installed_for(
+    devlink: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(user, "check_manager", lambda: None)
+    monkeypatch.setattr(user, "install", lambda *_, **__: "")
+    known = Path(__file__).parents[2] / "profiles/a-calico-rr.yaml"
+    code, _, err = devlink("install", "--profile", "typo", "--profile", str(known))
+    assert code == 0
+    (told,) = (line for line in err.splitlines() if line.startswith("!"))
+    assert told.startswith("! There is no profile typo.")

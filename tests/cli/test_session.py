@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from devlink.agent.session import Session, State, Wish
-from devlink.cli import remains, root, session
+from devlink.cli import remains, root
+from devlink.cli import status as status_of
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
 from devlink.core.profile_document import decode_profile
@@ -538,7 +539,7 @@ def test_on_a_narrow_terminal_status_wraps_between_words(monkeypatch: pytest.Mon
     shown = b""
     with os.fdopen(slave, "w") as terminal, os.fdopen(master, "rb", buffering=0) as screen:
         monkeypatch.setattr(sys, "stdout", terminal)
-        session._show_session({**SESSION, "reason": "the gateway 172.16.0.13 is on this link and " * 3})
+        status_of.show_session({**SESSION, "reason": "the gateway 172.16.0.13 is on this link and " * 3})
         terminal.write("THE END")
         terminal.flush()
         while not shown.endswith(b"THE END"):  # a terminal hands out what has reached it so far
