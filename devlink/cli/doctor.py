@@ -20,14 +20,7 @@ COLUMNS = 80
 
 
 @click.command()
-@click.argument("profile", required=False, shell_complete=offers.profiles)
-@click.option(
-    "--context",
-    default="",
-    metavar="C",
-    shell_complete=offers.contexts,
-    help="The profile that the cluster of C publishes, as of `up`.",
-)
+@offers.profile_or_context("The profile that the cluster of C publishes, as of `up`.")
 @output_option("json", "yaml")
 def doctor(profile: str | None, context: str, output: str) -> int:
     """Find out what is wrong: on this laptop, on the way, or in the cluster. Changes nothing.

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,3 +97,10 @@ def _sessions() -> list[dict[str, Any]]:
         return []
     with agent:
         return list(agent.call("io.devlink.Agent.Status")["status"]["sessions"])
+
+
+def profile_or_context(help: str) -> Callable[[Any], Any]:
+    """The parameters `profile` and `context` of a command that means one profile; `help` is of what --context gives."""
+    context = click.option("--context", default="", metavar="C", shell_complete=contexts, help=help)
+    profile = click.argument("profile", required=False, shell_complete=profiles)
+    return lambda command: profile(context(command))

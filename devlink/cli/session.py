@@ -19,14 +19,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 @click.command()
-@click.argument("profile", required=False, shell_complete=offers.profiles)
-@click.option(
-    "--context",
-    default="",
-    metavar="C",
-    shell_complete=offers.contexts,
-    help="The profile that the cluster of C publishes: a kubeconfig context, or a login.",
-)
+@offers.profile_or_context("The profile that the cluster of C publishes: a kubeconfig context, or a login.")
 @click.option("--dry-run", is_flag=True, help="Show what would be installed, and change nothing.")
 @click.option("--replace", is_flag=True, help="Take down your other sessions in the same step.")
 @click.option("--no-dns", is_flag=True, help="Leave the resolver alone: routes only.")

@@ -71,14 +71,7 @@ def trust(ctx: click.Context) -> int:
 
 
 @trust.command(cls=Give, hidden=True)
-@click.argument("profile", required=False, shell_complete=offers.profiles)
-@click.option(
-    "--context",
-    default="",
-    metavar="C",
-    shell_complete=offers.contexts,
-    help="The profile that the cluster of context C gave.",
-)
+@offers.profile_or_context("The profile that the cluster of context C gave.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--sha256", default="", metavar="HASH", help="Refuse if the file is not the one with this hash.")
 def give(profile: str | None, context: str, yes: bool, sha256: str) -> int:

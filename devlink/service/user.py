@@ -64,7 +64,7 @@ def file() -> Path:
 
 
 def is_managed() -> bool:
-    """Whether the user's manager runs and a unit of this name is installed; costs nothing worth a word."""
+    """Whether the user's manager runs and a unit of this name is installed. Quick, but for an odd XDG_CONFIG_HOME."""
     try:
         return _why_unmanaged() is None and file().exists()
     except UnexpectedError:
