@@ -13,6 +13,10 @@ OVERRIDE_TABLE = 5230
 """The table of those routes of ours that shall win over other tables and over more specific routes."""
 OVERRIDE_PREFERENCE = 5200
 """Of the rule that has `OVERRIDE_TABLE` asked: before Tailscale's (5210 and up), wg-quick's and the main table's."""
+RELAY_PREFERENCE = 5201
+"""Of the rules that have a user's own relayed prefixes asked, for that user's packets alone: right after overrides."""
+RELAY_TABLES = 1 << 31
+"""The first of the tables of relayed prefixes, one for each user: its number, and the user's uid."""
 CONNECTED = frozenset((2, 9))
 """RTPROT_KERNEL and RTPROT_RA (linux/rtnetlink.h): routes to what is on a link by itself."""
 FAILING = frozenset(("blackhole", "unreachable", "prohibit"))
@@ -69,6 +73,11 @@ class Route:
         if self.mtu is not None:
             parts.append(f"mtu {self.mtu}")
         return " ".join(parts)
+
+
+def relay_table(uid: int) -> int:
+    """The table of the prefixes that are relayed for one user (`RTA_TABLE`, 32 bits)."""
+    return RELAY_TABLES | uid
 
 
 RouteKey = tuple[IPNetwork, int, int]

@@ -82,6 +82,19 @@ class Detour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relaying:
+    """That a session's prefixes are relayed: its routes lead to our own link, in its user's table, for that user alone.
+
+    What is redirected to the relay is TCP to exactly the destinations of those routes; all else to them is refused.
+    """
+
+    containers: tuple[str, ...] = ()
+    """Bridges whose containers are let in as well, by name."""
+    draining: bool = False
+    """Nothing new is redirected, and what was goes on to its end: the session has routes again, or goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """What one session wants installed: what the agent asks of the helper, and what the helper checks."""
 
@@ -96,6 +109,8 @@ class Desired:
     """Addresses that must keep the way they have, besides those that the helper knows itself."""
     ca: str = ""
     """SHA-256 of the cluster's CA certificates, hex."""
+    relay: Relaying | None = None
+    """None where nothing of it is relayed."""
 
     @property
     def next_hops(self) -> tuple[IPAddress, ...]:
