@@ -37,7 +37,7 @@ apt_install() {
 # A program of each package, and Debian's name of the package.
 PROGRAMS=(
     ip:iproute2 nft:nftables iptables:iptables dig:bind9-dnsutils curl:curl openssl:openssl unshare:util-linux
-    getent:libc-bin tmux:tmux
+    getent:libc-bin tmux:tmux redis-cli:redis-tools nghttpd:nghttp2-server
 )
 # Only there: on a desktop with another keyring gnome-keyring would be one too many, lintian is only for the tests of the
 # package, and nobody needs shells that he does not use.

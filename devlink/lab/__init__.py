@@ -1,7 +1,7 @@
 """The lab: a laptop, a router, a cluster's nodes and pods in private namespaces, for the demo and for the tests."""
 
 from devlink.lab.availability import available
-from devlink.lab.capture import Capture, Question
+from devlink.lab.capture import Capture, Packet, Question
 from devlink.lab.snapshot import Snapshot
 from devlink.lab.spec import (
     CONTROL_PLANE,
@@ -20,6 +20,7 @@ from devlink.lab.worlds import (
     Attachment,
     LaptopPlace,
     Peering,
+    far,
     network_a,
     network_b,
     network_c,
@@ -37,6 +38,7 @@ __all__ = (
     "Capture",
     "ClusterDnsProgram",
     "LaptopPlace",
+    "Packet",
     "Parts",
     "Peering",
     "ProxyMode",
@@ -46,6 +48,7 @@ __all__ = (
     "World",
     "WorldSpec",
     "available",
+    "far",
     "network_a",
     "network_b",
     "network_c",

@@ -43,7 +43,10 @@ class ApiServer:
             return False
 
     def create(self, objects: Iterable[dict[str, Any]]) -> None:
-        """Create objects in their order; one that is there already is left as it is. Raises OSError."""
+        """Create objects in their order; one that is there already is left as it is. Raises OSError.
+
+        The state of a pod is no part of its creation, and written after it.
+        """
         for obj in objects:
             deadline = time.monotonic() + KIND_PATIENCE
             while True:
@@ -53,8 +56,16 @@ class ApiServer:
                 if status != http.HTTPStatus.NOT_FOUND or time.monotonic() > deadline:
                     raise OSError(f"{obj['kind']} {obj['metadata']['name']}: {status} {said}")
                 time.sleep(0.02)  # its kind is on its way
+            if obj["kind"] == "Pod" and status == http.HTTPStatus.CREATED:
+                path = f"{collection(obj)}/{obj['metadata']['name']}/status"
+                status, said = self._request("PATCH", path, {"status": obj["status"]})
+                if status != http.HTTPStatus.OK:
+                    raise OSError(f"{path}: {status} {said}")
 
     def _request(self, method: str, path: str, body: object = None) -> tuple[int, str]:
-        self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+        headers = (
+            {**self._headers, "Content-Type": "application/merge-patch+json"} if method == "PATCH" else self._headers
+        )
+        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         with self._connection.getresponse() as answer:
             return answer.status, answer.read().decode(errors="replace")

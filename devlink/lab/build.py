@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from typing import Any, NoReturn
 
 from devlink.core.prefixes import IPAddress, host_prefix
-from devlink.lab import kubeproxy, linux, processes, rootfs
+from devlink.lab import control_plane, kubeproxy, linux, objects, processes, rootfs
 from devlink.lab.order import Order
 from devlink.lab.spec import Host, HostRoute, Pod, Tunnel, Underlay, WorldSpec
 
@@ -88,7 +88,22 @@ def build(order: Order) -> dict[str, int]:
             anchors[name] = int(child.receive())
         except RuntimeError as error:
             raise RuntimeError(f"{name}: {error}") from error
+    if spec.cluster.is_real:
+        _tell_kubelets(spec, anchors)
     return anchors
+
+
+def _tell_kubelets(spec: WorldSpec, anchors: Mapping[str, int]) -> None:
+    """Which namespace each pod of a node is in."""
+    pods = [(pod.node, pod.namespace, pod.name, pod.name) for pod in spec.cluster.pod_objects]
+    pods += [
+        (host, service.namespace, objects.host_pod(service, host), host)
+        for service in spec.cluster.service_objects
+        for host in objects.host_endpoints(spec, service)
+    ]
+    for node, namespace, pod, holder in pods:
+        folder = f"/proc/{anchors[node]}/root{control_plane.PODS}"
+        os.symlink(f"/proc/{anchors[holder]}/ns/net", f"{folder}/{namespace}_{pod}")
 
 
 def _fork(name: str, order: Order, others: Iterable[socket.socket]) -> _Child:

@@ -1,9 +1,10 @@
-"""The DNS questions that pass a host's interfaces, taken off the wire, not from a server's log.
+"""The DNS questions that pass a host's interfaces, and the packets for some prefixes, taken off the wire.
 
-As a program (`python -m devlink.lab.capture`) it runs inside the host: `ready`, then on EOF of stdin one JSON line for
-each message. As a module it reads those lines.
+As a program (`python -m devlink.lab.capture PREFIX...`) it runs inside the host: `ready`, then on EOF of stdin one JSON
+line for each message and each packet. As a module it reads those lines.
 """
 
+import ipaddress
 import json
 import os
 import select
@@ -34,11 +35,22 @@ class Question:
     is_response: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """One packet on the wire, of any protocol, by which nothing is known but its ends."""
+
+    protocol: int
+    source: str
+    destination: str
+
+
 @dataclass(slots=True)
 class Capture:
     """What was seen, once the block that captures is left."""
 
     questions: list[Question] = field(default_factory=list)
+    packets: list[Packet] = field(default_factory=list)
+    """Those for the prefixes that were asked for."""
 
     @property
     def names(self) -> set[str]:
@@ -47,7 +59,12 @@ class Capture:
 
     def read(self, lines: Iterable[str]) -> None:
         """Take over what the program wrote."""
-        self.questions += (Question(**json.loads(line)) for line in lines)
+        for line in lines:
+            item = json.loads(line)
+            if "name" in item:
+                self.questions.append(Question(**item))
+            else:
+                self.packets.append(Packet(**item))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +189,25 @@ def _questions(segment: Segment, transport: str, message: bytes) -> Iterator[Que
         )  # fmt: skip
 
 
+def parse_ends(packet: bytes) -> Packet | None:
+    """Whence and whither an IP packet goes; None for what is none."""
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        protocol, addresses, family = packet[9], packet[12:20], socket.AF_INET
+    elif version == 6 and len(packet) >= 40:
+        protocol, addresses, family = packet[6], packet[8:40], socket.AF_INET6
+    else:
+        return None
+    half = len(addresses) // 2
+    source, destination = (socket.inet_ntop(family, each) for each in (addresses[:half], addresses[half:]))
+    return Packet(protocol=protocol, source=source, destination=destination)
+
+
 def main() -> None:
     """Capture until stdin ends, then print what was seen."""
     reader = Reader()
-    found: list[Question] = []
+    wanted = [ipaddress.ip_network(prefix) for prefix in sys.argv[1:]]
+    found: list[Question | Packet] = []
     # SOCK_DGRAM: packets come without the link's header, so that a TUN link reads like an Ethernet.
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -195,8 +227,11 @@ def main() -> None:
                     break
                 if place[0] != "lo":
                     found += reader.feed(packet)
-    for question in found:
-        print(json.dumps(asdict(question)))
+                    if wanted and (ends := parse_ends(packet)) is not None:
+                        destination = ipaddress.ip_address(ends.destination)
+                        found += [ends] * any(destination in prefix for prefix in wanted)
+    for item in found:
+        print(json.dumps(asdict(item)))
     sys.stdout.flush()
 
 

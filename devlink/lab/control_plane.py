@@ -15,7 +15,7 @@ from devlink.core.prefixes import IPAddress
 from devlink.lab.api_server import ApiServer
 from devlink.lab.credentials import API_PORT, GROUPS, kubeconfig
 from devlink.lab.daemons import execute
-from devlink.lab.objects import PUBLIC, SYSTEM, cluster_objects, kube_proxy_config
+from devlink.lab.objects import KUBELET_PORT, PUBLIC, SYSTEM, cluster_objects, kube_proxy_config
 from devlink.lab.order import Order, Secrets
 
 PATIENCE = 60.0
@@ -26,6 +26,10 @@ API_SERVER = "kube-apiserver"
 API_SERVER_SCRIPT = f"{FOLDER}/{API_SERVER}.sh"
 """Runs the API server in place of the shell; for its second start too."""
 ETCD = "http://127.0.0.1:2379"
+KUBELET = "kubelet-portforward"
+KUBELET_SCRIPT = f"{FOLDER}/{KUBELET}.sh"
+PODS = f"{FOLDER}/pods"
+"""On a node: a link for each of its pods, NAMESPACE_NAME, to the pod's network namespace."""
 
 
 def start_control_plane(order: Order) -> None:
@@ -50,7 +54,7 @@ def start_control_plane(order: Order) -> None:
         f"--advertise-client-urls={ETCD}", "--listen-peer-urls=http://127.0.0.1:2380", "--unsafe-no-fsync",
         "--heartbeat-interval=20", "--election-timeout=200", "--log-level=warn",
     )  # fmt: skip
-    write({os.path.basename(API_SERVER_SCRIPT): f"exec {shlex.join(_api_server(order))}\n"})
+    write({os.path.basename(API_SERVER_SCRIPT): f'exec {shlex.join(_api_server(order))} "$@"\n'})
     running = execute(API_SERVER, "/bin/sh", API_SERVER_SCRIPT)
     with closing(ApiServer(order)) as api:
         running.wait_until(lambda: api.has("/readyz"), PATIENCE)
@@ -77,7 +81,8 @@ def _api_server(order: Order) -> tuple[str, ...]:
         f"--service-account-issuer=https://kubernetes.default.svc.{spec.cluster.domain}",
         f"--service-account-key-file={FOLDER}/accounts.key",
         f"--service-account-signing-key-file={FOLDER}/accounts.key",
-        "--authorization-mode=RBAC", f"--cert-dir={FOLDER}",
+        "--authorization-mode=RBAC", f"--cert-dir={FOLDER}", f"--client-ca-file={FOLDER}/ca.crt",
+        "--kubelet-preferred-address-types=InternalIP",
     )  # fmt: skip
 
 
@@ -89,6 +94,22 @@ def start_kube_proxy(order: Order, node: str) -> None:
     running = execute("kube-proxy", f"{order.kit}/kube-proxy", f"--config={FOLDER}/kube-proxy.conf")
     for address in order.spec.service("kubernetes").cluster_ips:
         running.wait_until(partial(_is_identified, order, address), PATIENCE)
+
+
+def start_kubelet(order: Order) -> None:
+    """A node's end of port-forward. It needs no API: the pods of its node are in PODS. Raises TimeoutError."""
+    os.makedirs(PODS)
+    argv = (f"{order.kit}/{KUBELET}", f"-listen=:{KUBELET_PORT}", f"-pods={PODS}")
+    write({os.path.basename(KUBELET_SCRIPT): f'exec {shlex.join(argv)} "$@"\n'})
+    execute(KUBELET, "/bin/sh", KUBELET_SCRIPT).wait_until(partial(_listens, KUBELET_PORT), PATIENCE)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def await_cluster(order: Order) -> None:

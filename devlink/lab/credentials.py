@@ -13,17 +13,22 @@ ADMIN = "admin"
 PUBLISHER = "publisher"
 OBSERVER = "observer"
 DEVELOPER = "developer"
+RELAYER = "relayer"
+TENANT = "tenant"
 GROUPS = {
     ADMIN: ("system:masters",),
     PUBLISHER: ("devlink-publishers",),
     OBSERVER: ("devlink-observers",),
     DEVELOPER: ("developers",),
+    RELAYER: ("devlink-relayers",),
+    TENANT: ("devlink-tenants",),
     "system:kube-controller-manager": (),
     "system:kube-proxy": (),
     "coredns": (),
 }
 """Whoever has a token, with their groups. The publisher may also discover; the observer may only do that; the
-developer may do what everybody may whom the cluster knows."""
+developer may do what everybody may whom the cluster knows. The relayer may reach every pod by port-forward, the tenant
+those of one namespace."""
 DAYS = "3650"
 CA_EXTENSIONS = """
 basicConstraints = critical, CA:TRUE

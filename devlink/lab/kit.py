@@ -6,7 +6,9 @@ from pathlib import Path
 
 from devlink.lab.availability import SYSTEM_FOLDERS
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "coredns")
+PROGRAMS = (
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "kubelet-portforward", "coredns"
+)  # fmt: skip
 """All of it, by name."""
 
 

@@ -1,13 +1,13 @@
 """A world's cluster as objects of the Kubernetes API: what kubeadm, Calico and people create. PURE."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.lab.credentials import DEVELOPER, kubeconfig
 from devlink.lab.rights import rights
-from devlink.lab.spec import Calico, Masquerade, NodeBlocks, Service, WorldSpec
+from devlink.lab.spec import Calico, Masquerade, NodeBlocks, Port, Service, WorldSpec
 
 Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
@@ -16,6 +16,7 @@ CALICO_KINDS = ("IPPool", "BlockAffinity", "BGPConfiguration", "BGPPeer", "Felix
 RR_LABEL = "route-reflector"
 SYSTEM = "kube-system"
 PUBLIC = "kube-public"
+KUBELET_PORT = 10250
 
 
 def cluster_objects(spec: WorldSpec, ca: str) -> tuple[Object, ...]:
@@ -25,6 +26,7 @@ def cluster_objects(spec: WorldSpec, ca: str) -> tuple[Object, ...]:
         *(_calico_kind(kind) for kind in CALICO_KINDS),
         *_config_maps(spec, ca),
         *rights(),
+        *_pods(spec),
         *(obj for service in spec.cluster.service_objects for obj in _service(spec, service)),
         *_calico(spec),
         *(_node(spec, number, node) for number, node in enumerate(spec.cluster.nodes)),
@@ -84,6 +86,84 @@ def _namespaces(spec: WorldSpec) -> Iterator[Object]:
     names = dict.fromkeys(("default", SYSTEM, PUBLIC, *(s.namespace for s in spec.cluster.service_objects)))
     for name in names:
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        # The work of a controller that does not run here; no pod is admitted without.
+        yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}
+
+
+def _pods(spec: WorldSpec) -> Iterator[Object]:
+    services = [service for service in spec.cluster.service_objects if service.name != "kubernetes"]
+    for pod in spec.cluster.pod_objects:
+        leading = [service for service in services if pod.name in service.endpoints]
+        ports = [port for service in leading for port in service.ports]
+        labels = {key: value for service in leading for key, value in _selector(spec, service).items()}
+        yield _pod(spec, (pod.namespace, pod.name), pod.node, pod.addresses, (*ports, *pod.ports), labels)
+    for service in services:
+        for host in host_endpoints(spec, service):
+            name, addresses = (service.namespace, host_pod(service, host)), spec.host(host).addresses
+            yield _pod(spec, name, host, addresses, service.ports, _selector(spec, service), host_network=True)
+
+
+def host_endpoints(spec: WorldSpec, service: Service) -> tuple[str, ...]:
+    """The endpoints of a service that are no pod's of their own: pods in their node's network."""
+    own = {pod.name for pod in spec.cluster.pod_objects}
+    return tuple(name for name in service.endpoints if name not in own) if service.name != "kubernetes" else ()
+
+
+def host_pod(service: Service, host: str) -> str:
+    """The name of a service's pod in the network of a node."""
+    return f"{service.name}-{host}"
+
+
+def _selector(spec: WorldSpec, service: Service) -> dict[str, str]:
+    """By which a service finds its pods; a pod can be several services'."""
+    return {"k8s-app": "kube-dns"} if service == spec.cluster_dns else {f"lab.example/{service.name}": "yes"}
+
+
+def _pod(
+    spec: WorldSpec, full_name: tuple[str, str], node: str, addresses: tuple[IPAddress, ...], ports: Iterable[Port],
+    labels: dict[str, str], *, host_network: bool = False,
+) -> Object:  # fmt: skip
+    """A pod that runs; `ports` by their targets, of which several services may have the same."""
+    namespace, name = full_name
+    declared = {(port.target, port.protocol): port.name for port in ports}
+    hosts = spec.host(node).addresses
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {
+            "nodeName": node,
+            "hostNetwork": host_network,
+            "automountServiceAccountToken": False,
+            "containers": [
+                {
+                    "name": "app",
+                    "image": f"registry.example/{name}",
+                    "ports": [
+                        {
+                            "name": port_name, "containerPort": number, "protocol": protocol.upper(),
+                            **({"hostPort": number} if host_network else {}),
+                        }
+                        for (number, protocol), port_name in declared.items()
+                    ],
+                }
+            ],
+        },
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [
+                {
+                    "name": "app", "image": f"registry.example/{name}", "imageID": "", "ready": True, "started": True,
+                    "restartCount": 0, "state": {"running": {}},
+                }
+            ],
+            "hostIP": str(hosts[0]),
+            "hostIPs": [{"ip": str(address)} for address in hosts],
+            "podIP": str(addresses[0]),
+            "podIPs": [{"ip": str(address)} for address in addresses],
+        },
+    }  # fmt: skip
 
 
 def _config_maps(spec: WorldSpec, ca: str) -> Iterator[Object]:
@@ -142,6 +222,8 @@ def _service(spec: WorldSpec, service: Service) -> Iterator[Object]:
         body = {
             "clusterIP": addresses[0], "clusterIPs": addresses, "ports": ports, "ipFamilies": families,
             "ipFamilyPolicy": "RequireDualStack" if len(families) == 2 else "SingleStack",
+            "selector": _selector(spec, service),
+            "sessionAffinity": "ClientIP" if service.affinity else "None",
         }  # fmt: skip
     yield {"apiVersion": "v1", "kind": "Service", "metadata": {**metadata, "labels": labels}, "spec": body}
     for family in _families(spec.endpoint_addresses(service)):
@@ -171,20 +253,21 @@ def _slice(spec: WorldSpec, service: Service, family: str) -> Object:
             {
                 "addresses": [str(address) for address in addresses if f"IPv{address.version}" == family],
                 "nodeName": node,
+                "targetRef": {"kind": "Pod", "namespace": namespace, "name": pod},
                 "conditions": {"ready": True, "serving": True, "terminating": False},
                 **({"hostname": name} if headless else {}),
             }
-            for name, node, addresses in (_endpoint(spec, name) for name in service.endpoints)
+            for name, namespace, pod, node, addresses in (_endpoint(spec, service, name) for name in service.endpoints)
         ],
     }
 
 
-def _endpoint(spec: WorldSpec, name: str) -> tuple[str, str, tuple[IPAddress, ...]]:
-    """A pod, or a node whose network a pod shares: its name, its node, its addresses."""
+def _endpoint(spec: WorldSpec, service: Service, name: str) -> tuple[str, str, str, str, tuple[IPAddress, ...]]:
+    """A pod, or a node whose network a pod shares: its name, its pod's namespace and name, its node, its addresses."""
     for pod in spec.cluster.pod_objects:
         if pod.name == name:
-            return name, pod.node, pod.addresses
-    return name, name, spec.host(name).addresses
+            return name, pod.namespace, name, pod.node, pod.addresses
+    return name, service.namespace, host_pod(service, name), name, spec.host(name).addresses
 
 
 def _calico_kind(kind: str) -> Object:
@@ -281,5 +364,6 @@ def _node(spec: WorldSpec, number: int, node: NodeBlocks) -> Object:
                 {"type": "Hostname", "address": node.host},
             ],
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
         },
     }  # fmt: skip

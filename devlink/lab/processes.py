@@ -33,6 +33,8 @@ def start(process: Process, name: str, addresses: Iterable[IPAddress], order: Or
             control_plane.start_control_plane(order)
         case Process.KUBE_PROXY:
             control_plane.start_kube_proxy(order, name)
+        case Process.KUBELET:
+            control_plane.start_kubelet(order)
         case Process.BIRD:
             bird.start(name, order)
         case Process.CLUSTER_DNS if spec.cluster.is_real:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from devlink.lab.credentials import GROUPS, OBSERVER, PUBLISHER
+from devlink.lab.credentials import GROUPS, OBSERVER, PUBLISHER, RELAYER, TENANT
 
 Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
@@ -48,9 +48,21 @@ def rights() -> tuple[Object, ...]:
             _rule("", ["endpoints", "services", "pods", "namespaces"], ["list", "watch"]),
             _rule("discovery.k8s.io", ["endpointslices"], ["list", "watch"]),
         ),
+        *_role("devlink-relay", None, [_group(name) for name in GROUPS[RELAYER]], *_relay()),
+        *_role("devlink-relay", "qa", [_group(name) for name in GROUPS[TENANT]], *_relay()),
         # As kubeadm does, so that a stranger can learn which CA to compare with a hash.
         *_role("cluster-info", "kube-public", everybody, _rule("", ["configmaps"], ["get"], ["cluster-info"])),
     )  # fmt: skip
+
+
+def _relay() -> tuple[Object, ...]:
+    """What a relay needs where it may find and reach pods."""
+    return (
+        _rule("", ["pods", "services"], ["get", "list"]),
+        _rule("discovery.k8s.io", ["endpointslices"], ["get", "list"]),
+        _rule("networking.k8s.io", ["ipaddresses"], ["get"]),
+        _rule("", ["pods/portforward"], ["get", "create"]),
+    )
 
 
 def _rule(

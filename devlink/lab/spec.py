@@ -27,6 +27,8 @@ class Process(StrEnum):
     """etcd, kube-apiserver and kube-controller-manager, and in them all that the world's cluster has."""
     KUBE_PROXY = "kube-proxy"
     """The real one, on a node."""
+    KUBELET = "kubelet"
+    """A node's end of port-forward: the kubelet's own code, and a runtime's behind it."""
     BIRD = "bird"
     """The real one: says and learns what `Host.bgp` says."""
     UPSTREAM_DNS = "upstream-dns"
@@ -97,6 +99,16 @@ class Interface:
     addresses: tuple[Address, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a laptop is plugged in, with what DHCP would tell it there."""
+
+    network: str
+    addresses: tuple[str, ...]
+    """With the lengths of their prefixes."""
+    routers: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tunnel:
     """A device that carries packets between nodes inside others: VXLAN, which every kernel has, in place of IPIP.
@@ -150,6 +162,16 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """One port of a service, or of a pod (then `port` is `target`)."""
+
+    name: str
+    port: int
+    target: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
     """A pod: a namespace behind its node, with host addresses only, as Calico plugs them, or with a place on the LAN
     (`Cluster.underlay`)."""
@@ -157,6 +179,9 @@ class Pod:
     name: str
     node: str
     addresses: tuple[IPAddress, ...]
+    namespace: str = "default"
+    ports: tuple[Port, ...] = ()
+    """What it declares beside the ports that services lead to."""
     processes: tuple[Process, ...] = (Process.HTTP,)
 
     @property
@@ -173,16 +198,6 @@ class NodeBlocks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
-    """One port of a service."""
-
-    name: str
-    port: int
-    target: int
-    protocol: str = "tcp"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A Kubernetes Service with its endpoints."""
 
@@ -195,6 +210,8 @@ class Service:
     """Names of pods, or of hosts for endpoints on the host's network. Real kube-proxy draws lots among them; by hand
     the first takes all."""
     external_name: DomainName | None = None
+    affinity: bool = False
+    """`sessionAffinity: ClientIP`."""
 
     @property
     def address(self) -> IPAddress:

@@ -3,28 +3,31 @@
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from devlink.core.codec import encode
+from devlink.core.prefixes import IPNetwork
 from devlink.errors import DevlinkError, HelperError, UnexpectedError
 from devlink.lab import bird, credentials, kit
 from devlink.lab.availability import available, namespaces
 from devlink.lab.capture import Capture
-from devlink.lab.control_plane import API_SERVER, API_SERVER_SCRIPT, FOLDER
+from devlink.lab.control_plane import API_SERVER, API_SERVER_SCRIPT, FOLDER, KUBELET, KUBELET_SCRIPT
 from devlink.lab.daemons import LOGS
+from devlink.lab.objects import KUBELET_PORT
 from devlink.lab.order import Order, Secrets
 from devlink.lab.profile import profile_text
 from devlink.lab.rootfs import USERS
 from devlink.lab.snapshot import Snapshot, take_snapshot
-from devlink.lab.spec import CONTROL_PLANE, LAPTOP, ClusterDnsProgram, ProxyMode, WorldSpec
+from devlink.lab.spec import CONTROL_PLANE, LAPTOP, ClusterDnsProgram, Place, ProxyMode, WorldSpec
 
 END_PATIENCE = 5.0
 """Seconds that the kernel has to end a world's processes before we insist."""
@@ -71,7 +74,7 @@ class World:
         self._anchors = dict(anchors)
         self.pid_namespace = os.readlink(f"/proc/{next(iter(self._anchors.values()))}/ns/pid")
         """As /proc/PID/ns/pid names it: every process of the world is in it."""
-        self._user_namespace = os.geteuid() != 0
+        self._user_flags = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
 
     @classmethod
     def start(cls, spec: WorldSpec) -> Self:
@@ -109,7 +112,6 @@ class World:
         The program starts in the user's home with a clean environment. It is killed if the `nsenter` in front of it
         is killed. `user` is a name of the world's /etc/passwd and needs real root outside; None is the world's root.
         """
-        user_namespace = ["--user", "--preserve-credentials"] if self._user_namespace else []
         name = user or "root"
         uid, home = _USERS[name]
         variables = {
@@ -125,7 +127,7 @@ class World:
         }
         identity = [] if user is None else ["--reuid", user, "--regid", user, "--init-groups"]
         return [
-            "nsenter", "--target", str(self._anchors[host]), *user_namespace, "--mount", "--net", "--uts", "--pid",
+            "nsenter", "--target", str(self._anchors[host]), *self._user_flags, "--mount", "--net", "--uts", "--pid",
             "--", "setpriv", "--pdeathsig", "KILL", *identity, "--",
             "env", "--ignore-environment", f"--chdir={home}", *(f"{key}={value}" for key, value in variables.items()),
             *argv,
@@ -187,14 +189,25 @@ class World:
         """All of the laptop that devlink may touch, as it is now."""
         return take_snapshot(lambda argv: self.run(LAPTOP, argv, check=True).stdout, self._anchors[LAPTOP])
 
-    @contextmanager
-    def capture(self, host: str) -> Iterator[Capture]:
-        """Record the DNS questions that pass a host's interfaces (not its loopback) while the block runs.
+    def plug(self, place: Place) -> None:
+        """Move the laptop's cable, and give the laptop what DHCP would there."""
+        cable = f"{LAPTOP}.0"
+        init = ["nsenter", "--target", str(_init_pid(self._starter.pid)), "--net", *self._user_flags]
+        subprocess.run([*init, "ip", "link", "set", cable, "down"], check=True)
+        self.run(LAPTOP, ["ip", "address", "flush", "dev", "eth0", "scope", "global"], check=True)
+        subprocess.run([*init, "ip", "link", "set", cable, "master", place.network, "up"], check=True)
+        script = [f"ip address add {address} dev eth0{' nodad' * (':' in address)}" for address in place.addresses]
+        script += [f"ip route replace default via {router} dev eth0 proto static" for router in place.routers]
+        self.run(LAPTOP, ["sh", "-ec", "\n".join(script)], check=True)
 
-        Complete once the block is left. Raises UnexpectedError if the capture could not start.
+    @contextmanager
+    def capture(self, host: str, *, to: Iterable[IPNetwork] = ()) -> Iterator[Capture]:
+        """Record what passes a host's interfaces (not its loopback) while the block runs: DNS questions, and packets.
+
+        Of those only the ones for `to`. Complete once the block is left. Raises UnexpectedError if it could not start.
         """
-        process = self.popen(host, [sys.executable, "-m", "devlink.lab.capture"], stdin=subprocess.PIPE,
-                             stderr=subprocess.PIPE, env=_import_path())  # fmt: skip
+        argv = [sys.executable, "-m", "devlink.lab.capture", *map(str, to)]
+        process = self.popen(host, argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=_import_path())
         with process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -227,19 +240,12 @@ class World:
 
     def kill_api(self) -> None:
         """SIGKILL the API server, and wait until its port is free; what it stored stays in etcd."""
-        for pid in self._api_pids():
-            descriptor = os.pidfd_open(pid)
-            try:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                select.select([descriptor], [], [])  # readable once it has let go of all that it had
-            finally:
-                os.close(descriptor)
+        _kill(self._pids_of(API_SERVER))
 
-    def restart_api(self) -> None:
-        """Start a killed API server, and wait until it is ready. Raises TimeoutError."""
+    def restart_api(self, *options: str) -> None:
+        """Start a killed API server, with more options than it had, and wait until it is ready. Raises TimeoutError."""
         log = f"{LOGS}/{API_SERVER}.log"
-        script = f"setsid sh {API_SERVER_SCRIPT} >>{log} 2>&1 </dev/null &"
-        self.run(CONTROL_PLANE, ["sh", "-c", script], check=True)
+        self._start(CONTROL_PLANE, API_SERVER, API_SERVER_SCRIPT, options)
         deadline = time.monotonic() + API_PATIENCE
         ready = ["curl", "-sf", "--cacert", f"{FOLDER}/ca.crt", f"{credentials.server_url(self.spec)}/readyz"]
         while self.run(CONTROL_PLANE, ready).returncode:
@@ -247,10 +253,25 @@ class World:
                 raise TimeoutError(f"{API_SERVER}: {self.read_file(CONTROL_PLANE, log)[-1000:]}")
             time.sleep(0.05)
 
+    def restart_kubelets(self, *options: str) -> None:
+        """End each node's end of port-forward, with all that runs through it, and start it with more options."""
+        _kill(self._pids_of(KUBELET))
+        for node in self.spec.cluster.nodes:
+            self._start(node.host, KUBELET, KUBELET_SCRIPT, options)
+            deadline = time.monotonic() + API_PATIENCE
+            while self.run(node.host, ["curl", "-sk", f"https://127.0.0.1:{KUBELET_PORT}/"]).returncode:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(KUBELET)
+                time.sleep(0.01)
+
+    def _start(self, host: str, name: str, script: str, options: Sequence[str]) -> None:
+        line = f"setsid sh {script} {shlex.join(options)} >>{LOGS}/{name}.log 2>&1 </dev/null &"
+        self.run(host, ["sh", "-c", line], check=True)
+
     @contextmanager
     def paused_api(self) -> Iterator[None]:
         """While the block runs the API server takes connections and says nothing."""
-        pids = self._api_pids()
+        pids = self._pids_of(API_SERVER)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -271,11 +292,21 @@ class World:
         finally:
             self.run(CONTROL_PLANE, ["tc", "qdisc", "del", "dev", "eth0", "root"], check=True)
 
-    def _api_pids(self) -> list[int]:
-        return [pid for pid, argv in self.processes() if Path(argv[0]).name == API_SERVER]
+    def _pids_of(self, program: str) -> list[int]:
+        return [pid for pid, argv in self.processes() if Path(argv[0]).name == program]
 
 
 _USERS = {name: (uid, home) for name, uid, home in USERS}
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        descriptor = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            select.select([descriptor], [], [])  # readable once it has let go of all that it had
+        finally:
+            os.close(descriptor)
 
 
 def _await_stop(pid: int) -> None:
@@ -379,9 +410,15 @@ def _end(starter: "subprocess.Popen[bytes]") -> None:
         starter.wait()
 
 
+def _init_pid(starter: int) -> int:
+    """The first process of a world's PID namespace; the bridges are in its network namespace."""
+    (init,) = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    return int(init)
+
+
 def _outer_pids(starter: int) -> dict[int, int]:
     """The PIDs of a world as this process sees them, by the PID inside."""
-    (init,) = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    init = _init_pid(starter)
     outer = {}
     for pid in _pids_in(os.readlink(f"/proc/{init}/ns/pid")):
         try:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from devlink import lab
 from devlink.lab import World
-from devlink.lab.capture import Question, Reader, parse_packet, parse_questions
+from devlink.lab.capture import Packet, Question, Reader, parse_ends, parse_packet, parse_questions
 
 CLIENT, SERVER = "172.16.0.100", "192.0.2.53"
 labels = st.lists(st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=20), min_size=1, max_size=5)
@@ -104,3 +104,10 @@ def test_a_capture_in_a_world_sees_both_transports_and_nothing_after_its_end(nod
     assert {(q.name, q.transport) for q in seen.questions} == {
         ("notcp.example.org", "udp"), ("tcp.example.org", "tcp"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "target"), [("10.0.0.1", "10.254.0.10"), ("fd00::1", "fd00:10:254::10")])
+def test_the_ends_of_a_packet_are_known_whatever_it_carries(source: str, target: str) -> None:
+    packet = ip(1, b"", source, target)
+    assert parse_ends(packet) == Packet(protocol=1, source=source, destination=target)
+    assert parse_ends(packet[:19]) is None

@@ -140,7 +140,7 @@ def network_e(
         pod_objects=(
             *dns,
             Pod(name="web-0", node="node1", addresses=ips("172.27.208.3")),
-            Pod(name="api-0", node="node3", addresses=ips("172.27.209.3")),
+            Pod(name="api-0", namespace="qa", node="node3", addresses=ips("172.27.209.3")),
         ),
         service_objects=services(
             kubernetes="10.96.0.1", dns="10.96.0.10", web="10.96.0.20", api="10.96.0.21",

@@ -98,7 +98,7 @@ def network_b(
         pod_objects=(
             *dns,
             Pod(name="web-0", node="node1", addresses=ips("192.168.214.3")),
-            Pod(name="api-0", node="node2", addresses=ips("192.168.227.3")),
+            Pod(name="api-0", namespace="qa", node="node2", addresses=ips("192.168.227.3")),
         ),
         service_objects=services(
             kubernetes="10.254.0.1", dns="10.254.0.2", web="10.254.0.10", api="10.254.0.11",

@@ -161,7 +161,10 @@ def network_a(
         pod_objects=(
             *dns,
             Pod(name="web-0", node="node1", addresses=ips("10.20.73.67", *(("fd00:10:20:73::3",) if six else ()))),
-            Pod(name="api-0", node="node2", addresses=ips("10.20.120.130", *(("fd00:10:20:120::2",) if six else ()))),
+            Pod(
+                name="api-0", namespace="qa", node="node2",
+                addresses=ips("10.20.120.130", *(("fd00:10:20:120::2",) if six else ())),
+            ),
         ),
         service_objects=services(
             kubernetes="10.254.0.1", dns="10.254.0.2", web="10.254.0.10", api="10.254.0.11",

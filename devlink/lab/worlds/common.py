@@ -62,7 +62,7 @@ def ip4(text: str) -> ipaddress.IPv4Address:
 def node_processes(parts: Parts, routes: Routes) -> tuple[Process, ...]:
     """What runs on a node. BIRD first: what comes after it is ready only once it has been reached."""
     bird = (Process.BIRD,) if routes is Routes.BIRD else ()
-    return (*bird, *((Process.KUBE_PROXY,) if parts is Parts.REAL else ()))
+    return (*bird, *((Process.KUBE_PROXY, Process.KUBELET) if parts is Parts.REAL else ()))
 
 
 def control_plane(network: str, address: str, routes: Iterable[HostRoute]) -> Host:
@@ -109,9 +109,11 @@ def dns_pods(nodes: Iterable[str], addresses: Mapping[str, tuple[IPAddress, ...]
     """A pod of CoreDNS on each of `nodes`, at the address that the world has for one there."""
     names = ("coredns", "coredns-2")
     return tuple(
-        Pod(name=name, node=node, processes=(Process.CLUSTER_DNS,), addresses=addresses[node])
+        Pod(
+            name=name, node=node, namespace="kube-system", processes=(Process.CLUSTER_DNS,), addresses=addresses[node]
+        )
         for name, node in zip(names, nodes, strict=False)
-    )
+    )  # fmt: skip
 
 
 def services(

@@ -106,7 +106,7 @@ def network_c(
         pod_objects=(
             Pod(name="coredns", node="node1", processes=(Process.CLUSTER_DNS,), addresses=ips("172.20.1.2")),
             Pod(name="web-0", node="node1", addresses=ips("172.20.1.3")),
-            Pod(name="api-0", node="node2", addresses=ips("172.20.2.3")),
+            Pod(name="api-0", namespace="qa", node="node2", addresses=ips("172.20.2.3")),
         ),
         service_objects=services(
             kubernetes="10.68.0.1", dns="10.68.0.2", web="10.68.0.10", api="10.68.0.11",

@@ -73,7 +73,7 @@ def network_d(
         pod_objects=(
             *dns,
             Pod(name="web-0", node="node1", addresses=ips("10.10.20.50")),
-            Pod(name="api-0", node="node2", addresses=ips("10.10.20.51")),
+            Pod(name="api-0", namespace="qa", node="node2", addresses=ips("10.10.20.51")),
         ),
         service_objects=services(
             kubernetes="10.96.0.1", dns="10.96.0.10", web="10.96.0.20", api="10.96.0.21",
