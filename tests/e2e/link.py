@@ -17,6 +17,7 @@ from devlink import lab
 from devlink.errors import ProtocolError
 from devlink.faults import VARIABLE
 from devlink.helper.client import SOCKET
+from devlink.lab.rootfs import USERS
 from devlink.lab.snapshot import Snapshot
 from devlink.lab.world import Entered, World
 from devlink.rpc.client import Client
@@ -26,6 +27,7 @@ ROLES = {
     "files": ("devlink.resolvers.files",),
     "agent": ("devlink.agent",),
     "forwarder": ("devlink.dns",),
+    "relay": ("devlink.relay",),
 }
 """Each process of ours by the end of its argv."""
 PROFILE = "/root/profile.yaml"
@@ -34,6 +36,7 @@ RESOLV_CONF = "/etc/resolv.conf"
 BACKUP = "/etc/resolv.conf.before-devlink"
 RESTART_PAUSE = 0.1
 """Seconds until a dead helper is started again, as RestartSec has it by default (systemd.service(5))."""
+PLACES = {name: (uid, home) for name, uid, home in USERS}
 PATIENCE = 15.0
 """Seconds for anything that must come true; a failure, not a figure."""
 
@@ -43,6 +46,11 @@ class Link:
 
     A helper that dies is started again, as systemd would, until `stop_helper`.
     """
+
+    user: str | None = None
+    """Who types `devlink`; None for root."""
+    env: Mapping[str, str] = {}
+    """What that user's shell has set."""
 
     def __init__(self, world: World, log: Path, *, grace: float = 0.3) -> None:
         """`log` gets what the helper and its processes say; `grace` is the lease's, in seconds."""
@@ -77,11 +85,13 @@ class Link:
         self, *arguments: str, timeout: float = 30.0, env: Mapping[str, str] | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run the command to its end."""
-        return self.world.run(lab.LAPTOP, ["devlink", *arguments], timeout=timeout, env=env)
+        return self.world.run(
+            lab.LAPTOP, ["devlink", *arguments], timeout=timeout, env={**self.env, **(env or {})}, user=self.user
+        )
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Entered:
         """Start the command, for a test that does something to it meanwhile. stdout and stderr come as one."""
-        return self.world.popen(lab.LAPTOP, ["devlink", *arguments], env=env)
+        return self.world.popen(lab.LAPTOP, ["devlink", *arguments], env={**self.env, **(env or {})}, user=self.user)
 
     def up(self, profile: str = PROFILE, *options: str, expect: int = 0) -> str:
         """`devlink up`; what it said. Fails the test with the logs unless it exits with `expect`."""
@@ -97,6 +107,7 @@ class Link:
         return said
 
     def trust(self, profile: str) -> None:
+        """As the machine's administrator."""
         self.run("devlink", "trust", profile, "--yes")
 
     def write_profile(self, name: str, change: Callable[[dict[str, Any]], object] = lambda _: None) -> str:
@@ -125,7 +136,8 @@ class Link:
 
     def agent(self) -> Client:
         """A line to the agent that runs, to be closed. Raises OSError where there is none."""
-        return Client.connect(f"{self._root}/run/user/0/devlink/agent", timeout=PATIENCE)
+        uid, _ = PLACES[self.user or "root"]
+        return Client.connect(f"{self._root}/run/user/{uid}/devlink/agent", timeout=PATIENCE)
 
     def states(self) -> dict[str, str]:
         """The state of each session."""
@@ -272,7 +284,8 @@ class Link:
 
     def logs(self) -> str:
         """The end of what helper and agent have said."""
-        agent = self.world.run(lab.LAPTOP, ["sh", "-c", "tail -n 30 /root/.local/state/devlink/log/agent.log"])
+        _, home = PLACES[self.user or "root"]
+        agent = self.world.run(lab.LAPTOP, ["sh", "-c", f"tail -n 30 {home}/.local/state/devlink/log/agent.log"])
         helper = self._log.read_text().splitlines()[-40:]
         return "\n".join(["--- helper:", *helper, "--- agent:", agent.stdout])
 
