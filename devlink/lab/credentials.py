@@ -72,9 +72,26 @@ def make(spec: WorldSpec) -> Secrets:
             "-set_serial", "2", "-extfile", "server.ext", folder=folder,
         )  # fmt: skip
     return Secrets(
-        ca=ca, certificate=certificate, key=key, service_account_key=_key(),
+        ca=ca, ca_key=ca_key, certificate=certificate, key=key, service_account_key=_key(),
         tokens={user: secrets.token_urlsafe(24) for user in GROUPS},
     )  # fmt: skip
+
+
+def client_certificate(order: Secrets, user: str) -> tuple[str, str]:
+    """A certificate by which the API server knows one of GROUPS, and its key. Raises as `make`."""
+    key = _key()
+    groups = "".join(f"/O={group}" for group in GROUPS[user])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (("ca.crt", order.ca), ("ca.key", order.ca_key), ("key", key), ("cnf", NO_NAME)):
+            Path(folder, name).write_text(text)
+        subject = f"{groups}/CN={user}"
+        request = _openssl("req", "-new", "-subj", subject, "-key", "key", "-config", "cnf", folder=folder)
+        Path(folder, "csr").write_text(request)
+        certificate = _openssl(
+            "x509", "-req", "-sha256", "-days", DAYS, "-in", "csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+            "-set_serial", "3", folder=folder,
+        )  # fmt: skip
+    return certificate, key
 
 
 def _key() -> str:

@@ -12,6 +12,8 @@ class Secrets:
 
     ca: str
     """The cluster's CA, PEM: what the API server's certificate is signed by."""
+    ca_key: str = field(repr=False)
+    """For the certificates of users, which a test has made."""
     certificate: str
     """The API server's, PEM."""
     key: str = field(repr=False)

@@ -1,6 +1,9 @@
 """A laptop from which only the API server of a cluster is reached, and what runs in that cluster."""
 
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -96,6 +99,19 @@ class Far(Link):
             change = json.dumps({"endpoints": [endpoint]})
             self.kubectl("patch", "endpointslice", f"{service}-{family}", "--type=merge", "-p", change)
 
+    def start_streams(self) -> None:
+        """The server that the clients speak with, in its pod."""
+        line = f"setsid {shlex.join(STREAMS)} serve {ECHO_PORT} >/dev/null 2>&1 </dev/null &"
+        self.world.run("stream-0", ["sh", "-c", line], env=ENV, check=True)
+        listening = ["ss", "-Hltn", f"sport = :{ECHO_PORT}"]
+        self.wait_until(lambda: self.world.run("stream-0", listening).stdout, "it listens")
+
+    def kill_streams(self) -> None:
+        """SIGKILL it, with its connections."""
+        for pid, argv in self.world.processes():
+            if argv[-2:] == ["serve", str(ECHO_PORT)]:
+                os.kill(pid, signal.SIGKILL)
+
     @contextmanager
     def holding(self, host: str, port: int) -> Iterator["Held"]:
         """A connection that stays open while the block runs."""
@@ -142,10 +158,10 @@ def far_away(log: Path, spec: lab.WorldSpec | None = None) -> Iterator[Far]:
         # Debian's redis-server comes with a service that starts itself; the program is the one that redis-tools has.
         redis = 'exec -a redis-server redis-check-rdb --port 6379 --bind "*" --protected-mode no --save ""'
         servers.enter_context(serving(world, "redis-0", ["bash", "-c", redis], "Ready to accept"))
-        servers.enter_context(serving(world, "stream-0", [*STREAMS, "serve", str(ECHO_PORT)], "ready"))
         h2 = ["nghttpd", "--no-tls", "--echo-upload", "--htdocs=/tmp", str(H2_PORT)]
         servers.enter_context(serving(world, "stream-0", h2))
         shy = ["python3", "-um", "http.server", "8080", "--bind", str(world.spec.pod("shy-0").address)]
         servers.enter_context(serving(world, "shy-0", shy, "Serving"))
         with Far(world, log) as far:
+            far.start_streams()
             yield far

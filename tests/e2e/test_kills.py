@@ -47,6 +47,7 @@ KILLS = [
     )
     for point in MET
     for victim in ROLES
+    if victim != "relay"  # here nothing is relayed
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from devlink.lab.spec import Host, Parts, Place, Pod, Port, Process, Service, WorldSpec
+from devlink.lab.spec import Host, Interface, Parts, Place, Pod, Port, Process, Service, WorldSpec
 from devlink.lab.worlds.calico_rr import SERVICES, SERVICES6, LaptopPlace, network_a
 from devlink.lab.worlds.common import ips
 
@@ -18,7 +18,8 @@ def far(*, router_carries: bool = False) -> WorldSpec:
 
     The router is the laptop's default gateway, so whatever of that leaves the laptop passes it (`World.capture`). What
     the pods `redis-0`, `stream-0` and `shy-0` run is a test's own; `lonely` is a service without a pod, `both` has two
-    pods and its clients' affinity, `agent` a pod in the network of its node.
+    pods and its clients' affinity, `agent` a pod in the network of its node. The laptop's second interface is in the
+    network of the nodes, without an address: given one, the laptop is at home and yet where it was.
     """
     spec = network_a(laptop=LaptopPlace.BEHIND_ROUTER, router_carries=router_carries, ipv6=True, parts=Parts.REAL)
     cluster = spec.cluster
@@ -29,6 +30,8 @@ def far(*, router_carries: bool = False) -> WorldSpec:
             spec,
             hosts=tuple(_dropping(host, prefixes) if host.name == spec.router.name else host for host in spec.hosts),
         )
+    laptop = replace(spec.laptop, interfaces=(*spec.laptop.interfaces, Interface(network="nodes", addresses=())))
+    spec = replace(spec, hosts=tuple(laptop if host == spec.laptop else host for host in spec.hosts))
     hosts = tuple(
         replace(host, processes=(*host.processes, Process.HTTP)) if host.name == "node2" else host
         for host in spec.hosts
