@@ -61,3 +61,5 @@ class Access:
     proxy: str = field(default="", repr=False)
     """`proxy-url`: http, https or socks5. Empty: as HTTPS_PROXY and NO_PROXY of the environment say."""
     credentials: Credentials = field(default_factory=Credentials)
+    namespace: str = ""
+    """That commands without one mean: the context's, or a pod's own. Empty: `default`."""

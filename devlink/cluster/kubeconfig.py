@@ -130,6 +130,7 @@ def access_of(config: Kubeconfig, context: str | None) -> Access:
         credentials=Credentials(impersonate=_impersonation(user.values, wanted_user))
         if in_the_clear
         else _credentials(user, cluster, wanted_user),
+        namespace=text(chosen, "namespace"),
     )
 
 
