@@ -1,6 +1,7 @@
 """What was asked of the API, kept for a while: one question at a time for each thing, however many want to know."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -60,16 +61,18 @@ class Lookups(Generic[K, V]):
         self._limit = limit
         self._entries: dict[K, _Entry[V]] = {}
 
-    async def find(self, key: K) -> V:
-        """The answer, old or new. Raises RefusedError: `api`, where nothing is known and nobody answers, `too-many`,
-        and what `ask` raises."""
+    async def find(self, key: K, *, max_age: float = math.inf) -> V:
+        """The answer, old or new. `max_age`: seconds above which it shall be asked for anew.
+
+        Raises RefusedError: `api`, where nothing is known and nobody answers, `too-many`, and what `ask` raises.
+        """
         entry = self._entries.get(key)
         if entry is None:
             entry = self._add(key)
         now = self._clock()
         if entry.values:
             age, span = now - entry.at, self._span(entry.values[0])
-            if not entry.doubted and age < span.usable:
+            if not entry.doubted and age < min(span.usable, max_age):
                 if age >= span.fresh:
                     self._renew(key, entry, now)
                 return entry.values[0]

@@ -117,14 +117,13 @@ async def check_rights(api: Reviewer, namespaces: Iterable[str] = (), *, known: 
         return frozenset(right for right, allowed in zip(asked, said, strict=True) if allowed)
 
     if known is not None and known.is_enough:
-        if _is_enough(known.everywhere):
-            return Rights(everywhere=known.everywhere - set(FORWARD) | await held(FORWARD))
-        again = {
-            name: before - set(FORWARD) | known.everywhere & set(FORWARD) | await held(FORWARD, name)
-            for name, before in known.namespaces.items()
-            if name in known.reached
+        everywhere = known.everywhere - set(FORWARD)
+        everywhere |= await held(right for right in FORWARD if right in known.everywhere)
+        namespaced = {
+            name: known.namespaces[name] - set(FORWARD) | everywhere | await held(set(FORWARD) - everywhere, name)
+            for name in known.reached
         }
-        return Rights(everywhere=known.everywhere, namespaces=again)
+        return Rights(everywhere=everywhere, namespaces=namespaced)
     everywhere = await held(RIGHTS)
     if everywhere == frozenset(RIGHTS):
         return Rights(everywhere=everywhere)
