@@ -8,6 +8,8 @@ Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
 PROFILE = "devlink-profile"
 DISCOVER = "devlink-discover"
+RELAY = "devlink-relay"
+TENANTS_NAMESPACE = "qa"
 CALICO_RESOURCES = ["ippools", "blockaffinities", "bgpconfigurations", "bgppeers", "bgpfilters", "felixconfigurations"]
 
 
@@ -48,8 +50,12 @@ def rights() -> tuple[Object, ...]:
             _rule("", ["endpoints", "services", "pods", "namespaces"], ["list", "watch"]),
             _rule("discovery.k8s.io", ["endpointslices"], ["list", "watch"]),
         ),
-        *_role("devlink-relay", None, [_group(name) for name in GROUPS[RELAYER]], *_relay()),
-        *_role("devlink-relay", "qa", [_group(name) for name in GROUPS[TENANT]], *_relay()),
+        # And these are rights/relay.yaml and rights/relay-namespace.yaml.
+        *_role(
+            RELAY, None, [_group(name) for name in GROUPS[RELAYER]],
+            *_relay(), _rule("networking.k8s.io", ["ipaddresses"], ["get"]),
+        ),
+        *_role(RELAY, TENANTS_NAMESPACE, [_group(name) for name in GROUPS[TENANT]], *_relay()),
         # As kubeadm does, so that a stranger can learn which CA to compare with a hash.
         *_role("cluster-info", "kube-public", everybody, _rule("", ["configmaps"], ["get"], ["cluster-info"])),
     )  # fmt: skip
@@ -58,10 +64,10 @@ def rights() -> tuple[Object, ...]:
 def _relay() -> tuple[Object, ...]:
     """What a relay needs where it may find and reach pods."""
     return (
-        _rule("", ["pods", "services"], ["get", "list"]),
-        _rule("discovery.k8s.io", ["endpointslices"], ["get", "list"]),
-        _rule("networking.k8s.io", ["ipaddresses"], ["get"]),
         _rule("", ["pods/portforward"], ["get", "create"]),
+        _rule("", ["services", "pods"], ["get", "list"]),
+        _rule("discovery.k8s.io", ["endpointslices"], ["get", "list"]),
+        _rule("", ["configmaps"], ["get"], ["kube-root-ca.crt"]),
     )
 
 
