@@ -84,6 +84,11 @@ class Lookups(Generic[K, V]):
                     await asyncio.shield(task)
             except TimeoutError:
                 return entry.values[0]
+            except asyncio.CancelledError:
+                mine = asyncio.current_task()
+                if mine is None or mine.cancelling():
+                    raise
+                raise RefusedError("api", "The relay ends.") from None  # its question was cancelled, not the caller
         if entry.failure is not None and (not entry.values or entry.failure[0] != "api"):
             raise RefusedError(*entry.failure)
         return entry.values[0]

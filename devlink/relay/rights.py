@@ -47,9 +47,7 @@ class Reviewer(Protocol):
 
     access: Access
 
-    async def create(
-        self, path: str, body: dict[str, Any], params: Mapping[str, str] | None = None
-    ) -> dict[str, Any]: ...
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +99,10 @@ class Rights:
 async def check_rights(api: Reviewer, namespaces: Iterable[str] = (), *, known: Rights | None = None) -> Rights:
     """What the API's user may do in the whole cluster, else in `namespaces` and in that of its context.
 
-    With `known`, which said enough, only port-forward is asked anew, and only where it was allowed: a withdrawn right
-    to look something up shows by itself. Raises ClusterError where the API does not answer, or knows nobody (401).
+    With `known`, which said enough, only port-forward is asked anew, and all only where that is no longer enough: a
+    withdrawn right to look something up shows by itself.
+
+    Raises ClusterError where the API does not answer, or does not know who asks (401).
     """
     turns = asyncio.Semaphore(AT_ONCE)
 
@@ -116,18 +116,21 @@ async def check_rights(api: Reviewer, namespaces: Iterable[str] = (), *, known: 
         said = await asyncio.gather(*(is_allowed(right, namespace) for right in asked))
         return frozenset(right for right, allowed in zip(asked, said, strict=True) if allowed)
 
-    if known is not None and known.is_enough:
-        everywhere = known.everywhere - set(FORWARD)
-        everywhere |= await held(right for right in FORWARD if right in known.everywhere)
+    before = known or Rights()
+    if before.is_enough:
+        everywhere = before.everywhere - set(FORWARD)
+        everywhere |= await held(right for right in FORWARD if right in before.everywhere)
         namespaced = {
-            name: known.namespaces[name] - set(FORWARD) | everywhere | await held(set(FORWARD) - everywhere, name)
-            for name in known.reached
+            name: before.namespaces[name] - set(FORWARD) | everywhere | await held(set(FORWARD) - everywhere, name)
+            for name in before.reached
         }
-        return Rights(everywhere=everywhere, namespaces=namespaced)
+        again = Rights(everywhere=everywhere, namespaces=namespaced)
+        if again.is_enough:
+            return again
     everywhere = await held(RIGHTS)
     if everywhere == frozenset(RIGHTS):
         return Rights(everywhere=everywhere)
-    names = tuple(dict.fromkeys((api.access.namespace or "default", *namespaces)))[:MOST_NAMESPACES]
+    names = tuple(dict.fromkeys((api.access.namespace or "default", *namespaces, *before.namespaces)))[:MOST_NAMESPACES]
     lacking = tuple(right for right in RIGHTS if right not in everywhere)
     found = {name: everywhere | await held(lacking, name) for name in names}
     return Rights(everywhere=everywhere, namespaces=found)

@@ -1,0 +1,395 @@
+"""An address leads to its pod by few questions, each asked once, and what was known counts while the API is away."""
+
+import asyncio
+import ipaddress
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from devlink.core.prefixes import IPAddress
+from devlink.core.relay import Pod, RelayConfig, RelayOptions
+from devlink.relay.endpoints import ENDPOINTS, RECENT, SPECS, Direct, Endpoints, RefusedError
+from devlink.relay.lookups import PAUSE
+from devlink.relay.questions import DENIED
+from tests.relay.objects import endpoint_slice, entry, pod, service
+from tests.relay.small_api import SmallApi
+
+T = TypeVar("T")
+CLIENT = ipaddress.ip_address("127.0.0.1")
+PREFIXES = tuple(ipaddress.ip_network(text) for text in ("10.96.0.0/16", "10.1.0.0/16", "fd00:96::/112", "fd00:1::/64"))
+CONFIG = RelayConfig(session="s", context="qa", prefixes=PREFIXES, api=ipaddress.ip_address("10.96.0.1"))
+WEB = service(), endpoint_slice(entry("10.1.0.1", "web-0")), pod("web-0", "10.1.0.1", ports=[9090])
+SERVICE, POD = "10.96.0.10", "10.1.0.1"
+
+
+class Asking:
+    """Endpoints over a small API, with a clock that a test turns."""
+
+    def __init__(self, api: SmallApi, config: RelayConfig = CONFIG) -> None:
+        self.now = 1000.0
+        self.api = api
+        self.endpoints = Endpoints(api, config, clock=lambda: self.now, draw=lambda: 0.0)
+
+    async def find(self, address: str, port: int = 80) -> Pod | Direct:
+        return await self.endpoints.find(ipaddress.ip_address(address), port, client=CLIENT)
+
+    async def name(self, address: str, port: int = 80) -> str:
+        found = await self.find(address, port)
+        return f"{found.name}:{found.port}" if isinstance(found, Pod) else f"{found.host}:{found.port}"
+
+    async def refused(self, address: str, port: int = 80) -> str:
+        with pytest.raises(RefusedError) as caught:
+            await self.find(address, port)
+        return caught.value.reason
+
+    async def settled(self) -> None:
+        """What was asked in the background is answered."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(20):
+            return await work
+
+    return asyncio.run(bounded())
+
+
+def allowing(**options: Any) -> RelayConfig:
+    return replace(CONFIG, options=RelayOptions(**options))
+
+
+def test_a_service_leads_to_its_pod_by_three_questions_for_a_thousand_connections() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        found = await asyncio.gather(*(asking.find(SERVICE) for _ in range(1000)))
+        assert set(found) == {
+            Pod(namespace="default", name="web-0", port=8080, node="node1", address=ipaddress.ip_address(POD))
+        }
+        assert asking.api.count() == 3
+        await asking.find(SERVICE)
+        assert asking.api.count() == 0
+
+    run(main())
+
+
+def test_nothing_is_asked_for_a_whole_cluster_without_a_selector() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        await asking.find(SERVICE)
+        await asking.find(POD, 9090)
+        await asking.refused("10.1.0.7")
+        assert all(selector or "/namespaces/" in path for path, selector in asking.api.asked)
+
+    run(main())
+
+
+def test_a_pods_own_address_leads_to_the_ports_that_it_or_a_service_declares() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        assert await asking.name(POD, 9090) == "web-0:9090"
+        assert await asking.name(POD, 8080) == "web-0:8080"
+        assert await asking.refused(POD, 22) == "undeclared"
+        assert await Asking(SmallApi(*WEB), allowing(undeclared_ports=True)).name(POD, 22) == "web-0:22"
+
+    run(main())
+
+
+def test_the_kubernetes_service_leads_to_the_api_server_without_a_question() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi())
+        assert await asking.find("10.96.0.1", 443) == Direct("api.example", 6443)
+        assert await asking.refused("10.96.0.1", 80) == "undeclared"
+        assert asking.api.count() == 0
+
+    run(main())
+
+
+def test_an_entry_of_the_api_servers_own_leads_there_and_one_of_nobodys_nowhere() -> None:
+    async def main() -> None:
+        own = endpoint_slice(entry("10.0.0.5"), of="kubernetes", ports=[{"name": "https", "port": 6443}])
+        again = endpoint_slice(entry("10.0.0.5"), of="alias", ports=[{"name": "http", "port": 6443}])
+        other = endpoint_slice(entry("10.0.0.5"), of="database", ports=[{"name": "http", "port": 5432}])
+        by_hand = endpoint_slice(entry(POD), of="by-hand")
+        services = (
+            service("alias", "10.96.0.11", selector=None), service("database", "10.96.0.12", selector=None),
+            service("by-hand", "10.96.0.13", selector=None),
+        )  # fmt: skip
+        asking = Asking(SmallApi(*WEB, own, again, other, by_hand, *services))
+        assert await asking.name("10.96.0.11") == "api.example:6443"
+        assert await asking.refused("10.96.0.12") == "no-pods"
+        assert await asking.name("10.96.0.13") == "web-0:8080"
+
+    run(main())
+
+
+def test_what_is_nowhere_or_outside_is_refused() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        assert await asking.refused("10.1.0.7") == "no-object"
+        assert await asking.refused("192.0.2.1") == "outside"
+        assert await asking.refused(SERVICE, 81) == "undeclared"
+
+    run(main())
+
+
+def test_what_refuses_a_connection_is_believed_only_for_a_moment() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi())
+        assert await asking.refused(SERVICE) == "no-object"
+        asking.api.objects += [service(), endpoint_slice(entry(POD, "web-0", ready=False)), pod("web-0", POD)]
+        assert await asking.refused(SERVICE) == "no-object"
+        assert asking.api.count() == 2
+        asking.now += RECENT
+        assert await asking.refused(SERVICE) == "no-pods"
+        asking.api.objects[1] = endpoint_slice(entry(POD, "web-0"))
+        asking.now += RECENT
+        assert await asking.name(SERVICE) == "web-0:8080"
+
+    run(main())
+
+
+def test_what_is_old_is_used_and_asked_anew_beside_it_and_what_is_too_old_is_waited_for() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB, pod("web-1", "10.1.0.2")))
+        assert await asking.name(SERVICE) == "web-0:8080"
+        asking.api.objects[1] = endpoint_slice(entry("10.1.0.2", "web-1"))
+        asking.api.count()
+        asking.now += ENDPOINTS.fresh
+        assert await asking.name(SERVICE) == "web-0:8080"
+        await asking.settled()
+        assert asking.api.count() == 1
+        assert await asking.name(SERVICE) == "web-1:8080"
+        asking.api.objects[1] = endpoint_slice(entry(POD, "web-0"))
+        asking.now += ENDPOINTS.usable
+        assert await asking.name(SERVICE) == "web-0:8080"
+
+    run(main())
+
+
+def test_a_pod_that_turned_out_to_be_gone_is_passed_over_though_the_api_still_names_it() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        gone = await asking.find(SERVICE)
+        assert isinstance(gone, Pod)
+        asking.api.objects[1] = endpoint_slice(entry(POD, "web-0"), entry("10.1.0.2", "web-1"))
+        asking.api.objects.append(pod("web-1", "10.1.0.2"))
+        asking.endpoints.forget(gone)
+        assert await asking.name(SERVICE) == "web-1:8080"
+
+    run(main())
+
+
+def test_a_pod_that_the_api_no_longer_has_gives_way_to_another() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB[:2], pod("web-1", "10.1.0.2")))
+        assert await asking.refused(SERVICE) == "pod-gone"
+        asking.api.objects[1] = endpoint_slice(entry(POD, "web-0"), entry("10.1.0.2", "web-1"))
+        asking.now += PAUSE
+        assert await asking.name(SERVICE) == "web-1:8080"
+
+    run(main())
+
+
+def test_an_address_that_went_to_another_pod_leads_there_once_the_old_one_was_missed() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(pod("old", POD, ports=[80])))
+        found = await asking.find(POD)
+        assert isinstance(found, Pod)
+        asking.api.objects = [pod("new", POD, ports=[80])]
+        asking.endpoints.forget(found)
+        assert await asking.name(POD) == "new:80"
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [None, 503, 401])
+def test_while_the_api_is_away_what_was_known_counts_and_what_was_not_is_refused(status: int | None) -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        found = await asking.find(SERVICE)
+        assert isinstance(found, Pod)
+        asking.api.status = status
+        asking.now += 10 * SPECS.usable
+        asking.endpoints.forget(found)
+        assert await asking.find(SERVICE) == found
+        assert await asking.refused("10.1.0.9") == "api"
+        asking.api.count()
+        assert await asking.refused("10.1.0.9") == "api"
+        assert asking.api.count() == 0, "it is left alone for a moment"
+        asking.api.status = 0
+        asking.now += PAUSE
+        assert await asking.refused("10.1.0.9") == "no-object"
+
+    run(main())
+
+
+def test_an_api_that_is_silent_holds_nobody_up_who_can_be_told_what_was_known() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        found = await asking.find(SERVICE)
+        asking.api.gate.clear()
+        asking.now += ENDPOINTS.usable - 1
+        assert await asking.find(SERVICE) == found
+        asking.api.gate.set()
+
+    run(main())
+
+
+def test_who_gives_up_waiting_takes_nothing_from_the_others() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        asking.api.gate.clear()
+        async with asyncio.TaskGroup() as group:
+            first, second = (group.create_task(asking.find(SERVICE)) for _ in range(2))
+            await asking.settled()
+            first.cancel()
+            asking.api.gate.set()
+        assert isinstance(second.result(), Pod)
+        assert asking.api.count() == 3
+        assert first.cancelled()
+
+    run(main())
+
+
+def test_who_may_not_search_the_cluster_has_the_namespaces_that_are_known_searched() -> None:
+    async def main() -> None:
+        api = SmallApi(
+            service("api", namespace="qa"),
+            endpoint_slice(entry(POD, "api-0", namespace="qa"), of="api", namespace="qa"),
+            pod("api-0", POD, namespace="qa"), namespace="mine",
+        )  # fmt: skip
+        api.denied |= {"/api/v1/services", "/api/v1/pods", "/api/v1/namespaces/kube-system/services"}
+        asking = Asking(api, replace(CONFIG, namespaces=("qa",)))
+        assert await asking.name(SERVICE) == "api-0:8080"
+        paths = {path for path, _ in api.asked}
+        assert {f"/api/v1/namespaces/{each}/services" for each in ("qa", "mine", "kube-system")} <= paths
+        api.count()
+        assert await asking.refused("10.1.0.9") == "no-object"
+        asked = [path for path, _ in api.asked]
+        assert "/api/v1/services" not in asked, "a refusal is remembered"
+        assert "/api/v1/namespaces/kube-system/services" not in asked
+        chain = await asking.endpoints.chain(ipaddress.ip_address("10.1.0.9"), 80)
+        assert "mine, qa" in chain.why
+        api.denied.clear()
+        asking.now += DENIED
+        api.count()
+        await asking.refused("10.1.0.9")
+        assert ("/api/v1/services", "spec.clusterIP=10.1.0.9") in api.asked
+
+    run(main())
+
+
+def test_who_may_search_nowhere_is_refused_for_his_rights() -> None:
+    async def main() -> None:
+        api = SmallApi(*WEB)
+        api.denied |= {"/api/v1/services", *(f"/api/v1/namespaces/{n}/services" for n in ("default", "kube-system"))}
+        assert await Asking(api).refused(SERVICE) == "rights"
+
+    run(main())
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_services_address_of_the_second_family_leads_to_pods_of_that_family(knows: bool) -> None:
+    """By an object of its own; before 1.33 and without the right, by the services of the namespaces that are known."""
+    parent = {"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}}
+    v6 = replace_type(endpoint_slice(entry("fd00:1::1", "web-0")))
+
+    async def main() -> None:
+        api = SmallApi(
+            service("web", SERVICE, "fd00:96::a"), WEB[1], v6, pod("web-0", POD, "fd00:1::1"),
+            addresses={"fd00:96::a": parent} if knows else None,
+        )  # fmt: skip
+        asking = Asking(api)
+        found = await asking.find("fd00:96::a")
+        assert isinstance(found, Pod)
+        assert found.address == ipaddress.ip_address("fd00:1::1")
+        listed = [path for path, selector in api.asked if path.endswith("/services") and not selector]
+        assert bool(listed) is not knows
+
+    run(main())
+
+
+def replace_type(item: dict[str, Any]) -> dict[str, Any]:
+    """Of the second family."""
+    return {**item, "addressType": "IPv6", "metadata": {**item["metadata"], "name": "web-2"}}
+
+
+def test_a_pods_address_of_the_second_family_is_found_by_its_service() -> None:
+    async def main() -> None:
+        api = SmallApi(
+            service(), replace_type(endpoint_slice(entry("fd00:1::1", "web-0"))), pod("web-0", POD, "fd00:1::1")
+        )
+        asking = Asking(api)
+        assert await asking.name("fd00:1::1", 8080) == "web-0:8080"
+        assert await asking.refused("fd00:1::2", 8080) == "no-object"
+
+    run(main())
+
+
+def test_a_pod_in_its_nodes_network_is_reached_only_where_that_is_allowed() -> None:
+    async def main() -> None:
+        objects = service(), endpoint_slice(entry("10.1.0.1", "web-0")), pod("web-0", POD, hostNetwork=True)
+        asking = Asking(SmallApi(*objects))
+        assert await asking.refused(SERVICE) == "host-network"
+        chain = await asking.endpoints.chain(ipaddress.ip_address(SERVICE), 80)
+        assert chain.pod is not None
+        assert "loopback" in chain.why
+        found = await Asking(SmallApi(*objects), allowing(host_network=True)).find(SERVICE)
+        assert isinstance(found, Pod)
+        assert found.host_network
+
+    run(main())
+
+
+def test_the_chain_of_a_connection_says_by_what_it_goes_and_asks_for_nothing_twice() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        await asking.find(SERVICE)
+        asking.api.count()
+        chain = await asking.endpoints.chain(ipaddress.ip_address(SERVICE), 80)
+        assert asking.api.count() == 0
+        assert (chain.service, chain.service_port, chain.endpoint, chain.ready) == (
+            "default/web",
+            "http (80)",
+            "web-1",
+            1,
+        )
+        assert chain.pod == await asking.find(SERVICE)
+        chain = await asking.endpoints.chain(ipaddress.ip_address("10.96.0.1"), 443)
+        assert chain.direct == "api.example:6443"
+        chain = await asking.endpoints.chain(ipaddress.ip_address(SERVICE), 81)
+        assert (chain.service, chain.refused) == ("default/web", "undeclared")
+        assert "http (80)" in chain.why
+
+    run(main())
+
+
+def test_so_many_addresses_are_kept_and_no_more() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi())
+        addresses: list[IPAddress] = [ipaddress.ip_address("10.1.0.0") + n for n in range(5000)]
+        for each in addresses:
+            with pytest.raises(RefusedError):
+                await asking.endpoints.find(each, 80, client=CLIENT)
+        assert len(dict(asking.endpoints._held.known())) <= 4096  # what it would cost is not to be seen from outside
+
+    run(main())
+
+
+def test_at_its_end_nothing_is_asked_any_more() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        asking.api.gate.clear()
+
+        async def close() -> None:
+            await asking.settled()
+            asking.endpoints.close()
+
+        reason, _ = await asyncio.gather(asking.refused(SERVICE), close())
+        assert reason == "api"
+
+    run(main())
