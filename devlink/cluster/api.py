@@ -15,11 +15,12 @@ from typing import Any, Self
 import httpx2
 
 from devlink import __version__
-from devlink.cluster import exec_plugin, tls
+from devlink.cluster import tls
 from devlink.cluster.access import Access, Credentials
 from devlink.cluster.answers import expired, is_passing, refused, unreachable
 from devlink.cluster.headers import authorization, current_token, impersonation
 from devlink.cluster.proxies import proxy_for
+from devlink.cluster.signer import Signer
 from devlink.errors import ClusterError, UsageError, reason
 
 JSON = "application/json"
@@ -67,14 +68,12 @@ class Api:
         `timeout`: seconds for one request with its whole answer.
         """
         self.access = access
-        self._environ = environ
-        self._terminal = terminal
+        self._signer = Signer(access, environ=environ, terminal=terminal)
         self._timeout = timeout
         self._proxy = proxy_for(access, environ)
         self._client: httpx2.AsyncClient | None = None
         self._clients: list[httpx2.AsyncClient] = []
         self._certificate = ""
-        self._asking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,7 +155,7 @@ class Api:
                 "resourceVersion": version,
                 "timeoutSeconds": str(max(1, round(left))),
             }
-            credentials = await self._signed_in()
+            credentials = await self._signer.credentials()
             try:
                 async with contextlib.aclosing(self._events(path, wanted, accept, end, credentials)) as events:
                     async for kind, item in events:
@@ -167,7 +166,7 @@ class Api:
                         if kind != BOOKMARK:
                             yield kind, item
             except ClusterError as error:
-                if error.status == 401 and not asked_anew and self._forget(credentials):
+                if error.status == 401 and not asked_anew and self._signer.forget(credentials):
                     asked_anew = True
                     continue
                 if error.status == 410 and stood and resource_version == FROM_NOW:
@@ -207,7 +206,7 @@ class Api:
         loop = asyncio.get_running_loop()
         end, waits, dropped, asked_anew = 0.0, 0, False, False
         while True:
-            credentials = await self._signed_in()
+            credentials = await self._signer.credentials()
             end = end or loop.time() + self._timeout
             try:
                 async with asyncio.timeout_at(end):
@@ -229,7 +228,7 @@ class Api:
                     dropped = True
                     continue
                 raise self._unreachable(error) from error
-            if status == 401 and not asked_anew and self._forget(credentials):
+            if status == 401 and not asked_anew and self._signer.forget(credentials):
                 asked_anew, end = True, 0.0
                 continue
             if status not in (200, 201):
@@ -310,21 +309,6 @@ class Api:
             extensions={"sni_hostname": name} if name else None,
         )
         return await client.send(request, stream=True)
-
-    async def _signed_in(self) -> Credentials:
-        plugin = self.access.credentials.plugin
-        if plugin is None:
-            return self.access.credentials
-        async with self._asking:  # many requests at once, one program
-            return await exec_plugin.credentials_of(self.access, plugin, self._environ, terminal=self._terminal)
-
-    def _forget(self, refused: Credentials) -> bool:
-        """Whether another try may fare better: the program that signs in is asked anew."""
-        plugin = self.access.credentials.plugin
-        if plugin is None:
-            return False
-        exec_plugin.forget(self.access, plugin, self._environ, refused)
-        return True
 
     def _client_for(self, credentials: Credentials) -> httpx2.AsyncClient:
         if self._client is None or credentials.certificate != self._certificate:
