@@ -2,6 +2,9 @@
 
 For each TCP connection two streams are opened: `error`, on which the node says what went wrong, and `data`, by whose
 number the connection goes here. This use of SPDY has no flow-control windows.
+
+A node ends the data stream just before it says on the other that nobody listens, or that the pod broke off. So an end
+is told only when the error stream is over too, or when the answer to a ping shows that nothing more was on its way.
 """
 
 import struct
@@ -73,6 +76,8 @@ class _Stream:
     """The node has ended the error stream, and said nothing there."""
     is_ended: bool = False
     """The pod sends no more."""
+    is_told: bool = False
+    """And that has been said."""
     is_finished: bool = False
     """We send no more."""
 
@@ -88,6 +93,8 @@ class Spdy:
         self._streams: dict[int, _Stream] = {}
         self._next = 1
         self._pinged = -1
+        self._ending: list[int] = []  # streams that the pod has ended, of which nothing is said yet
+        self._asked: dict[int, list[int]] = {}  # the same, by the ping whose answer would settle it
         self._out: list[bytes | bytearray | memoryview] = []
         self._head = bytearray()  # of a frame whose rest has not come yet: all of a control frame
         self._number, self._left, self._fin = 0, 0, False  # the data frame that is being read
@@ -130,8 +137,7 @@ class Spdy:
             self._control(RST_STREAM, struct.pack(">II", stream, CANCEL))
 
     def ping(self) -> None:
-        self._pinged = (self._pinged + 2) & LAST_NUMBER  # a client's are odd
-        self._control(PING, struct.pack(">I", self._pinged))
+        self._ping()
 
     def take(self) -> list[bytes | bytearray | memoryview]:
         taken, self._out = self._out, []
@@ -145,13 +151,19 @@ class Spdy:
         try:
             if octets:
                 self._read(memoryview(octets), events)
+                if self._ending:
+                    self._ask_of_endings()
             else:
                 raise _BreachError("the connection ended")
         except _BreachError as breach:
+            self._close(str(breach), events)
+        return events
+
+    def _close(self, why: str, events: list[Event]) -> None:
+        if not self._is_closed:
             self._is_closed = True
             self._streams.clear()
-            events.append(Closed(str(breach)))
-        return events
+            events.append(Closed(why))
 
     def _read(self, view: memoryview, events: list[Event]) -> None:
         at, size = 0, len(view)
@@ -212,17 +224,37 @@ class Spdy:
         """The node sends no more on that stream, be it data or error."""
         at = self._streams.get(number)
         if at is not None:
-            if not at.is_ended:
-                at.is_ended = True
-                events.append(End(number))
-                self._tidy(number, at)
+            at.is_ended = True
+            if at.is_silent:
+                self._tell_end(number, events)
+            else:
+                self._ending.append(number)
         elif (at := self._streams.get(number + 2)) is not None:
             at.is_silent = not at.said
             if at.said:
                 events.append(Failed(number + 2, words(at.said)))
                 self.reset(number + 2)
-            else:
-                self._tidy(number + 2, at)
+            elif at.is_ended:
+                self._tell_end(number + 2, events)
+
+    def _tell_end(self, number: int, events: list[Event]) -> None:
+        at = self._streams.get(number)
+        if at is not None:
+            if not at.is_told:
+                at.is_told = True
+                events.append(End(number))
+            self._tidy(number, at)
+
+    def _ask_of_endings(self) -> None:
+        open_yet = [each for each in self._ending if (at := self._streams.get(each)) and not at.is_told]
+        self._ending.clear()
+        if open_yet:
+            self._asked[self._ping()] = open_yet
+
+    def _ping(self) -> int:
+        self._pinged = (self._pinged + 2) & LAST_NUMBER  # a client's are odd
+        self._control(PING, struct.pack(">I", self._pinged))
+        return self._pinged
 
     def _tidy(self, number: int, at: _Stream) -> None:
         if at.is_silent and at.is_ended and at.is_finished:
@@ -248,6 +280,8 @@ class Spdy:
         elif kind == PING:
             if number & 1:
                 events.append(Pong())
+                for each in self._asked.pop(number, ()):
+                    self._tell_end(each, events)
             else:
                 self._control(PING, body[:4])
         elif kind == GOAWAY:

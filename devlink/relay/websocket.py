@@ -184,7 +184,9 @@ class SpdyWebsocket(Spdy):
     def receive(self, octets: bytes | memoryview) -> Sequence[Event]:
         events: list[Event] = []
         for event in self._websocket.receive(octets):
-            if not isinstance(event, Piece):
+            if isinstance(event, Closed):
+                self._close(event.why, events)
+            elif isinstance(event, Pong):
                 events.append(event)
             elif event.octets:
                 events += super().receive(event.octets)
