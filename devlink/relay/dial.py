@@ -135,6 +135,8 @@ class Dialler:
         forbidden = next((each for each in failures if each.status == 403 and each.why), None)
         if forbidden is not None:
             raise forbidden
+        if self.form and all(each.status is None for each in failures):
+            raise failures[0]  # it got through before: the server is starting again, say
         raise ClusterError(
             f"No port-forward gets through to the cluster of {self.access.name}.",
             why=" ".join(dict.fromkeys(reason(each) for each in failures)),
@@ -179,6 +181,7 @@ class Dialler:
                         f"The API of {self.access.name}, or a proxy before it, breaks the upgrade to {form}.",
                         why=fault,
                         next_step="Try it without the proxy.",
+                        status=101,
                     )
                 )
         except BaseException:
