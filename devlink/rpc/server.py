@@ -1,5 +1,6 @@
 """An asyncio varlink server: bounded in connections and memory, cancels what a caller no longer waits for."""
 
+import array
 import asyncio
 import logging
 import os
@@ -54,6 +55,12 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._reading: asyncio.Task[None] | None = None
         self._descriptors: list[int] = []
+        self._passed: list[int] = []
+
+    def take_descriptors(self) -> list[int]:
+        """Those that came along since it was asked last, in order; the handler's to close."""
+        taken, self._passed = self._passed, []
+        return taken
 
     def open_pidfd(self) -> int:
         """A descriptor of the process that connected, the handler's to close. Raises OSError where it is gone."""
@@ -91,6 +98,38 @@ class Session:
             os.close(descriptor)
         self._descriptors.clear()
 
+    async def _receive(self, sock: socket.socket, descriptors: int) -> bytes:
+        """What came; `descriptors`: how many may come with it. Raises OSError, and ProtocolError where more did."""
+        if not descriptors:
+            return await self._loop.sock_recv(sock, 1 << 16)
+        while True:
+            try:
+                # Not recv_fds: before Python 3.14 it takes flags, and leaves them out.
+                space = socket.CMSG_SPACE(descriptors * 4)
+                data, ancillary, flags, _ = sock.recvmsg(1 << 16, space, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                await self._readable(sock)
+                continue
+            for level, kind, octets in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    self._passed += array.array("i", octets[: len(octets) // 4 * 4])
+            if flags & socket.MSG_CTRUNC or len(self._passed) > descriptors:
+                raise ProtocolError(f"more than {descriptors} descriptors came")
+            return data
+
+    async def _readable(self, sock: socket.socket) -> None:
+        arrived: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(sock.fileno(), _settle, arrived)
+        try:
+            await arrived
+        finally:
+            self._loop.remove_reader(sock.fileno())
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
 
 Handler = Callable[[Session, varlink.Call], Awaitable[Mapping[str, Any]]]
 Received = tuple[dict[str, Any], int]
@@ -111,12 +150,15 @@ class Server:
         *,
         closed: Callable[[Session], None] = lambda _: None,
         admit: Callable[[Peer], DevlinkError | None] = lambda _: None,
+        descriptors: int = 0,
     ) -> None:
-        """`admit` says why a peer may call nothing; `closed` is told of each connection's end."""
+        """`admit` says why a peer may call nothing; `closed` is told of each connection's end; so many `descriptors`
+        may come at once on a connection."""
         self._interface = interface
         self._handlers = handlers
         self._closed = closed
         self._admit = admit
+        self._takes = descriptors
         self._connections: dict[Session, asyncio.Task[Any]] = {}
 
     @property
@@ -201,6 +243,8 @@ class Server:
                 task.cancel()
             await asyncio.gather(reading, working, return_exceptions=True)
             session._drop_descriptors()
+            for descriptor in session.take_descriptors():
+                os.close(descriptor)
             session._reading = None  # else a circle keeps the half message that it read until the collector comes
             del self._connections[session]
             sock.close()
@@ -214,7 +258,7 @@ class Server:
             try:
                 # from the message's first octet: one that trickles in is no better than one that stops
                 async with asyncio.timeout_at(begun + PARTIAL_FRAME_LIMIT if reader.partial else None):
-                    data = await loop.sock_recv(sock, 1 << 16)
+                    data = await session._receive(sock, self._takes)
                 before = reader.pending
                 messages = reader.feed(data)
             except (OSError, ProtocolError) as error:  # TimeoutError is an OSError

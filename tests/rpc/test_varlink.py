@@ -1,5 +1,6 @@
 """Varlink calls and replies as data, our errors across a socket, and the interface files beside their handlers."""
 
+import asyncio
 import re
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,8 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.helper.truststore import TrustStore
 from devlink.helper.verbs import Helper
+from devlink.relay.server import INTERFACE as RELAY
+from devlink.relay.server import Relay
 from devlink.resolvers.files import INTERFACE as FILES
 from devlink.rpc import varlink
 from devlink.rpc.framing import FrameReader, pack
@@ -146,8 +149,17 @@ def test_the_helper_and_the_agent_serve_exactly_the_methods_that_their_files_dec
     assert Agent(supervisor, Refresher(supervisor)).server.methods == methods_of("io.devlink.Agent")
 
 
+def test_the_relay_serves_exactly_the_methods_that_its_file_declares() -> None:
+    async def methods() -> frozenset[str]:
+        relay = Relay({}, connections=1)
+        await relay.close()
+        return relay.server.methods
+
+    assert asyncio.run(methods()) == methods_of("io.devlink.Relay")
+
+
 def test_every_interface_file_belongs_to_a_process() -> None:
-    assert sorted(["io.devlink.Agent", FILES, FORWARDER, "io.devlink.Helper"]) == INTERFACES
+    assert sorted(["io.devlink.Agent", FILES, FORWARDER, "io.devlink.Helper", RELAY]) == INTERFACES
 
 
 # The grammar of an interface file (varlink.org, "Interface Definition"), as far as ours use it.
