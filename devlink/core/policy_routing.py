@@ -15,6 +15,8 @@ from devlink.core.network import (
     MAIN_TABLE,
     OVERRIDE_PREFERENCE,
     OVERRIDE_TABLE,
+    RELAY_PREFERENCE,
+    RELAY_TABLES,
     ObservedNetwork,
     ObservedRoute,
     Route,
@@ -33,6 +35,9 @@ from devlink.core.prefixes import (
 )
 from devlink.core.text import LISTED, listed
 
+_FIRST = {OVERRIDE_TABLE: OVERRIDE_PREFERENCE, RELAY_TABLES: RELAY_PREFERENCE}
+"""Those of our tables that rules of ours have asked, with the rules' priority. That of relayed prefixes is each user's
+own; all are judged alike."""
 ORDINARY_UID = 1000
 """Of a program whose user is not known: the first that a distribution gives to a person (login.defs)."""
 
@@ -78,11 +83,11 @@ class Rival:
 
 def rivals_of(routes: Iterable[Route], observed: ObservedNetwork, uid: int = ORDINARY_UID) -> tuple[Rival, ...]:
     """What wins over `routes`, in whatever table of ours they are, for programs of user `uid`."""
-    by_table: dict[int, list[IPNetwork]] = {MAIN_TABLE: [], OVERRIDE_TABLE: []}
+    by_table: dict[int, list[IPNetwork]] = {MAIN_TABLE: [], OVERRIDE_TABLE: [], RELAY_TABLES: []}
     for route in routes:
         if route.kind == "unicast":
-            by_table[route.table].append(route.destination)
-    found = list(rivals(by_table[OVERRIDE_TABLE], observed, table=OVERRIDE_TABLE, uid=uid))
+            by_table[min(route.table, RELAY_TABLES)].append(route.destination)
+    found = [each for table in _FIRST for each in rivals(by_table[table], observed, table=table, uid=uid)]
     # What the table that wins has, it is asked for: of the main table's routes only the rest is judged.
     winning = Remainder(by_table[OVERRIDE_TABLE])
     untouched: list[IPNetwork] = []
@@ -196,7 +201,7 @@ class _Walk:
             rule
             for rule in rules
             if not rule.is_ours
-            and (table != OVERRIDE_TABLE or rule.priority <= OVERRIDE_PREFERENCE)
+            and rule.priority <= _FIRST.get(table, rule.priority)
             and (rule.inverted or _selects(rule, uid))
             and (rule.action != "goto" or rule.table in targets)  # else the kernel passes it over
             and not (rule.action == "lookup" and rule.table in (0, LOCAL_TABLE))  # the laptop's own addresses

@@ -1,7 +1,7 @@
 """What the helper asks of a plan before it touches anything: trusted, allowed, possible, nobody else's."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from devlink.core.checks import show
 from devlink.core.names import DomainName, reverse_prefix
@@ -10,9 +10,11 @@ from devlink.core.network import (
     MAIN_TABLE,
     METRIC,
     OVERRIDE_TABLE,
+    RELAY_TABLES,
     ObservedNetwork,
     ObservedRoute,
     Route,
+    relay_table,
 )
 from devlink.core.overlaps import conflicts, seized
 from devlink.core.plan import Desired
@@ -24,12 +26,15 @@ from devlink.core.trust import PRIVATE, Claim, TrustRecord, claim_of_plan, forbi
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
 from devlink.helper.access import user_name
 from devlink.helper.policy import TrustPolicy
+from devlink.helper.relaying import is_relayed
 from devlink.kernel.owners import owner_of
+from devlink.kernel.tun import NAME as LINK
 
 MAX_ROUTES = 50_000
 MAX_ZONES = 4096
 MAX_PINS = 256
 """Each costs a search through all routes, and a plan names an API server, a proxy and the like."""
+MAX_BRIDGES = 8
 DNS_PORT = 53
 
 
@@ -101,8 +106,9 @@ def check_form(desired: Desired) -> None:
     if len(set(keys)) != len(keys) or len({zone.suffix for zone in desired.zones}) != len(desired.zones):
         raise UsageError("A plan names a destination or a zone twice.")
     winning = Cover(r.destination for r in desired.routes if r.table == OVERRIDE_TABLE and r.kind == "unicast")
-    for route in desired.routes:
-        _check_route(route, winning)
+    if not is_relayed(desired):
+        for route in desired.routes:
+            _check_route(route, winning)
     _check_detours(desired)
     for zone in desired.zones:
         if not zone.servers or any(server.port != DNS_PORT for server in zone.servers):
@@ -114,6 +120,26 @@ def check_form(desired: Desired) -> None:
     searched = [namespace for zone in desired.zones for namespace in zone.search]
     if len(set(searched)) != len(searched) or len(searched) > MAX_ZONES:
         raise UsageError(f"A plan searches a namespace once, and at most {MAX_ZONES} of them.")
+
+
+def check_relay(desired: Desired, uid: int, kind_of: Callable[[str], str]) -> None:
+    """Raise UsageError for a relayed plan of user `uid` that no agent of ours makes, or whose containers are on no
+    bridge; `kind_of` is asked for the kind of a link."""
+    if desired.relay is None:
+        return
+    for route in desired.routes if is_relayed(desired) else ():
+        ours = Route(destination=route.destination, oif=LINK, table=relay_table(uid))
+        if route != ours or uid >= RELAY_TABLES:
+            raise UsageError(f"Route {route}: what is relayed for user {uid} is {ours}.")
+    if len(desired.relay.containers) > MAX_BRIDGES:
+        raise UsageError(f"A plan lets containers of at most {MAX_BRIDGES} bridges in.")
+    for bridge in desired.relay.containers:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", bridge) or kind_of(bridge) != "bridge":
+            raise UsageError(
+                f"{show(bridge)} is no bridge, so no containers are on it.",
+                why="Only packets of containers of this very machine are relayed: no other link's.",
+                next_step="See: ip link show type bridge",
+            )
 
 
 def _check_route(route: Route, winning: Cover) -> None:
@@ -179,7 +205,7 @@ def check_next_hops(desired: Desired, observed: ObservedNetwork) -> None:
         link.name: {address for address, _ in link.addresses} for link in observed.links
     }
     for route in desired.routes:
-        if route.kind != "unicast":
+        if route.kind != "unicast" or is_relayed(desired):
             continue
         assert route.next_hop is not None
         if (route.next_hop, route.oif) not in checked:
@@ -274,15 +300,19 @@ def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int
     """Raise ConflictError where another session, given with its uid, has what this one of user `uid` wants.
 
     Among one user's sessions the longest prefix and the longest suffix win, so only equal ones collide; but in a table
-    of its own a wide one wins over the narrow ones of the main table. Nobody takes a part of what is another user's.
+    of its own a wide one wins over the narrow ones of the main table. Nobody takes a part of what is another user's:
+    what is relayed is its own user's alone, so of another's only names and containers are in its way.
     """
-    destinations = {route.destination for route in desired.routes if route.kind == "unicast"}
     suffixes = {zone.suffix for zone in desired.zones}
     for other, other_uid in others:
-        theirs = {route.destination for route in other.routes if route.kind == "unicast"}
+        is_apart = other_uid != uid and (is_relayed(desired) or is_relayed(other))
+        destinations = {route.destination for route in desired.routes if route.kind == "unicast" and not is_apart}
+        theirs = {route.destination for route in other.routes if route.kind == "unicast" and not is_apart}
         their_suffixes = {zone.suffix for zone in other.zones}
         taken = [str(prefix) for prefix in theirs & destinations]
-        taken += [*_overridden(desired, other), *_overridden(other, desired)]
+        if not is_apart:
+            taken += [*_overridden(desired, other), *_overridden(other, desired)]
+        taken += [f"the containers on {bridge}" for bridge in _bridges(other) & _bridges(desired)]
         taken += [str(reverse_prefix(suffix) or suffix) for suffix in their_suffixes & suffixes]
         taken += [f"NAME.{namespace}" for namespace in _searched(other) & _searched(desired)]
         if other_uid != uid:
@@ -305,9 +335,24 @@ def check_others(desired: Desired, uid: int, others: Iterable[tuple[Desired, int
 
 
 def _overridden(winner: Desired, loser: Desired) -> list[str]:
-    """What of a session's routes in the main table another one's would win over though they are wider."""
-    winning = Cover(r.destination for r in winner.routes if r.table == OVERRIDE_TABLE and r.kind == "unicast")
-    return [str(r.destination) for r in loser.routes if r.table == MAIN_TABLE and winning.find(r.destination)]
+    """What of a session's routes another one's would win over though they are wider, in a table that is asked first."""
+    found: list[str] = []
+    for table, weaker in ((OVERRIDE_TABLE, (MAIN_TABLE, RELAY_TABLES)), (RELAY_TABLES, (MAIN_TABLE,))):
+        winning = Cover(r.destination for r in winner.routes if _kind_of(r.table) == table and r.kind == "unicast")
+        found += (
+            str(r.destination) for r in loser.routes if _kind_of(r.table) in weaker and winning.find(r.destination)
+        )
+    return found
+
+
+def _kind_of(table: int) -> int:
+    """All users' tables of relayed prefixes are of one kind."""
+    return min(table, RELAY_TABLES)
+
+
+def _bridges(desired: Desired) -> set[str]:
+    """Whose containers are let in."""
+    return set(desired.relay.containers) if desired.relay is not None and is_relayed(desired) else set()
 
 
 def _searched(desired: Desired) -> set[str]:

@@ -3,9 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from devlink.core.network import OVERRIDE_PREFERENCE, OVERRIDE_TABLE, PROTOCOL, Holding, Nexthop, Route, Rule
+from devlink.core.network import (
+    MAIN_TABLE,
+    OVERRIDE_PREFERENCE,
+    OVERRIDE_TABLE,
+    PROTOCOL,
+    RELAY_PREFERENCE,
+    RELAY_TABLES,
+    Holding,
+    Nexthop,
+    Route,
+    Rule,
+)
 from devlink.core.plan import Detour, Zone
 from devlink.core.prefixes import IPAddress, IPNetwork
+from devlink.kernel.redirect import Relayed
 
 Role = tuple[str, IPAddress, str]
 """A session, a next hop that its routes prefer, and the link of that: what shares one nexthop object."""
@@ -42,6 +54,8 @@ class Installed:
     zones: tuple[Zone, ...] = ()
     networks: tuple[IPNetwork, ...] = ()
     """Where the sessions' own routes lead; those that only keep an address on its way are not among them."""
+    relayed: tuple[Relayed, ...] = ()
+    """What is redirected of the sessions whose routes lead to our own link, or did: those that drain are among them."""
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -90,12 +104,28 @@ class Installed:
         routes = [*self.pins]
         for session in self.sessions:
             routes += _by_roles(session, {role: self.hop_of(role) for role in session.roles}, numbers)
-        versions = sorted({route.destination.version for route in routes if route.table == OVERRIDE_TABLE})
+        asked = sorted({(r.table, r.destination.version) for r in routes if r.table != MAIN_TABLE})
         return Holding(
             routes=tuple(routes),
             nexthops=self.nexthops(numbers),
-            rules=tuple(override_rule(version) for version in versions),
+            rules=tuple(rule_of(table, version) for table, version in asked),
         )
+
+
+def rule_of(table: int, version: int) -> Rule:
+    """The rule that has one of our tables asked, for one family."""
+    return override_rule(version) if table == OVERRIDE_TABLE else relay_rule(table - RELAY_TABLES, version)
+
+
+def relay_rule(uid: int, version: int) -> Rule:
+    """The rule that has a user's relayed prefixes asked first, for what that user's programs send from this machine.
+
+    Not for what is passed on for others, containers above all: the kernel takes it for root's (sock_net_uid).
+    """
+    return Rule(
+        version=version, priority=RELAY_PREFERENCE, table=RELAY_TABLES + uid, uids=(uid, uid), iif="lo",
+        protocol=PROTOCOL,
+    )  # fmt: skip
 
 
 def override_rule(version: int) -> Rule:

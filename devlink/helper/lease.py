@@ -10,6 +10,8 @@ from devlink.core.prefixes import Cover
 from devlink.errors import ConflictError, NotPermittedError
 from devlink.helper.access import user_name
 from devlink.helper.installed import Installed, SessionRoutes
+from devlink.helper.listeners import Listener, close
+from devlink.helper.relaying import is_relayed, relayed, relayed_zones
 from devlink.rpc.server import Session
 
 
@@ -25,6 +27,10 @@ class Lease:
     """The connection that applied it; None while it is orphaned and its grace runs."""
     confirmed: bool = False
     """The agent has verified it: from then on it has a grace."""
+    relay_routes: tuple[Route, ...] = ()
+    """What is in the kernel of the routes of a session that is relayed (`relaying.relay_routes`)."""
+    listeners: tuple[Listener, ...] = ()
+    """Those of its relay; closed when it is forgotten."""
     expiry: asyncio.TimerHandle | None = None
     _networks: Cover | None = field(default=None, init=False)
 
@@ -38,6 +44,11 @@ class Lease:
         if self._networks is None:
             self._networks = Cover(route.destination for route in self.desired.routes)
         return self._networks
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Those that it wants in the kernel, but for its pins."""
+        return self.relay_routes if is_relayed(self.desired) else self.desired.routes
 
     @property
     def state(self) -> str:
@@ -71,7 +82,10 @@ class Leases:
     def forget(self, name: str) -> None:
         """Strike a session out; its grace runs no more."""
         lease = self._leases.pop(name, None)
-        if lease is not None and lease.expiry is not None:
+        if lease is None:
+            return
+        close(lease.listeners)
+        if lease.expiry is not None:
             lease.expiry.cancel()
 
     def others(self, names: set[str]) -> list[Lease]:
@@ -114,7 +128,7 @@ class Leases:
 
 def together(leases: list[Lease]) -> Installed:
     """What several sessions want of the machine. Where a pin and a route meet, the route wins."""
-    taken: dict[RouteKey, str] = {route.key: lease.name for lease in leases for route in lease.desired.routes}
+    taken: dict[RouteKey, str] = {route.key: lease.name for lease in leases for route in lease.routes}
     pins: dict[RouteKey, Route] = {}
     for lease in leases:
         for pin in lease.pinned:
@@ -125,13 +139,16 @@ def together(leases: list[Lease]) -> Installed:
         sessions=tuple(
             SessionRoutes(
                 session=lease.name,
-                routes=tuple(route for route in lease.desired.routes if taken[route.key] == lease.name),
+                routes=tuple(route for route in lease.routes if taken[route.key] == lease.name),
             )
             for lease in leases
         ),
         detours={lease.name: lease.desired.detours for lease in leases if lease.desired.detours},
-        zones=tuple(zone for lease in leases for zone in lease.desired.zones),
-        networks=tuple(
-            route.destination for lease in leases for route in lease.desired.routes if route.kind == "unicast"
+        zones=tuple(zone for lease in leases for zone in relayed_zones(lease.desired, lease.listeners)),
+        networks=tuple(route.destination for lease in leases for route in lease.routes if route.kind == "unicast"),
+        relayed=tuple(
+            relayed(lease.desired, lease.uid, lease.routes, lease.listeners)
+            for lease in leases
+            if lease.desired.relay is not None
         ),
     )

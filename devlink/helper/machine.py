@@ -16,10 +16,12 @@ from devlink.helper.journal import Journal
 from devlink.helper.names import Names
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
+from devlink.helper.relays import Relays
 from devlink.helper.repair import Lack, Mended, Numbers, mending, missing
 from devlink.kernel.observe import observe_ways
 from devlink.kernel.ours import observe_ours
 from devlink.kernel.routes import apply, held_by_others, switch
+from devlink.kernel.tun import SharedTun
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ class Machine:
 
     def __init__(self, *, policy: Policy, journal: Journal, parts: Parts) -> None:
         self.lock = asyncio.Lock()
-        self.names = Names(policy=policy, journal=journal, parts=parts, lock=self.lock)
+        link = SharedTun()
+        self.names = Names(policy=policy, journal=journal, parts=parts, lock=self.lock, link=link.hold)
+        self.relays = Relays(link, parts.forwarder_uid)
         self._installed = Installed()
         self._numbers = Numbers(wanted=policy.routes.nexthop_objects)
 
@@ -68,6 +72,7 @@ class Machine:
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
             self._installed = Installed()
             self._numbers.forget()
+            await asyncio.to_thread(self.relays.close)
             await asyncio.to_thread(lambda: apply(observe_ours().change_to(Holding(), thorough=True)))
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
@@ -123,6 +128,8 @@ class Machine:
         return await asyncio.to_thread(self._lack) if self._installed.routes else Lack()
 
     def _lack(self) -> Lack:
+        if self._installed.relayed and self.relays.mend():
+            log.warning("put back, as it was gone: what leads to the relay")
         ours = observe_ours()
         lost = missing(self._installed, self._numbers.known, ours)
         if not lost:
@@ -167,6 +174,8 @@ class Machine:
         """Going up, the names come last; going down, first."""
         if not target.zones:
             await self.names.off()
+        if target.relayed or self._installed.relayed:
+            await asyncio.to_thread(self.relays.widen, target.relayed)
         if await self._add(wanted):
             fault_point("helper.routes-added")
         if wanted.zones:
@@ -175,6 +184,7 @@ class Machine:
             await self.names.less(target)
         if await self._delete_all_but(target):
             fault_point("helper.routes-deleted")
+        await asyncio.to_thread(self.relays.settle, target.relayed)
         self._installed = target
         self._numbers.keep(target.roles)
         fault_point("helper.installed")

@@ -5,6 +5,7 @@ import contextlib
 import ipaddress
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
 from devlink.helper.resolver import Candidate, InForce, Resolver, none_proved
 from devlink.kernel.observe import observe
+from devlink.kernel.tun import Hold, Tun
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.mode import Place, ResolverMode, Telling, Tools
 from devlink.resolvers.watch import Watch
@@ -61,11 +63,19 @@ class Fed:
 class Names:
     """Whoever calls `on`, `less`, `off` or `mend` holds `lock`; what happens by itself takes it."""
 
-    def __init__(self, *, policy: Policy, journal: Journal, parts: Parts, lock: asyncio.Lock) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        journal: Journal,
+        parts: Parts,
+        lock: asyncio.Lock,
+        link: Callable[[], Tun | Hold] = Tun,
+    ) -> None:
         self._policy = policy
         self._lock = lock
         files = FilesClient(lambda: parts.connect("files"), dismiss=lambda: parts.dismiss("files"))
-        self._resolver = Resolver(Tools(nameserver=policy.nameserver, files=files), journal)
+        self._resolver = Resolver(Tools(nameserver=policy.nameserver, files=files, link=link), journal)
         self._feed = Feed(parts, lost=self._give_resolver_back, returned=self._forwarder_returned)
         self._certificates = Certificates(policy.dns)
         self._network = NetworkWatch(self._follow)

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import pwd
 import socket
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from devlink.rpc.listening import bind_private
 log = logging.getLogger(__name__)
 
 MODULES = {"forwarder": "devlink.dns", "files": "devlink.resolvers.files"}
+FORWARDER_USER = "devlink-dns"
 CONNECT_LIMIT = 2.0
 """Seconds."""
 END_LIMIT = 0.5
@@ -89,6 +91,18 @@ class Parts:
     def _reap(self, child: subprocess.Popen[bytes]) -> None:
         child.wait()
         self._reapers.pop(child, None)
+
+    def forwarder_uid(self) -> int:
+        """Whose process the forwarder is. Raises HelperError."""
+        if self._private:
+            return os.geteuid()
+        try:
+            return pwd.getpwnam(FORWARDER_USER).pw_uid
+        except KeyError as error:
+            raise HelperError(
+                f"There is no user {FORWARDER_USER}, whose process the forwarder is.",
+                next_step=log_of("systemd-sysusers", "Install the package again."),
+            ) from error
 
     def dismiss(self, part: str) -> None:
         """Wait for every process of a part whose line was closed, and kill one that hangs: it has sockets of ours.

@@ -7,7 +7,6 @@ from itertools import count
 from devlink.core.neighbours import Neighbours
 from devlink.core.network import (
     FIRST_NEXTHOP_ID,
-    OVERRIDE_TABLE,
     Change,
     Holding,
     ObservedNetwork,
@@ -84,9 +83,9 @@ def missing(installed: Installed, numbers: Mapping[Role, int], ours: Ours) -> tu
         return ()
     keys = {route.key for route in lost.routes.add + lost.routes.replace}
     objects = {nexthop.id for nexthop in lost.nexthops}
-    versions = {rule.version for rule in lost.rules}
+    tables = {(rule.table, rule.version) for rule in lost.rules}
     for route in desired.routes:
-        if route.nexthop_id in objects or (route.table == OVERRIDE_TABLE and route.destination.version in versions):
+        if route.nexthop_id in objects or (route.table, route.destination.version) in tables:
             keys.add(route.key)
     return tuple(route for route in installed.routes if route.key in keys)
 
@@ -114,12 +113,12 @@ def mending(
     )
     kept = [route for route in desired.routes if route.key not in leave]
     used = {route.nexthop_id for route in kept}
-    asked = {route.destination.version for route in kept if route.table == OVERRIDE_TABLE}
+    asked = {(route.table, route.destination.version) for route in kept}
     standing = replace(
         desired,
         routes=tuple(route for route in kept if route.key not in left_out),
         nexthops=tuple(each for each in desired.nexthops if objects[each.id] not in out and each.id in used),
-        rules=tuple(rule for rule in desired.rules if rule.version in asked),
+        rules=tuple(rule for rule in desired.rules if (rule.table, rule.version) in asked),
     )
     change = ours.change_to(standing)
     gone = tuple(r for r in change.routes.delete if hop_of.get(r.key) in stale)

@@ -23,12 +23,15 @@ from devlink.helper.calls import argument
 from devlink.helper.failover import Failover
 from devlink.helper.installed import Installed
 from devlink.helper.lease import Lease, Leases, together
+from devlink.helper.listeners import close
 from devlink.helper.machine import Machine
 from devlink.helper.policy import Policy
 from devlink.helper.querylog import QueryLog, check_may_follow, is_shown, shown_zones, stats_for
 from devlink.helper.reasserting import Reasserter
+from devlink.helper.relaying import relay_routes
+from devlink.helper.relayverbs import RelayVerbs
 from devlink.helper.truststore import TrustStore
-from devlink.kernel.observe import observe
+from devlink.kernel.observe import link_kind, observe
 from devlink.rpc.server import Server, Session
 from devlink.rpc.tasks import spawn
 from devlink.rpc.varlink import Call, interface_description
@@ -56,6 +59,7 @@ class Helper:
         interface_description(INTERFACE)  # while it is this version's: an upgrade lays another one over it
         self._leases = Leases()
         self._failover = Failover(machine=machine, leases=self._leases, trust=trust, policy=policy)
+        self._relaying = RelayVerbs(machine=machine, leases=self._leases)
         self._undoing: asyncio.Task[None] | None = None
         self._reasserter = Reasserter(machine)
         self._query_log = QueryLog(machine.names.take_log, lambda: machine.names.forwarder_starts)
@@ -74,6 +78,7 @@ class Helper:
                 "FlushDns": self._flush_dns,
                 "FollowDnsLog": self._follow_dns_log,
                 **self._failover.verbs,
+                **self._relaying.verbs,
             },
             closed=self._closed,
             admit=lambda peer: refusal(peer, policy.group),
@@ -95,6 +100,7 @@ class Helper:
                     released.add(name)
             others = self._leases.others(released)
             admission.check_form(desired)
+            admission.check_relay(desired, caller.peer.uid, link_kind)
             admission.check_trust(desired, self._trust.get(desired.session), self._policy.trust)
             admission.check_others(desired, caller.peer.uid, ((lease.desired, lease.uid) for lease in others))
             observed = await asyncio.to_thread(observe, desired.all_next_hops)
@@ -105,19 +111,27 @@ class Helper:
             ways = (*await self._machine.names.protected_ways(), *theirs)
             admission.check_protected(desired, ways, observed)
             old = self._leases.get(desired.session)
+            had = old.listeners if old is not None else ()
+            listeners = await asyncio.to_thread(self._relaying.listeners, desired, observed, had)
             lease = Lease(
                 desired=desired,
                 pinned=protect(desired, ways, observed),
                 uid=caller.peer.uid,
                 holder=caller,
                 confirmed=old is not None and old.confirmed and old.desired == desired,
+                relay_routes=relay_routes(desired, (*observed.default_gateways, *desired.pins, *ways)),
+                listeners=listeners,
             )
             try:
                 await self._machine.converge(together([*others, lease]), wanted=lease.installed)
             except Exception:
+                close(listeners, but=had)
                 if await self._rollback_left_something():  # it would be nobody's
                     self._undo_later()
                 raise
+            if old is not None:
+                close(old.listeners, but=listeners)
+                old.listeners = ()
             for name in released:
                 self._leases.forget(name)
                 if name != lease.name:

@@ -11,6 +11,7 @@ from devlink.core.network import (
     MAIN_TABLE,
     OVERRIDE_TABLE,
     PROTOCOL,
+    RELAY_TABLES,
     Change,
     Holding,
     Nexthop,
@@ -33,13 +34,15 @@ from devlink.kernel.rtnetlink import (
 )
 from devlink.kernel.rules import dump_rules
 
-SESSION_TABLES = frozenset({MAIN_TABLE, OVERRIDE_TABLE})
-"""Where sessions have their routes; those in other tables are for probes."""
-
 Table = tuple[int, int, int]
 """IP version, table and metric."""
 EVERY_KIND = frozenset({"unicast", "throw"})
 """The kinds that we make."""
+
+
+def is_of_sessions(table: int) -> bool:
+    """Whether sessions have their routes in it; those in other tables are for probes."""
+    return table in (MAIN_TABLE, OVERRIDE_TABLE) or table >= RELAY_TABLES
 
 
 class Way(NamedTuple):
@@ -142,7 +145,7 @@ class Ours:
         left = {
             table: {key: way for key, way in ways.items() if key not in wanted.get(table, ())}
             for table, ways in self.found.items()
-            if thorough or table[1] in SESSION_TABLES
+            if thorough or is_of_sessions(table[1])
         }
         delete = tuple(self._routes(left, but=unwanted_ids))
         return RouteDiff(add=tuple(add), replace=tuple(replace), delete=delete)

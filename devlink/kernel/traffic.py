@@ -6,7 +6,6 @@ next hop at most RATE a second. The tables are such as the kernel removes when t
 down as one large piece is one packet here.
 """
 
-import ctypes
 import errno
 import ipaddress
 import socket
@@ -26,9 +25,9 @@ from devlink.kernel.netlink import (
     parse_error,
     parse_messages,
 )
+from devlink.kernel.nft import Nft
 from devlink.kernel.probe import MARK, MARK_MASK
 
-LIBRARY = "libnftables.so.1"
 RATE = 4
 """Packets a second that are told of each next hop."""
 FIRST_GROUP, GROUPS = 231, 512
@@ -57,10 +56,10 @@ class Traffic:
     """
 
     def __init__(self, networks: Iterable[IPNetwork]) -> None:
-        self._nft: _Nft | None = None
+        self._nft: Nft | None = None
         self._socket, self._group = _listen()
         try:
-            self._nft = _Nft()
+            self._nft = Nft(_cannot)
             self._nft.run(_ruleset(f"{TABLE}-{self._group}", self._group, tuple(networks)))
         except BaseException:
             self.close()
@@ -179,36 +178,6 @@ def _configure(sock: socket.socket, group: int, kind: int, value: bytes) -> None
                 if verdict.errno:
                     raise OSError(*verdict)
                 return
-
-
-class _Nft:
-    """libnftables (its man page, libnftables(3)): one socket, which owns the tables that are made by it."""
-
-    def __init__(self) -> None:
-        try:
-            self._library = ctypes.CDLL(LIBRARY)
-        except OSError as error:
-            raise _cannot(f"The library {LIBRARY} cannot be loaded: {error}.") from error
-        self._library.nft_ctx_new.restype = ctypes.c_void_p
-        self._library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
-        self._context: ctypes.c_void_p | None = ctypes.c_void_p(self._library.nft_ctx_new(ctypes.c_uint32(0)))
-        if not self._context:
-            raise _cannot("libnftables cannot be used.")
-        self._library.nft_ctx_buffer_error(self._context)  # else it writes to stderr
-        self._library.nft_ctx_buffer_output(self._context)
-
-    def run(self, commands: str) -> None:
-        """Raises HelperError with the first line of what it says."""
-        if self._library.nft_run_cmd_from_buffer(self._context, ctypes.c_char_p(commands.encode())) != 0:
-            said = self._library.nft_ctx_get_error_buffer(self._context) or b""
-            lines = said.decode(errors="backslashreplace").strip().splitlines()
-            raise _cannot(f"nftables says: {lines[0] if lines else 'nothing'}.")
-
-    def close(self) -> None:
-        """Its tables end with it. May be repeated."""
-        if self._context is not None:
-            self._library.nft_ctx_free(self._context)
-            self._context = None
 
 
 def _cannot(why: str) -> HelperError:

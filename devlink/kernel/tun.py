@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError, reason
@@ -107,6 +107,82 @@ class Tun:
         refused: Refusal | None = next((each for each in refusals.values() if each.errno not in allowed), None)
         if refused is not None:
             raise _failure(self.name, f"The kernel said: {refused.text}.")
+
+
+class SharedTun:
+    """One link for several that need it: it is there while any of them holds it, with the addresses of all of them."""
+
+    def __init__(self, make: Callable[[], Tun] = Tun) -> None:
+        self._make = make
+        self._tun: Tun | None = None
+        self._holds: list[Hold] = []
+
+    def hold(self, *, known: bool = True) -> "Hold":
+        """The link, made where it is not there; one that was deleted is made anew, and who held that one holds nothing.
+
+        `known`: other programs are told of the link, and must forget all of that when it is let go. So it is made anew
+        then for who else holds it. Raises HelperError.
+        """
+        if self._tun is None or not self._tun.exists():
+            self._close()
+            self._tun = self._make()
+        hold = Hold(self, self._tun, known=known)
+        self._holds.append(hold)
+        return hold
+
+    def _set_addresses(self, tun: Tun) -> None:
+        tun.set_addresses({address for hold in self._holds if hold.tun is tun for address in hold.addresses})
+
+    def _release(self, hold: "Hold") -> None:
+        if hold not in self._holds:
+            return
+        self._holds.remove(hold)
+        left, tun = tuple(self._holds), hold.tun
+        try:
+            if left and hold.known and tun.exists():
+                self._close()
+                self._tun = tun = self._make()
+                for each in left:
+                    each.tun = tun
+                self._holds = list(left)
+            if not left:
+                self._close()
+            elif tun.exists():
+                self._set_addresses(tun)
+        except HelperError as error:  # who holds it sees that it is gone
+            log.error("%s", error)
+
+    def _close(self) -> None:
+        if self._tun is not None:
+            self._tun.close()
+        self._tun, self._holds = None, []
+
+
+class Hold:
+    """One holder's part in a shared link."""
+
+    def __init__(self, shared: SharedTun, tun: Tun, *, known: bool) -> None:
+        self._shared = shared
+        self.tun, self.known = tun, known
+        self.addresses: frozenset[IPAddress] = frozenset()
+
+    @property
+    def index(self) -> int:
+        """As that of `Tun`."""
+        return self.tun.index
+
+    def exists(self) -> bool:
+        """Whether the link that is held is still there."""
+        return self.tun.exists()
+
+    def set_addresses(self, addresses: Iterable[IPAddress]) -> None:
+        """Have these, beside those of other holders, and be up. May be repeated. Raises HelperError."""
+        self.addresses = frozenset(addresses)
+        self._shared._set_addresses(self.tun)
+
+    def close(self) -> None:
+        """Hold it no more. May be repeated."""
+        self._shared._release(self)
 
 
 def _address(kind: int, flags: int, address: IPAddress, index: int) -> Request:

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 from devlink.core.names import DomainName
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
+from devlink.kernel.tun import Hold, Tun
 from devlink.resolvers.facts import Facts, ResolvConfFile
 from devlink.resolvers.files.client import FilesClient
 from devlink.resolvers.resolv_conf import MORE, OWN
@@ -21,6 +22,8 @@ class Tools:
     """The loopback address that is the forwarder's by policy.toml. What else a mode makes is the mode's affair."""
     files: FilesClient
     """The one who may write root's files."""
+    link: Callable[[], Tun | Hold] = Tun
+    """What makes the link `devlink0`, or gives a part in the one that is there."""
 
     @property
     def own(self) -> frozenset[IPAddress]:

@@ -11,8 +11,10 @@ from devlink.errors import DevlinkError, ProtocolError
 from devlink.rpc import varlink
 from devlink.rpc.framing import FrameReader, pack
 
-DESCRIPTOR_SPACE = socket.CMSG_LEN(4 * 4)
-"""Octets, for four of them with one reply."""
+MAX_DESCRIPTORS = 32
+"""With one reply."""
+DESCRIPTOR_SPACE = socket.CMSG_LEN(4 * MAX_DESCRIPTORS)
+"""Octets."""
 Reply = tuple[dict[str, Any], bool]
 """Its parameters, and whether more replies follow."""
 
@@ -70,11 +72,20 @@ class Connection:
 
         One call at a time on a connection that makes such calls. Raises as `call` does, and ProtocolError without one.
         """
-        reply = await self.call(method, parameters, limit=limit)
-        if len(self._descriptors) != 1:
-            self._drop_descriptors()
+        reply, descriptors = await self.call_for_descriptors(method, parameters, limit=limit)
+        if len(descriptors) != 1:
+            for descriptor in descriptors:
+                os.close(descriptor)
             raise ProtocolError(f"The answer to {method} came without its file descriptor.")
-        return reply, self._descriptors.pop()
+        return reply, descriptors[0]
+
+    async def call_for_descriptors(
+        self, method: str, parameters: Mapping[str, Any] | None = None, *, limit: float = 10.0
+    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """The same for a method that passes any number of them, at most `MAX_DESCRIPTORS`, in its order."""
+        reply = await self.call(method, parameters, limit=limit)
+        descriptors, self._descriptors = tuple(self._descriptors), []
+        return reply, descriptors
 
     async def stream(
         self, method: str, parameters: Mapping[str, Any] | None = None

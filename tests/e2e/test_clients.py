@@ -241,6 +241,8 @@ FAILOVER: dict[str, dict[str, str]] = {
     "OpenProbe": {"session": "qa", "via": "172.16.0.13", "target": "10.254.0.2", "kind": "udp"},
     "AskNeighbour": {"session": "qa", "via": "172.16.0.13"},
     "FollowTraffic": {"session": "qa"},
+    "OpenRelay": {"session": "qa"},
+    "CountRelay": {"session": "qa"},
 }
 """Calls of the right form for a session that is not up."""
 

@@ -421,7 +421,7 @@ def test_the_checks_are_those_that_the_tests_here_know() -> None:
     found = {name for name in vars(admission) if name.startswith("check_")}
     assert found == {
         "check_name", "check_form", "check_trust", "check_next_hops", "check_foreign", "check_others", "check_via",
-            "check_protected", "check_stand_in",
+            "check_protected", "check_stand_in", "check_relay",
     }  # fmt: skip
 
 

@@ -862,6 +862,7 @@ def test_whoever_is_refused_can_do_nothing(run: Run, monkeypatch: pytest.MonkeyP
             "Switch": {"session": "qa", "next_hop": "172.16.0.13"}, "FollowTraffic": {"session": "qa"},
             "OpenProbe": {"session": "qa", "via": "172.16.0.13", "target": "10.20.0.2", "kind": "udp"},
             "AskNeighbour": {"session": "qa", "via": "172.16.0.13"},
+            "OpenRelay": {"session": "qa"}, "CountRelay": {"session": "qa"},
         }  # fmt: skip
         assert set(calls) == world.helper.server.methods
         for verb, parameters in calls.items():

@@ -10,7 +10,7 @@ import pytest
 
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.errors import HelperError
-from devlink.kernel import traffic
+from devlink.kernel import nft
 from devlink.kernel.probe import mark_of
 from devlink.kernel.traffic import FEW, RATE, Traffic, destinations
 from tests.kernel.private_network import in_private_network, ip, make_links
@@ -170,7 +170,7 @@ def test_the_rules_end_with_a_process_that_is_killed() -> None:
 
 @pytest.mark.lab
 def test_without_libnftables_it_is_an_error_that_says_what_is_done_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic, "LIBRARY", "libnftables-that-is-not-there.so")
+    monkeypatch.setattr(nft, "LIBRARY", "libnftables-that-is-not-there.so")
 
     def body() -> None:
         make_links()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from devlink.core.prefixes import IPAddress
 from devlink.kernel.observe import observe as observe_network
-from devlink.kernel.tun import NAME, Tun
+from devlink.kernel.tun import NAME, Hold, Tun
 from devlink.resolvers.resolv_conf import LINK_ADDRESSES
 
 
@@ -25,12 +25,12 @@ class OwnLink:
     def __init__(
         self,
         *,
-        make: Callable[[], Tun] = Tun,
+        make: Callable[[], Tun | Hold] = Tun,
         families: Callable[[], frozenset[int]] = lambda: families_in_use(),
     ) -> None:
         """`families` are those that the laptop has elsewhere."""
         self._make, self._families = make, families
-        self._tun: Tun | None = None
+        self._tun: Tun | Hold | None = None
         self._addresses: tuple[IPAddress, ...] = ()
 
     @property

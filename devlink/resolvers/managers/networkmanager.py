@@ -267,7 +267,7 @@ class ToldMode:
 
     def __init__(self, tools: Tools, *, link: ToldLink | None = None, file: Path = RESOLV_CONF) -> None:
         self._nameserver, self._own = tools.nameserver, tools.own
-        self._link = link or ToldLink()
+        self._link = link or ToldLink(link=OwnLink(make=tools.link))
         self._file = file
 
     def nss_services(self) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ class Resolved:
     ) -> None:
         self._nameserver = tools.nameserver
         self._own = tools.own
-        self._link, self._connect, self._look, self._uplinks = link or OwnLink(), connect, look, uplinks
+        self._link, self._connect, self._look, self._uplinks = link or OwnLink(make=tools.link), connect, look, uplinks
         self._is_bound = False
         """Whether the server that resolved is told of is on the link."""
         self._server: IPAddress = tools.nameserver
