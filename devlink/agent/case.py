@@ -14,9 +14,11 @@ from devlink.agent.helper_link import INTERFACE
 from devlink.agent.sources import PATIENCE_WITH_CACHE, Obtained, obtain
 from devlink.core.codec import DecodeError, decode
 from devlink.core.plan import Plan, addresses_of_interest, make_plan
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
+from devlink.core.relay import RelayChain
 from devlink.core.text import duration
-from devlink.doctor.case import Case, Part, Subject
+from devlink.doctor.case import Case, Part, Resolve, Subject
 from devlink.errors import DevlinkError, HelperError, NotUpError
 from devlink.helper.client import connect as connect_to_helper
 from devlink.hints import restart_helper
@@ -77,6 +79,20 @@ async def gather_sessions(environ: Mapping[str, str], sessions: Sessions, helper
 def by_socket(limit: float = AGENT_LIMIT) -> Sessions:
     """Asks whichever agent runs, for `limit` seconds in all."""
     return lambda: asyncio.to_thread(_ask_agent, limit)
+
+
+def resolve_by_socket(limit: float = AGENT_LIMIT) -> Resolve:
+    """Asks the relay of a session by way of whichever agent runs, for `limit` seconds."""
+
+    def ask(session: str, address: IPAddress, port: int) -> RelayChain:
+        agent = connect(timeout=limit, greeting=limit)
+        if agent is None:
+            raise NotUpError("No agent runs.", next_step="See: devlink status")
+        with agent:
+            asked = {"session": session, "address": str(address), "port": port}
+            return decode(RelayChain, agent.call("io.devlink.Agent.ResolveRelay", asked)["chain"])
+
+    return lambda session, address, port: asyncio.to_thread(ask, session, address, port)
 
 
 def _ask_agent(limit: float) -> Told:

@@ -104,7 +104,9 @@ def _tree_of(section: Section) -> dict[str, Any]:
 
 
 def _show_chain(what: str, output: str) -> int:
-    from devlink.agent.case import by_socket, gather_sessions
+    from dataclasses import replace
+
+    from devlink.agent.case import by_socket, gather_sessions, resolve_by_socket
     from devlink.core.explain import parse_target
     from devlink.doctor.explain.chain import tree
     from devlink.doctor.explain.explaining import explain as look
@@ -114,7 +116,8 @@ def _show_chain(what: str, output: str) -> int:
     logging.getLogger("devlink").addHandler(logging.NullHandler())  # what was seen is in the chain
 
     async def examine() -> "Chain":
-        return await look(target, await gather_sessions(os.environ, by_socket(AGENT_LIMIT), HELPER_LIMIT))
+        case = await gather_sessions(os.environ, by_socket(AGENT_LIMIT), HELPER_LIMIT)
+        return await look(target, replace(case, resolve=resolve_by_socket(AGENT_LIMIT)))
 
     chain = run(examine())
     if output == "text":

@@ -17,6 +17,8 @@ STATUS_LIMIT = 10.0
 """Seconds for the agent to look at what there is."""
 MAX_GATEWAYS = 8
 """Lines; in per-node mode there may be hundreds of nodes."""
+MAX_PODS = 8
+"""Lines; a relay may speak with as many pods as its user's programs do."""
 
 
 @click.command()
@@ -119,6 +121,8 @@ def show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         given = f"from the cluster of context {session['context']}, {duration(session['age'])} ago{revision}"
         tell.line("  profile   ", given)
     tell.line("  routing   ", f"{session['mode']}: {session['reason']}")
+    if session.get("relay") is not None:
+        _show_relay(session["relay"], tell)
     routes = session["routes"]
     for index, route in enumerate(routes[:8]):
         tell.line(f"  {'routes' if index == 0 else '':<9} ", route)
@@ -146,6 +150,25 @@ def show_session(session: Mapping[str, Any], *, err: bool = False) -> None:
         for text in (finding.get("evidence"), finding.get("fix")):
             if text:
                 tell.line("      ", text)
+
+
+def _show_relay(told: Mapping[str, Any], tell: Lines) -> None:
+    """By what it relays, how much goes through, where to, and what it refuses. `told` is a `core.relay.RelayState`."""
+    from devlink.core import relay_words as words
+    from devlink.core.codec import decode
+    from devlink.core.relay import RelayState
+
+    state = decode(RelayState, told)
+    speaks = words.form(state)
+    tell.line("  relay     ", f"through {state.server or 'the API server'}" + (f", {speaks}" if speaks else ""))
+    tell.line("            ", words.traffic(state))
+    pods = words.busiest(state.pods)
+    for index, pod in enumerate(pods[:MAX_PODS]):
+        tell.line(f"  {'pods' if index == 0 else '':<9} ", words.pod_in_use(pod))
+    if len(pods) > MAX_PODS:
+        tell.line("            ", f"and {len(pods) - MAX_PODS} more (devlink status -o json)")
+    for index, refused in enumerate(state.refused):
+        tell.line(f"  {'refused' if index == 0 else '':<9} ", words.refusal(refused))
 
 
 def _worth_showing(session: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -11,8 +11,12 @@ from typing import Any
 
 from devlink.core.health_records import HopState
 from devlink.core.network import Link
+from devlink.core.relay import RelayChain
+from devlink.core.relay_words import why_refused
 
 LAPTOP, NEXT_HOP, GATEWAY, CLUSTER = "laptop", "next hop", "gateway", "cluster"
+API_SERVER, NODE, POD = "API server", "node", "pod"
+"""Of what is relayed, after the laptop."""
 SLOW = 0.25
 """Seconds that are slow whatever is usual: a person notices them."""
 TIMES_SLOWER = 5
@@ -21,6 +25,8 @@ have waited anywhere;"""
 NEVER_SLOW = 0.11
 """unless it took no more than so many seconds: so long a Wi-Fi that saves power keeps a packet, from one beacon to the
 next (102.4 ms, IEEE 802.11), and nobody feels it."""
+TEXT = 40
+"""Characters of what is said of a leg, at most."""
 REMEMBERED = 20
 """Looks whose times tell what is usual."""
 ENOUGH = 5
@@ -100,6 +106,9 @@ REACHED = Words(ok="answers", silent="does not answer any more")
 """Of a gateway beyond the network's router."""
 DNS_ANSWERS = Words(ok="its DNS answers", silent="its DNS does not answer")
 API_ANSWERS = Words(ok="its API takes connections", silent="its API takes no connection")
+API_SERVER_TAKES = Words(ok="takes connections", silent="takes no connection")
+RELAYS = "its end of the relay dials the pod"
+NOT_RELAYED = "the relay does not run now"
 NOT_OURS = "other routes take its packets"
 NO_ROUTE = "no route"
 NOTHING_TO_ASK = "its profile names nothing to ask"
@@ -146,6 +155,18 @@ def laptop(oif: str | None, link: Link | None, source: object, why: str = "") ->
     if source is None:
         return Leg(name=LAPTOP, about=about, state=LegState.DOWN, text=why or "no route: it has no address there")
     return Leg(name=LAPTOP, about=about, state=LegState.OK, text=why or "link is up")
+
+
+def relayed(chain: RelayChain, answer: Answer, past: Sequence[float] = ()) -> tuple[Leg, Leg]:
+    """The node and the pod behind which the cluster's DNS is, as a relay finds them, and what that has answered."""
+    if chain.refused:
+        text = why_refused(chain.refused)
+        return not_asked(NODE, "", NOT_ASKED), not_asked(POD, chain.service, text[:TEXT], LegState.DOWN)
+    pod = chain.pod
+    about = f"{pod.namespace}/{pod.name}" if pod is not None else chain.direct
+    last = asked(POD, about, answer, DNS_ANSWERS, past)
+    state = LegState.OK if last.rtt is not None else LegState.UNKNOWN
+    return Leg(name=NODE, about=pod.node if pod is not None else "", state=state, text=RELAYS), last
 
 
 def not_asked(name: str, about: str, text: str, state: LegState = LegState.UNKNOWN) -> Leg:

@@ -1,13 +1,18 @@
 """What is known before anything is looked at: whom it is about, and what agent and helper say. Nothing is asked."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from devlink.core.findings import Finding
 from devlink.core.plan import Plan
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile
+from devlink.core.relay import RelayChain
 from devlink.errors import DevlinkError
+
+Resolve = Callable[[str, IPAddress, int], Awaitable[RelayChain]]
+"""Where a connection of that session to an address and a port would end. Raises DevlinkError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,8 @@ class Case:
     uid: int = 0
     now: float = 0.0
     """Unix seconds."""
+    resolve: Resolve | None = None
+    """Asks the relay of a session; None where nobody can."""
 
     @property
     def resolver(self) -> str:

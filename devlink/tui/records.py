@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
+from devlink.core.relay import RelayState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class SessionStatus:
     resolver: str
     resolver_reason: str
     findings: tuple[Finding, ...]
+    relay: RelayState | None = None
+    """None where nothing of it is relayed."""
 
     @property
     def routing(self) -> tuple[object, ...]:
@@ -136,7 +139,7 @@ class Leg:
     """One leg of the path."""
 
     name: str
-    """laptop, next hop, gateway, cluster."""
+    """laptop, next hop, gateway, cluster; of what is relayed: laptop, API server, node, pod."""
     about: str
     state: str
     """ok, slow, silent, down, unknown."""

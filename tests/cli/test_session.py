@@ -551,6 +551,34 @@ def test_on_a_narrow_terminal_status_wraps_between_words(monkeypatch: pytest.Mon
     assert "10.20.0.0/16" in words
 
 
+RELAY: dict[str, Any] = {
+    "server": "https://172.16.0.20:6443", "form": "spdy-websocket", "streams": 2, "opened": 9, "sent": 1200,
+    "received": 4_200_000,
+    "pods": [{"namespace": "default", "name": f"web-{n}", "node": "node-a", "streams": n, "sessions": 1}
+             for n in range(10)],
+    "refused": [{"reason": "port-closed", "count": 3, "last": "10.20.0.7:81"}],
+    "findings": [],
+}  # fmt: skip
+
+
+def test_of_a_session_that_is_relayed_status_says_through_whom_how_much_where_to_and_what_was_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status_of.show_session({**SESSION, "mode": "relay", "reason": "nobody is on a link", "relay": RELAY})
+    out = capsys.readouterr().out
+    assert "  routing   relay: nobody is on a link\n" in out
+    assert "  relay     through https://172.16.0.20:6443, SPDY in a websocket\n" in out
+    assert "2 streams open of 9, 1.2 kB sent, 4.2 MB received\n" in out
+    assert "  pods      default/web-9 on node-a: 9 streams\n" in out
+    assert "and 2 more (devlink status -o json)" in out
+    assert "  refused   3 times: nobody listens on that port in the pod; last 10.20.0.7:81\n" in out
+
+
+def test_a_relay_that_has_not_said_anything_yet_is_told_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    status_of.show_session({**SESSION, "mode": "relay", "relay": {}})
+    assert "  relay     through the API server\n" in capsys.readouterr().out
+
+
 MADE_BY_US = "# Written by devlink: the names\n# devlink: nameserver=127.0.0.231 before=file\nnameserver 127.0.0.231\n"
 
 

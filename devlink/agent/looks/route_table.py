@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from devlink.agent.helper_link import LOOK_LIMIT, line_beside
-from devlink.core.network import METRIC, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute
+from devlink.core.network import METRIC, OVERRIDE_TABLE, RELAY_TABLES, ObservedNetwork, ObservedRoute
 from devlink.core.overlaps import others_inside
 from devlink.core.plan import Plan
 from devlink.kernel.observe import link_kind, observe
@@ -18,6 +18,8 @@ MAX_FOREIGN = 5_000
 OURS = "devlink"
 FOUGHT = "taken away too often; `devlink up` tries again"
 OCCUPIED = "comes back when its place is given back"
+RELAY = "relay"
+RELAYED = "TCP goes through the API server, for you alone; all else is refused"
 NOT_THERE = "nothing of the session is installed"
 Row = dict[str, str | None]
 Kind = Callable[[str], str]
@@ -132,6 +134,8 @@ def _ours(plan: Plan, there: Installed | None, rivals: Mapping[str, str]) -> Ite
             note = "keeps the way that it had"
         elif route.kind != "unicast":
             state, note = "left", "the other tables have it"
+        elif (route.table or 0) >= RELAY_TABLES:
+            next_hop, note = RELAY, RELAYED
         elif route.table == OVERRIDE_TABLE:
             note = note or "wins over others, as you asked"
         rival = rivals.get(route.destination) if route.table is None else None

@@ -5,7 +5,7 @@ import asyncio
 from devlink.core.diagnosis import Outcome
 from devlink.core.explain import Claim, Kind, Place, place_of
 from devlink.core.judging import Reached, Winner, judge_data, judge_next_hop, judge_way
-from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Path
+from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Path, relay_table
 from devlink.core.policy_routing import WaysOfOthers
 from devlink.core.prefixes import IPAddress, PrefixTable, host_prefix
 from devlink.core.profile import RoutingMode
@@ -13,6 +13,7 @@ from devlink.core.ways import Ways
 from devlink.doctor.case import Case
 from devlink.doctor.explain.chain import Link
 from devlink.doctor.explain.reaching import reach, reach_any
+from devlink.doctor.explain.relaying import follow_relayed
 from devlink.kernel.neighbours import link_address_toward
 from devlink.kernel.owners import as_ip_route, owner_of
 
@@ -37,6 +38,8 @@ async def follow(
     links = [Link(name="address", text=str(place), about=str(address)), way]
     if path.oif is None or way.is_broken:
         return links  # what comes back from there would be another's
+    if place.claim is not None and place.is_routed and place.claim.plan.mode is RoutingMode.RELAY:
+        return [*links, *await follow_relayed(address, port, protocol, host, place.claim.session, case)]
     tried = reach_any(address, host) if port is None else _only(address, port, protocol, host)
     reached, link_address = await asyncio.gather(tried, asyncio.to_thread(link_address_toward, address, path, ask=True))
     comes_back = any(each.outcome in COMES_BACK for each in reached)
@@ -65,6 +68,8 @@ def _way(address: IPAddress, place: Place, path: Path, observed: ObservedNetwork
     text = f"{winner.shown}; made by {winner.owner}"
     if is_pinned:
         text += " to keep the way that it has"
+    elif place.claim is not None and place.is_routed and place.claim.plan.mode is RoutingMode.RELAY:
+        text += "; for you alone, and only so that packets meet the redirect"
     elif place.claim is not None and place.is_routed and place.claim.plan.mode is RoutingMode.ROUTER:
         text += "; the network's router carries it on"
     return Link(name="way", text=text, about=str(address), finding=finding)
@@ -83,7 +88,7 @@ def winner_of(address: IPAddress, path: Path, observed: ObservedNetwork, uid: in
     if path.oif is None:
         return None
     candidates = [WaysOfOthers(observed, uid).of(address)]
-    for table in (OVERRIDE_TABLE, MAIN_TABLE):
+    for table in (OVERRIDE_TABLE, relay_table(uid), MAIN_TABLE):
         ours = PrefixTable((r.destination, r) for r in observed.routes if r.is_ours and r.table == table)
         candidates.append(ours.longest(address))
     fitting = [r for r in candidates if r is not None and (r.oif, r.next_hop) == (path.oif, path.next_hop)]

@@ -104,17 +104,19 @@ async def _look_at(
     # Those on other nodes first: they are what this is about.
     pods = sorted(endpoints, key=lambda address: nodes[address] is not None and nodes[address] == hops[address])
     asked = (server.address, *[address for address in pods if address not in unasked][:MAX_PODS])
-    wants_udp = server.transport is not Transport.TCP
+    is_relayed = plan.mode is RoutingMode.RELAY  # then a packet of UDP is counted as one that a program misses
+    wants_udp = server.transport is not Transport.TCP and not is_relayed
 
     async with asyncio.TaskGroup() as group:
         over_tcp = [group.create_task(over_tcp_to(address, question)) for address in asked]
-        over_udp = [group.create_task(over_udp_to(address, question)) for address in asked]
-        who = group.create_task(strays_of(server.address, question))
+        over_udp = {a: group.create_task(over_udp_to(a, question)) for a in asked if not is_relayed}
+        who = [group.create_task(strays_of(a, question)) for a in asked[:1] if not is_relayed]
         tcp = dict(zip(asked, await asyncio.gather(*over_tcp), strict=True))
         if not wants_udp and set(tcp.values()) == {Outcome.ANSWERED}:
-            for waiting in (*over_udp, who):
+            for waiting in (*over_udp.values(), *who):
                 waiting.cancel()
-    udp = {a: Outcome.UNKNOWN if task.cancelled() else task.result() for a, task in zip(asked, over_udp, strict=True)}
+    udp = dict.fromkeys(asked, Outcome.UNKNOWN)
+    udp |= {address: task.result() for address, task in over_udp.items() if not task.cancelled()}
     tcp, udp = {**tcp, **unasked}, {**udp, **unasked}
     return Seen(
         mode=plan.mode,
@@ -124,7 +126,7 @@ async def _look_at(
             by=hops[server.address],
             tcp=tcp[server.address],
             udp=udp[server.address],
-            strays=() if who.cancelled() else who.result(),
+            strays=tuple(stray for task in who if not task.cancelled() for stray in task.result()),
             wants_udp=wants_udp,
         ),
         pods=tuple(

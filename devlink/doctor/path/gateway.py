@@ -46,6 +46,8 @@ async def _look(case: Case, subject: Subject) -> Seen:
         return skipped("nothing can be planned")
     if plan.mode is RoutingMode.ROUTER:
         return skipped("none: the network carries the packets")
+    if plan.mode is RoutingMode.RELAY:
+        return skipped("none: it is relayed through the API server")
     if session is not None and not subject.is_installed:
         return skipped(f"it is {session['state']}")
     hops = tuple(hops_of(subject.profile, plan))[:MAX_ASKED]

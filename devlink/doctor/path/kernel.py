@@ -30,7 +30,7 @@ from devlink.doctor.path.routes import (
     rules_gone,
     takers,
 )
-from devlink.doctor.path.shared import Shared, exchange, why_not_carried
+from devlink.doctor.path.shared import Shared, exchange, is_relayed, why_not_carried
 from devlink.doctor.serving import served, upstreams_of
 from devlink.errors import DevlinkError, VerificationError
 from devlink.kernel.observe import observe, observe_ways
@@ -247,6 +247,8 @@ async def _rp_filter(case: Case, subject: Subject) -> Seen:
         return skipped(why)
     if subject.profile.spec.dns is None:
         return skipped("the profile names no DNS to ask")
+    if is_relayed(subject):
+        return skipped("it is relayed: no answer comes in by a link")
     assert subject.plan is not None
     servers = [server.address for server in subject.profile.spec.dns.servers]
     links, ways = await asyncio.gather(asyncio.to_thread(_strict_links), asyncio.to_thread(observe_ways, servers))

@@ -10,7 +10,7 @@ from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Seen, skipped
 from devlink.doctor.path.exchange import over_tcp_to
 from devlink.doctor.path.questions import padded, question_for
-from devlink.doctor.path.shared import exchange, why_not_carried
+from devlink.doctor.path.shared import exchange, is_relayed, why_not_carried
 
 LIMIT = 1.5
 """Seconds for the large question, and then for those in smaller packets, which are sent all at once: two seconds may
@@ -33,6 +33,8 @@ async def look(case: Case, subject: Subject) -> Seen:
         return skipped(why)
     if dns is None:
         return skipped("the profile names no DNS to ask")
+    if is_relayed(subject):
+        return skipped("it is relayed: no packet of the cluster's is on this laptop's links")
     seen = await exchange(case, subject)
     asked = [each.server.address for each in seen if each.server.tcp is Outcome.ANSWERED]
     asked += [pod.address for each in seen for pod in each.pods if pod.tcp is Outcome.ANSWERED]

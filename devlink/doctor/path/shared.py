@@ -60,6 +60,11 @@ def why_not_carried(subject: Subject) -> str:
     return "" if subject.plan.mode is RoutingMode.ROUTER and subject.profile.spec.prefixes else "nothing is up"
 
 
+def is_relayed(subject: Subject) -> bool:
+    """Whether its TCP goes through the API server, and nothing else goes anywhere."""
+    return subject.plan is not None and subject.plan.mode is RoutingMode.RELAY
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
     """Who was met by the way that packets go."""

@@ -1,4 +1,4 @@
-"""The path: laptop, next hop, gateway, cluster, and who could take over."""
+"""The path: laptop, next hop, gateway, cluster, and who could take over; or through whom it is relayed."""
 
 from collections import deque
 
@@ -40,8 +40,8 @@ class PathPanel(Panel):
             reason = self._why
             drawn.show(lambda width, _: draw_no_path(session, reason, width))
         else:
-            trend = tuple(self._trend)
-            drawn.show(lambda width, height: draw_path(path, trend, width, height))
+            trend, relay = tuple(self._trend), session.relay
+            drawn.show(lambda width, height: draw_path(path, trend, width, height, relay))
 
     def copyable(self) -> str:
         """What asks who carries by hand."""

@@ -1,8 +1,11 @@
-"""The path as a picture in text: each leg, where it is cut, and who could take over. PURE, and without Textual."""
+"""The path as a picture in text: each leg, where it is cut, who could take over or what is relayed. PURE, and without
+Textual."""
 
 from collections import Counter
 from collections.abc import Sequence
 
+from devlink.core import relay_words as words
+from devlink.core.relay import RelayState
 from devlink.core.text import MARKS
 from devlink.tui.records import Gateway, Leg, Path, SessionStatus
 from devlink.tui.words.lines import Line, Span, cells, clipped, cut, hanging, padded
@@ -25,19 +28,26 @@ TREND = 60
 """Looks of which the trend is."""
 BARS = "▁▂▃▄▅▆▇█"
 GATEWAYS = 6
-"""Lines of gateways, at most."""
+"""Lines of gateways, or of what is relayed, at most."""
+REFUSALS = 2
+"""Lines of what a relay refuses, at most."""
 
 
-def draw_path(path: Path, trend: Sequence[float | None], width: int, height: int = 0) -> list[Line]:
+def draw_path(
+    path: Path, trend: Sequence[float | None], width: int, height: int = 0, relay: RelayState | None = None
+) -> list[Line]:
     """The picture in `width` cells and at most `height` lines (0: as many as it takes).
 
-    `trend`: round-trip times to the cluster in ms, the oldest first, None where there was no answer.
+    `trend`: round-trip times to the cluster in ms, the oldest first, None where there was no answer. `relay`: of what
+    is relayed, whose pods are told where others have gateways.
     """
     lines = [*_chain(path.legs, width), *_legs(path.legs, width)]
     if height and len(lines) > height:  # the legs say all that the chain does
         lines = lines[len(lines) - len(_legs(path.legs, width)) :]
     room = height - len(lines) if height else GATEWAYS
-    if len(path.gateways) > 1 and room > 0:
+    if relay is not None and room > 0:
+        lines += _relay(relay, width, room)
+    elif len(path.gateways) > 1 and room > 0:
         told = _gateways(path.gateways, width, min(room, GATEWAYS))
         lines += [(Span("gateways", "off"),), *told] if told and (len(told) < room or not height) else told
     if sum(each is not None for each in trend) > 1 and (not height or len(lines) < height):
@@ -178,6 +188,27 @@ def _gateway_lines(gateways: Sequence[Gateway], width: int) -> list[Line]:
         ]  # fmt: skip
         lines.append(tuple(span for span in spans if span.text))
     return lines
+
+
+# What is relayed, and where to
+
+
+def _relay(relay: RelayState, width: int, room: int) -> list[Line]:
+    """How much goes through first, then what is refused, because somebody misses it, then the busiest pods."""
+    told: list[Line] = [(Span("relay   ", "off"), Span(cut(words.traffic(relay), width - 8)))]
+    refused = sorted(relay.refused, key=lambda each: -each.count)
+    told += [(Span(f"{SIGNS['warning']} ", "warning"), Span(cut(f"refused {words.refusal(each)}", width - 2)))
+             for each in refused[:REFUSALS]]  # fmt: skip
+    pods = words.busiest(relay.pods)
+    left = room - len(told)
+    shown = pods if len(pods) <= left else pods[: max(0, left - 1)]
+    for pod in shown:
+        tone = "ok" if pod.streams else "off"
+        mark = SIGNS["ok"] if pod.streams else MARKS["off"]
+        told.append((Span(f"{mark} ", tone), Span(cut(words.pod_in_use(pod), width - 2), "" if pod.streams else "off")))
+    if len(shown) < len(pods) and left > 0:
+        told.append((Span(cut(f"  and {len(pods) - len(shown)} more pods", width), "off"),))
+    return told[:room]
 
 
 # How long it took, lately

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from devlink.core.findings import GRAVITY, Finding, Severity
+from devlink.core.relay_words import streams
 from devlink.core.text import MARKS, duration, listed
 from devlink.errors import DevlinkError, ProfileError, reason
 from devlink.tui.records import AgentStatus, DnsStats, Gateway, KnownProfile, Profiles, SessionStatus, Waiting
@@ -138,6 +139,9 @@ def _of_one(session: SessionStatus, elapsed: float, dns: DnsStats | None) -> Tol
 
 def _by(session: SessionStatus) -> str:
     carrying = [gateway for gateway in session.gateways if gateway.carries]
+    if session.mode == "relay":
+        open_now = f", {streams(session.relay.streams)}" if session.relay is not None else ""
+        return f" through its API server{open_now},"
     if len(carrying) == 1:
         return f" by {carrying[0].address}{round_trip(carrying[0])}"
     return f" by {len(carrying)} nodes" if carrying else ""
