@@ -4,7 +4,7 @@ from devlink.doctor import session
 from devlink.doctor.check import Check
 from devlink.doctor.laptop import installation, profile, service, surroundings
 from devlink.doctor.names import checks as names
-from devlink.doctor.path import gateway, kernel, services
+from devlink.doctor.path import gateway, kernel, relay, services
 
 CHECKS: tuple[Check, ...] = (
     *installation.CHECKS,
@@ -13,6 +13,7 @@ CHECKS: tuple[Check, ...] = (
     *profile.CHECKS,
     *kernel.CHECKS,
     *gateway.CHECKS,
+    *relay.CHECKS,
     *services.CHECKS,
     *names.CHECKS,
     *session.CHECKS,

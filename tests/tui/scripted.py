@@ -183,6 +183,35 @@ def path(**changes: Any) -> dict[str, Any]:
     return {"legs": legs, "gateways": [gateway(), gateway("172.16.0.14", carries=False, rtt_ms=1.2)], **changes}
 
 
+def relay(**changes: Any) -> dict[str, Any]:
+    """A relay's state, as the agent tells of one that is busy."""
+    pods = [("default", "web-1", "node-a", 2), ("qa", "db-0", "node-b", 1), ("kube-system", "coredns-7c", "node-a", 0)]
+    return {
+        "server": "https://192.0.2.10:6443", "form": "spdy-websocket", "streams": 3, "opened": 120, "sent": 1_200_000,
+        "received": 310_000_000,
+        "pods": [{"namespace": namespace, "name": name, "node": node, "streams": streams, "sessions": 1}
+                 for namespace, name, node, streams in pods],
+        "refused": [{"reason": "port-closed", "count": 3, "last": "10.20.0.7:81"}], "findings": [], **changes,
+    }  # fmt: skip
+
+
+def relayed_session(name: str = "qa", **changes: Any) -> dict[str, Any]:
+    """One that no route can reach."""
+    reason = "172.16.0.13 is behind 192.168.7.1, and the network does not carry the cluster's prefixes"
+    return session(name, **{"mode": "relay", "reason": reason, "gateways": [], "relay": relay(), **changes})
+
+
+def relayed_path(**changes: Any) -> dict[str, Any]:
+    """A reply to `FollowPath` where all is well, of what is relayed."""
+    legs = [
+        {"name": "laptop", "about": "wlan0 192.168.7.50", "state": "ok", "text": "link is up"},
+        {"name": "API server", "about": "192.0.2.10:6443", "state": "ok", "text": "takes connections", "rtt_ms": 8.4},
+        {"name": "node", "about": "node-a", "state": "ok", "text": "its end of the relay dials the pod"},
+        {"name": "pod", "about": "kube-system/coredns-7c", "state": "ok", "text": "its DNS answers", "rtt_ms": 19.2},
+    ]
+    return {"legs": legs, "gateways": [], **changes}
+
+
 def dns_stats(queries: int = 100, **changes: Any) -> dict[str, Any]:
     """A reply to `FollowDnsStats`."""
     counts = {

@@ -95,6 +95,11 @@ COMMANDS = (
         )
         for family in ("ip", "ip6")
     ),
+    Command(
+        path="network/nft-relay.txt",
+        what="devlink's nftables table that leads connections to a relay",
+        argv=("nft", "list", "table", "inet", "devlink"),
+    ),
     Command(path="network/listening.txt", what="listening sockets", argv=("ss", "-lntu")),
     Command(
         path="resolver/resolvectl.txt",

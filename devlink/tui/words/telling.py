@@ -140,8 +140,8 @@ def _of_one(session: SessionStatus, elapsed: float, dns: DnsStats | None) -> Tol
 def _by(session: SessionStatus) -> str:
     carrying = [gateway for gateway in session.gateways if gateway.carries]
     if session.mode == "relay":
-        open_now = f", {streams(session.relay.streams)}" if session.relay is not None else ""
-        return f" through its API server{open_now},"
+        open_now = f", {streams(session.relay.streams)} open," if session.relay is not None else ""
+        return f" through its API server{open_now}"
     if len(carrying) == 1:
         return f" by {carrying[0].address}{round_trip(carrying[0])}"
     return f" by {len(carrying)} nodes" if carrying else ""

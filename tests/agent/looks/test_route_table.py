@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devlink.agent.looks import route_table
-from devlink.agent.looks.route_table import MAX_FOREIGN, Installed, Row, Written, in_account, rows
-from devlink.core.network import OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route
+from devlink.agent.looks.route_table import MAX_FOREIGN, RELAY, RELAYED, Installed, Row, Written, in_account, rows
+from devlink.core.network import OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Route, relay_table
 from devlink.core.plan import Desired, Detour, Plan
 from devlink.core.profile import RoutingMode
 from devlink.rpc.framing import MAX_FRAME, pack
@@ -97,6 +97,12 @@ def test_a_host_route_that_keeps_a_way_is_ours_and_says_so_and_has_no_detour() -
     assert found["10.20.0.53/32", "devlink"]["note"] == "keeps the way that it had"
     assert found["10.20.0.53/32", "devlink"]["next_hop"] == str(GATEWAY)
     assert found["10.20.0.9/32", "devlink"]["next_hop"] == str(OTHER), "a route of the plan is no pin"
+
+
+def test_a_prefix_that_is_relayed_says_by_what_and_for_whom() -> None:
+    relayed = Route(destination=PODS, oif="devlink0", table=relay_table(1000))
+    row = table(plan(relayed))["10.20.0.0/16", "devlink"]
+    assert (row["next_hop"], row["oif"], row["state"], row["note"]) == (RELAY, "devlink0", "installed", RELAYED)
 
 
 def test_what_the_kernel_has_not_is_missing_and_a_throw_is_left_to_the_others() -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from devlink.core.codec import decode
 from devlink.core.findings import Finding, Severity
+from devlink.core.relay import RelayState
 from devlink.tui.records import Gateway, Path, SessionStatus
 from devlink.tui.words.drawing import draw_no_path, draw_path
 from devlink.tui.words.lines import cells, plain
-from tests.tui.scripted import gateway, path, session
+from tests.tui.scripted import gateway, path, relay, relayed_path, session
 
 NARROW = 44
 
@@ -161,3 +162,44 @@ def test_records_of_the_tests_are_what_the_agent_tells() -> None:
     known = decode(Gateway, gateway())
     assert known.address == ipaddress.ip_address("172.16.0.13")
     assert Finding(code="DL-X", severity=Severity.INFO, title="T").fix == ""
+
+
+# What is relayed
+
+
+def relayed(width: int, height: int = 0, **changes: Any) -> list[str]:
+    state = decode(RelayState, relay(**changes))
+    return plain(draw_path(decode(Path, relayed_path()), (), width, height, state)).split("\n")
+
+
+def test_what_is_relayed_goes_from_the_laptop_by_the_api_server_and_a_node_to_a_pod() -> None:
+    lines = relayed(110)
+    assert [word for word in ("laptop", "API server", "node", "pod") if word in lines[0]] == [
+        "laptop", "API server", "node", "pod",
+    ]  # fmt: skip
+    assert "✓ 8.40 ms" in lines[0]
+    assert "relay   3 streams open of 120, 1.2 MB sent, 310 MB received" in lines
+    assert "! refused 3 times: nobody listens on that port in the pod; last 10.20.0.7:81" in lines
+    assert lines[-3:] == [
+        "✓ default/web-1 on node-a: 2 streams", "✓ qa/db-0 on node-b: 1 stream",
+        "○ kube-system/coredns-7c on node-a: kept warm",
+    ]  # fmt: skip
+
+
+def test_of_many_pods_the_busiest_are_named_and_the_others_counted() -> None:
+    pods = [{"namespace": "qa", "name": f"p{n}", "node": "a", "streams": n, "sessions": 1} for n in range(1, 21)]
+    lines = relayed(80, 12, pods=pods)
+    assert len(lines) <= 12
+    assert any("qa/p20" in line for line in lines)
+    named = sum("qa/p" in line for line in lines)
+    assert lines[-1] == f"  and {20 - named} more pods"
+
+
+@pytest.mark.parametrize("width", [12, 30, 44, 80, 140])
+@pytest.mark.parametrize("height", [0, 4, 5, 6, 7, 9, 20])
+def test_what_is_relayed_is_not_drawn_beyond_the_room(width: int, height: int) -> None:
+    refused = [{"reason": "rights", "count": n, "last": "x" * 255} for n in range(1, 12)]
+    pods = [{"namespace": "n" * 63, "name": "p" * 255, "node": "k" * 255, "streams": 1, "sessions": 9}] * 9
+    lines = relayed(width, height, refused=refused, pods=pods)
+    assert max(map(cells, lines)) <= width
+    assert len(lines) <= (height or 100)

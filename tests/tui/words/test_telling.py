@@ -10,7 +10,7 @@ from devlink.tui.records import AgentStatus, DnsStats, Profiles
 from devlink.tui.words import telling
 from devlink.tui.words.commands import command_of
 from devlink.tui.words.telling import Choice, Progress, Told, Trouble, absence, headline
-from tests.tui.scripted import dns_stats, finding, gateway, session, status
+from tests.tui.scripted import dns_stats, finding, gateway, relayed_session, session, status
 
 
 def told(*sessions: dict[str, Any], elapsed: float = 0.0, dns: DnsStats | None = None, **changes: Any) -> Told:
@@ -39,6 +39,12 @@ def test_many_that_carry_are_counted_and_one_whose_time_is_not_known_is_named_wi
     three = [gateway(f"172.16.0.{n}") for n in (1, 2, 3)]
     assert "by 3 nodes since" in told(session("qa", gateways=three)).text
     assert "by 172.16.0.13 since" in told(session("qa", gateways=[gateway(rtt_ms=None)])).text
+
+
+def test_what_is_relayed_is_told_with_what_is_open_and_no_gateway() -> None:
+    said = told(relayed_session("qa", since=60.0)).text
+    assert said == "qa is up through its API server, 3 streams open, since 1 min · names by resolved"
+    assert "through its API server since" in told(relayed_session("qa", relay=None)).text
 
 
 def test_routes_alone_are_told_as_such() -> None:

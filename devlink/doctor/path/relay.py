@@ -1,0 +1,67 @@
+"""What is relayed through the API server: by whom, what was refused, and what programs want that no relay carries."""
+
+import asyncio
+import ctypes
+
+from devlink.core import relay_words as words
+from devlink.core.codec import decode
+from devlink.core.findings import Finding, Severity
+from devlink.core.relay import RelayState
+from devlink.core.relay_judging import judge_refusals, udp_wanted
+from devlink.doctor.case import Case, Subject
+from devlink.doctor.check import LinkCheck, Seen, skipped
+from devlink.doctor.path.shared import is_relayed
+from devlink.errors import DevlinkError
+from devlink.helper.client import SOCKET
+from devlink.rpc.connection import Connection
+
+ASK_LIMIT = 2.0
+"""Seconds for the helper to say what it has refused."""
+LIBRARY = "libnftables.so.1"
+
+
+async def _look(_: Case, subject: Subject) -> Seen:
+    if not is_relayed(subject):
+        return skipped("it is not relayed")
+    if not subject.is_installed or subject.session is None:
+        library = await asyncio.to_thread(library_finding)
+        return Seen(text="it would be relayed", findings=library) if library else skipped("it is not up")
+    told, refused = subject.session.get("relay"), await _refused(subject.name)
+    if told is None:
+        return Seen(text="its relay has not said anything yet", findings=udp_wanted(refused))
+    state = decode(RelayState, told)
+    through = f"through {state.server or 'the API server'}: {words.traffic(state)}"
+    return Seen(text=through, findings=(*state.findings, *judge_refusals(state), *udp_wanted(refused)))
+
+
+async def _refused(session: str) -> int:
+    """Packets that were no TCP; 0 where the helper does not say."""
+    try:
+        line = await Connection.connect(SOCKET)
+        try:
+            reply = await line.call("io.devlink.Helper.CountRelay", {"session": session}, limit=ASK_LIMIT)
+            return int(reply["refused"])
+        finally:
+            line.close()
+    except (DevlinkError, OSError):  # TimeoutError too
+        return 0
+
+
+def library_finding(name: str = LIBRARY) -> tuple[Finding, ...]:
+    """Whether what redirects can be loaded: the helper loads the same, where it is the system's."""
+    try:
+        ctypes.CDLL(name)
+    except OSError as error:
+        return (
+            Finding(
+                code="DL-RELAY-NFTABLES",
+                severity=Severity.ERROR,
+                title="Nothing can be relayed: the library that redirects connections is not installed.",
+                evidence=str(error),
+                fix="sudo apt install libnftables1 (Fedora: nftables-libs; Arch, Alpine: nftables)",
+            ),
+        )
+    return ()
+
+
+CHECKS = (LinkCheck(name="relay", look=_look, after=("links", "routes", "rules")),)
