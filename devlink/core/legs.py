@@ -107,7 +107,7 @@ REACHED = Words(ok="answers", silent="does not answer any more")
 DNS_ANSWERS = Words(ok="its DNS answers", silent="its DNS does not answer")
 API_ANSWERS = Words(ok="its API takes connections", silent="its API takes no connection")
 API_SERVER_TAKES = Words(ok="takes connections", silent="takes no connection")
-RELAYS = "its end of the relay dials the pod"
+RELAYS = "dials the pod"
 NOT_RELAYED = "the relay does not run now"
 NOT_OURS = "other routes take its packets"
 NO_ROUTE = "no route"

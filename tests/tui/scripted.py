@@ -206,7 +206,7 @@ def relayed_path(**changes: Any) -> dict[str, Any]:
     legs = [
         {"name": "laptop", "about": "wlan0 192.168.7.50", "state": "ok", "text": "link is up"},
         {"name": "API server", "about": "192.0.2.10:6443", "state": "ok", "text": "takes connections", "rtt_ms": 8.4},
-        {"name": "node", "about": "node-a", "state": "ok", "text": "its end of the relay dials the pod"},
+        {"name": "node", "about": "node-a", "state": "ok", "text": "dials the pod"},
         {"name": "pod", "about": "kube-system/coredns-7c", "state": "ok", "text": "its DNS answers", "rtt_ms": 19.2},
     ]
     return {"legs": legs, "gateways": [], **changes}

@@ -16,7 +16,18 @@ from devlink.tui import app as app_module
 from devlink.tui.app import Dashboard
 from devlink.tui.link import Link
 from devlink.tui.messages import Contact, ContactChanged, DnsCounted, EventsTold, PathSeen, StatusTold
-from tests.tui.scripted import ScriptedAgent, dns_stats, event, finding, gateway, path, session, status
+from tests.tui.scripted import (
+    ScriptedAgent,
+    dns_stats,
+    event,
+    finding,
+    gateway,
+    path,
+    relayed_path,
+    relayed_session,
+    session,
+    status,
+)
 from tests.tui.shoot import plain
 
 pytestmark = pytest.mark.slow
@@ -140,6 +151,16 @@ async def _conflict(agent: ScriptedAgent) -> None:
     await _dns_and_events(agent, event("qa: a route of ours was taken", "error"))
 
 
+async def _relayed(agent: ScriptedAgent) -> None:
+    hint = finding(
+        "DL-RELAYED", "info", title="It is relayed through the API server: TCP and names, nothing else.",
+        evidence="no next hop is on a link here", fix="",
+    )  # fmt: skip
+    await agent.tell("Status", status(relayed_session(findings=[hint])))
+    await agent.tell("FollowPath", relayed_path())
+    await _dns_and_events(agent, event("qa: up, relayed"))
+
+
 @pytest.mark.parametrize(
     ("scene", "size"),
     [
@@ -148,6 +169,7 @@ async def _conflict(agent: ScriptedAgent) -> None:
         pytest.param(_up, (120, 40), id="up"),
         pytest.param(_degraded, (120, 40), id="degraded"),
         pytest.param(_conflict, (120, 40), id="conflict"),
+        pytest.param(_relayed, (120, 40), id="relayed"),
         pytest.param(_degraded, (80, 24), id="80x24"),
         pytest.param(_degraded, (40, 10), id="40x10"),
         pytest.param(_degraded, (240, 60), id="240x60"),
