@@ -12,6 +12,7 @@ from devlink.core.overrides import override_routes
 from devlink.core.policy_routing import ORDINARY_UID, WaysOfOthers, policy_findings, rivals_of
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, covered
 from devlink.core.profile import BridgeProfile, ClusterDns, RoutingMode, Spec, Transport
+from devlink.core.relaying import relayed, relayed_routes
 from devlink.core.routing import Hop, alternatives, carriers, choose_mode, make_routes, missing
 from devlink.core.text import listed
 from devlink.errors import UsageError
@@ -162,23 +163,44 @@ def make_plan(
     exclude: tuple[IPNetwork, ...] = (),
     override: tuple[IPNetwork, ...] = (),
     uid: int = ORDINARY_UID,
+    routing: RoutingMode | None = None,
+    reason: str = "",
+    containers: tuple[str, ...] = (),
 ) -> Plan:
     """What `profile` needs on a laptop whose network is `observed`; `pins` keep the way they have.
 
     What is in `exclude` gets no route. What is in `override` gets routes that win over everybody else's. `uid` is the
-    user's: policy rules may tell users apart.
+    user's: policy rules may tell users apart, and what is relayed is so for that one alone. `routing` goes before the
+    profile's, for the `reason` that is given; `containers` are bridges that are relayed for as well.
 
-    Raises UsageError where names are asked for and `exclude` takes the way to the cluster's DNS, VerificationError
+    Raises ConflictError where somebody else routes what is to be relayed, UsageError where names are asked for and `exclude` takes the way to the cluster's DNS, VerificationError
     where the profile insists on next hops that are not on-link (facts: R1).
     """
     spec = profile.spec
     there = carriers(spec, observed)
     if with_routes:
-        mode, reason = choose_mode(spec, there, observed)
+        mode, chosen = choose_mode(spec, there, observed, routing)
+        reason = reason or chosen
     else:
         mode, reason = RoutingMode.ROUTER, "routes were not asked for"
     if with_dns and with_routes:
         _check_excluded_dns(profile, mode, exclude, observed)
+    zones = _zones(spec, spec.dns, exclude) if with_dns and spec.dns else ()
+    keep = tuple(pins)
+    ca = spec.identity.ca_hash if spec.identity else ""
+    name = profile.metadata.name
+    if mode is RoutingMode.RELAY:
+        ways, told = relayed_routes(
+            spec.prefixes, observed, uid=uid, keep=keep, exclude=exclude, override=override
+        )  # fmt: skip
+        return Plan(
+            desired=Desired(
+                session=name, routes=ways, zones=zones, pins=keep, ca=ca, relay=Relaying(containers=containers)
+            ),
+            mode=mode,
+            reason=reason,
+            findings=(relayed(reason, (way.destination for way in ways)), *told, *_without_identity(spec)),
+        )
     planned = make_routes(spec, mode, there, observed, exclude)
     routes = override_routes(planned, override, exclude, observed)
     rivals = rivals_of(routes, observed, uid)
@@ -191,11 +213,11 @@ def make_plan(
     )
     return Plan(
         desired=Desired(
-            session=profile.metadata.name,
+            session=name,
             routes=routes,
-            zones=_zones(spec, spec.dns, exclude) if with_dns and spec.dns else (),
-            pins=tuple(pins),
-            ca=spec.identity.ca_hash if spec.identity else "",
+            zones=zones,
+            pins=keep,
+            ca=ca,
         ),
         mode=mode,
         reason=reason,

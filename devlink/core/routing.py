@@ -23,6 +23,8 @@ from devlink.errors import VerificationError
 
 MAX_NODE_CANDIDATES = 8
 """How many nodes are worth asking whether they carry the services; all that do are equally good."""
+WITHOUT_NEXT_HOPS = (RoutingMode.ROUTER, RoutingMode.RELAY)
+"""Modes in which nothing goes by a next hop of the profile's."""
 
 Hop = tuple[IPAddress, str]
 """A next hop, and the link that it is on."""
@@ -62,16 +64,25 @@ def _first_of_each_family(hops: Iterable[Hop]) -> dict[int, Hop]:
     return first
 
 
-def choose_mode(spec: Spec, there: Carriers, observed: ObservedNetwork) -> tuple[RoutingMode, str]:
-    """The mode and the reason (DESIGN.md: per-node, gateway, router, in that order, from what is observed)."""
-    wanted = spec.routing
+def choose_mode(
+    spec: Spec, there: Carriers, observed: ObservedNetwork, asked: RoutingMode | None = None
+) -> tuple[RoutingMode, str]:
+    """The mode and the reason (DESIGN.md: per-node, gateway, router, in that order, from what is observed).
+
+    `asked`: what the user wants instead of what the profile says. Relay is never chosen here: whether the network
+    carries the prefixes is not seen, but tried.
+    """
+    wanted = asked or spec.routing
+    by = "you asked for it" if asked is not None else "the profile says so"
     if wanted is RoutingMode.RELAY:
-        raise VerificationError(
-            "The profile asks for routing by relay, which this version does not have.",
-            next_step="Use a profile with `routing: auto`.",
-        )
+        if not spec.prefixes:
+            raise VerificationError(
+                "There is nothing to relay: the profile has no pod and no service networks.",
+                next_step="Bring it up without --routing relay, or use a profile that names them.",
+            )
+        return wanted, by
     if wanted is RoutingMode.ROUTER:
-        return wanted, "the profile says that the network carries these prefixes"
+        return wanted, by if asked else "the profile says that the network carries these prefixes"
     if not spec.prefixes:
         return RoutingMode.ROUTER, "the profile has no prefixes to route"
     if wanted is not RoutingMode.GATEWAY and there.nodes:
@@ -92,7 +103,7 @@ def choose_mode(spec: Spec, there: Carriers, observed: ObservedNetwork) -> tuple
     if wanted is RoutingMode.GATEWAY:
         off_link = [g.address for g in spec.gateways or ()]
     raise VerificationError(
-        f"No next hop of profile routing {wanted.value} is on this laptop's link.",
+        f"No next hop of {'profile ' if asked is None else ''}routing {wanted.value} is on this laptop's link.",
         why="; ".join(_behind(address, observed) for address in off_link[:4])
         + ". The kernel sends a packet to a next hop only out of a link, never through another router.",
         next_step="Use `routing: auto`, and have the network's router carry the prefixes; or join the nodes' network.",
@@ -121,7 +132,7 @@ def make_routes(
 
     A block of pods that no node of its own carries has no route: the one of its pod network holds it.
     """
-    if mode is RoutingMode.ROUTER:
+    if mode in WITHOUT_NEXT_HOPS:
         return ()
     ways = _wide_ways(spec, there)
     if mode is RoutingMode.PER_NODE:
@@ -197,7 +208,7 @@ def alternatives(spec: Spec, mode: RoutingMode, there: Carriers) -> Mapping[IPAd
     Gateways carry everything. Where each node carries its own pods, any of them takes the services too; in gateway mode
     the profile has said who carries.
     """
-    if mode is RoutingMode.ROUTER:
+    if mode in WITHOUT_NEXT_HOPS:
         return {}
     gateways = {v: tuple(hop for hop in there.gateways if hop[0].version == v) for v in (4, 6)}
     services, pods = there.for_services if spec.services else {}, there.for_pods if spec.pods else {}
@@ -220,7 +231,7 @@ def missing(spec: Spec, mode: RoutingMode, there: Carriers, exclude: Iterable[IP
 
     A pod network with listed blocks needs no route of its own: its blocks are looked at one by one.
     """
-    if mode is RoutingMode.ROUTER:
+    if mode in WITHOUT_NEXT_HOPS:
         return
     cover = Cover(prefix for prefix, _ in _wide_ways(spec, there))
     pods = [prefix for prefix in spec.pods or () if cover.find(prefix) is None]

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-from devlink.core.network import OVERRIDE_TABLE, ObservedNetwork, Path, Route
+from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, ObservedNetwork, Path, Route
 from devlink.core.plan import Desired
 from devlink.core.policy_routing import ORDINARY_UID, Rival, rivals
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, span
@@ -17,7 +17,7 @@ def choose_samples(
 
     Narrower routes of others are kept and reported (DESIGN.md, overlaps), in whatever table they are, and pinned
     addresses keep their way, so neither says anything of ours. Out of a route in OVERRIDE_TABLE only that table takes
-    something, by `throw` too. Nor does an address say anything that a rule before ours takes out of a network of ours
+    something, by `throw` too; out of a relayed one that table and its own. Nor does an address say anything that a rule before ours takes out of a network of ours
     for programs of `uid`: the plan warns of that. One that takes a whole network is a conflict, so it is tried.
     A route that is wholly taken out has no sample, and a `throw` needs none.
     """
@@ -28,8 +28,8 @@ def choose_samples(
         lost = [_taken_by(rival) for rival in found if not rival.is_whole]
         # The local table, with the laptop's own addresses, comes before all others.
         others = [r.destination for r in observed.routes if r.kind == "local"]
-        if table == OVERRIDE_TABLE:
-            others += [r.destination for r in observed.routes if r.table == OVERRIDE_TABLE]
+        if table != MAIN_TABLE:
+            others += [r.destination for r in observed.routes if r.table in (table, OVERRIDE_TABLE)]
         else:
             others += [r.destination for r in observed.routes if r.kind == "unicast"]
         is_lost = Cover(lost)

@@ -9,9 +9,11 @@ class Ways:
     """The ways that a session wants; a look-up takes as many steps as there are prefix lengths."""
 
     def __init__(self, desired: Desired) -> None:
+        relayed = {route.table for route in desired.routes} - {OVERRIDE_TABLE, MAIN_TABLE}
+        tables = (OVERRIDE_TABLE, *sorted(relayed), MAIN_TABLE)
         self._tables: list[PrefixTable[Route]] = [
             PrefixTable((route.destination, route) for route in desired.routes if route.table == table)
-            for table in (OVERRIDE_TABLE, MAIN_TABLE)  # in the order in which the kernel asks them
+            for table in tables  # in the order in which the kernel asks them
         ]
         self._detours = {detour.next_hop: detour for detour in desired.detours}
 

@@ -18,6 +18,7 @@ from devlink.core.prefixes import collapse, covered, is_within
 from devlink.core.profile import BridgeProfile, Identity, RoutingMode
 from devlink.core.trust import claim_of_plan, claim_of_profile, record_of, uncovered
 from devlink.errors import UsageError, VerificationError
+from devlink.core.routing import WITHOUT_NEXT_HOPS
 from tests.core.plans import (
     GATEWAY,
     GATEWAY6,
@@ -65,6 +66,10 @@ def test_every_planned_next_hop_is_on_link_and_of_its_routes_family(
         return
     assert plan.mode is not RoutingMode.AUTO
     for route in plan.desired.routes:
+        if plan.mode is RoutingMode.RELAY:
+            assert (route.next_hop, route.oif) == (None, "devlink0")
+            assert any(is_within(route.destination, prefix) for prefix in profile.spec.prefixes)
+            continue
         assert route.next_hop is not None
         assert route.next_hop.version == route.destination.version
         path = observed.paths[route.next_hop]
@@ -89,7 +94,7 @@ def test_whatever_part_of_the_cluster_gets_no_route_is_told_in_a_few_findings(
     blocks = [block for node in profile.spec.nodes or () for block in node.pods]
     parts = [p for p in profile.spec.prefixes if not any(is_within(b, p) for b in blocks)] + blocks
     routed = [route.destination for route in plan.desired.routes]
-    if plan.mode is not RoutingMode.ROUTER and not all(covered(part, routed) for part in parts):
+    if plan.mode not in WITHOUT_NEXT_HOPS and not all(covered(part, routed) for part in parts):
         assert 1 <= len(told) <= 6
         assert all(f.severity is Severity.WARNING and f.fix for f in told)
     else:
@@ -193,9 +198,11 @@ def test_a_profile_that_says_router_installs_nothing_though_gateways_are_on_link
     assert (plan.mode, plan.desired.routes) == (RoutingMode.ROUTER, ())
 
 
-def test_relay_is_refused_in_words_and_not_taken_for_something_else() -> None:
-    with pytest.raises(VerificationError, match="relay"):
-        make_plan(altered(routing=RoutingMode.RELAY), seen(GATEWAY))
+def test_relay_comes_of_the_profile_or_of_its_user_and_never_by_itself() -> None:
+    assert make_plan(altered(routing=RoutingMode.RELAY), seen(GATEWAY)).mode is RoutingMode.RELAY
+    asked = make_plan(altered(), seen(GATEWAY), routing=RoutingMode.RELAY)
+    assert (asked.mode, asked.reason) == (RoutingMode.RELAY, "you asked for it")
+    assert make_plan(altered(routing=RoutingMode.RELAY), seen(), routing=RoutingMode.AUTO).mode is RoutingMode.ROUTER
 
 
 def test_a_profile_without_prefixes_needs_no_routes() -> None:
