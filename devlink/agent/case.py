@@ -9,7 +9,7 @@ from typing import Any
 
 from devlink import __version__
 from devlink.agent.client import connect, replace_agent
-from devlink.agent.config import choices
+from devlink.agent.config import choices, routing_choices
 from devlink.agent.helper_link import INTERFACE
 from devlink.agent.sources import PATIENCE_WITH_CACHE, Obtained, obtain
 from devlink.core.codec import DecodeError, decode
@@ -186,7 +186,9 @@ async def _wanted(profile: str, context: str, environ: Mapping[str, str]) -> Sub
 
 def _plan(obtained: Obtained) -> Plan:
     exclude, override = choices(obtained.profile, (), ())
+    routing, relay = routing_choices(obtained.profile.metadata.name)
     return make_plan(
         obtained.profile, observe(addresses_of_interest(obtained.profile)), pins=obtained.pins,
-        exclude=exclude, override=override, uid=os.getuid(),
+        exclude=exclude, override=override, uid=os.getuid(), routing=routing,
+        containers=relay.containers,
     )  # fmt: skip

@@ -10,7 +10,8 @@ import platformdirs
 from devlink.core.codec import DecodeError, decode
 from devlink.core.overrides import check_choices, parse_exclude, parse_override
 from devlink.core.prefixes import IPNetwork, collapse
-from devlink.core.profile import BridgeProfile
+from devlink.core.profile import BridgeProfile, RoutingMode
+from devlink.core.relay import RelayOptions
 from devlink.errors import UsageError, reason
 
 
@@ -22,6 +23,15 @@ class ProfileConfig:
     """Prefixes that get no route, as `devlink up --exclude` takes them."""
     override: tuple[str, ...] = ()
     """Prefixes whose routes win over others', as `devlink up --override` takes them."""
+
+    routing: RoutingMode | None = None
+    """Who carries the packets, as `devlink up --routing` takes it; else as the profile says."""
+    relay_undeclared_ports: bool = False
+    """Where it is relayed: ports too that neither a Service nor a containerPort declares."""
+    relay_host_network: bool = False
+    """Where it is relayed: pods in their node's own network too, of which the node's loopback is reached."""
+    relay_containers: tuple[str, ...] = ()
+    """Where it is relayed: bridges of this laptop, such as docker0, whose containers are let in."""
 
     def __post_init__(self) -> None:
         try:
@@ -76,3 +86,16 @@ def choices(
     overridden = parse_override([*override, *kept.override])
     check_choices(profile, excluded, overridden)
     return excluded, overridden
+
+
+def routing_choices(
+    name: str, routing: RoutingMode | None = None, relay: RelayOptions | None = None
+) -> tuple[RoutingMode | None, RelayOptions]:
+    """Who shall carry the packets of that profile, where it is not as that says, and what may be relayed: as given now,
+    and as config.toml says. Raises UsageError."""
+    kept, given = read_config().profiles.get(name, ProfileConfig()), relay or RelayOptions()
+    return routing or kept.routing, RelayOptions(
+        undeclared_ports=given.undeclared_ports or kept.relay_undeclared_ports,
+        host_network=given.host_network or kept.relay_host_network,
+        containers=tuple(dict.fromkeys((*given.containers, *kept.relay_containers))),
+    )

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from devlink.core.codec import encode
+from devlink.core.codec import DecodeError, decode, encode
 from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress
+from devlink.core.relay import RelayListener
 from devlink.errors import DevlinkError, HelperError, ProtocolError, reason
 from devlink.helper.policy import Paths
 from devlink.hints import HELPER_UNIT, log_of, restart_helper, start_helper
@@ -41,6 +43,7 @@ class HelperLink:
         self._returned = returned
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        self._opening = asyncio.Lock()
         interface_description(INTERFACE)  # while it is this version's: an upgrade lays another one over it
         self.version = ""
         """The helper's version, when it was last asked."""
@@ -85,6 +88,34 @@ class HelperLink:
         via = by if by != next_hop else None
         answer = await self._call("Switch", {"session": session, "next_hop": str(next_hop), "via": via and str(via)})
         return Detour(next_hop=next_hop, via=via, oif=answer["oif"]) if via is not None else None
+
+    async def open_relay(self, session: str) -> tuple[tuple[RelayListener, ...], list[int]]:
+        """The listeners that the helper made for a relayed session, with their descriptors, which are the caller's to
+        close. Raises the helper's DevlinkError."""
+        async with self._opening:
+            connection = await self._connected()
+            try:
+                answer, descriptors = await connection.call_for_descriptors(
+                    "io.devlink.Helper.OpenRelay", {"session": session}, limit=LOOK_LIMIT
+                )
+            except ProtocolError as error:
+                raise went_away() from error
+            except TimeoutError as error:
+                raise _no_answer(LOOK_LIMIT) from error
+        try:
+            return tuple(decode(RelayListener, each) for each in answer["listeners"]), descriptors
+        except (DecodeError, KeyError) as error:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise HelperError(
+                "The devlink helper does not say what its listeners are for.", why=reason(error),
+                next_step=restart_helper(),
+            ) from error  # fmt: skip
+
+    async def count_relay(self, session: str) -> int:
+        """How many packets to a relayed session's networks were refused because they were no TCP."""
+        answer = await self._call("CountRelay", {"session": session}, limit=LOOK_LIMIT)
+        return int(answer["refused"])
 
     async def state(self) -> Mapping[str, Any]:
         """The helper's own account of this user's sessions, as `io.devlink.Helper.List` gives it."""

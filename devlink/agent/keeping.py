@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from devlink.agent.history import History
-from devlink.agent.restoring import OFFLINE, Restorer
+from devlink.agent.restoring import OFFLINE, Restorer, api_of
 from devlink.agent.session import Heard, Session, State, Wish
 from devlink.agent.sessions import Sessions
 from devlink.agent.surroundings import look_around
-from devlink.agent.trouble import differences, doubtful, not_installed
+from devlink.agent.trouble import differences, doubtful, no_tcp, not_installed
 from devlink.agent.wishes import KeptDetours
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan
@@ -129,10 +129,22 @@ class Keeper:
                     self.sessions.forget(session.name)
                 elif session.applied:
                     trouble = (*session.doubts, *differences(session, theirs[session.name], state))
+                    await self._count_refused(session)
                     session.note_resolver(state)  # the helper may have gone over to another mode
                     session.enter(State.DEGRADED if trouble else session.at_best, time.monotonic(), *trouble)
             if any(is_news):
                 self.sessions.tell()
+
+    async def _count_refused(self, session: Session) -> None:
+        """Whether programs want of a relayed cluster what is no TCP."""
+        if not session.is_relayed:
+            return
+        try:
+            refused = await self.sessions.link.count_relay(session.name)
+        except DevlinkError:
+            return  # of an older version, or away
+        others = tuple(each for each in session.relay_trouble if each.code != "DL-RELAY-UDP")
+        session.relay_trouble = (*others, *([no_tcp(refused)] if refused else []))
 
     async def _plan_anew(self, session: Session) -> bool:
         """See who else routes its networks by now: the kernel is not asked to tell of routes of others, who may change
@@ -180,7 +192,7 @@ class Keeper:
     async def _follow(self, session: Session, has_slept: bool) -> bool:
         """Have a session that is installed go with the network. Whether to look once more in a while."""
         wish = session.wish
-        observed, around = await asyncio.to_thread(look_around, wish.profile)
+        observed, around = await asyncio.to_thread(look_around, wish.profile, api_of(session))
         now = time.monotonic()
         if around.is_offline:
             if not session.offline_since:  # names that are given back go to whoever is asked first in the next network
@@ -205,7 +217,7 @@ class Keeper:
         if around != session.around and session.around is not None:
             for _ in range(HELPER_TRIES):
                 await asyncio.sleep(HELPER_TIME)
-                observed, around = await asyncio.to_thread(look_around, wish.profile)
+                observed, around = await asyncio.to_thread(look_around, wish.profile, api_of(session))
                 if _is_whole(plan, observed):
                     break
         is_elsewhere = session.around is not None and (around != session.around or not around.is_known)
@@ -217,7 +229,7 @@ class Keeper:
     async def _try_elsewhere(self, session: Session, has_slept: bool) -> bool:
         """Bring up what is not installed, if the laptop is not where that failed."""
         wish = session.wish
-        _, around = await asyncio.to_thread(look_around, wish.profile)
+        _, around = await asyncio.to_thread(look_around, wish.profile, api_of(session))
         if session.around is None:  # the helper was lost before it was noted where it came up
             session.around = around
         if has_slept or around != session.around:

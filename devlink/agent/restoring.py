@@ -6,11 +6,13 @@ import time
 from dataclasses import replace
 
 from devlink.agent import verify
+from devlink.agent.relaying import may_fall_to_relay, nor_by_relay, permitted
 from devlink.agent.session import Refusal, Session, State
 from devlink.agent.sessions import AGAIN, Sessions, no_progress
 from devlink.agent.surroundings import Surroundings, look_around
 from devlink.agent.trouble import doubtful, not_installed, suspended
 from devlink.core.plan import Desired, Plan
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile import RoutingMode
 from devlink.errors import DevlinkError, IdentityError, VerificationError
 from devlink.rpc.tasks import spawn
@@ -54,6 +56,11 @@ class Restorer:
         except DevlinkError as error:
             failure = error
             log.warning("%s cannot be verified in this network: %s", session.name, error)
+            if not isinstance(error, IdentityError) and may_fall_to_relay(session.wish, session.plan):
+                failure = await self._establish_again(session)
+                if failure is not None:
+                    self.try_later(session, failure)
+                return failure
             if isinstance(error, IdentityError) or session.plan.mode is RoutingMode.ROUTER:
                 await self.suspend(session, error, around)
             else:
@@ -102,7 +109,7 @@ class Restorer:
     async def _place(self, session: Session) -> Surroundings:
         """Where the laptop is now; NOWHERE if that cannot be seen."""
         try:
-            return (await asyncio.to_thread(look_around, session.wish.profile))[1]
+            return (await asyncio.to_thread(look_around, session.wish.profile, api_of(session)))[1]
         except DevlinkError:
             return NOWHERE
 
@@ -190,6 +197,22 @@ class Restorer:
         self._sessions.tell()
         return True
 
+    async def _see_who_carries(self, session: Session) -> None:
+        """Whether the network does what the plan leaves to it; else it is relayed from now on. Raises DevlinkError."""
+        try:
+            await verify.verify(session.wish.profile, _untouched(session.plan))
+        except IdentityError:
+            raise
+        except VerificationError as error:
+            if not may_fall_to_relay(session.wish, session.plan):
+                raise
+            try:
+                session.wish = await permitted(session.wish, self._sessions.relays.environ(session))
+                session.plan = await self._sessions.plan(session.wish)
+            except DevlinkError as obstacle:
+                raise nor_by_relay(error, obstacle) from obstacle
+            log.info("%s: routing is relay: %s", session.name, session.plan.reason)
+
     async def _establish_again(self, session: Session) -> DevlinkError | None:
         """What kept it from coming up, and is worth another try; then nothing of it is left."""
         if await self._is_refused(session):
@@ -205,7 +228,7 @@ class Restorer:
             async with self._sessions.failovers.held(session.name):
                 session.plan = await self._sessions.plan(session.wish)
                 if session.plan.mode is RoutingMode.ROUTER:  # before anybody's names are sent there
-                    await verify.verify(session.wish.profile, _untouched(session.plan))
+                    await self._see_who_carries(session)
                 is_place = False
                 session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
                 await self._sessions.establish(session, progress=no_progress)
@@ -225,6 +248,11 @@ class Restorer:
             await self._set_aside(session, error, around)
         self._sessions.tell()
         return failure
+
+
+def api_of(session: Session) -> tuple[IPAddress, ...]:
+    """Where packets of a relayed session go to in truth."""
+    return session.wish.pins if session.is_relayed else ()
 
 
 def _untouched(plan: Plan) -> Plan:

@@ -10,19 +10,21 @@ import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from devlink.agent import cache
-from devlink.agent.config import choices
+from devlink.agent.config import choices, routing_choices
 from devlink.agent.lock import lock, take_over
 from devlink.agent.log import log_to_stderr
 from devlink.agent.login import Login, forget
 from devlink.agent.looks.verbs import Looks
 from devlink.agent.notes import held
 from devlink.agent.notifications import tell_desktop
-from devlink.agent.parameters import environment, parameter, texts
+from devlink.agent.parameters import environment, parameter, relay_options, routing_mode, texts
 from devlink.agent.places import agent_socket, runtime_folder, sessions_folder
 from devlink.agent.refresh import Refresher
+from devlink.agent.relays import KEPT
 from devlink.agent.session import Wish
 from devlink.agent.sessions import AGAIN, Progress, no_progress
 from devlink.agent.sources import Obtained, obtain
@@ -92,7 +94,7 @@ class Agent:
             await progress(_source(obtained), True)
             before = self._supervisor.names
             async with self._aside(profile, context):
-                session = await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, progress)
+                session = await self._bring_up(obtained, environ, call, progress)
             if self.login is not None:
                 self.login.taken_down(set(before) - set(self._supervisor.names))  # replaced
                 self.login.wished_again(str(session["name"]))
@@ -125,7 +127,7 @@ class Agent:
         self.login.is_called(profile, name)
         if name not in self._supervisor.names:
             call = Call(f"{INTERFACE}.Up")
-            await self._bring_up(obtained, environ.get("KUBECONFIG", ""), call, no_progress)
+            await self._bring_up(obtained, environ, call, no_progress)
             self._refresher.follow(name, environ, stale=obtained.is_copy)
 
     async def _obtain(self, profile: str, context: str, environ: Mapping[str, str]) -> Obtained:
@@ -144,11 +146,16 @@ class Agent:
             task.cancel()
         return [wanted or "what was on its way" for wanted in meant.values()]
 
-    async def _bring_up(self, obtained: Obtained, kubeconfig: str, call: Call, progress: Progress) -> Mapping[str, Any]:
+    async def _bring_up(
+        self, obtained: Obtained, environ: Mapping[str, str], call: Call, progress: Progress
+    ) -> Mapping[str, Any]:
         """The newest edition, or the one that came up here last where the newest claims more than is trusted."""
         replace = parameter(call, "replace", bool, False)
         exclude, override = await asyncio.to_thread(
             choices, obtained.profile, texts(call, "exclude"), texts(call, "override")
+        )
+        routing, relay = await asyncio.to_thread(
+            routing_choices, obtained.profile.metadata.name, routing_mode(call), relay_options(call)
         )
         wish = Wish(
             profile=obtained.profile,
@@ -157,13 +164,17 @@ class Agent:
             origin=obtained.origin,
             fetched=obtained.fetched,
             version=obtained.version,
-            kubeconfig=kubeconfig,
+            kubeconfig=environ.get("KUBECONFIG", ""),
             pins=obtained.pins,
             exclude=exclude,
             override=override,
+            routing=routing,
+            relay=relay,
+            environment={name: environ[name] for name in KEPT if name in environ},
         )
+        up = partial(self._supervisor.up, replace=replace, progress=progress, environ=environ)
         try:
-            session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=obtained.findings)
+            session = await up(wish, notes=obtained.findings)
         except NotTrustedError as error:
             if obtained.origin is not None:  # a file is named by its path, which the command knows
                 error.next_step = error.next_step.replace("trust PROFILE", f"trust {_argument(obtained)}")
@@ -176,7 +187,7 @@ class Agent:
             await progress(f"the newest profile is not trusted: {error.what}", True)
             notes = (*obtained.findings, held(obtained.profile.metadata.name, error, _argument(obtained)))
             wish = dataclasses.replace(wish, profile=obtained.good)
-            session = await self._supervisor.up(wish, replace=replace, progress=progress, notes=notes)
+            session = await up(wish, notes=notes)
         if wish.origin is not None:
             await asyncio.to_thread(cache.note_good, wish.origin, wish.profile)
         return session
@@ -268,7 +279,8 @@ def _source(obtained: Obtained) -> str:
 def _without_times(status: Mapping[str, Any]) -> Mapping[str, Any]:
     def at_rest(session: Mapping[str, Any]) -> Mapping[str, Any]:
         gateways = [{**gateway, "since": 0, "rtt_ms": 0} for gateway in session["gateways"]]
-        return {**session, "since": 0, "age": 0, "gateways": gateways}
+        relay = session.get("relay") and {**session["relay"], "sent": 0, "received": 0, "opened": 0}
+        return {**session, "since": 0, "age": 0, "gateways": gateways, "relay": relay}
 
     waiting = [{**each, "since": 0} for each in status.get("waiting", ())]
     return {**status, "sessions": [at_rest(session) for session in status.get("sessions", ())], "waiting": waiting}

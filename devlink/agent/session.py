@@ -11,11 +11,14 @@ from devlink.agent.cache import Origin
 from devlink.agent.surroundings import Surroundings
 from devlink.core.codec import encode
 from devlink.core.detours import carrier
-from devlink.core.findings import Finding
+from devlink.core.findings import Finding, Severity
 from devlink.core.overrides import show_override
 from devlink.core.plan import Desired, Plan
 from devlink.core.prefixes import IPAddress, IPNetwork
-from devlink.core.profile import BridgeProfile
+from devlink.core.profile import BridgeProfile, RoutingMode
+from devlink.core.relay import RelayOptions, RelayState
+
+NO_OPTIONS = RelayOptions()
 
 
 class State(StrEnum):
@@ -63,8 +66,28 @@ class Wish:
     """What of the profile's networks gets no route."""
     override: tuple[IPNetwork, ...] = ()
     """What of them wins over everybody else's routes."""
+    routing: RoutingMode | None = None
+    """Who shall carry the packets, where that is not as the profile says."""
+    relay: RelayOptions = NO_OPTIONS
+    """What of it may be relayed, should it be."""
+    relayed: bool = False
+    """It was relayed when it was last up, and is until a route has been proven."""
+    context: str = ""
+    """By which context or login its API is reached, where no cluster gave the profile."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What an agent that is started again must know of its user's environment to reach the API: proxies, PATH."""
     refusal: Refusal | None = None
     """Where it is not to be brought up again unattended; until it is up anywhere, or its user wishes anew."""
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether it is devlink that chooses who carries the packets."""
+        return (self.routing or self.profile.spec.routing) is RoutingMode.AUTO
+
+    @property
+    def reached_by(self) -> str:
+        """The context or login of its API; empty for the current one."""
+        return self.origin.context if self.origin is not None else self.context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +141,10 @@ class Session:
     """Next hops behind which its own cluster answered in this network."""
     unanswered: dict[IPAddress, float] = field(default_factory=dict)
     """Monotonic seconds when it was last asked behind a next hop, and nobody answered."""
+    relay: RelayState | None = None
+    """How it is with its relay; None where it has none, or none that has told of itself."""
+    relay_trouble: tuple[Finding, ...] = ()
+    """What is to be said of its relay's process, and of what the helper refuses for it."""
     carrying: tuple[Finding, ...] = ()
     """What is to be said of who carries its packets."""
     by_hand: frozenset[tuple[IPAddress, IPAddress]] = frozenset()
@@ -143,10 +170,22 @@ class Session:
 
     @property
     def at_best(self) -> State:
-        """UP; DEGRADED while something that is sent does not arrive: nobody answers, which `carrying` tells, or routes
-        of others win over ours, which the plan's findings tell."""
+        """UP; DEGRADED while something that is sent does not arrive: nobody answers, which `carrying` tells, its relay
+        cannot work, or routes of others win over ours, which the plan's findings tell."""
         is_silent = self.heard is not None and self.heard.is_silent
-        return State.DEGRADED if is_silent or self.plan.loses_routes else State.UP
+        is_cut = any(finding.severity is Severity.ERROR for finding in self.of_relay)
+        return State.DEGRADED if is_silent or is_cut or self.plan.loses_routes else State.UP
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether its plan has new connections relayed."""
+        relaying = self.plan.desired.relay
+        return relaying is not None and not relaying.draining
+
+    @property
+    def of_relay(self) -> tuple[Finding, ...]:
+        """What is to be said of its relay."""
+        return (*self.relay_trouble, *(self.relay.findings if self.relay is not None else ()))
 
     @property
     def candidates(self) -> dict[IPAddress, tuple[IPAddress, ...]]:
@@ -215,7 +254,7 @@ class Session:
         """All that `status` shows of it."""
         of_gateways = (*self.passed_over.values(), *self.suspicious) if self.applied else ()
         of_plan = self.present_plan.findings
-        return (*self.trouble, *self.carrying, *of_gateways, *self.notes, *self.remarks, *of_plan)
+        return (*self.trouble, *self.carrying, *self.of_relay, *of_gateways, *self.notes, *self.remarks, *of_plan)
 
     def shown(self, now: float) -> Mapping[str, Any]:
         """As `io.devlink.Agent.Status` gives it."""
@@ -238,5 +277,6 @@ class Session:
             "search": [namespace for zone in plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,
             "resolver_reason": self.resolver_reason,
+            "relay": encode(self.relay) if self.relay is not None else None,
             "findings": [encode(finding) for finding in self.findings],
         }

@@ -1,17 +1,22 @@
 """The sessions that there are: their table, the line to the helper, and the steps that every change is made of."""
 
 import asyncio
+import dataclasses
 import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from devlink.agent import strangers, verify
+from devlink.agent.draining import Draining
 from devlink.agent.failovers import Failovers
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import ProbeLine
+from devlink.agent.relaying import has_its_ca, may_fall_to_relay
+from devlink.agent.relays import Relays
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed
 from devlink.agent.wishes import KeptDetours, KeptWishes
@@ -20,6 +25,8 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress, PrefixTable
+from devlink.core.profile import RoutingMode
+from devlink.core.routing import why_nobody
 from devlink.doctor.names.loop import check_loops
 from devlink.doctor.names.ordinary import check_ordinary
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
@@ -65,6 +72,8 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._changed = asyncio.Event()
         self.failovers = Failovers(self.link, self.tell)
+        self.relays = Relays(self.link, self.get, self.tell)
+        self.draining = Draining(self)
 
     # Which there are
 
@@ -105,6 +114,7 @@ class Sessions:
     def tell(self) -> None:
         """Something that `status` shows has changed."""
         self.failovers.keep(self)
+        self.relays.keep(self)
         for session in self:
             if session.applied and session.state is not State.CONNECTING:
                 session.forget_passed_over()
@@ -122,15 +132,20 @@ class Sessions:
         if observed is None:
             observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
         # In a cluster of 20,000 nodes it takes longer than a gateway has for its answer.
-        plan = await asyncio.to_thread(
+        planned = partial(
             make_plan, wish.profile, observed, with_routes=wish.routes, with_dns=wish.dns, pins=wish.pins,
-            exclude=wish.exclude, override=wish.override, uid=os.getuid(),
+            exclude=wish.exclude, override=wish.override, uid=os.getuid(), containers=wish.relay.containers,
         )  # fmt: skip
+        plan = await asyncio.to_thread(planned, routing=wish.routing)
+        if wish.relayed and may_fall_to_relay(wish, plan):  # until it is proven that the network carries them
+            why = f"{why_nobody(wish.profile.spec, observed)}, and the network does not carry these prefixes"
+            plan = await asyncio.to_thread(planned, routing=RoutingMode.RELAY, reason=why)
         present = self.get(wish.profile.metadata.name)
         # Also where nothing of it is installed because the helper was away. Elsewhere nobody was silent yet.
         return plan if present is None or present.is_suspended else kept(plan, present.plan, observed)
 
     async def establish(self, session: Session, *, replace: tuple[str, ...] = (), progress: Progress) -> None:
+        self.draining.prepare(session)
         desired = session.plan.desired
         fault_point("agent.planned")
         await progress("install routes, split DNS, and prove it through libc", False)
@@ -140,6 +155,9 @@ class Sessions:
         except DevlinkError as error:
             session.applied = isinstance(error, HelperError)  # else it was refused, and there is nothing to take back
             raise
+        if session.is_relayed:
+            await progress("start the relay", False)
+            await self.relays.serve(session)
         fault_point("agent.applied")
         session.installed = tuple(applied["routes"])
         session.note_resolver(applied)
@@ -159,7 +177,9 @@ class Sessions:
         fault_point("agent.confirmed")
         session.doubts, session.offline_since, session.around = (), 0.0, None
         session.by_hand &= pairs(session.plan.desired)  # another one may have taken the place of whom the user chose
+        session.wish = dataclasses.replace(session.wish, relayed=session.is_relayed)
         session.enter(State.UP, time.monotonic())
+        self.draining.begin(session)
         await progress("verified", True)
 
     async def verify(self, session: Session, plan: Plan) -> tuple[Finding, ...]:
@@ -173,6 +193,7 @@ class Sessions:
                 gateways=strangers.to_prove(session.wish.profile, plan),
                 connect=strangers.connect_by(line),
                 learn=lambda proof: strangers.learn(session, proof),
+                attest=partial(has_its_ca, session.wish, self.relays.environ(session)) if session.is_relayed else None,
             )  # fmt: skip
         finally:
             line.close()

@@ -165,7 +165,7 @@ async def fetched(api: "Api", *, keep: bool = True) -> Obtained:
     access = api.access
     origin = Origin(context=access.name, server=access.server)
     now = time.time()
-    pins = await _addresses(access.server, access.proxy)
+    pins = await addresses_of(access.server, access.proxy)
     if published.insecure:
         return Obtained(
             profile=published.profile, origin=origin, fetched=now, version=published.resource_version, pins=pins,
@@ -218,7 +218,7 @@ def _literal_addresses(*urls: str) -> tuple[IPAddress, ...]:
     return tuple(found)
 
 
-async def _addresses(*urls: str) -> tuple[IPAddress, ...]:
+async def addresses_of(*urls: str) -> tuple[IPAddress, ...]:
     """The addresses behind these URLs' hosts; none for a name that does not resolve: then there is nothing to keep."""
     found = list(_literal_addresses(*urls))
     for url in urls:

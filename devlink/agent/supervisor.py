@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +11,23 @@ from typing import Any
 
 from devlink import __version__
 from devlink.agent.keeping import Keeper
+from devlink.agent.relaying import may_fall_to_relay, nor_by_relay, permitted
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.sessions import AGAIN, Progress, no_progress
 from devlink.agent.trouble import not_installed, still_there
 from devlink.core.findings import Finding
 from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
-from devlink.core.profile import BridgeProfile
-from devlink.errors import ConflictError, DevlinkError, HelperError, NotUpError, reason
+from devlink.core.profile import BridgeProfile, RoutingMode
+from devlink.errors import (
+    ConflictError,
+    DevlinkError,
+    HelperError,
+    IdentityError,
+    NotUpError,
+    VerificationError,
+    reason,
+)
 from devlink.faults import POINTS, fault_point
 from devlink.rpc.tasks import spawn
 
@@ -59,11 +69,18 @@ class Supervisor:
         }
 
     async def up(
-        self, wish: Wish, *, replace: bool, progress: Progress, notes: tuple[Finding, ...] = ()
+        self,
+        wish: Wish,
+        *,
+        replace: bool,
+        progress: Progress,
+        notes: tuple[Finding, ...] = (),
+        environ: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
         """Bring a profile up: verified, or rolled back with the DevlinkError that says why. Cancelling rolls back.
 
-        `notes` are shown with it: what is to be said of the profile's source.
+        `notes` are shown with it: what is to be said of the profile's source. `environ` is its user's, for a relay;
+        without one it is this process's own.
         """
         name = wish.profile.metadata.name
         async with self._sessions.lock, self._sessions.failovers.held(name, *(self.names if replace else ())):
@@ -73,15 +90,18 @@ class Supervisor:
                 _check_same_cluster(present.wish, wish)
             await progress("look at the laptop's network", False)
             await self._sessions.link.ready()
+            environ = os.environ if environ is None else environ
+            if wish.routes and (wish.routing or wish.profile.spec.routing) is RoutingMode.RELAY:
+                await progress("ask the cluster what may be relayed", False)
+                wish = await permitted(wish, environ)
             plan = await self._sessions.plan(wish)
             await progress(f"routing {plan.mode.value}: {plan.reason}", True)
             session = Session(wish=wish, plan=plan, since=time.monotonic(), notes=notes)
+            self._sessions.relays.environs[name] = environ
             self._sessions.put(session)
             self._sessions.tell()
             try:
-                await self._sessions.establish(
-                    session, replace=tuple(other.name for other in others), progress=progress
-                )
+                await self._establish(session, tuple(other.name for other in others), progress, environ)
             except BaseException as error:
                 left = await asyncio.shield(spawn(self._take_back(session, present, others), name=f"roll back {name}"))
                 if not isinstance(error, asyncio.CancelledError):
@@ -97,9 +117,30 @@ class Supervisor:
                 ) from None
             for other in others:
                 self._sessions.forget(other.name)
-            self._sessions.kept.keep(name, wish)
+            self._sessions.kept.keep(name, session.wish)
             self._sessions.tell()
             return session.shown(time.monotonic())
+
+    async def _establish(
+        self, session: Session, replace: tuple[str, ...], progress: Progress, environ: Mapping[str, str]
+    ) -> None:
+        """By routes; by a relay, where nothing else is left and the network turns out not to carry the prefixes."""
+        try:
+            await self._sessions.establish(session, replace=replace, progress=progress)
+        except IdentityError:
+            raise
+        except VerificationError as error:
+            if not may_fall_to_relay(session.wish, session.plan):
+                raise
+            await progress(f"the network does not carry the prefixes: {error.what}", True)
+            await progress("ask the cluster whether it may be relayed", False)
+            try:
+                session.wish = await permitted(session.wish, environ)
+                session.plan = await self._sessions.plan(session.wish)
+            except DevlinkError as obstacle:
+                raise nor_by_relay(error, obstacle) from obstacle
+            await progress(f"routing {session.plan.mode.value}: {session.plan.reason}", True)
+            await self._sessions.establish(session, replace=replace, progress=progress)
 
     async def down(self, name: str | None, *, everything: bool) -> tuple[str, ...]:
         """Take one session down, or all; the only one where none is named. Raises NotUpError."""
@@ -156,7 +197,8 @@ class Supervisor:
         await self._keeper.resume()
 
     def close(self) -> None:
-        """Let go of the helper; leases then run out."""
+        """Let go of the helper and of the relays; leases then run out."""
+        self._sessions.relays.close()
         self._keeper.close()
 
     def wish(self, name: str) -> Wish | None:

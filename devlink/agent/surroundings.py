@@ -42,10 +42,14 @@ class Surroundings:
         return all(way.link_address for way in self.ways if way.oif is not None)
 
 
-def look_around(profile: BridgeProfile) -> tuple[ObservedNetwork, Surroundings]:
-    """The network with the ways that a plan needs, and what of it makes the place. Blocks. Raises HelperError."""
-    near, far = addresses_of_interest(profile), _cluster_addresses(profile)
+def look_around(profile: BridgeProfile, api: Collection[IPAddress] = ()) -> tuple[ObservedNetwork, Surroundings]:
+    """The network with the ways that a plan needs, and what of it makes the place. Blocks. Raises HelperError.
+
+    `api`: what a relay needs a way to, and nothing else; none where nothing is relayed.
+    """
+    near, far = addresses_of_interest(profile), (*_cluster_addresses(profile), *api)
     observed = observe((*near, *far))
+    wanted = api or near
     up = {link.name for link in observed.links if link.up}
     tunnels = {link.name for link in observed.links if link.noarp}
     ways = tuple(_way(address, observed.paths[address], tunnels) for address in far)
@@ -59,7 +63,7 @@ def look_around(profile: BridgeProfile) -> tuple[ObservedNetwork, Surroundings]:
             for address, length in link.addresses
             if link.name in oifs and link.name != "lo" and not address.is_link_local
         ),
-        is_offline=bool(near) and not any(observed.paths[address].oif in up for address in near),
+        is_offline=bool(wanted) and not any(observed.paths[address].oif in up for address in wanted),
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -20,12 +20,14 @@ from devlink.doctor.names.libc import check_libc
 from devlink.doctor.path.exchange import look
 from devlink.doctor.path.identity import Connect, Proof, prove
 from devlink.doctor.path.questions import KNOWN, address_types, check_known
-from devlink.errors import DevlinkError, VerificationError
+from devlink.errors import DevlinkError, IdentityError, VerificationError
 from devlink.kernel.observe import observe, observe_ways
 from devlink.rpc.tasks import spawn
 
 DNS_TRY_LIMIT = 2.0
 """Seconds for one server of the cluster's DNS to answer."""
+RELAYED_TRY_LIMIT = 10.0
+"""The same through a relay, which may have to sign in first, look up who answers, and open its first connection."""
 
 
 async def verify(
@@ -35,6 +37,7 @@ async def verify(
     gateways: Iterable[IPAddress] = (),
     connect: Connect | None = None,
     learn: Callable[[Proof], None] | None = None,
+    attest: Callable[[], Awaitable[Finding | bool]] | None = None,
 ) -> tuple[Finding, ...]:
     """What is worth telling of a session that carries what it promises; else VerificationError, with evidence.
 
@@ -43,7 +46,8 @@ async def verify(
     with it than without. A session without zones promises no names: trouble with the cluster's DNS is then a finding,
     unless its answer is all that could show that the network carries the prefixes. Another cluster than the profile's
     is always an error. `gateways` and `connect` are identity.prove's; `learn` is told what came of that, also where
-    something else fails then.
+    something else fails then. Where a relay's API is not the profile's by its certificate, `attest` says whether it is
+    all the same, or what is to be told of that.
     """
     desired = plan.desired
     if desired.routes:
@@ -56,7 +60,15 @@ async def verify(
     names = spawn(_verify_names(profile, plan, verdict), name="verify names")
     try:
         # Whose network this is comes first: a stranger's DNS may be silent, and that would not be the reason to tell.
-        proven = await proof
+        try:
+            proven = await proof
+        except IdentityError:
+            if attest is None:
+                raise
+            told = await attest()
+            if told is False:
+                raise
+            proven = Proof(answered=True) if told is True else Proof(findings=(told,))
         if learn is not None:
             learn(proven)
         return (*proven.findings, *await names, *await verdict)
@@ -66,6 +78,8 @@ async def verify(
 
 
 async def _diagnose(profile: BridgeProfile, plan: Plan, proof: "asyncio.Task[Proof]") -> tuple[Finding, ...]:
+    if plan.mode is RoutingMode.RELAY:
+        return ()  # packets are what it is about
     seen = await look(profile, plan)
     try:
         api = (await asyncio.shield(proof)).answered
@@ -83,7 +97,10 @@ async def _verify_names(
     if dns is None:
         return ()
     name = dns.domain.child(KNOWN)
-    servers = tuple(Upstream(address=s.address, transport=s.transport) for s in dns.servers)
+    is_relayed = plan.mode is RoutingMode.RELAY
+    servers = tuple(
+        Upstream(address=s.address, transport=Transport.TCP if is_relayed else s.transport) for s in dns.servers
+    )
     code = "DL-DNS-SILENT"
     try:
         answers = await _ask_any(servers, name, address_types(profile.spec.services), plan)
@@ -116,8 +133,9 @@ async def _ask_any(
 ) -> tuple[Answer, ...]:
     """The first server's answers, whichever transport brings them first: a firewall may swallow one of them."""
     evidence: list[str] = []
+    limit = RELAYED_TRY_LIMIT if plan.mode is RoutingMode.RELAY else DNS_TRY_LIMIT
     for server in servers:
-        found = await asyncio.gather(*(_first_answer(server, name, qtype, evidence) for qtype in types))
+        found = await asyncio.gather(*(_first_answer(server, name, qtype, evidence, limit) for qtype in types))
         answers = tuple(answer for answer in found if answer is not None)
         # One type may be lost on the way, but then the other one must have brought an address.
         if len(answers) == len(types) or any(answer.addresses for answer in answers):
@@ -128,6 +146,8 @@ async def _ask_any(
     others = [s.address for s in servers if ways.is_lost(s.address, paths.get(s.address, Path()))]
     if all(paths.get(server.address, Path()).oif is None for server in servers):
         asked = "This laptop has no way there at all. Is it on a network now? See: ip route; ip -br link"
+    elif plan.mode is RoutingMode.RELAY:
+        asked = "Are the pods of the cluster's DNS ready? See: kubectl get pods -n kube-system; devlink status"
     elif others:
         asked = f"Another route or a policy rule (ip rule) takes packets to {others[0]}: ip route get {others[0]}"
     elif plan.mode is RoutingMode.ROUTER:
@@ -143,11 +163,13 @@ async def _ask_any(
     )
 
 
-async def _first_answer(server: Upstream, name: DomainName, qtype: str, evidence: list[str]) -> Answer | None:
+async def _first_answer(
+    server: Upstream, name: DomainName, qtype: str, evidence: list[str], limit: float
+) -> Answer | None:
     async def one(transport: Literal["udp", "tcp"]) -> Answer | None:
         try:
             answer = await asyncio.to_thread(
-                ask, server.address, name, qtype, port=server.port, transport=transport, timeout=DNS_TRY_LIMIT
+                ask, server.address, name, qtype, port=server.port, transport=transport, timeout=limit
             )
         except OSError as error:
             evidence.append(f"{server.address} over {transport.upper()}: {_words(error)}")

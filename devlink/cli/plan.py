@@ -3,15 +3,19 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
-from devlink.agent.config import choices
+from devlink.agent.config import choices, routing_choices
 from devlink.agent.sources import obtain
-from devlink.core.network import OVERRIDE_PREFERENCE, OVERRIDE_TABLE, PROTOCOL
+from devlink.core.codec import decode
+from devlink.core.network import OVERRIDE_PREFERENCE, OVERRIDE_TABLE, PROTOCOL, RELAY_PREFERENCE, relay_table
 from devlink.core.plan import addresses_of_interest, make_plan, protect
 from devlink.core.prefixes import IPAddress
+from devlink.core.profile import RoutingMode
+from devlink.core.relay import RelayOptions
 from devlink.errors import HelperError
 from devlink.helper.admission import check_foreign, check_form, check_protected
 from devlink.helper.forwarding import protected_ways
@@ -31,6 +35,8 @@ def show_plan(
     with_routes: bool,
     exclude: Iterable[str] = (),
     override: Iterable[str] = (),
+    routing: str | None = None,
+    relay: Mapping[str, Any] | None = None,
 ) -> int:
     """Print what `up` would install. Needs neither agent nor helper, and changes nothing of the machine's network.
 
@@ -38,10 +44,12 @@ def show_plan(
     """
     obtained = asyncio.run(obtain(profile, context, os.environ))
     excluded, overridden = choices(obtained.profile, exclude, override)
+    asked = RoutingMode(routing) if routing else None
+    mode, options = routing_choices(obtained.profile.metadata.name, asked, decode(RelayOptions, relay or {}))
     observed = observe(addresses_of_interest(obtained.profile))
     plan = make_plan(
         obtained.profile, observed, with_dns=with_dns, with_routes=with_routes, pins=obtained.pins,
-        exclude=excluded, override=overridden, uid=os.getuid(),
+        exclude=excluded, override=overridden, uid=os.getuid(), routing=mode, containers=options.containers,
     )  # fmt: skip
     desired = plan.desired
     check_form(desired)
@@ -53,6 +61,14 @@ def show_plan(
         click.echo(f"# no route to {', '.join(map(str, excluded))}: you excluded it")
     for version in sorted({r.destination.version for r in desired.routes if r.table == OVERRIDE_TABLE}):
         click.echo(f"ip -{version} rule add pref {OVERRIDE_PREFERENCE} lookup {OVERRIDE_TABLE} protocol {PROTOCOL}")
+    uid = os.getuid()
+    if desired.relay is not None:
+        for version in sorted({route.destination.version for route in desired.routes}):
+            selected = f"iif lo uidrange {uid}-{uid} lookup {relay_table(uid)}"
+            click.echo(f"ip -{version} rule add pref {RELAY_PREFERENCE} {selected} protocol {PROTOCOL}")
+        click.echo(f"# TCP of user {uid} to these is redirected to a relay; all else to them is refused")
+        for bridge in desired.relay.containers:
+            click.echo(f"# and that of the containers on {bridge}")
     for route in desired.routes:
         click.echo(f"ip route add {route}{'  # stays with who has it' if route.kind == 'throw' else ''}")
     if desired.routes:

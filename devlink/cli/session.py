@@ -36,6 +36,23 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
     metavar="PREFIX",
     help="Win for PREFIX, or for `all`, where another program, such as a VPN, routes it already. May be repeated.",
 )
+@click.option(
+    "--routing",
+    type=click.Choice(["auto", "per-node", "gateway", "router", "relay"]),
+    help="Who carries the packets, instead of what the profile says. relay: the cluster's API server.",
+)
+@click.option(
+    "--relay-undeclared-ports", is_flag=True, help="Relay also to ports that no Service and no container declares."
+)
+@click.option(
+    "--relay-host-network", is_flag=True, help="Relay also to pods in their node's network: to that node's loopback."
+)
+@click.option(
+    "--relay-containers",
+    multiple=True,
+    metavar="BRIDGE",
+    help="Relay also for containers on BRIDGE, such as docker0. May be repeated.",
+)
 @click.option("--foreground", is_flag=True, help="Stay, and take it down on Ctrl-C (exit code 0).")
 def up(
     profile: str | None,
@@ -46,6 +63,10 @@ def up(
     no_routes: bool,
     exclude: tuple[str, ...],
     override: tuple[str, ...],
+    routing: str | None,
+    relay_undeclared_ports: bool,
+    relay_host_network: bool,
+    relay_containers: tuple[str, ...],
     foreground: bool,
 ) -> int:
     """Bring PROFILE up: its routes and names, verified, or nothing at all.
@@ -54,8 +75,12 @@ def up(
     only file in the folder of profiles, else what the cluster of the current kubeconfig context publishes; without one,
     that of the only login.
 
-    What --exclude and --override name adds to what config.toml says under [profiles.NAME]. Networks that are on a link
-    by themselves, and routes to single hosts, stay with who has them unless --override names exactly them.
+    Where no next hop is on the laptop's link and the network does not carry the cluster's networks, TCP is relayed
+    through the cluster's API server, for you alone, if you may forward ports to its pods.
+
+    What --exclude, --override and the --relay options name adds to what config.toml says under [profiles.NAME].
+    Networks that are on a link by themselves, and routes to single hosts, stay with who has them unless --override
+    names exactly them.
     """
     from devlink.agent.profiles import absolute, check_argument
 
@@ -68,17 +93,28 @@ def up(
             "With neither routes nor names there is nothing to bring up.",
             next_step="Leave --no-dns or --no-routes out.",
         )
+    if no_routes and routing == "relay":
+        raise UsageError(
+            "--no-routes leaves nothing to relay.",
+            why="It is by the routes to the cluster's networks that packets come to the relay.",
+            next_step="Leave one of them out.",
+        )
+    relay = {
+        "undeclared_ports": relay_undeclared_ports, "host_network": relay_host_network,
+        "containers": list(relay_containers),
+    }  # fmt: skip
     if dry_run:
         from devlink.cli.plan import show_plan
 
         return show_plan(
-            chosen, context, with_dns=not no_dns, with_routes=not no_routes, exclude=exclude, override=override
-        )
+            chosen, context, with_dns=not no_dns, with_routes=not no_routes, exclude=exclude, override=override,
+            routing=routing, relay=relay,
+        )  # fmt: skip
     began = time.monotonic()
     wish = {
         "profile": chosen, "context": context, "environment": caller_environment(),
         "replace": replace, "dns": not no_dns, "routes": not no_routes,
-        "exclude": list(exclude), "override": list(override),
+        "exclude": list(exclude), "override": list(override), "routing": routing, "relay": relay,
     }  # fmt: skip
     # In the foreground, whatever ends this command ends what it brought up. Else SIGTERM and SIGHUP kill it, and the
     # agent takes back what nobody waits for.

@@ -173,8 +173,9 @@ def make_plan(
     user's: policy rules may tell users apart, and what is relayed is so for that one alone. `routing` goes before the
     profile's, for the `reason` that is given; `containers` are bridges that are relayed for as well.
 
-    Raises ConflictError where somebody else routes what is to be relayed, UsageError where names are asked for and `exclude` takes the way to the cluster's DNS, VerificationError
-    where the profile insists on next hops that are not on-link (facts: R1).
+    Raises ConflictError where somebody else routes what is to be relayed, UsageError where names are asked for and
+    `exclude` takes the way to the cluster's DNS, VerificationError where the profile insists on next hops that are not
+    on-link (facts: R1).
     """
     spec = profile.spec
     there = carriers(spec, observed)

@@ -18,8 +18,8 @@ from devlink.errors import ConflictError, VerificationError
 LINK = "devlink0"
 """Our own link: what is routed to it and not redirected leaves the laptop never."""
 CANNOT = (
-    "TCP alone, and names: no ping, no UDP, no calls from pods to this laptop; pods see 127.0.0.1 as the peer, and what "
-    "goes through the API server is for debugging, not for bulk"
+    "TCP alone, and names: no ping, no UDP, no calls from pods to this laptop; pods see 127.0.0.1 as the peer, and "
+    "what goes through the API server is for debugging, not for bulk"
 )
 
 

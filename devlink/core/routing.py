@@ -92,22 +92,28 @@ def choose_mode(
         )
     if wanted is not RoutingMode.PER_NODE and there.gateways:
         return RoutingMode.GATEWAY, f"{there.gateways[0][0]} is on this link, and no node that owns a block is"
-    off_link = [g.address for g in spec.gateways or ()] + [n.address for n in spec.nodes or ()]
     if wanted is RoutingMode.AUTO:
-        if not off_link:
-            return RoutingMode.ROUTER, "the profile names no gateway and no node: the network must carry its prefixes"
-        return (
-            RoutingMode.ROUTER,
-            f"{_behind(off_link[0], observed)}, so it cannot be a next hop: the network must carry these prefixes",
-        )
-    if wanted is RoutingMode.GATEWAY:
-        off_link = [g.address for g in spec.gateways or ()]
+        nobody = why_nobody(spec, observed)
+        if not _next_hops(spec):
+            return RoutingMode.ROUTER, f"{nobody}: the network must carry its prefixes"
+        return RoutingMode.ROUTER, f"{nobody}, so it cannot be a next hop: the network must carry these prefixes"
+    off_link = _next_hops(spec) if wanted is RoutingMode.PER_NODE else [g.address for g in spec.gateways or ()]
     raise VerificationError(
         f"No next hop of {'profile ' if asked is None else ''}routing {wanted.value} is on this laptop's link.",
         why="; ".join(_behind(address, observed) for address in off_link[:4])
         + ". The kernel sends a packet to a next hop only out of a link, never through another router.",
         next_step="Use `routing: auto`, and have the network's router carry the prefixes; or join the nodes' network.",
     )
+
+
+def why_nobody(spec: Spec, observed: ObservedNetwork) -> str:
+    """Why none of the profile's next hops can be one here, in words, by the example of the first."""
+    off_link = _next_hops(spec)
+    return _behind(off_link[0], observed) if off_link else "the profile names no gateway and no node"
+
+
+def _next_hops(spec: Spec) -> list[IPAddress]:
+    return [g.address for g in spec.gateways or ()] + [n.address for n in spec.nodes or ()]
 
 
 def _behind(address: IPAddress, observed: ObservedNetwork) -> str:

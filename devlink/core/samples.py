@@ -17,8 +17,9 @@ def choose_samples(
 
     Narrower routes of others are kept and reported (DESIGN.md, overlaps), in whatever table they are, and pinned
     addresses keep their way, so neither says anything of ours. Out of a route in OVERRIDE_TABLE only that table takes
-    something, by `throw` too; out of a relayed one that table and its own. Nor does an address say anything that a rule before ours takes out of a network of ours
-    for programs of `uid`: the plan warns of that. One that takes a whole network is a conflict, so it is tried.
+    something, by `throw` too; out of a relayed one that table and its own. Nor does an address say anything that a rule
+    before ours takes out of a network of ours for programs of `uid`: the plan warns of that. One that takes a whole
+    network is a conflict, so it is tried.
     A route that is wholly taken out has no sample, and a `throw` needs none.
     """
     samples = {}

@@ -9,11 +9,10 @@ import subprocess
 import threading
 from pathlib import Path
 
-from devlink import run
 from devlink.errors import HelperError, reason
 from devlink.helper.managed import kill_hanging
 from devlink.hints import log_of
-from devlink.rpc.listening import bind_private
+from devlink.rpc.starting import start_serving
 
 log = logging.getLogger(__name__)
 
@@ -69,20 +68,8 @@ class Parts:
         return sock
 
     def _start(self, part: str, path: Path, sock: socket.socket) -> None:
-        """Start a part with a listening socket as fd 3, as sd_listen_fds(3) has it, and `sock` connected to that."""
-        with bind_private(path) as listener:
-            try:
-                sock.connect(str(path))  # it waits in the backlog, so a part that dies at once is an EOF, no race
-            finally:
-                path.unlink()  # nobody else needs the name
-            # only the child knows its pid, so a shell fills it in and becomes the program
-            script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null'
-            child = subprocess.Popen(
-                ["/bin/sh", "-c", script, "sh", *run.argv(MODULES[part])],
-                stdin=listener.fileno(),
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-                start_new_session=True,
-            )
+        """Start a part, and have `sock` connected to it."""
+        child = start_serving(MODULES[part], path, (sock,), os.environ)
         reaper = threading.Thread(target=self._reap, args=(child,), name=f"reap {part}", daemon=True)
         with self._starting:
             self._reapers[child] = part, reaper

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -174,7 +174,9 @@ class World:
         paths = {a: Path(oif="eth0", next_hop=ROUTER if a in self.away else None) for a in addresses}
         return ObservedNetwork(paths=paths, routes=self.foreign, rules=self.rules)
 
-    def _look_around(self, profile: BridgeProfile) -> tuple[ObservedNetwork, Surroundings]:
+    def _look_around(
+        self, profile: BridgeProfile, _: Collection[IPAddress] = ()
+    ) -> tuple[ObservedNetwork, Surroundings]:
         observed = self._observe(addresses_of_interest(profile))
         way = Way(address=CLUSTER, oif="eth0", next_hop=ROUTER, link_address=self.gateway)
         hops = tuple(observed.paths.values())

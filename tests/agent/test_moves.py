@@ -76,7 +76,7 @@ def test_a_route_of_ours_that_is_taken_again_and_again_while_it_is_looked_is_no_
         await up_and_noted(world)
         looks: list[str] = []
 
-        def look_around(profile: BridgeProfile) -> tuple[ObservedNetwork, Surroundings]:
+        def look_around(profile: BridgeProfile, *_: object) -> tuple[ObservedNetwork, Surroundings]:
             """As without our route, four times; then it is there again."""
             looks.append(world.gateway)
             world.gateway = "aa" if len(looks) > 4 else "router"

@@ -82,7 +82,7 @@ def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clusters:
         hosts = {"proxy.example.com": "192.0.2.7"}
         return tuple(ipaddress.IPv4Address(hosts.get(str(urlsplit(url).hostname), "192.0.2.6")) for url in urls if url)
 
-    monkeypatch.setattr(sources, "_addresses", resolve)
+    monkeypatch.setattr(sources, "addresses_of", resolve)
     return made
 
 

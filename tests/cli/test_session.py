@@ -248,7 +248,8 @@ def test_up_tells_its_steps_on_stderr_and_what_came_of_it(
     assert re.search(r"qa is up \(\d+\.\d s\)\.", err)
     assert agent.methods == ["GetInfo", "Up"]
     wish = {"profile": str(tmp_path / "qa.yaml"), "context": "", "replace": True, "dns": False, "routes": True}
-    wish |= {"exclude": [], "override": []}
+    wish |= {"exclude": [], "override": [], "routing": None}
+    wish |= {"relay": {"undeclared_ports": False, "host_network": False, "containers": []}}
     sent = agent.calls[1]["parameters"]
     assert {key: value for key, value in sent.items() if key != "environment"} == wish, (
         "a path means the same to the agent, wherever it runs"
@@ -261,6 +262,16 @@ def test_up_sends_each_choice_as_it_was_typed(devlink: Command, socket_path: Pat
         assert devlink("up", "qa", *options)[0] == 0
     sent = agent.calls[1]["parameters"]
     assert (sent["exclude"], sent["override"]) == (["10.20.9.0/24", "10.20.8.0/24"], ["all"])
+
+
+def test_up_sends_what_may_be_relayed(devlink: Command, socket_path: Path) -> None:
+    options = ("--routing", "relay", "--relay-host-network", "--relay-containers", "docker0")
+    with FakePeer(socket_path, {"Up": [varlink.reply({"session": SESSION})]}) as agent:
+        assert devlink("up", "qa", *options)[0] == 0
+        assert devlink("up", "qa", "--no-routes", *options)[0] == 2
+    sent = agent.calls[1]["parameters"]
+    assert sent["routing"] == "relay"
+    assert sent["relay"] == {"undeclared_ports": False, "host_network": True, "containers": ["docker0"]}
 
 
 @pytest.mark.parametrize(("given", "sent"), [((), ""), (("qa",), "qa")])

@@ -16,9 +16,9 @@ from devlink.core.overlaps import conflicts, pins
 from devlink.core.plan import Plan, addresses_of_interest, make_plan, proof_address, protect
 from devlink.core.prefixes import collapse, covered, is_within
 from devlink.core.profile import BridgeProfile, Identity, RoutingMode
+from devlink.core.routing import WITHOUT_NEXT_HOPS
 from devlink.core.trust import claim_of_plan, claim_of_profile, record_of, uncovered
 from devlink.errors import UsageError, VerificationError
-from devlink.core.routing import WITHOUT_NEXT_HOPS
 from tests.core.plans import (
     GATEWAY,
     GATEWAY6,

@@ -1,0 +1,114 @@
+"""Going over to a relay: whether that is thinkable, whether the API lets its user, and whose API it is."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from devlink.agent.session import Wish
+from devlink.agent.sources import addresses_of
+from devlink.core.findings import Finding, Severity
+from devlink.core.plan import Plan
+from devlink.core.profile import Identity, RoutingMode
+from devlink.errors import ClusterError, DevlinkError, VerificationError, reason
+
+RIGHTS_LIMIT = 20.0
+"""Seconds to find out what the API allows: a program that signs in may take long."""
+CA_LIMIT = 10.0
+"""Seconds to read the cluster's CA by its API."""
+ROOT_CA = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"
+"""What every namespace has of the CA (RootCAConfigMap, since Kubernetes 1.20)."""
+
+
+def may_fall_to_relay(wish: Wish, plan: Plan) -> bool:
+    """Whether a relay is what is left where the network does not carry what this plan leaves to it."""
+    is_left = wish.is_auto and plan.mode is RoutingMode.ROUTER
+    return is_left and wish.routes and bool(wish.profile.spec.prefixes)
+
+
+async def permitted(wish: Wish, environ: Mapping[str, str]) -> Wish:
+    """The wish as it is where it is relayed: by which API, what must be let through, in what environment.
+
+    Raises DevlinkError where there is no API for it, where that does not answer, or does not allow it.
+    """
+    from devlink.cluster.api import Api
+    from devlink.cluster.contexts import choose_access, name_meant
+    from devlink.cluster.proxies import proxy_for
+    from devlink.relay.rights import check_rights
+
+    context = wish.reached_by or await asyncio.to_thread(name_meant, None, environ)
+    dns = wish.profile.spec.dns
+    try:
+        async with asyncio.timeout(RIGHTS_LIMIT):
+            access = await asyncio.to_thread(choose_access, context or None, environ)
+            async with Api(access, environ=environ) as api:
+                rights = await check_rights(api, (dns.namespaces or ()) if dns is not None else ())
+    except TimeoutError:
+        raise ClusterError(
+            f"The API of {context or 'the cluster'} did not say within {RIGHTS_LIMIT:g} s what it allows.",
+            next_step="See whether this works: kubectl auth can-i create pods --subresource=portforward",
+        ) from None
+    if not rights.is_enough:
+        raise _not_permitted(rights.finding())
+    proxy = proxy_for(access, environ)
+    pins = dict.fromkeys((*wish.pins, *await addresses_of(access.server, *([proxy] if proxy else []))))
+    return replace(
+        wish,
+        pins=tuple(pins),
+        context="" if wish.origin is not None else context,
+        relayed=True,
+    )
+
+
+def _not_permitted(finding: Finding | None) -> VerificationError:
+    assert finding is not None  # what is not enough lacks something
+    return VerificationError(
+        finding.title, why=finding.evidence, next_step=f"{finding.fix[:1].upper()}{finding.fix[1:]}"
+    )
+
+
+def nor_by_relay(error: VerificationError, obstacle: DevlinkError) -> VerificationError:
+    """What failed, with why it could not be relayed either."""
+    told = " ".join(part for part in (obstacle.what, obstacle.why) if part)
+    return VerificationError(
+        error.what,
+        why=f"{error.why} Nor can it be relayed through the cluster's API server: {told}".strip(),
+        next_step=f"{error.next_step} To have it relayed: {obstacle.next_step}".strip(),
+    )
+
+
+async def has_its_ca(wish: Wish, environ: Mapping[str, str]) -> Finding | bool:
+    """Whether the API by which it is relayed is that of a cluster with the profile's CA, as the cluster says itself;
+    what is to be said where it does not say.
+
+    That is what is left where the API server's own certificate is not seen: a proxy in between (Rancher) has another.
+    """
+    from devlink.cluster.api import Api
+    from devlink.cluster.contexts import choose_access
+
+    identity = wish.profile.spec.identity
+    assert identity is not None  # else nobody would have been asked
+    try:
+        async with asyncio.timeout(CA_LIMIT):
+            access = await asyncio.to_thread(choose_access, wish.reached_by or None, environ)
+            if access.insecure:
+                return _unproven("the kubeconfig has its API's certificate unchecked")
+            async with Api(access, environ=environ) as api:
+                found = await api.get(ROOT_CA)
+        data = found.get("data")
+        said = Identity(ca=str(data["ca.crt"])) if isinstance(data, dict) and "ca.crt" in data else None
+    except TimeoutError:
+        return _unproven("its API does not answer in time")
+    except (DevlinkError, ValueError) as error:
+        return _unproven(reason(error))
+    return _unproven(f"{ROOT_CA} has no certificate") if said is None else said.ca_hash == identity.ca_hash
+
+
+def _unproven(why: str) -> Finding:
+    return Finding(
+        code="DL-UNAUTHENTICATED",
+        severity=Severity.WARNING,
+        title="Nothing proves at this moment that this is the cluster that the profile means.",
+        evidence="a proxy before its API shows a certificate of its own, and what the cluster says of its CA cannot "
+        f"be read: {why}",
+        fix="ask the cluster's people for the right to read the ConfigMap kube-root-ca.crt in namespace default",
+    )
