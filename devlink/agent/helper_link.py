@@ -89,7 +89,7 @@ class HelperLink:
         answer = await self._call("Switch", {"session": session, "next_hop": str(next_hop), "via": via and str(via)})
         return Detour(next_hop=next_hop, via=via, oif=answer["oif"]) if via is not None else None
 
-    async def open_relay(self, session: str) -> tuple[tuple[RelayListener, ...], list[int]]:
+    async def open_relay(self, session: str) -> tuple[tuple[RelayListener, ...], tuple[int, ...]]:
         """The listeners that the helper made for a relayed session, with their descriptors, which are the caller's to
         close. Raises the helper's DevlinkError."""
         async with self._opening:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, ObservedNetwork, Path, Route
+from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, RELAY_TABLES, ObservedNetwork, Path, Route
 from devlink.core.plan import Desired
 from devlink.core.policy_routing import ORDINARY_UID, Rival, rivals
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, span
@@ -25,7 +25,7 @@ def choose_samples(
     samples = {}
     for table in dict.fromkeys(route.table for route in routes):
         ours = [route for route in routes if route.table == table and route.kind != "throw"]
-        found = rivals([route.destination for route in ours], observed, table=table, uid=uid)
+        found = rivals([route.destination for route in ours], observed, table=min(table, RELAY_TABLES), uid=uid)
         lost = [_taken_by(rival) for rival in found if not rival.is_whole]
         # The local table, with the laptop's own addresses, comes before all others.
         others = [r.destination for r in observed.routes if r.kind == "local"]

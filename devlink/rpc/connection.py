@@ -87,14 +87,6 @@ class Connection:
         descriptors, self._descriptors = tuple(self._descriptors), []
         return reply, descriptors
 
-    async def call_for_descriptors(
-        self, method: str, parameters: Mapping[str, Any] | None = None, *, limit: float = 10.0
-    ) -> tuple[dict[str, Any], list[int]]:
-        """The same for a method that passes any number of them, in order."""
-        reply = await self.call(method, parameters, limit=limit)
-        descriptors, self._descriptors = self._descriptors, []
-        return reply, descriptors
-
     async def stream(
         self, method: str, parameters: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
