@@ -209,6 +209,16 @@ class Relay:
         """Open at this moment, as far as it is known."""
         return self.state.streams if self.state is not None and self.is_running else 0
 
+    async def refusals(self) -> str:
+        """What it refused so far and why, in words; empty where that is nothing, or it cannot be asked."""
+        if self._line is None or self._line.closed.done():
+            return ""
+        try:
+            state = decode(RelayState, (await self._line.call("io.devlink.Relay.Follow", limit=CALL_LIMIT))["state"])
+        except (DevlinkError, TimeoutError, DecodeError, KeyError):
+            return ""
+        return "; ".join(f"{each.reason}: {each.last}" if each.last else each.reason for each in state.refused)
+
     async def drain(self) -> None:
         """Nothing new is accepted from now on."""
         self.is_draining = True

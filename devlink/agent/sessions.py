@@ -205,6 +205,11 @@ class Sessions:
         except IdentityError:
             raise
         except VerificationError as error:
+            relay = self.relays.get(session.name) if session.is_relayed else None
+            if relay is not None:
+                refused = await relay.refusals()
+                error.why = f"{error.why} The relay refused: {refused}." if refused else error.why
+                raise
             async for plan in _ways_round(session, self.link):
                 try:
                     remarks = await self.verify(session, plan)
