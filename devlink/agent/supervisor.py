@@ -19,6 +19,8 @@ from devlink.core.findings import Finding
 from devlink.core.plan import Plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode
+from devlink.core.relay import RelayChain
+from devlink.core.text import printable
 from devlink.errors import (
     ConflictError,
     DevlinkError,
@@ -217,6 +219,13 @@ class Supervisor:
         if session is None:
             raise _not_up(name)
         return session.wish.profile, session.plan
+
+    async def resolve(self, name: str, address: IPAddress, port: int) -> RelayChain:
+        """Where a connection of a relayed session to that address and port would end. Raises DevlinkError."""
+        relay = self._sessions.relays.get(name)
+        if relay is None:
+            raise NotUpError(f"{printable(name)} is not relayed.", next_step="See: devlink status")
+        return await relay.resolve(str(address), port)
 
     def present_plan(self, name: str) -> Plan:
         """What shall be there of a session at this moment. Raises NotUpError."""

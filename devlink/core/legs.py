@@ -108,7 +108,8 @@ DNS_ANSWERS = Words(ok="its DNS answers", silent="its DNS does not answer")
 API_ANSWERS = Words(ok="its API takes connections", silent="its API takes no connection")
 API_SERVER_TAKES = Words(ok="takes connections", silent="takes no connection")
 RELAYS = "dials the pod"
-NOT_RELAYED = "the relay does not run now"
+NOT_RELAYED = "the relay has told nothing yet"
+NOT_RESOLVED = "the relay does not say who is behind it"
 NOT_OURS = "other routes take its packets"
 NO_ROUTE = "no route"
 NOTHING_TO_ASK = "its profile names nothing to ask"
@@ -157,14 +158,18 @@ def laptop(oif: str | None, link: Link | None, source: object, why: str = "") ->
     return Leg(name=LAPTOP, about=about, state=LegState.OK, text=why or "link is up")
 
 
+def about(chain: RelayChain) -> str:
+    """Who is behind an address that is relayed."""
+    return f"{chain.pod.namespace}/{chain.pod.name}" if chain.pod is not None else chain.direct
+
+
 def relayed(chain: RelayChain, answer: Answer, past: Sequence[float] = ()) -> tuple[Leg, Leg]:
     """The node and the pod behind which the cluster's DNS is, as a relay finds them, and what that has answered."""
     if chain.refused:
         text = why_refused(chain.refused)
         return not_asked(NODE, "", NOT_ASKED), not_asked(POD, chain.service, text[:TEXT], LegState.DOWN)
     pod = chain.pod
-    about = f"{pod.namespace}/{pod.name}" if pod is not None else chain.direct
-    last = asked(POD, about, answer, DNS_ANSWERS, past)
+    last = asked(POD, about(chain), answer, DNS_ANSWERS, past)
     state = LegState.OK if last.rtt is not None else LegState.UNKNOWN
     return Leg(name=NODE, about=pod.node if pod is not None else "", state=state, text=RELAYS), last
 

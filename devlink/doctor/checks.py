@@ -4,7 +4,7 @@ from devlink.doctor import session
 from devlink.doctor.check import Check
 from devlink.doctor.laptop import installation, profile, service, surroundings
 from devlink.doctor.names import checks as names
-from devlink.doctor.path import gateway, kernel, relay, services
+from devlink.doctor.path import gateway, kernel, relay, relay_api, services
 
 CHECKS: tuple[Check, ...] = (
     *installation.CHECKS,
@@ -14,6 +14,7 @@ CHECKS: tuple[Check, ...] = (
     *kernel.CHECKS,
     *gateway.CHECKS,
     *relay.CHECKS,
+    *relay_api.CHECKS,
     *services.CHECKS,
     *names.CHECKS,
     *session.CHECKS,

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from devlink.agent.case import Told, gather, gather_sessions, subject_of
@@ -81,7 +82,8 @@ class Examiner:
             refuse_if_much_hangs()
         with hushed():
             look = await asyncio.to_thread(_explain)
-            return tree(await look(target, await gather_sessions(environ, self._sessions, HELPER_LIMIT)))
+            case = await gather_sessions(environ, self._sessions, HELPER_LIMIT)
+            return tree(await look(target, replace(case, resolve=self._supervisor.resolve)))
 
     async def _sessions(self) -> Told:
         status = self._supervisor.status()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devlink.agent.looks import timing
+from devlink.agent.looks import relayed, timing
+from devlink.agent.looks.relayed import Resolver
 from devlink.agent.probes import Probes
 from devlink.agent.session import Session, State
 from devlink.core import legs
@@ -53,8 +54,10 @@ class _Gateway:
 class PathLook:
     """Of one session with one profile. Close it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, resolve: Resolver | None = None) -> None:
+        """`resolve` asks the session's relay, where it has one."""
         self.session = session
+        self._resolve = resolve
         self._profile = session.wish.profile
         self._server = _server(self._profile)
         self._target = self._server.address if self._server is not None else self._profile.spec.api
@@ -88,6 +91,9 @@ class PathLook:
         Takes about `timing.LIMIT` where something is silent, and OBSERVE_LIMIT more at most.
         """
         session = self.session
+        if session.is_relayed and self._resolve is not None and not why_not_sent(session):
+            self.close()
+            return _reply(await self._relayed(self._resolve), ())
         way = self._way()
         hop = way.next_hop if way is not None else next(iter(session.plan.desired.all_next_hops), None)
         wanted = [address for address in (self._target, hop) if address is not None]
@@ -135,6 +141,27 @@ class PathLook:
             _laptop(observed, path, why),
             *(legs.not_asked(name, str(of or ""), legs.NOT_ASKED) for name, of in others),
         ]
+
+    # Where the API server carries them
+
+    async def _relayed(self, resolve: Resolver) -> list[Leg]:
+        state, dns = self.session.relay, self._profile.spec.dns
+        if state is None:
+            return [legs.not_asked(legs.API_SERVER, "", legs.NOT_RELAYED)]
+        question = question_for(dns) if dns is not None else b""
+        seen = await relayed.see(state.server, self._server, question, resolve)
+        observed = await asyncio.to_thread(observe_paths, [seen.at] if seen.at is not None else [])
+        path = observed.paths.get(seen.at, Path()) if seen.at is not None else Path()
+        host, port = relayed.host_and_port(state.server)
+        about = f"{host}:{port}" if host else ""
+        found = [_laptop(observed, path), self._asked(legs.API_SERVER, about, seen.server, legs.API_SERVER_TAKES)]
+        if seen.chain is None:
+            return [*found, legs.not_asked(legs.POD, "", legs.NOT_RESOLVED)]
+        name = (legs.POD, legs.about(seen.chain))
+        node, pod = legs.relayed(seen.chain, seen.dns, tuple(self._past.get(name, ())))
+        if seen.dns.rtt is not None:
+            self._past.setdefault(name, deque(maxlen=legs.REMEMBERED)).append(seen.dns.rtt)
+        return [*found, node, pod]
 
     # Where the network carries the packets
 

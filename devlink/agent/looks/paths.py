@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from devlink.agent.looks.path import MAX_ASKED, PathLook, why_not_sent
 from devlink.agent.session import Session
 from devlink.core.text import printable
+from devlink.doctor.case import Resolve
 from devlink.errors import NotUpError, UsageError
 from devlink.rpc.server import Session as Caller
 from devlink.rpc.tasks import spawn
@@ -27,10 +29,12 @@ Changed = Callable[[], Coroutine[Any, Any, None]]
 class Paths:
     """Of all sessions that somebody looks at."""
 
-    def __init__(self, find: Find, changed: Changed) -> None:
-        """`find` gives the session of a name, None where there is none; `changed` waits for a change of any."""
+    def __init__(self, find: Find, changed: Changed, resolve: Resolve | None = None) -> None:
+        """`find` gives the session of a name, None where there is none; `changed` waits for a change of any; `resolve`
+        asks the relay of a session."""
         self._find = find
         self._changed = changed
+        self._resolve = resolve
         self._looked_at: dict[str, _LookedAt] = {}
 
     async def follow(self, caller: Caller, call: Call) -> Mapping[str, Any]:
@@ -52,7 +56,7 @@ class Paths:
     def _joined(self, name: str, interval: float) -> "Iterator[_LookedAt]":
         looked_at = self._looked_at.get(name)
         if looked_at is None or looked_at.is_over:
-            looked_at = self._looked_at[name] = _LookedAt(name, self._find, self._changed, self._room)
+            looked_at = self._looked_at[name] = _LookedAt(name, self._find, self._changed, self._room, self._resolve)
         who = object()
         looked_at.intervals[who] = interval
         try:
@@ -72,8 +76,11 @@ class Paths:
 class _LookedAt:
     """One session while somebody looks."""
 
-    def __init__(self, name: str, find: Find, changed: Changed, room: Callable[[], int]) -> None:
+    def __init__(
+        self, name: str, find: Find, changed: Changed, room: Callable[[], int], resolve: Resolve | None
+    ) -> None:
         self._name = name
+        self._resolve = partial(resolve, name) if resolve is not None else None
         self._find = find
         self._changed = changed
         self._room = room
@@ -122,7 +129,7 @@ class _LookedAt:
                 if look is None or not look.is_of(session):
                     if look is not None:
                         look.close()
-                    look = PathLook(session)
+                    look = PathLook(session, self._resolve)
                 began = loop.time()
                 seen = await self._see(look, session)
                 if seen is None:

@@ -18,8 +18,8 @@ from devlink.rpc.tasks import spawn
 DNS_PORT = 53
 PORTS = {"https": 443, "http": 80}
 """Of a server whose URL names none."""
-Resolve = Callable[[IPAddress, int], Awaitable[RelayChain]]
-"""Where a connection would end, as the relay says. Raises DevlinkError."""
+Resolver = Callable[[IPAddress, int], Awaitable[RelayChain]]
+"""Where a connection of one session would end, as its relay says. Raises DevlinkError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class RelaySeen:
     dns: Answer
 
 
-async def see(server: str, dns: DnsServer | None, question: bytes, resolve: Resolve) -> RelaySeen:
+async def see(server: str, dns: DnsServer | None, question: bytes, resolve: Resolver) -> RelaySeen:
     """Ask both at once; takes `timing.LIMIT` where something is silent. `server` is `RelayState.server`."""
     asking = spawn(_ask_server(server), name="ask the API server")
     try:
@@ -75,7 +75,7 @@ async def _ask_server(server: str) -> tuple[Answer, IPAddress | None]:
         return Answer(is_there=False), at
 
 
-async def _ask_dns(server: DnsServer, question: bytes, resolve: Resolve) -> tuple[RelayChain | None, Answer]:
+async def _ask_dns(server: DnsServer, question: bytes, resolve: Resolver) -> tuple[RelayChain | None, Answer]:
     """Over TCP alone, which is what is relayed."""
     try:
         async with asyncio.timeout(timing.LIMIT):

@@ -11,6 +11,7 @@ from devlink.agent.looks.offered import offered
 from devlink.agent.looks.paths import Paths
 from devlink.agent.parameters import environment, parameter
 from devlink.agent.supervisor import Supervisor
+from devlink.core.codec import encode, parse_address
 from devlink.errors import UsageError
 from devlink.rpc.server import Handler, Session
 from devlink.rpc.tasks import spawn
@@ -26,7 +27,7 @@ class Looks:
         self._supervisor = supervisor
         self._counts = dns_counts.Counts()
         self._examiner = Examiner(supervisor)
-        self._paths = Paths(supervisor.session, supervisor.changed)
+        self._paths = Paths(supervisor.session, supervisor.changed, supervisor.resolve)
         self._listing = asyncio.Lock()
         """One table at a time: with ten thousand routes each takes tenths of a second of the agent."""
 
@@ -43,6 +44,7 @@ class Looks:
             "FlushDns": self._flush_dns,
             "Examine": self._examine,
             "Explain": self._explain,
+            "ResolveRelay": self._resolve_relay,
         }
 
     async def _list_profiles(self, _: Session, call: Call) -> Mapping[str, Any]:
@@ -78,6 +80,17 @@ class Looks:
 
     async def _explain(self, _: Session, call: Call) -> Mapping[str, Any]:
         return await self._examiner.explain(parameter(call, "what", str, ""), environment(call))
+
+    async def _resolve_relay(self, _: Session, call: Call) -> Mapping[str, Any]:
+        port = parameter(call, "port", int, 0)
+        try:
+            address = parse_address(parameter(call, "address", str, ""))
+        except ValueError as error:
+            raise UsageError(
+                f"{call.method} takes an address: {error.args[0]}.",
+                next_step="Its types are in the interface io.devlink.Agent.",
+            ) from None
+        return {"chain": encode(await self._supervisor.resolve(parameter(call, "session", str, ""), address, port))}
 
 
 def _followed(follow: Follow) -> Handler:

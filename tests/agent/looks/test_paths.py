@@ -46,7 +46,7 @@ class Counted:
 
     made: "list[Counted]" = []  # noqa: RUF012 - anew for each test
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, resolve: object = None) -> None:
         self.session = session
         self.looks = 0
         self.is_closed = False
