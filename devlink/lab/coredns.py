@@ -33,7 +33,8 @@ def start_with_api(order: Order, addresses: tuple[IPAddress, ...]) -> None:
     # Started sooner it would begin to serve without names, five seconds later.
     control_plane.await_cluster(order)
     source = f"kubeconfig {control_plane.write_kubeconfig(order, 'coredns')}"
-    control_plane.write({"Corefile": objects.corefile(order.spec, source, _joined(addresses))})
+    # By the loopback a port-forward comes in.
+    control_plane.write({"Corefile": objects.corefile(order.spec, source, f"127.0.0.1 {_joined(addresses)}")})
     running = execute("dns", f"{order.kit}/coredns", "-conf", f"{control_plane.FOLDER}/Corefile")
     _await(running, addresses, order.spec.service_name("kube-dns", "kube-system"), "A", control_plane.PATIENCE)
 

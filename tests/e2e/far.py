@@ -64,7 +64,7 @@ class Far(Link):
 
     def refused(self) -> dict[str, int]:
         """How often, by reason."""
-        return {each["reason"]: each["count"] for each in self.relay["refused"]}
+        return {each["reason"]: each["count"] for each in self.relay.get("refused", [])}
 
     def curl(self, url: str, *options: str, user: str | None = "alice") -> "subprocess.CompletedProcess[str]":
         return self.world.run(

@@ -1,7 +1,7 @@
 """A server for a pod and clients for the laptop, which speak of nothing but streams of octets.
 
 A client's first line says what it wants: `echo` gets back what it sends, `take` sends all until its FIN and gets the
-hash, `give N` gets N octets, `late` gets its octets back only once it has said its FIN.
+hash, `give N` gets N octets, `late` gets its octets back so late that a runtime would have cut it off after its FIN.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 
 CHUNK = 1 << 16
+LATE = 1.5
+"""Seconds; containerd ends both ways one second after the first has ended."""
 
 
 def octets(size: int) -> Iterator[bytes]:
@@ -35,7 +37,9 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                     writer.write(chunk)
                     await writer.drain()
             case ["late"]:
-                writer.write(await reader.read())
+                said = await reader.readline()
+                await asyncio.sleep(LATE)
+                writer.write(said)
             case ["take", size]:
                 whole = hashlib.sha256()
                 left = int(size)

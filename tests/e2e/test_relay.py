@@ -41,7 +41,7 @@ def test_up_goes_over_to_the_relay_by_itself_and_says_what_that_cannot_do(far: F
     assert "DL-RELAYED" in far.codes()
     assert "relay" in said
     assert "UDP" in said + json.dumps(far.session["findings"])
-    assert far.relay["form"] == "spdy-websocket"
+    far.wait_until(lambda: far.relay.get("form") == "spdy-websocket", "it is known how it speaks")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_up_goes_over_to_the_relay_by_itself_and_says_what_that_cannot_do(far: F
         ("http://10.254.0.10", "web-0"),
         ("http://[fd00:10:254::10]", "web-0"),
         ("http://10.20.120.130:8080", "api-0"),
-        ("http://[fd00:10:20:120::2]:8080", "api-0"),
+        ("http://[fd00:10:20:73::3]:8080", "web-0"),
         (f"http://web-0.peers.{DOMAIN}:8080", "web-0"),
     ],
 )
@@ -105,16 +105,13 @@ def test_a_client_that_says_its_end_first_gets_its_whole_answer(far: Far) -> Non
 def test_what_leads_nowhere_is_reset_at_once_and_told(far: Far, url: str, reason: str) -> None:
     before = far.refused().get(reason, 0)
     done = far.curl(url)
-    assert done.returncode in (52, 56), f"{done.returncode} {done.stderr}"  # nothing came, or a reset did
+    assert done.returncode in (7, 52, 56), f"{done.returncode} {done.stderr}"  # by how soon curl looks
     far.wait_until(lambda: far.refused().get(reason, 0) > before, f"{reason} is told")
 
 
 def test_the_api_servers_own_service_is_the_api_server(far: Far) -> None:
-    done = far.curl("https://10.254.0.1/readyz", "--cacert", "/dev/stdin")
-    done = far.world.run(
-        lab.LAPTOP, ["curl", "-sS", "--cacert", "/dev/stdin", f"https://kubernetes.{DOMAIN}/readyz"], user="alice",
-        input=far.world.secrets.ca,
-    )  # fmt: skip
+    far.world.write_file(lab.LAPTOP, "/home/alice/ca.crt", far.world.secrets.ca)
+    done = far.curl(f"https://kubernetes.{DOMAIN}/readyz", "--cacert", "/home/alice/ca.crt")
     assert done.stdout == "ok", done.stderr
 
 

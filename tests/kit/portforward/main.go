@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -91,8 +92,11 @@ func dialInside(namespace string, port int32) (net.Conn, error) {
 	}
 	defer unix.Close(own)
 	inside, err := unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("failed to find sandbox %q in store: not found", filepath.Base(namespace))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", namespace, err)
+		return nil, err
 	}
 	defer unix.Close(inside)
 	runtime.LockOSThread()
