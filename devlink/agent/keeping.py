@@ -4,9 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from devlink.agent.history import History
+from devlink.agent.relaying import is_carried
 from devlink.agent.restoring import OFFLINE, Restorer, api_of
 from devlink.agent.session import Heard, Session, State, Wish
 from devlink.agent.sessions import Sessions
@@ -209,7 +211,7 @@ class Keeper:
         except DevlinkError as error:
             away = error
             return await self._act(session, wish, lambda: self._restorer.suspend(session, away, around))
-        if not _is_same(plan, session.plan):
+        if not _is_same(plan, session.plan) and not (session.is_relayed and around == session.not_home):
             log.info("%s: another network, routing is %s in it: %s", session.name, plan.mode.value, plan.reason)
             return await self._act(session, wish, lambda: self._restorer.bring_back(session))
         if session.wish is wish and session.learn(plan):
@@ -245,6 +247,11 @@ class Keeper:
         return False
 
     async def _stay(self, session: Session) -> None:
+        if session.is_relayed and await is_carried(session):
+            log.info("%s: the network carries it", session.name)
+            session.wish = replace(session.wish, relayed=False)
+            await self._restorer.bring_back(session)
+            return
         failure = await self._restorer.verify_again(session)
         if failure is not None and not session.is_suspended:
             self._restorer.try_later(session, failure)

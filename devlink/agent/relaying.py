@@ -1,15 +1,21 @@
 """Going over to a relay: whether that is thinkable, whether the API lets its user, and whose API it is."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from devlink.agent.session import Wish
+from devlink.agent.probes import ProbeLine
+from devlink.agent.session import Session, Wish
 from devlink.agent.sources import addresses_of
+from devlink.agent.strangers import connect_by
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Plan
+from devlink.core.policy_routing import WaysOfOthers
 from devlink.core.profile import Identity, RoutingMode
+from devlink.doctor.path.identity import prove_gateway
 from devlink.errors import ClusterError, DevlinkError, VerificationError, reason
+from devlink.kernel.observe import observe
 
 RIGHTS_LIMIT = 20.0
 """Seconds to find out what the API allows: a program that signs in may take long."""
@@ -57,6 +63,31 @@ async def permitted(wish: Wish, environ: Mapping[str, str]) -> Wish:
         context="" if wish.origin is not None else context,
         relayed=True,
     )
+
+
+async def is_carried(session: Session) -> bool:
+    """Whether the network that a relayed session is in carries its cluster's networks: the API is seen by the way that
+    packets would go, with a certificate of the profile's CA. What cannot prove itself stays relayed.
+
+    Packets of the user's own would come to the relay, so it is a socket of the helper's that goes by the router.
+    """
+    api = session.wish.profile.spec.api
+    if api is None or not may_leave_relay(session.wish):
+        return False
+    way = WaysOfOthers(await asyncio.to_thread(observe), os.getuid()).of(api)
+    if way is None or way.next_hop is None:
+        return False
+    line = ProbeLine(session.name)
+    try:
+        proof = await prove_gateway(session.wish.profile, way.next_hop, connect_by(line))
+    finally:
+        line.close()
+    return way.next_hop in proof.proven
+
+
+def may_leave_relay(wish: Wish) -> bool:
+    """Whether it is relayed for want of anything better."""
+    return wish.is_auto and wish.relayed
 
 
 def _not_permitted(finding: Finding | None) -> VerificationError:

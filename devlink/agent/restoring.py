@@ -213,11 +213,20 @@ class Restorer:
                 raise nor_by_relay(error, obstacle) from obstacle
             log.info("%s: routing is relay: %s", session.name, session.plan.reason)
 
+    async def _back_to_relay(self, session: Session, error: VerificationError) -> None:
+        """By routes it did not come up, and its relay is there still. Raises DevlinkError."""
+        log.warning("%s goes back to its relay: %s", session.name, error)
+        session.wish = replace(session.wish, relayed=True)
+        session.plan = await self._sessions.plan(session.wish, by_relay=True)
+        await self._sessions.establish(session, progress=no_progress)
+        session.not_home = await self._place(session)
+
     async def _establish_again(self, session: Session) -> DevlinkError | None:
         """What kept it from coming up, and is worth another try; then nothing of it is left."""
         if await self._is_refused(session):
             return None
         was_applied, was_suspended = session.applied, session.is_suspended
+        was_relayed = session.applied and session.is_relayed and session.wish.is_auto
         if not was_suspended:
             session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
         failure: DevlinkError | None = None
@@ -227,11 +236,16 @@ class Restorer:
         try:
             async with self._sessions.failovers.held(session.name):
                 session.plan = await self._sessions.plan(session.wish)
-                if session.plan.mode is RoutingMode.ROUTER:  # before anybody's names are sent there
-                    await self._see_who_carries(session)
+                if session.plan.mode is RoutingMode.ROUTER and not was_relayed:  # else that has been proven
+                    await self._see_who_carries(session)  # before anybody's names are sent there
                 is_place = False
                 session.enter(State.CONNECTING, time.monotonic(), *session.trouble)
-                await self._sessions.establish(session, progress=no_progress)
+                try:
+                    await self._sessions.establish(session, progress=no_progress)
+                except VerificationError as error:
+                    if not was_relayed or session.is_relayed or isinstance(error, IdentityError):
+                        raise
+                    await self._back_to_relay(session, error)
             session.wish = replace(session.wish, refusal=None)
             self._sessions.kept.keep(session.name, session.wish)
         except DevlinkError as error:

@@ -145,6 +145,8 @@ class Session:
     """How it is with its relay; None where it has none, or none that has told of itself."""
     relay_trouble: tuple[Finding, ...] = ()
     """What is to be said of its relay's process, and of what the helper refuses for it."""
+    not_home: Surroundings | None = None
+    """Where it went back to its relay, because it did not come up by routes: not to be tried again there."""
     carrying: tuple[Finding, ...] = ()
     """What is to be said of who carries its packets."""
     by_hand: frozenset[tuple[IPAddress, IPAddress]] = frozenset()

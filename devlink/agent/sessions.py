@@ -127,8 +127,9 @@ class Sessions:
 
     # The steps
 
-    async def plan(self, wish: Wish, observed: ObservedNetwork | None = None) -> Plan:
-        """In the network as it is `observed`, or now. Raises VerificationError where the profile cannot work in it."""
+    async def plan(self, wish: Wish, observed: ObservedNetwork | None = None, *, by_relay: bool = False) -> Plan:
+        """In the network as it is `observed`, or now; `by_relay`, whatever else it has. Raises VerificationError where
+        the profile cannot work in it."""
         if observed is None:
             observed = await asyncio.to_thread(observe, addresses_of_interest(wish.profile))
         # In a cluster of 20,000 nodes it takes longer than a gateway has for its answer.
@@ -137,7 +138,10 @@ class Sessions:
             exclude=wish.exclude, override=wish.override, uid=os.getuid(), containers=wish.relay.containers,
         )  # fmt: skip
         plan = await asyncio.to_thread(planned, routing=wish.routing)
-        if wish.relayed and may_fall_to_relay(wish, plan):  # until it is proven that the network carries them
+        if by_relay:
+            why = f"by {plan.mode.value} it did not come up in this network"
+            plan = await asyncio.to_thread(planned, routing=RoutingMode.RELAY, reason=why)
+        elif wish.relayed and may_fall_to_relay(wish, plan):  # until it is proven that the network carries them
             why = f"{why_nobody(wish.profile.spec, observed)}, and the network does not carry these prefixes"
             plan = await asyncio.to_thread(planned, routing=RoutingMode.RELAY, reason=why)
         present = self.get(wish.profile.metadata.name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from devlink import __version__
 from devlink.agent.keeping import Keeper
-from devlink.agent.relaying import may_fall_to_relay, nor_by_relay, permitted
+from devlink.agent.relaying import is_carried, may_fall_to_relay, nor_by_relay, permitted
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.sessions import AGAIN, Progress, no_progress
 from devlink.agent.trouble import not_installed, still_there
@@ -96,6 +96,8 @@ class Supervisor:
             if wish.routes and (wish.routing or wish.profile.spec.routing) is RoutingMode.RELAY:
                 await progress("ask the cluster what may be relayed", False)
                 wish = await permitted(wish, environ)
+            elif present is not None and present.is_relayed and wish.is_auto and not await is_carried(present):
+                wish = await permitted(wish, environ)  # what works is not taken away to be tried
             plan = await self._sessions.plan(wish)
             await progress(f"routing {plan.mode.value}: {plan.reason}", True)
             session = Session(wish=wish, plan=plan, since=time.monotonic(), notes=notes)

@@ -11,6 +11,7 @@ from devlink.core.detours import with_detour
 from devlink.core.neighbours import Neighbours
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Detour
+from devlink.core.policy_routing import WaysOfOthers
 from devlink.core.prefixes import IPAddress, collapse
 from devlink.errors import DevlinkError, HelperError, NotPermittedError, NotUpError, UsageError
 from devlink.helper import admission
@@ -19,9 +20,10 @@ from devlink.helper.lease import Lease, Leases
 from devlink.helper.machine import Machine
 from devlink.helper.policy import Policy
 from devlink.helper.probes import Probes
+from devlink.helper.relaying import is_relayed
 from devlink.helper.truststore import TrustStore
 from devlink.kernel.neighbours import neighbour_answers
-from devlink.kernel.observe import observe_ways
+from devlink.kernel.observe import observe, observe_ways
 from devlink.kernel.traffic import Traffic
 from devlink.rpc.server import Handler, Session
 from devlink.rpc.tasks import spawn
@@ -124,6 +126,14 @@ class Failover:
         admission.check_via(via, oif, lease.desired, record, self._policy.trust, observed)
         return oif
 
+    async def _ordinary(self, lease: Lease, via: IPAddress, target: IPAddress) -> str:
+        """The link of `via` where the laptop would send what is relayed by it, were it not relayed: whether a router
+        carries a cluster's networks by now can be seen by no packet of the user's own. Else empty."""
+        if not is_relayed(lease.desired):
+            return ""
+        way = WaysOfOthers(await asyncio.to_thread(observe), lease.uid).of(target)
+        return way.oif or "" if way is not None and way.next_hop == via else ""
+
     async def _open_probe(self, caller: Session, call: Call) -> Mapping[str, Any]:
         lease = self._lease(caller, call)
         via = argument(IPAddress, call, "via")
@@ -137,7 +147,7 @@ class Failover:
                 why="Probes are for the cluster's own addresses.",
                 next_step=LOOK,
             )
-        oif = await self._admitted(lease, via)
+        oif = await self._ordinary(lease, via, target) or await self._admitted(lease, via)
         if self._leases.get(lease.name) is None:
             raise NotUpError(f"Session {lease.name} is not up.", next_step=LOOK)
         self._holders.setdefault(lease.name, set()).add(caller)
