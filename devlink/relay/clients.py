@@ -6,10 +6,13 @@ Not an asyncio transport: those copy what they cannot send at once, cannot be re
 import asyncio
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Protocol
 
 READ = 256 << 10
 """Octets that are read at one go."""
+IOV_MAX = 1024
+"""Pieces in one system call (limits.h)."""
 RESET = struct.pack("ii", 1, 0)
 """struct linger (socket(7)): close at once, with a RST."""
 
@@ -69,23 +72,26 @@ class Client:
             self._reading = False
             self._loop.remove_reader(self._fd)
 
-    def send(self, octets: bytes | memoryview) -> None:
-        """Have it sent; what the kernel does not take now is copied."""
+    def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Have them sent; what the kernel does not take now is copied."""
         if self._fd < 0:
             return
+        sent = 0
         if not self._unsent:
             try:
-                sent = self._sock.send(octets)
+                sent = self._sock.sendmsg(pieces[:IOV_MAX])
             except (BlockingIOError, InterruptedError):
-                sent = 0
+                pass
             except OSError:
                 self._lose()
                 return
-            if sent == len(octets):
-                return
-            octets = octets[sent:]
-        self._unsent += octets
-        if not self._writing:
+        for piece in pieces:
+            if sent >= len(piece):
+                sent -= len(piece)
+            else:
+                self._unsent += piece[sent:]
+                sent = 0
+        if self._unsent and not self._writing:
             self._writing = True
             self._loop.add_writer(self._fd, self._writable)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from devlink.core.relay import Pod
@@ -145,8 +145,8 @@ class Joined:
 
     # what the pod does
 
-    def received(self, octets: bytes | memoryview) -> None:
-        self._counts.received += len(octets)
+    def received(self, pieces: Sequence[bytes | memoryview]) -> None:
+        self._counts.received += sum(map(len, pieces))
         if not self._has_answered:
             self._has_answered = True
             self._early = None
@@ -154,7 +154,7 @@ class Joined:
                 self._counts.port_open(self._pod)
         if self._client_ended:
             self._heard = self._loop.time()
-        self.client.send(octets)
+        self.client.send(pieces)
         if self.client.waiting > BOUND and not self._held and self._way is not None:
             self._held = True
             self._way.hold()

@@ -7,6 +7,7 @@ apart, gets no new neighbours, and those that he has are waited for (`relay.join
 import asyncio
 import contextlib
 import socket
+from collections.abc import Sequence
 from typing import Protocol
 
 from devlink.relay.dialect import Closed, Data, Dialect, End, Failed
@@ -26,8 +27,8 @@ _buffer = memoryview(bytearray(256 << 10))
 class Sink(Protocol):
     """Whom a stream tells what happens to it."""
 
-    def received(self, octets: bytes | memoryview) -> None:
-        """From the pod; valid during the call."""
+    def received(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Octets from the pod, in order; valid during the call."""
 
     def ended(self) -> None:
         """The pod sends no more."""
@@ -280,13 +281,18 @@ class Session(asyncio.BufferedProtocol):
         self.heard = self._loop.time()
         self.asked_at = None
         streams = self.streams
+        pieces: list[bytes | memoryview] = []
+        number = 0
         for event in self.dialect.receive(octets):
             if isinstance(event, Data):
-                stream = streams.get(event.stream)
-                if stream is not None:
-                    stream.moved += len(event.octets)
-                    stream.sink.received(event.octets)
-            elif isinstance(event, End):
+                if event.stream != number:
+                    self._deliver(number, pieces)
+                    number, pieces = event.stream, []
+                pieces.append(event.octets)
+                continue
+            self._deliver(number, pieces)
+            pieces = []
+            if isinstance(event, End):
                 stream = streams.get(event.stream)
                 if stream is not None:
                     stream.sink.ended()
@@ -298,7 +304,15 @@ class Session(asyncio.BufferedProtocol):
             elif isinstance(event, Closed):
                 self.fail(event.why)
                 return
+        self._deliver(number, pieces)
         self.flush_soon()  # the answer to a ping, perhaps
+
+    def _deliver(self, number: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Many at once: a node's frames are small, and each would be a system call."""
+        stream = self.streams.get(number) if pieces else None
+        if stream is not None:
+            stream.moved += sum(map(len, pieces))
+            stream.sink.received(pieces)
 
     def fail(self, why: str) -> None:
         """End it; its streams and its watcher are told why."""

@@ -47,7 +47,7 @@ class Straight(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets came."""
         if self._sink is not None:
-            self._sink.received(data)
+            self._sink.received((data,))
 
     def eof_received(self) -> bool:
         """The server sends no more, and may still hear."""
