@@ -116,7 +116,6 @@ class Endpoints:
         for address, held in self._held.known():
             if not isinstance(held, Service) and any(each.place == place for each in held):
                 self._held.doubt(address)
-        self._questions.doubt(pod.namespace)
 
     def close(self) -> None:
         """What is being asked is given up."""

@@ -13,7 +13,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 LIMIT = 4096
 """Entries of one kind: more than a laptop's programs speak with."""
-PATIENCE = 3.0
+PATIENCE = 1.0
 """Seconds that an old answer waits for a new one."""
 PAUSE = 1.0
 """Seconds after a failure in which nothing is asked again."""

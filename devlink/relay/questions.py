@@ -101,10 +101,6 @@ class Questions:
         found = (pod_of(item) for item in await self._named("pods", place))
         return next((each for each in found if each is not None and each.place == place), None)
 
-    def doubt(self, namespace: str) -> None:
-        """What is kept of it has turned out to be old."""
-        self._endpoints.doubt(namespace)
-
     def nothing_at(self, address: IPAddress) -> str:
         """That nothing has an address, as far as could be seen."""
         searched = [each for each in self._namespaces if not self._is_denied("services", each)]

@@ -30,6 +30,8 @@ class SmallApi:
         """Paths, without the objects below."""
         self.status: int | None = 0
         """Of every answer; None: nobody answers; 0: as it should be."""
+        self.selects = True
+        """False: it gives all of a kind, whatever is asked for."""
         self.gate = asyncio.Event()
         """Answers come while it is set."""
         self.gate.set()
@@ -58,6 +60,9 @@ class SmallApi:
         namespace = path.split("/namespaces/")[1].split("/")[0] if "/namespaces/" in path else ""
         for item in self.objects:
             if PLURALS[item["kind"]] != resource or namespace not in ("", item["metadata"]["namespace"]):
+                continue
+            if not self.selects:
+                yield item
                 continue
             field, _, value = given.get("fieldSelector", "").partition("=")
             label = given.get("labelSelector", "").partition("=")[2]

@@ -11,8 +11,8 @@ import pytest
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, RelayConfig, RelayOptions
 from devlink.relay.endpoints import ENDPOINTS, RECENT, SPECS, Direct, Endpoints, RefusedError
-from devlink.relay.lookups import PAUSE
-from devlink.relay.questions import DENIED
+from devlink.relay.lookups import PATIENCE, PAUSE
+from devlink.relay.questions import AT_ONCE, DENIED
 from tests.relay.objects import endpoint_slice, entry, pod, service
 from tests.relay.small_api import SmallApi
 
@@ -89,7 +89,8 @@ def test_nothing_is_asked_for_a_whole_cluster_without_a_selector() -> None:
 
 def test_a_pods_own_address_leads_to_the_ports_that_it_or_a_service_declares() -> None:
     async def main() -> None:
-        asking = Asking(SmallApi(*WEB))
+        others = endpoint_slice(entry("10.1.0.2", "ssh-0"), of="ssh", ports=[{"name": "ssh", "port": 22}])
+        asking = Asking(SmallApi(*WEB, others))
         assert await asking.name(POD, 9090) == "web-0:9090"
         assert await asking.name(POD, 8080) == "web-0:8080"
         assert await asking.refused(POD, 22) == "undeclared"
@@ -232,9 +233,91 @@ def test_an_api_that_is_silent_holds_nobody_up_who_can_be_told_what_was_known() 
         asking = Asking(SmallApi(*WEB))
         found = await asking.find(SERVICE)
         asking.api.gate.clear()
-        asking.now += ENDPOINTS.usable - 1
+        asking.now += ENDPOINTS.usable
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(asking.find(SERVICE))
+            await asking.settled()
+            assert not first.done(), "it is too old to be used without a word"
+            asking.now += PATIENCE
+            second = group.create_task(asking.find(SERVICE))
+            await asking.settled()
+            assert second.done(), "it has been waited for"
+            asking.api.gate.set()
+        assert {first.result(), second.result()} == {found}
+
+    run(main())
+
+
+def test_what_an_api_forbids_from_now_on_is_refused_though_it_was_known() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        await asking.find(SERVICE)
+        asking.api.status = 403
+        asking.now += ENDPOINTS.usable
+        assert await asking.refused(SERVICE) == "rights"
+
+    run(main())
+
+
+def test_what_was_doubted_while_the_api_was_away_is_asked_when_it_is_back() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        found = await asking.find(SERVICE)
+        assert isinstance(found, Pod)
+        asking.endpoints.forget(found)
+        asking.api.status = None
         assert await asking.find(SERVICE) == found
-        asking.api.gate.set()
+        asking.api.status = 0
+        asking.api.objects[1:] = [endpoint_slice(entry("10.1.0.2", "web-1")), pod("web-1", "10.1.0.2")]
+        asking.now += PAUSE
+        assert await asking.name(SERVICE) == "web-1:8080"
+
+    run(main())
+
+
+def test_a_pod_that_came_back_by_its_name_is_seen_where_it_is_now() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        found = await asking.find(SERVICE)
+        assert isinstance(found, Pod)
+        asking.api.objects[2] = pod("web-0", POD, nodeName="node2")
+        asking.endpoints.forget(found)
+        again = await asking.find(SERVICE)
+        assert isinstance(again, Pod)
+        assert (again.name, again.node) == ("web-0", "node2")
+
+    run(main())
+
+
+def test_a_pod_that_has_ended_takes_no_connection_though_a_slice_names_it() -> None:
+    async def main() -> None:
+        ended = pod("web-0", POD)
+        ended["status"]["phase"] = "Succeeded"
+        assert await Asking(SmallApi(*WEB[:2], ended)).refused(SERVICE) == "pod-gone"
+
+    run(main())
+
+
+def test_no_more_than_a_few_questions_are_under_way_at_once() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi())
+        asking.api.gate.clear()
+        async with asyncio.TaskGroup() as group:
+            for n in range(5 * AT_ONCE):
+                group.create_task(asking.refused(f"10.1.0.{n}"))
+            await asking.settled()
+            assert asking.api.count() == AT_ONCE
+            asking.api.gate.set()
+
+    run(main())
+
+
+def test_what_was_not_asked_for_is_no_answer() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        asking.api.selects = False
+        assert await asking.refused("10.1.0.9") == "no-object"
+        assert await asking.refused("10.96.0.9") == "no-object"
 
     run(main())
 
@@ -292,8 +375,8 @@ def test_who_may_search_nowhere_is_refused_for_his_rights() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("knows", [True, False])
-def test_a_services_address_of_the_second_family_leads_to_pods_of_that_family(knows: bool) -> None:
+@pytest.mark.parametrize("knows", ["all", "nothing", "denied"])
+def test_a_services_address_of_the_second_family_leads_to_pods_of_that_family(knows: str) -> None:
     """By an object of its own; before 1.33 and without the right, by the services of the namespaces that are known."""
     parent = {"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}}
     v6 = replace_type(endpoint_slice(entry("fd00:1::1", "web-0")))
@@ -301,14 +384,16 @@ def test_a_services_address_of_the_second_family_leads_to_pods_of_that_family(kn
     async def main() -> None:
         api = SmallApi(
             service("web", SERVICE, "fd00:96::a"), WEB[1], v6, pod("web-0", POD, "fd00:1::1"),
-            addresses={"fd00:96::a": parent} if knows else None,
+            addresses={"fd00:96::a": parent} if knows == "all" else None, namespace="aaa",
         )  # fmt: skip
-        asking = Asking(api)
+        if knows == "denied":
+            api.denied |= {"/apis/networking.k8s.io/v1/ipaddresses/fd00:96::a", "/api/v1/namespaces/aaa/services"}
+        asking = Asking(api, replace(CONFIG, namespaces=("default",)))
         found = await asking.find("fd00:96::a")
         assert isinstance(found, Pod)
         assert found.address == ipaddress.ip_address("fd00:1::1")
         listed = [path for path, selector in api.asked if path.endswith("/services") and not selector]
-        assert bool(listed) is not knows
+        assert bool(listed) is (knows != "all")
 
     run(main())
 
@@ -323,7 +408,8 @@ def test_a_pods_address_of_the_second_family_is_found_by_its_service() -> None:
         api = SmallApi(
             service(), replace_type(endpoint_slice(entry("fd00:1::1", "web-0"))), pod("web-0", POD, "fd00:1::1")
         )
-        asking = Asking(api)
+        api.denied.add("/apis/discovery.k8s.io/v1/namespaces/mine/endpointslices")
+        asking = Asking(api, replace(CONFIG, namespaces=("default",)))
         assert await asking.name("fd00:1::1", 8080) == "web-0:8080"
         assert await asking.refused("fd00:1::2", 8080) == "no-object"
 
