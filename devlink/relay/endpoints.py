@@ -45,7 +45,7 @@ DOUBTFUL = frozenset(("no-object", "undeclared", "no-pods", "pod-gone", "host-ne
 NOTHING = Span(RECENT, RECENT)
 SPECS = Span(60.0, 600.0)
 """What hardly changes: services, and what pods are made of."""
-ENDPOINTS = Span(20.0, 60.0)
+ENDPOINTS = Span(30.0, 60.0)
 """What changes with each roll-out. A pod that is gone is noticed sooner, when it is dialled."""
 
 
@@ -86,6 +86,7 @@ class Endpoints:
         self._clock = clock
         self._draw = draw
         self._prefixes = Cover(config.prefixes)
+        self._names = frozenset(each.address for each in config.names)
         self._server = _direct(api.access.server)
         self._affinity = Affinity()
         self._gone: dict[Place, float] = {}
@@ -138,7 +139,7 @@ class Endpoints:
 
     async def _walk(self, asked: _Asked) -> None:
         address, port = asked.address, asked.port
-        if self._prefixes.find_address(address) is None:
+        if self._prefixes.find_address(address) is None and address not in self._names:
             raise RefusedError("outside", f"{address} is outside of what is relayed.")
         if address == self._config.api:
             self._to_api(asked)

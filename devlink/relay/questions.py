@@ -13,7 +13,7 @@ from devlink.cluster.access import Access
 from devlink.cluster.discovery.objects import dig, mappings, text
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import RelayConfig
-from devlink.errors import ClusterError, reason
+from devlink.errors import ClusterError, DevlinkError, reason
 from devlink.relay.backends import (
     SERVICE_NAME,
     Candidate,
@@ -121,8 +121,8 @@ class Questions:
         """
         try:
             found = await self._get(f"/apis/networking.k8s.io/v1/ipaddresses/{address}")
-        except ClusterError as error:
-            if error.status not in (403, 404):
+        except DevlinkError as error:
+            if not isinstance(error, ClusterError) or error.status not in (403, 404):
                 raise _refused(error) from error
             for namespace in self._namespaces:
                 for known in await self._allowed(self._services, namespace):
@@ -197,7 +197,7 @@ class Questions:
     async def _list(self, path: str, params: Mapping[str, str]) -> list[Object]:
         try:
             found = await self._get(path, params)
-        except ClusterError as error:
+        except DevlinkError as error:
             raise _refused(error) from error
         return list(mappings(found, "items"))
 
@@ -206,5 +206,7 @@ class Questions:
             return await self._api.get(path, {**(params or {}), "resourceVersion": "0"}, limit=MOST_OCTETS)
 
 
-def _refused(error: ClusterError) -> RefusedError:
-    return RefusedError("rights" if error.status == 403 else "api", reason(error))
+def _refused(error: DevlinkError) -> RefusedError:
+    """Also of a UsageError: a program that signs in may fail in the middle of it all."""
+    is_forbidden = isinstance(error, ClusterError) and error.status == 403
+    return RefusedError("rights" if is_forbidden else "api", reason(error))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from devlink.cluster.access import Access
-from devlink.errors import ClusterError
+from devlink.errors import ClusterError, UsageError
 from tests.relay.objects import Object
 
 PLURALS = {"Service": "services", "Pod": "pods", "EndpointSlice": "endpointslices"}
@@ -30,6 +30,7 @@ class SmallApi:
         """Paths, without the objects below."""
         self.status: int | None = 0
         """Of every answer; None: nobody answers; 0: as it should be."""
+        self.can_sign_in = True
         self.selects = True
         """False: it gives all of a kind, whatever is asked for."""
         self.gate = asyncio.Event()
@@ -45,6 +46,8 @@ class SmallApi:
         selector = "".join(given.values())
         self.asked.append((path, selector))
         await self.gate.wait()
+        if not self.can_sign_in:
+            raise UsageError("The program that signs in fails.", next_step="Sign in.")
         if self.status != 0:
             raise ClusterError("The API fails.", next_step="Wait.", status=self.status)
         if path in self.denied:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, RelayConfig, RelayOptions
 from devlink.relay.endpoints import ENDPOINTS, RECENT, SPECS, Direct, Endpoints, RefusedError
@@ -224,6 +225,31 @@ def test_while_the_api_is_away_what_was_known_counts_and_what_was_not_is_refused
         asking.api.status = 0
         asking.now += PAUSE
         assert await asking.refused("10.1.0.9") == "no-object"
+
+    run(main())
+
+
+def test_who_can_no_longer_sign_in_goes_on_with_what_was_known() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        found = await asking.find(SERVICE)
+        asking.api.can_sign_in = False
+        asking.now += SPECS.usable
+        assert await asking.find(SERVICE) == found
+        assert await asking.refused("10.1.0.9") == "api"
+        assert await asking.refused("fd00:1::9") == "api"
+
+    run(main())
+
+
+def test_the_clusters_dns_is_reached_wherever_its_addresses_are() -> None:
+    async def main() -> None:
+        upstream = Upstream(address=ipaddress.ip_address("192.0.2.10"))
+        slices = endpoint_slice(entry("192.0.2.11", "dns-0"), of="dns")
+        objects = service("dns", "192.0.2.10"), slices, pod("dns-0", "192.0.2.11")
+        asking = Asking(SmallApi(*objects), replace(CONFIG, names=(upstream,)))
+        assert await asking.name("192.0.2.10") == "dns-0:8080"
+        assert await asking.refused("192.0.2.11") == "outside"
 
     run(main())
 
