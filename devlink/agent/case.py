@@ -44,12 +44,15 @@ Sessions = Callable[[], Awaitable[Told]]
 """Whom to ask for that: the agent by its socket, or, within the agent, itself. It raises nothing deliberate."""
 
 
-async def gather(profile: str, context: str, environ: Mapping[str, str], sessions: Sessions) -> Case:
+async def gather(
+    profile: str, context: str, environ: Mapping[str, str], sessions: Sessions, resolve: Resolve | None = None
+) -> Case:
     """Ask all of them side by side. Never raises: what cannot be had is in the Case.
 
-    `profile` is as `up` takes it; `environ` the user's, for KUBECONFIG, proxies and programs that sign in.
+    `profile` is as `up` takes it; `environ` the user's, for KUBECONFIG, proxies and programs that sign in;
+    `resolve` asks the relay of a session.
     """
-    asking: asyncio.Task[Case] = spawn(gather_sessions(environ, sessions), name="ask agent and helper")
+    asking: asyncio.Task[Case] = spawn(gather_sessions(environ, sessions, resolve=resolve), name="ask agent and helper")
     wanted: asyncio.Task[Subject] | None = None
     try:
         await asyncio.wait([asking], timeout=HEAD_START)
@@ -69,11 +72,16 @@ async def gather(profile: str, context: str, environ: Mapping[str, str], session
             wanted.cancel()
 
 
-async def gather_sessions(environ: Mapping[str, str], sessions: Sessions, helper_limit: float = HELPER_LIMIT) -> Case:
+async def gather_sessions(
+    environ: Mapping[str, str], sessions: Sessions, helper_limit: float = HELPER_LIMIT, resolve: Resolve | None = None
+) -> Case:
     """What is up, and nothing else: no cluster is asked for a profile. `helper_limit`: seconds for each answer of the
     helper. Never raises."""
     (part, subjects), helper = await asyncio.gather(sessions(), asyncio.to_thread(_ask_helper, helper_limit))
-    return Case(agent=part, helper=helper, subjects=subjects, environ=dict(environ), uid=os.getuid(), now=time.time())
+    return Case(
+        agent=part, helper=helper, subjects=subjects, environ=dict(environ), uid=os.getuid(), now=time.time(),
+        resolve=resolve,
+    )  # fmt: skip
 
 
 def by_socket(limit: float = AGENT_LIMIT) -> Sessions:

@@ -17,6 +17,7 @@ from devlink.core.plan import Desired, Plan
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.relay import RelayOptions, RelayState
+from devlink.core.relay_words import tree
 
 NO_OPTIONS = RelayOptions()
 
@@ -279,6 +280,6 @@ class Session:
             "search": [namespace for zone in plan.desired.zones for namespace in zone.search],
             "resolver": self.resolver,
             "resolver_reason": self.resolver_reason,
-            "relay": encode(self.relay) if self.relay is not None else None,
+            "relay": tree(self.relay) if self.relay is not None else None,
             "findings": [encode(finding) for finding in self.findings],
         }

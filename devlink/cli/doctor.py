@@ -5,7 +5,7 @@ import os
 
 import click
 
-from devlink.agent.case import by_socket, gather
+from devlink.agent.case import by_socket, gather, resolve_by_socket
 from devlink.cli import offers
 from devlink.cli.output import MARKS, Lines, emit, output_option
 from devlink.core.text import listed
@@ -42,7 +42,7 @@ def doctor(profile: str | None, context: str, output: str) -> int:
 
 
 async def _examine(profile: str, context: str) -> tuple[Case, Examination]:
-    case = await gather(profile, context, os.environ, by_socket())
+    case = await gather(profile, context, os.environ, by_socket(), resolve_by_socket())
     return case, await examine(case, CHECKS)
 
 

@@ -104,8 +104,6 @@ def _tree_of(section: Section) -> dict[str, Any]:
 
 
 def _show_chain(what: str, output: str) -> int:
-    from dataclasses import replace
-
     from devlink.agent.case import by_socket, gather_sessions, resolve_by_socket
     from devlink.core.explain import parse_target
     from devlink.doctor.explain.chain import tree
@@ -116,8 +114,8 @@ def _show_chain(what: str, output: str) -> int:
     logging.getLogger("devlink").addHandler(logging.NullHandler())  # what was seen is in the chain
 
     async def examine() -> "Chain":
-        case = await gather_sessions(os.environ, by_socket(AGENT_LIMIT), HELPER_LIMIT)
-        return await look(target, replace(case, resolve=resolve_by_socket(AGENT_LIMIT)))
+        asked = by_socket(AGENT_LIMIT), HELPER_LIMIT, resolve_by_socket(AGENT_LIMIT)
+        return await look(target, await gather_sessions(os.environ, *asked))
 
     chain = run(examine())
     if output == "text":

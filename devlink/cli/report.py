@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from devlink import __version__
-from devlink.agent.case import by_socket, gather
+from devlink.agent.case import by_socket, gather, resolve_by_socket
 from devlink.cli.doctor import show
 from devlink.cli.output import Lines, json_text
 from devlink.core.codec import encode
@@ -83,7 +83,7 @@ def _tell(pieces: Sequence[Piece], size: int, *, anonymize: bool) -> None:
 
 async def _gather(*, anonymize: bool, now: float) -> list[Piece]:
     """Everything that goes in, masked, with the README first."""
-    case = await gather("", "", os.environ, by_socket())
+    case = await gather("", "", os.environ, by_socket(), resolve_by_socket())
     examination = await examine(case, CHECKS)
     # Not side by side with the checks: they would seem slow.
     pieces = [*_of_devlink(case, examination), *await collect(case.environ), *_of_user()]

@@ -1,11 +1,12 @@
 """What is wrong with what a relay says of one connection, or of all that it refused. PURE."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Refused, RelayChain, RelayState
 from devlink.core.relay_words import OPT_IN, why_refused
+from devlink.core.text import listed
 
 MANY = 3
 """Refusals for one reason from which on it is no typing error."""
@@ -64,6 +65,23 @@ def _finding(reason: str, severity: Severity, evidence: str, what: str) -> Findi
     code = CODES.get(reason, REFUSED)
     title = TITLES.get(code) or f"{what}: {why_refused(reason)}."
     return Finding(code=code, severity=severity, title=title, evidence=evidence, fix=CURES.get(reason, ""))
+
+
+def dns_without_pods(chains: Mapping[IPAddress, RelayChain]) -> tuple[Finding, ...]:
+    """`chains` to the cluster's DNS servers: an error where no pod is behind any of them."""
+    if not chains or any(chain.refused not in ("no-pods", "no-object") for chain in chains.values()):
+        return ()
+    return (
+        Finding(
+            code="DL-RELAY-NO-DNS-PODS",
+            severity=Severity.ERROR,
+            title="No pod is behind the cluster's DNS, so a relay cannot ask for its names.",
+            evidence=listed(
+                f"{address}: {chain.why or why_refused(chain.refused)}" for address, chain in chains.items()
+            ),
+            fix="kubectl -n kube-system get pods -l k8s-app=kube-dns; where the cluster has none by design: --no-dns",
+        ),
+    )
 
 
 def udp_wanted(refused: int) -> tuple[Finding, ...]:

@@ -1,7 +1,10 @@
 """A relay's state in words, for `status`, the dashboard and `explain`. PURE."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
 
+from devlink.core.codec import encode
 from devlink.core.relay import Pod, PodUse, Refused, RelayState
 
 FORMS = {
@@ -30,6 +33,13 @@ OPT_IN = {
 }
 """What lets in that which is refused unless its user says so."""
 UNITS = ("kB", "MB", "GB", "TB")
+
+
+def tree(state: RelayState) -> Mapping[str, Any]:
+    """For programs: every count and list is there, also where it is nothing."""
+    nothing: dict[str, Any] = {"pods": [], "refused": [], "findings": []}
+    whole = {field.name: nothing.get(field.name, field.default) for field in fields(RelayState)}
+    return {**whole, **encode(state)}
 
 
 def octets(count: int) -> str:

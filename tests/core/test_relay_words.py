@@ -1,8 +1,11 @@
 """A relay's state in words."""
 
+from dataclasses import fields
+
 import pytest
 
 from devlink.core import relay_words as words
+from devlink.core.codec import decode
 from devlink.core.relay import REASONS, Pod, PodUse, Refused, RelayState
 
 
@@ -16,6 +19,13 @@ from devlink.core.relay import REASONS, Pod, PodUse, Refused, RelayState
 )  # fmt: skip
 def test_octets_are_said_with_a_unit_and_as_few_digits_as_tell_them(count: int, said: str) -> None:
     assert words.octets(count) == said
+
+
+def test_a_program_finds_every_count_and_list_also_where_it_is_nothing() -> None:
+    told = words.tree(RelayState(form="spdy"))
+    assert set(told) == {field.name for field in fields(RelayState)}
+    assert (told["streams"], told["pods"], told["form"]) == (0, [], "spdy")
+    assert decode(RelayState, told) == RelayState(form="spdy")
 
 
 def test_each_reason_that_a_relay_has_is_said_in_words() -> None:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from devlink.agent.case import Told, gather, gather_sessions, subject_of
@@ -56,7 +55,7 @@ class Examiner:
                     await self._supervisor.look()
             with hushed():
                 checks = await asyncio.to_thread(_checks)
-                case = await gather(profile, context, environ, self._sessions)
+                case = await gather(profile, context, environ, self._sessions, self._supervisor.resolve)
                 return tree_of_examination(case, await examine(case, checks))
 
     async def explain(self, what: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
@@ -82,8 +81,8 @@ class Examiner:
             refuse_if_much_hangs()
         with hushed():
             look = await asyncio.to_thread(_explain)
-            case = await gather_sessions(environ, self._sessions, HELPER_LIMIT)
-            return tree(await look(target, replace(case, resolve=self._supervisor.resolve)))
+            sessions = self._sessions, HELPER_LIMIT, self._supervisor.resolve
+            return tree(await look(target, await gather_sessions(environ, *sessions)))
 
     async def _sessions(self) -> Told:
         status = self._supervisor.status()

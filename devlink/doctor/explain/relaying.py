@@ -38,7 +38,8 @@ async def follow_relayed(
     links += _places(chain)
     if finding is not None:
         return [*links, Link(name="relay", text=f"refuses port {asked}: {_why(chain)}", finding=finding)]
-    links.append(Link(name="relay", text=_through(session, case)))
+    how = "a plain connection, without a port-forward" if chain.direct else _through(session, case)
+    links.append(Link(name="relay", text=how))
     return [*links, _data(address, await reach(address, asked, protocol, host), protocol)]
 
 

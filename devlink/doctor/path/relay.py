@@ -2,14 +2,17 @@
 
 import asyncio
 import ctypes
+from collections.abc import Mapping
 
 from devlink.core import relay_words as words
 from devlink.core.codec import decode
 from devlink.core.findings import Finding, Severity
-from devlink.core.relay import RelayState
-from devlink.core.relay_judging import judge_refusals, udp_wanted
+from devlink.core.prefixes import IPAddress
+from devlink.core.relay import RelayChain, RelayState
+from devlink.core.relay_judging import dns_without_pods, judge_refusals, udp_wanted
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, Seen, skipped
+from devlink.doctor.path.questions import PORT
 from devlink.doctor.path.shared import is_relayed
 from devlink.errors import DevlinkError
 from devlink.helper.client import SOCKET
@@ -20,18 +23,31 @@ ASK_LIMIT = 2.0
 LIBRARY = "libnftables.so.1"
 
 
-async def _look(_: Case, subject: Subject) -> Seen:
+async def _look(case: Case, subject: Subject) -> Seen:
     if not is_relayed(subject):
         return skipped("it is not relayed")
     if not subject.is_installed or subject.session is None:
         library = await asyncio.to_thread(library_finding)
         return Seen(text="it would be relayed", findings=library) if library else skipped("it is not up")
-    told, refused = subject.session.get("relay"), await _refused(subject.name)
+    refused, chains = await asyncio.gather(_refused(subject.name), _to_dns(case, subject))
+    told = subject.session.get("relay")
+    found = (*dns_without_pods(chains), *udp_wanted(refused))
     if told is None:
-        return Seen(text="its relay has not said anything yet", findings=udp_wanted(refused))
+        return Seen(text="its relay has not said anything yet", findings=found)
     state = decode(RelayState, told)
     through = f"through {state.server or 'the API server'}: {words.traffic(state)}"
-    return Seen(text=through, findings=(*state.findings, *judge_refusals(state), *udp_wanted(refused)))
+    return Seen(text=through, findings=(*state.findings, *judge_refusals(state), *found))
+
+
+async def _to_dns(case: Case, subject: Subject) -> Mapping[IPAddress, RelayChain]:
+    """Where questions to the cluster's DNS end; nothing where the relay does not say."""
+    dns = subject.profile.spec.dns
+    if case.resolve is None or dns is None:
+        return {}
+    try:
+        return {each.address: await case.resolve(subject.name, each.address, PORT) for each in dns.servers}
+    except (DevlinkError, TimeoutError):
+        return {}
 
 
 async def _refused(session: str) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from devlink.core.plan import Plan
+from devlink.core.prefixes import IPAddress
 from devlink.core.profile import RoutingMode
+from devlink.core.relay import RelayChain
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import Seen
 from devlink.doctor.path import gateway, kernel, mtu, relay
@@ -48,6 +50,16 @@ def test_what_goes_through_and_what_was_refused_is_told_with_what_to_do(counted:
     seen = looked(relayed(relay=STATE))
     assert seen.text.startswith("through https://172.16.0.20:6443: 1 stream open of 4")
     assert [finding.code for finding in seen.findings] == ["DL-RELAY-NO-PODS", "DL-RELAY-UDP"]
+
+
+def test_where_no_pod_is_behind_the_clusters_dns_that_is_said_first() -> None:
+    async def resolve(_: str, __: IPAddress, port: int) -> RelayChain:
+        assert port == 53
+        return RelayChain(refused="no-pods", why="Service kube-system/kube-dns has no endpoint.")
+
+    case = Case(resolve=resolve)
+    seen = asyncio.run(relay._look(case, relayed(relay={**STATE, "refused": []})))
+    assert [(each.code, each.severity.value) for each in seen.findings] == [("DL-RELAY-NO-DNS-PODS", "error")]
 
 
 def test_a_session_that_has_routes_is_not_looked_at() -> None:
