@@ -103,11 +103,12 @@ class Questions:
 
     def nothing_at(self, address: IPAddress) -> str:
         """That nothing has an address, as far as could be seen."""
-        searched = [each for each in self._namespaces if not self._is_denied("services", each)]
         if not self._is_denied("services", ""):
             return f"No service and no pod of the cluster has the address {address}."
-        where = ", ".join(searched) or "any namespace that is known"
-        return f"No service and no pod has the address {address} in {where}; you may not search the whole cluster."
+        denied = [each for each in self._namespaces if self._is_denied("services", each)]
+        searched = ", ".join(each for each in self._namespaces if each not in denied)
+        others = f"{', '.join(denied)} and the rest of the cluster" if denied else "the rest of the cluster"
+        return f"No service and no pod has the address {address} in {searched}; you may not search {others}."
 
     def close(self) -> None:
         """What is being asked is given up."""

@@ -382,7 +382,7 @@ def test_who_may_not_search_the_cluster_has_the_namespaces_that_are_known_search
         assert "/api/v1/services" not in asked, "a refusal is remembered"
         assert "/api/v1/namespaces/kube-system/services" not in asked
         chain = await asking.endpoints.chain(ipaddress.ip_address("10.1.0.9"), 80)
-        assert "mine, qa" in chain.why
+        assert "in mine, qa; you may not search kube-system and the rest" in chain.why
         api.denied.clear()
         asking.now += DENIED
         api.count()
