@@ -68,6 +68,8 @@ class Questions:
         self._denied: dict[tuple[str, str], float] = {}
         wanted = (api.access.namespace or "default", USUAL, *config.namespaces)
         self._namespaces = tuple(dict.fromkeys(wanted))[:MOST_NAMESPACES]
+        self._met: dict[str, None] = {}
+        """Further namespaces that something was found in, the latest last."""
         self._services: Lookups[str, tuple[Service, ...]] = Lookups(
             self._services_of, lambda _: LASTS, clock=clock, limit=NAMESPACES
         )
@@ -80,9 +82,12 @@ class Questions:
         for item in await self._search("services", f"spec.clusterIP={address}"):
             service = service_of(item)
             if service is not None and address in service.addresses:
+                self._meet(service.namespace)
                 return service
         found = [pod_of(item) for item in await self._search("pods", f"status.podIP={address}")]
         pods = tuple(each for each in found if each is not None and address in each.addresses)
+        for pod in pods:
+            self._meet(pod.namespace)
         # The `kubernetes` Service has its address of the family that field selectors find.
         if pods or address.version == self._first_family:
             return pods
@@ -118,14 +123,14 @@ class Questions:
     async def _second_service(self, address: IPAddress) -> Service | None:
         """By a ClusterIP of the other family: since 1.33 an object for each ClusterIP tells whose it is.
 
-        Before, and where that may not be read, only the namespaces that are known are looked through.
+        Before, and where that may not be read, only the likely namespaces are looked through.
         """
         try:
             found = await self._get(f"/apis/networking.k8s.io/v1/ipaddresses/{address}")
         except DevlinkError as error:
             if not isinstance(error, ClusterError) or error.status not in (403, 404):
                 raise _refused(error) from error
-            for namespace in self._namespaces:
+            for namespace in self._likely():
                 for known in await self._allowed(self._services, namespace):
                     if address in known.addresses:
                         return known
@@ -140,13 +145,24 @@ class Questions:
         return None
 
     async def _second_pods(self, address: IPAddress) -> tuple[Candidate, ...]:
-        """By an address of the other family, which no selector finds: a pod of a service of the namespaces known."""
-        for namespace in self._namespaces:
+        """By an address of the other family, which no selector finds: a pod of a service of a likely namespace."""
+        for namespace in self._likely():
             for each in await self._allowed(self._endpoints, namespace):
                 if each.address == address and each.pod is not None:
                     pod = await self.pod(each.pod)
                     return (pod,) if pod is not None else ()
         return ()
+
+    def _meet(self, namespace: str) -> None:
+        """Whose addresses of the first family are asked for, has those of the second asked for next."""
+        if namespace not in self._namespaces:
+            self._met.pop(namespace, None)
+            self._met[namespace] = None
+            if len(self._met) > MOST_NAMESPACES:
+                del self._met[next(iter(self._met))]
+
+    def _likely(self) -> tuple[str, ...]:
+        return (*self._namespaces, *reversed(self._met))
 
     async def _allowed(self, lookups: Lookups[str, tuple[T, ...]], namespace: str) -> tuple[T, ...]:
         """What is in a namespace; nothing where that may not be seen."""

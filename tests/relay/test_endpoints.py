@@ -442,6 +442,23 @@ def test_a_pods_address_of_the_second_family_is_found_by_its_service() -> None:
     run(main())
 
 
+def test_the_second_family_of_a_namespace_is_found_once_something_of_its_first_was() -> None:
+    async def main() -> None:
+        v4 = endpoint_slice(entry(POD, "web-0", namespace="prod"), namespace="prod")
+        v6 = replace_type(endpoint_slice(entry("fd00:1::1", "web-0", namespace="prod"), namespace="prod"))
+        web = pod("web-0", POD, "fd00:1::1", namespace="prod", ports=[80])
+        asking = Asking(SmallApi(service(namespace="prod"), v4, v6, web))
+        assert await asking.refused("fd00:1::1", 8080) == "no-object"
+        await asking.find(SERVICE)
+        asking.now += RECENT
+        assert await asking.name("fd00:1::1", 8080) == "web-0:8080"
+        asking = Asking(SmallApi(v6, web))
+        await asking.find(POD)
+        assert await asking.name("fd00:1::1", 8080) == "web-0:8080"
+
+    run(main())
+
+
 def test_a_pod_in_its_nodes_network_is_reached_only_where_that_is_allowed() -> None:
     async def main() -> None:
         objects = service(), endpoint_slice(entry("10.1.0.1", "web-0")), pod("web-0", POD, hostNetwork=True)
