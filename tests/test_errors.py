@@ -16,6 +16,7 @@ FOR_PROGRAMS = {
     "helper/admission.py:check_name": "what no agent of ours asks for; the profile's own check came before",
     "helper/admission.py:check_form": "likewise",
     "helper/admission.py:_check_route": "likewise",
+    "helper/admission.py:check_relay": "likewise",
     "helper/admission.py:_check_detours": "likewise",
     "helper/verbs.py:_confirm": "likewise",
     "helper/verbs.py:_release": "the agent, which asks, tells its user what came of it",
