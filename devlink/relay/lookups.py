@@ -15,6 +15,8 @@ LIMIT = 4096
 """Entries of one kind: more than a laptop's programs speak with."""
 PATIENCE = 1.0
 """Seconds that an old answer waits for a new one."""
+DOUBTED_PATIENCE = 5.0
+"""Seconds that one waits which has turned out to be wrong."""
 PAUSE = 1.0
 """Seconds after a failure in which nothing is asked again."""
 
@@ -38,6 +40,7 @@ class _Entry(Generic[V]):
     """The next who wants it waits for a new one."""
     task: asyncio.Task[None] | None = None
     asked_at: float = 0.0
+    asked_in_doubt: bool = False
     failure: tuple[str, str] | None = None
     """Of the last question: reason and why."""
     failed_at: float = 0.0
@@ -72,15 +75,16 @@ class Lookups(Generic[K, V]):
         now = self._clock()
         if entry.values:
             age, span = now - entry.at, self._span(entry.values[0])
-            if not entry.doubted and age < min(span.usable, max_age):
+            is_doubted = entry.doubted or (entry.task is not None and entry.asked_in_doubt)
+            if not is_doubted and age < min(span.usable, max_age):
                 if age >= span.fresh:
                     self._renew(key, entry, now)
                 return entry.values[0]
         task = self._renew(key, entry, now)
         if task is not None:
-            patience = max(0.0, entry.asked_at + PATIENCE - now) if entry.values else None
+            patience = DOUBTED_PATIENCE if entry.asked_in_doubt else PATIENCE
             try:  # a caller that goes away takes nothing from the others
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(max(0.0, entry.asked_at + patience - now) if entry.values else None):
                     await asyncio.shield(task)
             except TimeoutError:
                 return entry.values[0]
@@ -125,7 +129,8 @@ class Lookups(Generic[K, V]):
         if entry.task is None:
             if entry.failure is not None and now - entry.failed_at < PAUSE:
                 return None
-            entry.doubted, entry.asked_at = False, now  # a doubt that comes meanwhile stays
+            entry.asked_in_doubt, entry.asked_at = entry.doubted, now
+            entry.doubted = False  # one that comes meanwhile stays
             entry.task = spawn(self._answer(key, entry, now), name="look-up")
         return entry.task
 
@@ -134,7 +139,7 @@ class Lookups(Generic[K, V]):
             value = await self._ask(key)
         except RefusedError as refused:
             entry.failure, entry.failed_at = (refused.reason, refused.why), self._clock()
-            entry.doubted = True
+            entry.doubted |= entry.asked_in_doubt
         else:
             entry.values, entry.at, entry.failure = (value,), now, None
             if self._entries.pop(key, None) is entry:  # the last to go

@@ -274,6 +274,29 @@ def test_an_api_that_is_silent_holds_nobody_up_who_can_be_told_what_was_known() 
     run(main())
 
 
+def test_what_has_turned_out_to_be_wrong_is_waited_for_longer_than_what_is_only_old() -> None:
+    async def main() -> None:
+        asking = Asking(SmallApi(*WEB))
+        found = await asking.find(SERVICE)
+        assert isinstance(found, Pod)
+        asking.api.count()
+        asking.endpoints.forget(found)
+        asking.api.gate.clear()
+        asking.api.objects[1:] = [endpoint_slice(entry("10.1.0.2", "web-1")), pod("web-1", "10.1.0.2")]
+        async with asyncio.TaskGroup() as group:
+            finding = group.create_task(asking.name(SERVICE))
+            await asking.settled()
+            asking.now += PATIENCE
+            second = group.create_task(asking.name(SERVICE))
+            await asking.settled()
+            assert not second.done()
+            assert asking.api.count() == 1, "nobody asks on by the old answer"
+            asking.api.gate.set()
+        assert {finding.result(), second.result()} == {"web-1:8080"}
+
+    run(main())
+
+
 def test_what_an_api_forbids_from_now_on_is_refused_though_it_was_known() -> None:
     async def main() -> None:
         asking = Asking(SmallApi(*WEB))
