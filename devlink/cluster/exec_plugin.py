@@ -44,6 +44,15 @@ _granted: dict[str, _Granted] = {}
 """By plugin, cluster and environment; in this process's memory only."""
 
 
+class _SignInError(ClusterError):
+    """The program ran, and gave nothing."""
+
+
+def is_of_sign_in(error: Exception) -> bool:
+    """Whether the API was not asked because a program that signs in did not."""
+    return isinstance(error, _SignInError)
+
+
 async def credentials_of(
     access: Access, plugin: ExecPlugin, environ: Mapping[str, str], *, terminal: bool
 ) -> Credentials:
@@ -123,7 +132,7 @@ async def _run(access: Access, plugin: ExecPlugin, environ: Mapping[str, str], *
         async with asyncio.timeout(limit):
             printed, said, _ = await asyncio.gather(_all_of(child.stdout), _all_of(child.stderr), child.wait())
     except TimeoutError:
-        raise ClusterError(
+        raise _SignInError(
             f"{plugin.command}, which signs in to {access.name}, does not end within {limit:g} s.",
             next_step="Run it by hand to see what it waits for: kubectl get --raw /version",
         ) from None
@@ -132,7 +141,7 @@ async def _run(access: Access, plugin: ExecPlugin, environ: Mapping[str, str], *
         await asyncio.shield(child.wait())
     if child.returncode:
         last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise ClusterError(
+        raise _SignInError(
             f"{plugin.command} did not sign in to {access.name}: it ended with {child.returncode}.",
             why=_words(last[0]) if last else "It said above why." if interactive else "It said nothing.",
             next_step="Sign in by its own command, then try again.",

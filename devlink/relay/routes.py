@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Self
 
 from devlink.cluster.access import Access
 from devlink.cluster.api import Api
 from devlink.cluster.contexts import choose_access
 from devlink.cluster.discovery.objects import dig, text
+from devlink.cluster.exec_plugin import is_of_sign_in
 from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, PodUse, RelayConfig
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 RIGHTS_EVERY = 180.0
 """Seconds after which the API is asked again what its user may do: a session that is open is not authorised anew."""
+RIGHTS_AGAIN = 3.0
+"""Seconds at least between two such questions, also where what is refused or granted says that something has changed."""
 TRIES = 2
 """Pods that are tried for one connection, where the first turns out to be gone."""
 
@@ -46,6 +50,7 @@ class Cluster:
         self._rights: Rights | None = None
         self._changed = asyncio.Event()
         self._is_asking = False
+        self._doubt = asyncio.Event()
         self._watching = spawn(self._watch_rights(), name="rights")
 
     @classmethod
@@ -83,7 +88,12 @@ class Cluster:
     async def open(self, address: IPAddress, port: int, client: IPAddress, sink: Sink) -> tuple[Way, Pod | None]:
         """A way to there. Raises RefusedError."""
         for attempt in range(1, TRIES + 1):
-            found = await self.endpoints.find(address, port, client=client)
+            try:
+                found = await self.endpoints.find(address, port, client=client)
+            except RefusedError as refused:
+                if refused.reason in ("rights", "api"):
+                    self._doubt.set()
+                raise
             if isinstance(found, Direct):
                 return await self._straight(found, sink), None
             key = found.namespace, found.name
@@ -137,9 +147,15 @@ class Cluster:
                 self._rights = await check_rights(self._api, self.config.namespaces, known=self._rights)
             except DevlinkError as error:
                 log.info("cannot ask what is allowed: %s", reason(error))
+                self._dialled(error)
             else:
                 self._judge(self._rights)
-            await asyncio.sleep(RIGHTS_EVERY)
+                self._counts.clear("DL-RELAY-CREDENTIALS")
+            self._doubt.clear()
+            await asyncio.sleep(RIGHTS_AGAIN)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RIGHTS_EVERY - RIGHTS_AGAIN):
+                    await self._doubt.wait()
 
     def _judge(self, rights: Rights) -> None:
         finding = rights.finding()
@@ -153,11 +169,13 @@ class Cluster:
     def _dialled(self, error: DevlinkError | None) -> None:
         if error is None:
             self._counts.clear("DL-RELAY-CREDENTIALS", "DL-RELAY-UPGRADE")
-            if self._rights is not None and self._rights.is_enough:
+            if self._rights is not None and not self._rights.is_enough:
+                self._doubt.set()
+            else:
                 self._counts.clear("DL-RELAY-RIGHTS")
             return
         status = getattr(error, "status", None)
-        if status == 401:
+        if status == 401 or is_of_sign_in(error):
             code, title = "DL-RELAY-CREDENTIALS", "The API server does not know who you are any more."
         elif status == 403:
             code, title = "DL-RELAY-RIGHTS", "The API server does not allow a port-forward."

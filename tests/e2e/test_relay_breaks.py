@@ -40,6 +40,11 @@ def far(world: Far, before: Snapshot) -> Far:
     return world
 
 
+def refused_as(far: Far, code: str) -> bool:
+    """Whether a connection is refused, and told about by that finding."""
+    return far.curl("http://10.254.0.10").returncode in (7, 52, 56) and code in far.codes()
+
+
 @contextmanager
 def logged_in(far: Far, **user: object) -> Iterator[None]:
     """alice has other credentials while the block runs, and devlink is up by them."""
@@ -84,8 +89,7 @@ def test_rights_that_are_withdrawn_are_told_and_given_again_they_work(far: Far) 
     far.kubectl("delete", "clusterrolebinding", "devlink-relay")
     far.world.restart_kubelets()  # nothing is asked of who is in already
     try:
-        far.wait_until(lambda: far.curl(WEB).returncode in (7, 52, 56), "it is refused")
-        far.wait_until(lambda: "DL-RELAY-RIGHTS" in far.codes(), "it is told why")
+        far.wait_until(lambda: refused_as(far, "DL-RELAY-RIGHTS"), "it is told why")
     finally:
         far.kubectl("apply", "-f", "-", input=binding)
     far.wait_until(lambda: far.reaches(WEB, "web-0"), "it works again")
@@ -119,8 +123,7 @@ def test_a_credential_that_expires_is_renewed_in_the_middle_of_a_session(far: Fa
         far.world.write_file(lab.LAPTOP, "/home/alice/token", "")
         far.run("sleep", "2.1")
         far.world.restart_kubelets()
-        far.wait_until(lambda: far.curl(WEB).returncode in (7, 52, 56), "it is refused")
-        far.wait_until(lambda: "DL-RELAY-CREDENTIALS" in far.codes(), "it is told why")
+        far.wait_until(lambda: refused_as(far, "DL-RELAY-CREDENTIALS"), "it is told why")
         far.world.write_file(lab.LAPTOP, "/home/alice/token", far.world.secrets.tokens[RELAYER])
         far.wait_until(lambda: far.reaches(WEB, "web-0"), "it works again")
 
@@ -140,7 +143,7 @@ def test_where_a_server_knows_another_form_that_one_is_spoken(far: Far, form: st
     try:
         far.up()
         assert far.reaches(WEB, "web-0"), far.logs()
-        assert far.relay["form"] == form
+        far.wait_until(lambda: far.relay.get("form") == form, "it is known how it speaks")
         assert far.client("late", STREAM, "7") == "said before the FIN"
         assert far.client("many", STREAM, "7", "100") == "99"
     finally:
