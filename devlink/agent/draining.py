@@ -31,7 +31,7 @@ class Draining:
     def prepare(self, session: Session) -> None:
         """Before it is installed: what is open in its relay shall go on where it is relayed no more."""
         before, relay = session.plan.desired, self._sessions.relays.get(session.name)
-        if before.relay is None and relay is not None and relay.streams:
+        if before.relay is None and relay is not None and relay.is_running:
             session.plan = replace(session.plan, desired=replace(before, relay=Relaying(draining=True)))
 
     def begin(self, session: Session) -> None:
@@ -63,6 +63,7 @@ class Draining:
             ):  # fmt: skip
                 return
             without = replace(desired, relay=None)
+            await self._sessions.relays.end(session.name)
             try:
                 await self._sessions.link.apply(without)
                 await self._sessions.link.confirm(session.name)

@@ -211,10 +211,11 @@ class Keeper:
         except DevlinkError as error:
             away = error
             return await self._act(session, wish, lambda: self._restorer.suspend(session, away, around))
-        if not _is_same(plan, session.plan) and not (session.is_relayed and around == session.not_home):
+        is_same = _is_same(plan, session.plan)
+        if not is_same and not (session.is_relayed and around == session.not_home):
             log.info("%s: another network, routing is %s in it: %s", session.name, plan.mode.value, plan.reason)
             return await self._act(session, wish, lambda: self._restorer.bring_back(session))
-        if session.wish is wish and session.learn(plan):
+        if is_same and session.wish is wish and session.learn(plan):
             self.sessions.tell()
         if around != session.around and session.around is not None:
             for _ in range(HELPER_TRIES):

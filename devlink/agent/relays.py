@@ -5,6 +5,7 @@ to serve does: with its session, and with the agent, however that ends.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -13,6 +14,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.places import runtime_folder
@@ -86,8 +88,8 @@ _numbers = itertools.count()
 class Relay:
     """That of one session, through all of its processes."""
 
-    def __init__(self, name: str, link: HelperLink, changed: Callable[[], None]) -> None:
-        """`changed` is told of each new `state` and `trouble`."""
+    def __init__(self, name: str, link: HelperLink, changed: Callable[[bool], None]) -> None:
+        """`changed` is told of each new `state` and `trouble`, and whether a person would look up for it."""
         self.name = name
         self._link = link
         self._changed = changed
@@ -139,7 +141,7 @@ class Relay:
                     os.close(descriptor)
             if self.trouble:
                 self.trouble = ()
-                self._changed()
+                self._changed(True)
 
     async def _start(self) -> None:
         self._forget()
@@ -162,10 +164,10 @@ class Relay:
 
     async def _follow(self, line: Connection) -> None:
         try:
-            async for reply in line.stream("io.devlink.Relay.Follow"):
-                before, self.state = self.state, decode(RelayState, reply["state"])
-                if before is None or seen(before) != seen(self.state):
-                    self._changed()
+            async with contextlib.aclosing(line.stream("io.devlink.Relay.Follow")) as replies:
+                async for reply in replies:
+                    before, self.state = self.state, decode(RelayState, reply["state"])
+                    self._changed(before is None or seen(before) != seen(self.state))
         except (DecodeError, KeyError) as error:
             log.error("the relay of %s tells what nobody understands: %s", self.name, error)
         except ProtocolError:
@@ -179,10 +181,10 @@ class Relay:
         log.warning("the relay of %s has ended", self.name)
         self._forget()
         if self.is_draining:  # nothing is left to carry
-            self._changed()
+            self._changed(True)
             return
         self.trouble = (IS_DOWN,)
-        self._changed()
+        self._changed(True)
         if self._reviving is None or self._reviving.done():
             self._reviving = spawn(self._revive(), name=f"start the relay of {self.name} again")
 
@@ -243,6 +245,13 @@ class Relay:
                 "The relay does not say where that would go.", why=reason(error), next_step="Try again."
             ) from error
 
+    async def end(self) -> None:
+        """End it, and wait for that."""
+        child, self._child = self._child, None
+        self.close()
+        if child is not None:
+            await asyncio.to_thread(child.end)
+
     def close(self) -> None:
         """End it, without waiting for that. May be repeated."""
         self._is_closed = True
@@ -291,14 +300,21 @@ class Relays:
         relay = self._running.get(session.name)
         if relay is None:
             name = session.name
-            relay = self._running[name] = Relay(name, self._link, lambda: self._changed(name))
+            relay = self._running[name] = Relay(name, self._link, partial(self._changed, name))
         await relay.serve(config_of(session), self.environ(session))
 
-    def _changed(self, name: str) -> None:
+    def _changed(self, name: str, is_news: bool) -> None:
         session, relay = self._session(name), self._running.get(name)
         if session is not None and relay is not None:
             _show(session, relay)
-            self._tell()
+            if is_news:
+                self._tell()
+
+    async def end(self, name: str) -> None:
+        """End one and wait for it: while what it carries is still redirected, those who are connected hear of it."""
+        relay = self._running.pop(name, None)
+        if relay is not None:
+            await relay.end()
 
     def keep(self, sessions: Iterable[Session]) -> None:
         """End those that no session needs any more; to be called at each change."""

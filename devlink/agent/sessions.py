@@ -250,6 +250,7 @@ class Sessions:
         return {each["name"] for each in state["sessions"] if each["held"] and each["state"] == "up"}
 
     async def release(self, name: str) -> None:
+        await self.relays.end(name)
         try:
             await self.link.release(name)
         except NotUpError:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import ipaddress
+import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -21,6 +22,7 @@ from devlink.core.plan import Desired, Detour, Plan, addresses_of_interest
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.profile_document import decode_profile
+from devlink.core.relay import RelayListener
 from devlink.errors import (
     DevlinkError,
     HelperError,
@@ -54,6 +56,8 @@ class FakeLink:
         """By session: what is `fought` and what is `occupied`."""
         self.failures: dict[str, DevlinkError] = {}
         self.slow: asyncio.Event | None = None
+        self.no_tcp = 0
+        """Packets that were refused because they were no TCP."""
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
@@ -83,6 +87,14 @@ class FakeLink:
         detour = Detour(next_hop=next_hop, via=by, oif="eth0") if by != next_hop else None
         self.desired[session] = with_detour(self.desired[session], next_hop, detour)
         return detour
+
+    async def open_relay(self, session: str) -> tuple[tuple[RelayListener, ...], tuple[int, ...]]:
+        self._note(f"open {session}")
+        return (RelayListener(purpose="redirected", address=ipaddress.ip_address("127.0.0.1"), port=1),), (os.dup(0),)
+
+    async def count_relay(self, session: str) -> int:
+        self._note(f"count {session}")
+        return self.no_tcp
 
     async def confirm(self, session: str) -> None:
         self._note(f"confirm {session}")
