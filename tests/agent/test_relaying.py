@@ -177,10 +177,9 @@ def test_at_home_it_has_routes_and_what_is_open_in_the_relay_ends_by_itself(far:
         assert world.supervisor.status()["sessions"][0]["mode"] == "per-node"
         await world.until(lambda: farm.last.is_draining)
         assert world.link.desired["qa"].relay == Relaying(draining=True)
-        assert not farm.last.has_ended
         farm.last.tell(dataclasses.replace(farm.last.state, streams=0))
         await world.until(lambda: session(world).plan.desired.relay is None)
-        assert farm.last.has_ended
+        await world.until(lambda: farm.last.has_ended)
         assert world.link.desired["qa"] == session(world).plan.desired
         assert world.link.held == {"qa": "up"}
         assert not session(world).wish.relayed
