@@ -248,6 +248,9 @@ class Keeper:
         return False
 
     async def _stay(self, session: Session) -> None:
+        relay = self.sessions.relays.get(session.name)
+        if relay is not None:
+            await relay.check()
         if session.is_relayed and await is_carried(session):
             log.info("%s: the network carries it", session.name)
             session.wish = replace(session.wish, relayed=False)

@@ -211,6 +211,15 @@ class Relay:
         """Open at this moment, as far as it is known."""
         return self.state.streams if self.state is not None and self.is_running else 0
 
+    async def check(self) -> None:
+        """The network may be another one: have it give up what that has cut."""
+        if self._line is None or self._line.closed.done() or self._config is None:
+            return
+        try:
+            await self._line.call("io.devlink.Relay.Serve", {"config": encode(self._config)}, limit=CALL_LIMIT)
+        except (DevlinkError, TimeoutError) as error:
+            log.warning("the relay of %s does not look at its connections: %s", self.name, reason(error))
+
     async def refusals(self) -> str:
         """What it refused so far and why, in words; empty where that is nothing, or it cannot be asked."""
         if self._line is None or self._line.closed.done():

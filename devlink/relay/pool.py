@@ -312,6 +312,17 @@ class Pool:
             if not session.is_single or session.streams:
                 session.ping()
 
+    def check(self) -> None:
+        """The laptop may be in another network: whatever went out of an address that it has no more is dead, and what
+        nobody uses is made anew when it is needed."""
+        for session in list(self.sessions):
+            if not session.streams:
+                self._end(session)
+            elif not session.has_address:
+                session.fail("The laptop has another address now.")
+            elif not session.is_held:
+                session.ping()
+
 
 def _refusal(error: ClusterError) -> RefusedError:
     return RefusedError({401: "rights", 403: "rights", 404: "pod-gone"}.get(error.status or 0, "api"), reason(error))

@@ -95,6 +95,8 @@ class Relay:
             if tree is not None:
                 self._listeners.replace(told, socks)
                 socks = []
+            elif self._cluster is not None:  # it is told that something is another one: the network
+                self._cluster.pool.check()
         finally:
             for sock in socks:
                 sock.close()
@@ -115,6 +117,8 @@ class Relay:
 
     async def _drain(self, _: Session, __: Call) -> Mapping[str, Any]:
         self._listeners.close()
+        if self._cluster is not None:
+            self._cluster.pool.check()
         return {}
 
     async def _follow(self, caller: Session, call: Call) -> Mapping[str, Any]:

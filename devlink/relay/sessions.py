@@ -6,6 +6,7 @@ apart, gets no new neighbours, and those that he has are waited for (`relay.join
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Sequence
 from typing import Protocol
@@ -225,6 +226,19 @@ class Session(asyncio.BufferedProtocol):
         octets = self.dialect.take()
         if octets:
             self._transport.writelines(octets)
+
+    @property
+    def has_address(self) -> bool:
+        """Whether this machine still has the address that it is connected from."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        if not isinstance(name, tuple) or not name:
+            return True  # nobody says
+        with socket.socket(socket.AF_INET6 if ":" in name[0] else socket.AF_INET, socket.SOCK_STREAM) as sock:
+            try:
+                sock.bind((name[0], 0, *name[2:]))
+            except OSError as error:
+                return error.errno != errno.EADDRNOTAVAIL
+        return True
 
     def ping(self) -> None:
         """Keep it alive, and see whether it is."""

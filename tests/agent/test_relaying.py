@@ -211,7 +211,7 @@ def test_a_router_takes_over_only_once_it_is_seen_to_carry(far: Callable[[Body],
         await up(world)
         world.gateway = "bb"
         await world.told()
-        assert session(world).is_relayed
+        assert (session(world).is_relayed, farm.last.checked) == (True, 1)
         farm.is_carried, world.gateway = True, "cc"
         await world.told()
         assert (session(world).plan.mode, world.states) == (RoutingMode.ROUTER, {"qa": "up"})
