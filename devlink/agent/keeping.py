@@ -13,11 +13,12 @@ from devlink.agent.restoring import OFFLINE, Restorer, api_of
 from devlink.agent.session import Heard, Session, State, Wish
 from devlink.agent.sessions import Sessions
 from devlink.agent.surroundings import look_around
-from devlink.agent.trouble import differences, doubtful, no_tcp, not_installed
+from devlink.agent.trouble import differences, doubtful, not_installed
 from devlink.agent.wishes import KeptDetours
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Desired, Plan
 from devlink.core.profile import RoutingMode
+from devlink.core.relay_judging import udp_wanted
 from devlink.errors import DevlinkError, HelperError
 from devlink.helper.netwatch import NetworkWatch
 from devlink.kernel.wallclock import WallClock
@@ -146,7 +147,7 @@ class Keeper:
         except DevlinkError:
             return  # of an older version, or away
         others = tuple(each for each in session.relay_trouble if each.code != "DL-RELAY-UDP")
-        session.relay_trouble = (*others, *([no_tcp(refused)] if refused else []))
+        session.relay_trouble = (*others, *udp_wanted(refused))
 
     async def _plan_anew(self, session: Session) -> bool:
         """See who else routes its networks by now: the kernel is not asked to tell of routes of others, who may change

@@ -95,14 +95,3 @@ def differences(session: Session, theirs: Mapping[str, Any], state: Mapping[str,
 
 def _first(routes: Sequence[str]) -> str:
     return "; ".join(routes[:3]) + (f" and {len(routes) - 3} more" if len(routes) > 3 else "")
-
-
-def no_tcp(refused: int) -> Finding:
-    """Programs sent `refused` packets to what is relayed that were no TCP."""
-    return Finding(
-        code="DL-RELAY-UDP",
-        severity=Severity.INFO,
-        title="A program wants UDP, or ping, to the cluster; a relay carries TCP alone.",
-        evidence=f"{refused} packets were refused at once",
-        fix="have it use TCP, or bring the session up where the cluster's networks are routed",
-    )
