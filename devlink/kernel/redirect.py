@@ -41,8 +41,8 @@ class Relayed:
 def ruleset(relayed: Sequence[Relayed], *, forwarder_uid: int) -> str:
     """The body of the table, and of its own: other tables are not named.
 
-    The chain of type nat is there as long as the table is: the kernel goes on translating the packets of what was
-    redirected only while there is one. Of several sessions of one user the longest prefix wins.
+    The kernel goes on translating the packets of what was redirected only while there is a chain of type nat, and a rule
+    that has it track connections: so both are there though nothing new is redirected. Of several sessions of one user the longest prefix wins.
     """
     places = [(number, each, _own_part(each, relayed)) for number, each in enumerate(relayed)]
     sets = [line for number, _, prefixes in places for line in _sets(number, prefixes)]
@@ -55,7 +55,7 @@ def ruleset(relayed: Sequence[Relayed], *, forwarder_uid: int) -> str:
     chains = [
         # One before the usual place (NF_IP_PRI_NAT_DST): of several translations of one connection the first is made.
         *_chain("outgoing", "nat hook output priority -101", outgoing),
-        *_chain("refused", "filter hook output priority 0", [*refused, *guards]),
+        *_chain("refused", "filter hook output priority 0", [_TRANSLATED, *refused, *guards]),
     ]
     if incoming:
         chains += _chain("incoming", "nat hook prerouting priority -101", incoming)
@@ -105,6 +105,7 @@ def _refused(number: int, each: Relayed, prefixes: tuple[IPNetwork, ...]) -> Ite
         yield f'meta skuid {each.uid} {_to(number, version)} counter name "{counter(number)}" {_PROHIBITED}'
 
 
+_TRANSLATED = "ct status dnat accept"
 _PROHIBITED = "reject with icmpx type admin-prohibited"
 
 
