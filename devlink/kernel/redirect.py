@@ -41,8 +41,9 @@ class Relayed:
 def ruleset(relayed: Sequence[Relayed], *, forwarder_uid: int) -> str:
     """The body of the table, and of its own: other tables are not named.
 
-    The kernel goes on translating the packets of what was redirected only while there is a chain of type nat, and a rule
-    that has it track connections: so both are there though nothing new is redirected. Of several sessions of one user the longest prefix wins.
+    The kernel goes on translating the packets of what was redirected only while there is a chain of type nat, and a
+    rule that has it track connections: so both are there though nothing new is redirected. Of several sessions of one
+    user the longest prefix wins.
     """
     places = [(number, each, _own_part(each, relayed)) for number, each in enumerate(relayed)]
     sets = [line for number, _, prefixes in places for line in _sets(number, prefixes)]

@@ -6,8 +6,18 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from devlink.core.names import DomainName
-from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, Link, ObservedNetwork, ObservedRoute, Path, Route, Rule
-from devlink.core.plan import Desired, Detour, Upstream, Zone
+from devlink.core.network import (
+    MAIN_TABLE,
+    OVERRIDE_TABLE,
+    Link,
+    ObservedNetwork,
+    ObservedRoute,
+    Path,
+    Route,
+    Rule,
+    relay_table,
+)
+from devlink.core.plan import Desired, Detour, Relaying, Upstream, Zone
 from devlink.core.prefixes import IPAddress
 from devlink.core.trust import TrustRecord
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
@@ -444,3 +454,106 @@ def test_a_route_to_just_a_protected_address_is_refused_in_every_table(table: in
         admission.check_protected(desired(f"{taken}/32"), (UPSTREAM_SERVER,), observed)
     for fine in (desired("10.20.0.0/24"), desired("10.20.0.9/32"), desired(f"{taken}/32", "throw")):
         admission.check_protected(fine, (UPSTREAM_SERVER,), observed)
+
+
+# What is relayed
+
+RELAYED = Desired(
+    session="qa",
+    routes=(Route(destination=ip_network("10.20.0.0/16"), oif="devlink0", table=relay_table(1000)),),
+    zones=(ZONE,),
+    relay=Relaying(),
+)
+
+
+def no_kind(_: str) -> str:
+    return ""
+
+
+def test_a_relayed_plan_has_its_users_own_table_and_no_next_hop() -> None:
+    admission.check_form(RELAYED)
+    admission.check_relay(RELAYED, 1000, no_kind)
+    admission.check_next_hops(RELAYED, ObservedNetwork())
+    admission.check_foreign(RELAYED.routes, ObservedNetwork(), uid=1000)
+    admission.check_relay(replace(PLAN, relay=Relaying(draining=True)), 1000, no_kind)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"table": relay_table(1001)},
+        {"table": MAIN_TABLE},
+        {"table": OVERRIDE_TABLE},
+        {"oif": "eth0"},
+        {"next_hop": GATEWAY},
+        {"source": ip_address("172.16.0.5")},
+        {"mtu": 1400},
+        {"kind": "throw"},
+        {"nexthop_id": 231_000_001},
+    ],
+)
+def test_no_other_route_is_one_for_what_is_relayed(changes: dict[str, object]) -> None:
+    spoilt = replace(RELAYED.routes[0], **changes)  # type: ignore[arg-type]  # one field of several types
+    with pytest.raises(UsageError, match="what is relayed for user 1000"):
+        admission.check_relay(replace(RELAYED, routes=(*RELAYED.routes, spoilt)), 1000, no_kind)
+
+
+def test_a_uid_that_shares_its_table_with_another_ones_relays_nothing() -> None:
+    uid = (1 << 31) | 1000
+    with pytest.raises(UsageError, match="what is relayed"):
+        admission.check_relay(RELAYED, uid, no_kind)
+
+
+def test_only_a_plan_that_is_relayed_has_routes_in_such_a_table() -> None:
+    for relay in (None, Relaying(draining=True)):
+        with pytest.raises(UsageError, match="only metric"):
+            admission.check_form(replace(RELAYED, relay=relay))
+
+
+def test_what_is_relayed_is_trusted_like_any_route() -> None:
+    admission.check_trust(RELAYED, RECORD, TrustPolicy.RECORDS)
+    with pytest.raises(NotTrustedError, match=r"10\.20\.0\.0/16"):
+        admission.check_trust(RELAYED, replace(RECORD, prefixes=()), TrustPolicy.RECORDS)
+
+
+@pytest.mark.parametrize(("bridge", "kind"), [("eth0", ""), ("wlan0", "vlan"), ('br0" accept #', "bridge")])
+def test_containers_are_let_in_by_bridges_alone(bridge: str, kind: str) -> None:
+    let_in = replace(RELAYED, relay=Relaying(containers=(bridge,)))
+    with pytest.raises(UsageError, match="is no bridge"):
+        admission.check_relay(let_in, 1000, lambda _: kind)
+    admission.check_relay(replace(RELAYED, relay=Relaying(containers=("docker0",))), 1000, lambda _: "bridge")
+
+
+def test_what_a_user_has_relayed_is_in_no_other_users_way_but_for_names_and_containers() -> None:
+    theirs = replace(RELAYED, session="theirs", zones=())
+    admission.check_others(RELAYED, 1000, [(theirs, 1001)])
+    admission.check_others(RELAYED, 1000, [(replace(PLAN, session="routed", zones=()), 1001)])
+    with pytest.raises(ConflictError, match=r"cluster\.local"):
+        admission.check_others(RELAYED, 1000, [(replace(theirs, zones=RELAYED.zones), 1001)])
+    doors = Relaying(containers=("docker0",))
+    with pytest.raises(ConflictError, match="containers on docker0"):
+        admission.check_others(replace(RELAYED, relay=doors), 1000, [(replace(theirs, relay=doors), 1001)])
+
+
+@pytest.mark.parametrize("narrow", ["10.20.0.0/16", "10.20.7.0/24"])
+def test_what_is_relayed_wins_over_what_its_own_user_has_routed_inside_so_that_is_a_conflict(narrow: str) -> None:
+    routed = replace(PLAN, session="routed", routes=(replace(ROUTE, destination=ip_network(narrow)),), zones=())
+    for one, other in ((RELAYED, routed), (routed, RELAYED)):
+        with pytest.raises(ConflictError, match=narrow):
+            admission.check_others(one, 1000, [(other, 1000)])
+
+
+def test_a_vpns_rule_that_is_asked_before_ours_is_a_conflict_and_one_after_it_is_none() -> None:
+    early, late = (
+        ObservedNetwork(
+            routes=(ObservedRoute(destination=ip_network("10.0.0.0/8"), oif="wg0", table=77, protocol=4),),
+            rules=(
+                Rule(version=4, priority=priority, table=77),
+                Rule(version=4, priority=32766, table=MAIN_TABLE),
+            ),
+        )
+        for priority in (5199, 5210)
+    )
+    with pytest.raises(ConflictError, match=r"10\.20\.0\.0/16 is routed already"):
+        admission.check_foreign(RELAYED.routes, early, uid=1000)
+    admission.check_foreign(RELAYED.routes, late, uid=1000)

@@ -11,7 +11,7 @@ import pytest
 from devlink.core.prefixes import IPAddress
 from devlink.errors import HelperError
 from devlink.kernel import tun
-from devlink.kernel.tun import NAME, Tun
+from devlink.kernel.tun import NAME, SharedTun, Tun
 from tests.kernel.private_network import in_private_network, ip, ip_json
 
 pytestmark = pytest.mark.lab
@@ -148,5 +148,53 @@ def test_packets_that_are_sent_to_the_link_are_dropped_and_hold_nobody_up() -> N
         (shown,) = ip_json("-statistics", "link", "show", "dev", NAME)
         assert shown["txqlen"] == tun.QUEUE_LENGTH
         assert shown["stats64"]["tx"]["dropped"] >= 1900
+
+    in_private_network(body)
+
+
+def test_a_shared_link_is_there_while_somebody_holds_it_with_the_addresses_of_all() -> None:
+    def body() -> None:
+        shared = SharedTun()
+        one, other = shared.hold(known=False), shared.hold()
+        one.set_addresses([V4])
+        other.set_addresses([V6])
+        assert addresses() == {"169.254.53.53/32 global", "fd00:5353::53/128 global"}
+        assert one.index == other.index
+        one.close()
+        one.close()
+        assert addresses() == {"fd00:5353::53/128 global"}
+        assert other.exists()
+        other.close()
+        assert NAME not in links()
+
+    in_private_network(body)
+
+
+def test_what_others_know_of_a_shared_link_goes_with_who_told_them() -> None:
+    def body() -> None:
+        shared = SharedTun()
+        quiet, known = shared.hold(known=False), shared.hold()
+        quiet.set_addresses([V4])
+        known.set_addresses([V6])
+        before = known.index
+        known.close()
+        assert quiet.exists()
+        assert quiet.index != before
+        assert addresses() == {"169.254.53.53/32 global"}
+
+    in_private_network(body)
+
+
+def test_who_held_a_link_that_was_deleted_does_not_hold_the_next_one() -> None:
+    def body() -> None:
+        shared = SharedTun()
+        old = shared.hold()
+        ip("link", "del", NAME)
+        assert not old.exists()
+        new = shared.hold()
+        new.set_addresses([V4])
+        old.close()
+        assert new.exists()
+        assert addresses() == {"169.254.53.53/32 global"}
 
     in_private_network(body)

@@ -1,6 +1,7 @@
 """The agent's and the helper's long-lived client: order, ends noticed at once, and half-sent messages."""
 
 import asyncio
+import fcntl
 import gc
 import os
 import socket
@@ -14,6 +15,7 @@ from devlink.errors import ConflictError, ProtocolError
 from devlink.rpc import varlink
 from devlink.rpc.connection import Connection
 from devlink.rpc.framing import FrameReader, pack
+from devlink.rpc.tasks import spawn
 
 LIMIT = 10.0
 """Seconds for anything that must happen; a failure, not a figure."""
@@ -242,6 +244,24 @@ def test_a_reply_without_its_descriptor_is_an_error() -> None:
         other.reply(varlink.reply({"n": 1}))
         with pytest.raises(ProtocolError, match="without its file descriptor"):
             await asked
+
+    run(body)
+
+
+def test_any_number_of_descriptors_comes_with_a_reply_in_order() -> None:
+    async def body(connection: Connection, other: Other) -> None:
+        asked = spawn(connection.call_for_descriptors("a.b.C"), name="ask")
+        await other.receive()
+        read, write = os.pipe()
+        with os.fdopen(read, "rb"), os.fdopen(write, "wb"):
+            socket.send_fds(other.socket, [pack(varlink.reply({"n": 2}))], [read, write] * 10)
+            reply, descriptors = await asked
+            assert reply == {"n": 2}
+            kinds = [fcntl.fcntl(each, fcntl.F_GETFL) & os.O_ACCMODE for each in descriptors]
+            assert kinds == [os.O_RDONLY, os.O_WRONLY] * 10
+            for each in descriptors:
+                assert not os.get_inheritable(each)
+                os.close(each)
 
     run(body)
 
