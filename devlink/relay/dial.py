@@ -41,6 +41,7 @@ TUNNEL_PROTOCOL, CHANNEL_PROTOCOL, STREAM_PROTOCOL = (
 )  # fmt: skip
 NOT_FOUND = "404 page not found"
 """What Go's servers say of a path that they do not know; of a pod that is gone the node says so."""
+_FAILURES = (OSError, h11.ProtocolError, UnicodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Dialler:
         try:
             async with asyncio.timeout(self._timeout):
                 return await opened(host, port, proxy=self._proxy, limit=self._timeout)
-        except (OSError, h11.ProtocolError) as error:
+        except _FAILURES as error:
             raise unreachable(self.access, error, self._timeout, proxy=self._proxy) from error
 
     async def _first_of(
@@ -167,7 +168,7 @@ class Dialler:
                 async with asyncio.timeout(self._timeout):
                     made = await self._connected(credentials)
                     answer, body = await asked(made, request)
-            except (OSError, h11.ProtocolError) as error:
+            except _FAILURES as error:
                 failure = unreachable(self.access, error, self._timeout, proxy=self._proxy)
                 if made is None or isinstance(error, ssl.SSLError):  # an alert for our certificate comes late (TLS 1.3)
                     raise failure from error

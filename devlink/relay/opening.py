@@ -119,7 +119,7 @@ class Opening(asyncio.Protocol):
 async def opened(host: str, port: int, *, proxy: str, limit: float) -> Opening:
     """A TCP connection to there; `proxy`: a URL (http, https, socks5), or empty. `limit`: seconds for each handshake.
 
-    Raises OSError, and ssl.SSLError.
+    Raises OSError, ssl.SSLError, and UnicodeError for a name that can be none.
     """
     if not proxy:
         return await _dialled(host, port)

@@ -470,3 +470,49 @@ def test_a_proxy_that_refuses_is_told_in_its_words_and_not_asked_again(
 
     asyncio.run(work())
     assert len(proxy.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "as_proxy"), [(status(404, "gone"), False), (refuse(407, ""), True), (b"SSH-2.0-x\r\n\r\n", False)]
+)
+def test_a_connection_that_was_refused_is_not_left_open(refusal: bytes, as_proxy: bool) -> None:
+    async def work() -> None:
+        left: list[bytes] = []
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(refusal)
+            try:
+                left.append(await reader.read())
+            except ConnectionError:
+                left.append(b"")
+            over.set()
+
+        over = asyncio.Event()
+        async with asyncio.timeout(LIMIT), listening(talk) as port:
+            here = f"http://127.0.0.1:{port}"
+            access = Access(
+                name="qa", server="http://api.example" if as_proxy else here, proxy=here if as_proxy else ""
+            )
+            dialler = Dialler(access, environ={}, forms=(SPDY,))
+            with told() as errors:
+                await dialler.dial("default", "web", 8080)
+            await over.wait()
+            assert left == [b""]
+            assert errors[0].__traceback__ is not None, "kept: it is not the collector that closed the connection"
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("proxy", ["", "socks5"])
+def test_a_name_that_no_resolver_takes_is_a_server_that_cannot_be_reached(proxy: str) -> None:
+    async def work() -> None:
+        async with asyncio.timeout(LIMIT), listening(Proxy().by_socks) as port:
+            access = Access(
+                name="qa", server=f"https://{'a' * 70}.example", proxy=proxy and f"{proxy}://127.0.0.1:{port}"
+            )
+            with told() as errors:
+                await dialled(Dialler(access, environ={}))
+            assert errors[0].status is None
+
+    asyncio.run(work())

@@ -121,6 +121,10 @@ def test_what_breaks_the_protocol_closes_it_once(come: bytes) -> None:
     assert [type(event) for event in others] == [Closed]
 
 
+def test_a_server_that_masks_is_told_by_that_and_not_by_what_comes_of_it() -> None:
+    assert read(Websocket(), message(b"x", mask=KEY))[1] == [Closed("a masked frame came from a server")]
+
+
 def test_a_frame_of_any_length_is_handed_on_as_it_comes() -> None:
     websocket = Websocket()
     come = b"\x82\x7f" + (1 << 62).to_bytes(8, "big") + b"begin"
