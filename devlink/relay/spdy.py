@@ -27,6 +27,8 @@ MAX_WORDS = 4096
 """Octets of what the node says on one error stream that are kept."""
 LAST_NUMBER = 0x7FFFFFFF
 """A stream's number has 31 bits, and is never used again."""
+SMALL = 1024
+"""Octets of a part below which it is copied to its neighbours: over TLS it would be a record of its own."""
 _HEAD = struct.Struct(">II")
 
 
@@ -141,7 +143,7 @@ class Spdy:
 
     def take(self) -> list[bytes | bytearray | memoryview]:
         taken, self._out = self._out, []
-        return taken
+        return together(taken)
 
     def receive(self, octets: bytes | memoryview) -> Sequence[Event]:
         """As the dialect's. No octets at all: the connection has ended."""
@@ -310,6 +312,23 @@ class Spdy:
 
     def _control(self, kind: int, body: bytes) -> None:
         self._out.append(struct.pack(">HHI", 0x8000 | VERSION, kind, len(body)) + body)
+
+
+def together(parts: list[bytes | bytearray | memoryview]) -> list[bytes | bytearray | memoryview]:
+    """The same octets, with neighbours that are small in one part."""
+    found: list[bytes | bytearray | memoryview] = []
+    small: list[bytes | bytearray | memoryview] = []
+    for part in parts:
+        if len(part) < SMALL:
+            small.append(part)
+            continue
+        if small:
+            found.append(b"".join(small))
+            small.clear()
+        found.append(part)
+    if small:
+        found.append(b"".join(small))
+    return found
 
 
 def words(said: bytes | bytearray) -> str:

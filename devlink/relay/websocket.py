@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from devlink.relay.dialect import Closed, Event, Pong
-from devlink.relay.spdy import Spdy, words
+from devlink.relay.spdy import Spdy, together, words
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 MAX_CONTROL = 125
@@ -50,7 +50,7 @@ class Websocket:
 
     def take(self) -> list[bytes | bytearray | memoryview]:
         taken, self._out = self._out, []
-        return taken
+        return together(taken)
 
     def receive(self, octets: bytes | memoryview) -> list[Piece | Pong | Closed]:
         """What the octets mean; after a Closed, nothing. No octets at all: the connection has ended."""

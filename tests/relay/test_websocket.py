@@ -150,7 +150,8 @@ def test_what_waits_for_a_node_is_one_message() -> None:
     stream = dialect.open(80)
     dialect.send(stream, b"hello")
     dialect.end(stream)
-    ((code, octets),) = sent(dialect)
+    (whole,) = dialect.take()
+    ((code, octets),) = messages(bytes(whole))
     assert code == BINARY
     assert [(frame.stream, frame.fin) for frame in node.read(octets)] == [
         (1, False), (1, True), (3, False), (3, False), (3, True),
