@@ -217,7 +217,7 @@ class Joined:
         self._heard = self._loop.time()
         if self._is_abandoned():
             self._let_go()
-        else:
+        elif not self._held:
             self._set_timer(LOOK_AGAIN, self._watch_silence)
 
     def _watch_silence(self) -> None:
@@ -226,10 +226,10 @@ class Joined:
             return
         if self._is_abandoned():
             self._let_go()
-        elif self._loop.time() - self._heard >= SILENCE:
+            return
+        if self._loop.time() - self._heard >= SILENCE:
             self._way.end()
-        else:
-            self._set_timer(LOOK_AGAIN, self._watch_silence)
+        self._set_timer(LOOK_AGAIN, self._watch_silence)
 
     def _let_go(self) -> None:
         """Nobody takes the pod's answer: what was said is still its own to hear."""

@@ -15,7 +15,7 @@ from devlink.relay.accepting import Listeners
 from devlink.relay.clients import Client, reset
 from devlink.relay.counting import Counts
 from devlink.relay.joining import Joined
-from devlink.relay.kernel_words import Endpoint, Peers, shown
+from devlink.relay.kernel_words import Endpoint, Peers, endpoint, shown
 from devlink.relay.routes import Cluster, Target
 from devlink.rpc.activation import listen_sockets
 from devlink.rpc.peer import Peer
@@ -174,7 +174,7 @@ class Relay:
             reset(sock)
             return
         asked = (destination,) if destination else cluster.names
-        goal = destination or peer  # of a listener itself the kernel has it as it is: nobody closes halfway to DNS
+        goal = destination or endpoint(sock.getsockname())
         joined = Joined(
             lambda owner: Client(sock, owner),
             Target(cluster, asked, peer[0]),

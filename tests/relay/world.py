@@ -27,11 +27,12 @@ class World:
 
     def __init__(self, relay: Relay, api: ApiServer, agent: Connection) -> None:
         self.relay, self.api, self.agent = relay, api, agent
+        self.path = ""
         self.sockets: list[socket.socket] = []
 
     async def serve(self, *names: tuple[str, int], options: RelayOptions | None = None) -> None:
         """Have connections led to the first of these that can be reached."""
-        config = RelayConfig(
+        self.config = config = RelayConfig(
             session="s",
             context="",
             prefixes=(ip_network("10.1.0.0/16"),),
@@ -57,6 +58,10 @@ class World:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, self.address)
         return sock
+
+    async def connection(self) -> Connection:
+        """Another one to the relay, as a second caller has it; its to close."""
+        return await Connection.connect(self.path)
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -101,6 +106,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     serving = spawn(relay.server.serve(listener), name="relay")
     agent = await Connection.connect(str(tmp_path / "relay"))
     there = World(relay, api, agent)
+    there.path = str(tmp_path / "relay")
     try:
         yield there
     finally:
