@@ -83,23 +83,25 @@ def relayed(test: Callable[[World], Awaitable[None]]) -> Callable[[Path], None]:
     return run
 
 
+def kubeconfig(folder: Path, port: int) -> Path:
+    """One for the API server at that port."""
+    path = folder / "kubeconfig"
+    tree = {
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"token": "one"}}],
+    }
+    path.write_text(json.dumps(tree))
+    return path
+
+
 @contextlib.asynccontextmanager
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """One world, as long as it is wanted."""
     api = ApiServer()
     await api.start()
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "current-context": "c",
-                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.port}"}}],
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "users": [{"name": "u", "user": {"token": "one"}}],
-            }
-        )
-    )
-    relay = Relay({"KUBECONFIG": str(kubeconfig)}, connections=3000)
+    relay = Relay({"KUBECONFIG": str(kubeconfig(tmp_path, api.port))}, connections=3000)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "relay"))
     listener.listen()
