@@ -149,7 +149,11 @@ class Dialler:
     async def _try(self, form: str, namespace: str, pod: str, port: int) -> Dialled:
         asked_anew = False
         while True:
-            credentials = await self._signer.credentials()
+            try:
+                credentials = await self._signer.credentials()
+            except ClusterError as error:  # the program that signs in grants nothing
+                error.status = 401
+                raise
             try:
                 return await self._upgraded(form, namespace, pod, port, credentials)
             except ClusterError as error:

@@ -217,7 +217,7 @@ class Pool:
                 problem = reason(error)
             except UsageError as error:
                 self._failed(error)
-                raise RefusedError("api", reason(error)) from error
+                raise RefusedError("rights", reason(error)) from error
             else:
                 self._away_since = None
                 self._failed(None)

@@ -14,7 +14,7 @@ from devlink.cluster.exec_plugin import is_of_sign_in
 from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, PodUse, RelayConfig
-from devlink.errors import ClusterError, DevlinkError, reason
+from devlink.errors import ClusterError, DevlinkError, UsageError, reason
 from devlink.relay.backends import RefusedError
 from devlink.relay.counting import Counts, Cut
 from devlink.relay.dial import UPGRADE_REFUSED, Dialler
@@ -174,8 +174,8 @@ class Cluster:
             else:
                 self._counts.clear("DL-RELAY-RIGHTS")
             return
-        status = getattr(error, "status", None)
-        if status == 401 or is_of_sign_in(error):
+        status = error.status if isinstance(error, ClusterError) else None
+        if status == 401 or isinstance(error, UsageError) or is_of_sign_in(error):
             code, title = "DL-RELAY-CREDENTIALS", "The API server does not know who you are any more."
         elif status == 403:
             code, title = "DL-RELAY-RIGHTS", "The API server does not allow a port-forward."
