@@ -161,3 +161,57 @@ def test_an_endpoint_that_moved_is_found_by_the_next_connection(far: Far) -> Non
     finally:
         far.world.run(node, ["ln", "-s", link, pods], check=True)
         far.lead("web", "web-0")
+
+
+# To look at
+
+
+def explained(far: Far, what: str, expect: int) -> dict[str, dict[str, str]]:
+    """Each link's outcome, what was seen and its finding, by its name."""
+    done = far.devlink("explain", what, "-o", "json")
+    assert done.returncode == expect, done.stdout + done.stderr
+    return {link["link"]: link for link in json.loads(done.stdout)["links"]}
+
+
+def test_explain_follows_a_url_to_the_node_and_has_data_come_back(far: Far) -> None:
+    links = explained(far, "http://10.254.0.10/", 0)
+    assert links["service"]["seen"] == "default/web, port http (80)"
+    assert links["pod"]["seen"] == "default/web-0 (10.20.73.67), port 8080"
+    assert links["node"]["seen"].startswith("node1: the node's end dials 127.0.0.1:8080 in the pod")
+    assert links["relay"]["seen"] == "through https://172.16.0.10:6443, SPDY in a websocket"
+    assert "HEAD / is answered" in links["data"]["seen"]
+
+
+def test_explain_says_why_a_port_is_refused_and_that_a_server_binds_only_its_pods_address(far: Far) -> None:
+    refused = explained(far, "10.254.0.10:81", 4)
+    assert refused["relay"]["finding"] == "DL-RELAY-REFUSED"
+    assert "no port 81" in refused["relay"]["seen"]
+    assert explained(far, f"http://{far.world.spec.pod('shy-0').address}:8080/", 4)["data"]["finding"] == "DL-RELAY-POD-IP"
+
+
+def test_doctor_finds_no_error_and_leaves_out_what_is_about_packets_on_a_link(far: Far) -> None:
+    done = far.devlink("doctor", "-o", "json")
+    found = json.loads(done.stdout)
+    checks = {each["check"]: each for each in found["checks"]}
+    assert done.returncode == 0, found["findings"]
+    assert {name for name in ("gateway", "mtu", "rp_filter") if checks[name]["outcome"] == "skipped"} == {
+        "gateway", "mtu", "rp_filter",
+    }  # fmt: skip
+    assert checks["relay rights"]["outcome"] == "ok"
+    assert checks["relay upgrade"]["seen"] == "gets through: SPDY in a websocket"
+
+
+def test_the_path_goes_by_the_api_server_to_the_pod_of_the_clusters_dns(far: Far) -> None:
+    legs = far.path(far.session["name"])["legs"]
+    assert [leg["name"] for leg in legs] == ["laptop", "API server", "node", "pod"]
+    assert {leg["state"] for leg in legs} <= {"ok", "slow"}, legs
+    assert legs[1]["about"] == "172.16.0.10:6443"
+    assert (legs[2]["about"], legs[3]["about"]) == ("node1", "kube-system/coredns")
+
+
+def test_status_says_through_whom_how_much_and_what_was_refused(far: Far) -> None:
+    far.curl("http://10.254.0.10:81")
+    said = far.devlink("status").stdout
+    assert "  relay     through https://172.16.0.10:6443, SPDY in a websocket\n" in said
+    assert "  refused   " in said
+    assert "default/web-" in said

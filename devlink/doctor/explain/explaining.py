@@ -11,6 +11,7 @@ from devlink.core.names import DomainName
 from devlink.core.network import ObservedNetwork
 from devlink.core.plan import Zone
 from devlink.core.prefixes import IPAddress
+from devlink.core.profile import RoutingMode
 from devlink.core.proxies import Proxy, line_to_type, proxy_for
 from devlink.core.text import listed
 from devlink.doctor.case import Case, Subject
@@ -28,6 +29,7 @@ from devlink.rpc.tasks import spawn
 MAX_ADDRESSES = 4
 HEAD_START = 0.3
 """Seconds until libc is asked beside the forwarder: what it is told is kept there, and whose answer it was is lost."""
+LOOPBACK = ("127.0.0.1", "::1")
 HELPER_LIMIT = 1.0
 """Seconds for the helper to say where the forwarder answers."""
 
@@ -142,7 +144,8 @@ async def _name(name: DomainName, written: str, claims: tuple[Claim, ...], case:
         links.append(Link(name="rule", text=_rule(rule, claims), finding=refused))
     if told is not None:
         is_moot = rule.finding is not None or (bool(found) and not (told.is_failure and told.is_asked))
-        links.append(Link(name="forwarder", text=told.text, finding=None if is_moot else told.finding))
+        by = ", the relay's listener for names" if _is_by_relay(told, rule, claims) else ""
+        links.append(Link(name="forwarder", text=f"{told.text}{by}", finding=None if is_moot else told.finding))
     elif claims and splits(mode):
         text = f"not asked: {mode} sends it only the clusters' names"
         links.append(Link(name="forwarder", text=text, is_known=False))
@@ -169,6 +172,12 @@ def _rule(rule: Rule, claims: tuple[Claim, ...]) -> str:
     if rule.finding is not None:
         return f"{short}zone {rule.zone} of {rule.session}, and refused there"
     return f"{short}zone {rule.zone} of {rule.session}: asked from {listed(rule.servers)}"
+
+
+def _is_by_relay(told: Told, rule: Rule, claims: tuple[Claim, ...]) -> bool:
+    """Whether the server that it names is none of the cluster's, but who leads to them."""
+    relayed = {claim.session for claim in claims if claim.plan.mode is RoutingMode.RELAY}
+    return rule.session in relayed and any(f"{host}#" in told.text for host in LOOPBACK)
 
 
 async def _nobody() -> None:
