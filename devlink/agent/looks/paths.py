@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -167,11 +167,9 @@ class _LookedAt:
         loop = asyncio.get_running_loop()
         before = (session.state, session.applied)
         while (left := began + min(self.intervals.values(), default=INTERVAL) - loop.time()) > 0:
-            try:
+            with suppress(TimeoutError):  # a change between two of these waits is seen all the same
                 async with asyncio.timeout(min(left, SLICE)):
                     await self._changed()
-            except TimeoutError:
-                continue
             if self._find(self._name) is not session or (session.state, session.applied) != before:
                 await asyncio.sleep(max(0.0, began + SHORTEST - loop.time()))
                 return

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from devlink.agent.looks import path as path_module
-from devlink.agent.looks import paths, timing
+from devlink.agent.looks import paths, relayed, timing
 from devlink.agent.looks.path import PathLook, why_not_sent
 from devlink.agent.looks.paths import Paths
+from devlink.agent.looks.relayed import RelaySeen
 from devlink.agent.probes import Probes
 from devlink.agent.session import Refusal, Session, State, Wish
 from devlink.agent.surroundings import Surroundings
@@ -19,9 +20,11 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.legs import Answer
 from devlink.core.network import Link, ObservedNetwork
 from devlink.core.network import Path as Way
-from devlink.core.plan import addresses_of_interest, make_plan
+from devlink.core.plan import Relaying, addresses_of_interest, make_plan
 from devlink.core.prefixes import IPAddress
+from devlink.core.profile import RoutingMode
 from devlink.core.profile_document import decode_profile
+from devlink.core.relay import Pod, RelayChain, RelayState
 from devlink.errors import NotUpError, UsageError
 from devlink.rpc.tasks import spawn
 from devlink.rpc.varlink import Call
@@ -478,3 +481,42 @@ def test_a_look_that_gets_less_room_gives_back_the_ways_that_it_has_at_the_helpe
         return [(len(each.asked), each.is_closed) for each in Answering.made]
 
     assert asyncio.run(body()) == [(17, True), (17, False)]
+
+
+def test_a_relayed_session_is_looked_at_by_its_relay_and_sends_nothing_to_a_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = session_in()
+    desired = replace(session.plan.desired, relay=Relaying())
+    session.plan = replace(session.plan, mode=RoutingMode.RELAY, desired=desired)
+    chain = RelayChain(pod=Pod(namespace="kube-system", name="dns-1", port=53, node="node-a"))
+    at = ip_address("192.0.2.10")
+
+    async def see(server: str, *_: object) -> RelaySeen:
+        assert server == "https://api.example:6443"
+        answer = Answer(rtt=0.01, is_there=True)
+        return RelaySeen(server=answer, at=at, chain=chain, dns=answer)
+
+    async def resolve(_: IPAddress, __: int) -> RelayChain:
+        return chain
+
+    monkeypatch.setattr(relayed, "see", see)
+    ways = {at: Way(oif="wlan0", source=ip_address("192.0.2.50"))}
+    links = (Link(name="wlan0", index=2, up=True, mtu=1500),)
+    monkeypatch.setattr(path_module, "observe_paths", lambda _: ObservedNetwork(paths=ways, links=links))
+    Answering.made = []
+    monkeypatch.setattr(path_module, "Probes", Answering)
+
+    async def body() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        look = PathLook(session, resolve)
+        before = await look.look()
+        session.relay = RelayState(server="https://api.example:6443")
+        return before, await look.look()
+
+    before, told = asyncio.run(body())
+    assert [(leg["name"], leg["state"]) for leg in before["legs"]] == [("API server", "unknown")]
+    assert [(leg["name"], leg["about"], leg["state"]) for leg in told["legs"]] == [
+        ("laptop", "wlan0 192.0.2.50", "ok"), ("API server", "api.example:6443", "ok"), ("node", "node-a", "ok"),
+        ("pod", "kube-system/dns-1", "ok"),
+    ]  # fmt: skip
+    assert (told["gateways"], Answering.made) == ([], [])

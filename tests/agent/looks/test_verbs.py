@@ -11,8 +11,10 @@ import pytest
 
 from devlink.agent.looks import route_table
 from devlink.agent.looks.verbs import Looks
+from devlink.core.codec import decode
 from devlink.core.network import ObservedNetwork
 from devlink.core.prefixes import IPAddress
+from devlink.core.relay import Pod, RelayChain
 from devlink.errors import NotUpError, UsageError
 from devlink.rpc.connection import Connection
 from devlink.rpc.listening import bind_private
@@ -148,5 +150,28 @@ def test_when_the_dashboard_goes_nothing_is_left_at_the_helper(asked: Asked) -> 
 def test_a_flush_is_passed_on(asked: Asked) -> None:
     async def body(connection: Connection, _: World, __: HelperPeer) -> None:
         assert await connection.call(f"{AGENT}.FlushDns") == {"entries": 7}
+
+    asked(body)
+
+
+def test_where_a_session_would_relay_is_asked_of_its_relay_and_of_no_other(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = RelayChain(service="default/web", pod=Pod(namespace="default", name="web-1", port=8080))
+
+    class Relay:
+        async def resolve(self, address: str, port: int) -> RelayChain:
+            assert (address, port) == ("10.254.0.9", 80)
+            return chain
+
+    async def body(connection: Connection, world: World, _: HelperPeer) -> None:
+        relays = {"qa": Relay()}
+        monkeypatch.setattr(world.supervisor._sessions.relays, "get", relays.get)
+        told = await connection.call(f"{AGENT}.ResolveRelay", {"session": "qa", "address": "10.254.0.9", "port": 80})
+        assert decode(RelayChain, told["chain"]) == chain
+        with pytest.raises(NotUpError, match="staging is not relayed"):
+            await connection.call(f"{AGENT}.ResolveRelay", {"session": "staging", "address": "10.254.0.9", "port": 80})
+        with pytest.raises(UsageError):
+            await connection.call(f"{AGENT}.ResolveRelay", {"session": "qa", "address": "web", "port": 80})
 
     asked(body)
