@@ -1,4 +1,4 @@
-"""What is relayed through the API server: by whom, what was refused, and what programs want that no relay carries."""
+"""What is relayed through the API server: by whom, what was refused, and whether the cluster's DNS is in pods."""
 
 import asyncio
 import ctypes
@@ -9,17 +9,13 @@ from devlink.core.codec import decode
 from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import RelayChain, RelayState
-from devlink.core.relay_judging import dns_without_pods, judge_refusals, udp_wanted
+from devlink.core.relay_judging import dns_without_pods, judge_refusals
 from devlink.doctor.case import Case, Subject
 from devlink.doctor.check import LinkCheck, Seen, skipped
 from devlink.doctor.path.questions import PORT
 from devlink.doctor.path.shared import is_relayed
 from devlink.errors import DevlinkError
-from devlink.helper.client import SOCKET
-from devlink.rpc.connection import Connection
 
-ASK_LIMIT = 2.0
-"""Seconds for the helper to say what it has refused."""
 LIBRARY = "libnftables.so.1"
 
 
@@ -29,9 +25,7 @@ async def _look(case: Case, subject: Subject) -> Seen:
     if not subject.is_installed or subject.session is None:
         library = await asyncio.to_thread(library_finding)
         return Seen(text="it would be relayed", findings=library) if library else skipped("it is not up")
-    refused, chains = await asyncio.gather(_refused(subject.name), _to_dns(case, subject))
-    told = subject.session.get("relay")
-    found = (*dns_without_pods(chains), *udp_wanted(refused))
+    told, found = subject.session.get("relay"), dns_without_pods(await _to_dns(case, subject))
     if told is None:
         return Seen(text="its relay has not said anything yet", findings=found)
     state = decode(RelayState, told)
@@ -48,19 +42,6 @@ async def _to_dns(case: Case, subject: Subject) -> Mapping[IPAddress, RelayChain
         return {each.address: await case.resolve(subject.name, each.address, PORT) for each in dns.servers}
     except (DevlinkError, TimeoutError):
         return {}
-
-
-async def _refused(session: str) -> int:
-    """Packets that were no TCP; 0 where the helper does not say."""
-    try:
-        line = await Connection.connect(SOCKET)
-        try:
-            reply = await line.call("io.devlink.Helper.CountRelay", {"session": session}, limit=ASK_LIMIT)
-            return int(reply["refused"])
-        finally:
-            line.close()
-    except (DevlinkError, OSError):  # TimeoutError too
-        return 0
 
 
 def library_finding(name: str = LIBRARY) -> tuple[Finding, ...]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 DNS_PORT = 53
 ROUTED = "it is not relayed"
-LIMIT = 8.0
+LIMIT = 6.0
 """Seconds for all that one of these asks: a program that signs in may take long."""
-TRY_LIMIT = 4.0
+TRY_LIMIT = 3.0
 """Seconds for one upgrade."""
 
 

@@ -156,7 +156,7 @@ def _pods_told(seen: tuple[Seen, ...]) -> str:
 
 CHECKS = (
     LinkCheck(name="identity", look=_identity, after=("clock", *BEFORE)),
-    LinkCheck(name="services", look=_services, limit=6.0, after=(*BEFORE, "identity")),
-    LinkCheck(name="pods", look=_pods, after=(*BEFORE, "identity")),
+    LinkCheck(name="services", look=_services, limit=6.0, after=(*BEFORE, "relay", "identity")),
+    LinkCheck(name="pods", look=_pods, after=(*BEFORE, "relay", "identity")),
     LinkCheck(name="mtu", look=mtu.look, limit=6.0, after=(*BEFORE, "identity", "services")),
 )
