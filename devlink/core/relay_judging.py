@@ -82,3 +82,18 @@ def dns_without_pods(chains: Mapping[IPAddress, RelayChain]) -> tuple[Finding, .
             fix="kubectl -n kube-system get pods -l k8s-app=kube-dns; where the cluster has none by design: --no-dns",
         ),
     )
+
+
+def udp_wanted(refused: int) -> tuple[Finding, ...]:
+    """`refused`: packets to the session's prefixes that were no TCP, since it is relayed."""
+    if not refused:
+        return ()
+    return (
+        Finding(
+            code="DL-RELAY-UDP",
+            severity=Severity.WARNING,
+            title="A program wants UDP or a ping to the cluster, and a relay carries TCP alone.",
+            evidence=f"{refused} packets that were no TCP were refused",
+            fix="use TCP where the program can (DNS: +tcp); for all else join a network that reaches the nodes",
+        ),
+    )

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 RIGHTS_EVERY = 180.0
 """Seconds after which the API is asked again what its user may do: a session that is open is not authorised anew."""
 RIGHTS_AGAIN = 3.0
-"""Seconds at least between two such questions, also where what is refused or granted says that something has changed."""
+"""Seconds at least between two such questions, also where what is refused or granted says that it has changed."""
 TRIES = 2
 """Pods that are tried for one connection, where the first turns out to be gone."""
 

@@ -6,7 +6,7 @@ import pytest
 
 from devlink.core.findings import Finding, Severity
 from devlink.core.relay import REASONS, Refused, RelayChain, RelayState
-from devlink.core.relay_judging import CURES, MANY, judge_chain, judge_refusals
+from devlink.core.relay_judging import CURES, MANY, judge_chain, judge_refusals, udp_wanted
 
 ADDRESS = ip_address("10.20.0.7")
 
@@ -57,3 +57,9 @@ def test_what_the_relay_has_found_itself_is_not_told_twice() -> None:
 def test_an_address_that_nothing_has_is_never_more_than_a_hint() -> None:
     (found,) = judge_refusals(RelayState(refused=(Refused(reason="no-object", count=1000),)))
     assert found.severity is Severity.INFO
+
+
+def test_a_packet_that_was_no_tcp_is_told_with_how_many_there_were() -> None:
+    assert udp_wanted(0) == ()
+    (found,) = udp_wanted(7)
+    assert (found.code, found.evidence.split()[0]) == ("DL-RELAY-UDP", "7")
