@@ -109,6 +109,7 @@ def test_the_connections_end_closes_it() -> None:
         message(b"x", code=0xB),
         message(b"x", code=0),
         message(b"x", first=0) + message(b"y"),
+        message(b"x", first=0) + message(b"another one"),
         message(b"x", code=PING, first=0),
         message(bytes(126), code=PING),
         b"\x82\x7f" + b"\xff" * 8,
