@@ -132,6 +132,12 @@ def test_a_frame_of_any_length_is_handed_on_as_it_comes() -> None:
     assert read(websocket, come, bytes(70000))[0] == [b"begin" + bytes(70000)]
 
 
+def test_a_length_that_looks_like_a_head_is_no_head() -> None:
+    come = message(bytes(0x8205))
+    assert come[2:4] == b"\x82\x05"
+    assert read(Websocket(), come[:2], come[2:]) == ([bytes(0x8205)], [])
+
+
 def test_octets_go_through_both_protocols_without_a_copy() -> None:
     dialect = SpdyWebsocket()
     stream = dialect.open(80)
