@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Hashable, Iterable
@@ -13,7 +14,7 @@ import pytest
 
 from devlink.core.codec import encode
 from devlink.core.network import Holding, Link, ObservedNetwork, ObservedRoute, Path
-from devlink.core.plan import Detour
+from devlink.core.plan import Detour, Relaying
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.trust import TrustRecord
 from devlink.errors import (
@@ -29,6 +30,7 @@ from tests.helper.test_verbs import GATEWAY, LIMIT, PROD, QA, Run, World, run  #
 
 OTHER = ip_address("172.16.0.16")
 OFF_LINK = ip_address("172.16.9.9")
+ROUTER = ip_address("192.168.1.1")
 TARGET = "10.20.0.2"
 
 
@@ -476,5 +478,31 @@ def test_where_the_kernel_cannot_tell_of_traffic_the_caller_hears_why(
             await alice.up(QA)
             with pytest.raises(HelperError, match="does not tell"):
                 await anext(follower.connection.stream("io.devlink.Helper.FollowTraffic", {"session": "qa"}))
+
+    run(body)
+
+
+def test_a_relayed_session_is_probed_by_the_router_that_would_have_its_packets_and_by_no_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    default = ObservedRoute(destination=ip_network("0.0.0.0/0"), next_hop=ROUTER, oif="wlan0", protocol=16)
+    monkeypatch.setattr(failover, "observe", lambda: ObservedNetwork(routes=(default,)))
+
+    async def body(world: World) -> None:
+        async with world.caller() as alice:
+            await alice.up(QA)
+            with pytest.raises(NotTrustedError):
+                await alice.call("OpenProbe", **probe(via=str(ROUTER)))
+            lease = world.helper._leases.get("qa")
+            assert lease is not None
+            lease.desired = replace(lease.desired, relay=Relaying())
+            async with world.caller() as prober:
+                _, descriptor = await prober.connection.call_for_descriptor(
+                    "io.devlink.Helper.OpenProbe", probe(via=str(ROUTER))
+                )
+                os.close(descriptor)
+            assert FAKES[0].opened == [(str(ROUTER), "wlan0", TARGET, "udp")]
+            with pytest.raises(NotTrustedError):
+                await alice.call("OpenProbe", **probe(via="192.0.2.1"))
 
     run(body)
