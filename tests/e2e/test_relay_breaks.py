@@ -15,6 +15,7 @@ from devlink.lab.worlds.far import HOME, OFFICE
 from tests.e2e.far import DOMAIN, Far, far_away
 
 pytestmark = pytest.mark.cluster
+MATRIX = pytest.mark.matrix
 WEB = f"http://web.{DOMAIN}"
 STREAM = f"stream.{DOMAIN}"
 BROKEN = ("ended", "broken ConnectionResetError", "broken BrokenPipeError")
@@ -128,13 +129,14 @@ def test_a_credential_that_expires_is_renewed_in_the_middle_of_a_session(far: Fa
         far.wait_until(lambda: far.reaches(WEB, "web-0"), "it works again")
 
 
+@MATRIX
 def test_a_client_certificate_is_as_good_as_a_token(far: Far) -> None:
     certificate, key = (base64.b64encode(t.encode()).decode() for t in client_certificate(far.world.secrets, RELAYER))
     with logged_in(far, **{"client-certificate-data": certificate, "client-key-data": key}):
         assert far.reaches(WEB, "web-0"), far.logs()
 
 
-@pytest.mark.parametrize(("form", "refused"), [("spdy", "websocket"), ("websocket", "spdy")])
+@pytest.mark.parametrize(("form", "refused"), [pytest.param("spdy", "websocket", marks=MATRIX), ("websocket", "spdy")])
 def test_where_a_server_knows_another_form_that_one_is_spoken(far: Far, form: str, refused: str) -> None:
     far.down()
     far.world.kill_api()
@@ -153,7 +155,7 @@ def test_where_a_server_knows_another_form_that_one_is_spoken(far: Far, form: st
         far.world.restart_kubelets()
 
 
-@pytest.mark.parametrize("victim", ["relay", "helper", "forwarder"])
+@pytest.mark.parametrize("victim", ["relay", *(pytest.param(other, marks=MATRIX) for other in ("helper", "forwarder"))])
 def test_whoever_is_killed_it_works_again_by_itself(far: Far, before: Snapshot, victim: str) -> None:
     assert far.kill(victim)
     far.wait_until(lambda: far.reaches(WEB, "web-0"), f"it works without the {victim} that was")
@@ -188,18 +190,3 @@ def test_at_home_the_session_has_routes_and_away_from_it_the_relay_again(far: Fa
         far.world.plug(OFFICE)
     far.wait_until(lambda: far.session["mode"] == "relay", "it is relayed again", limit=30)
     far.wait_until(lambda: far.reaches(WEB, "web-0"), "it works away from home")
-
-
-def test_a_connection_that_is_relayed_lives_on_at_home(far: Far) -> None:
-    address = [HOME.addresses[0], "dev", "eth1"]
-    with far.holding(STREAM, 7) as held:
-        assert held.echo("away") == "away"
-        far.run("ip", "address", "add", *address)
-        try:
-            far.wait_until(lambda: far.session["mode"] != "relay", "it has routes")
-            assert held.echo("at home") == "at home"
-            assert far.reaches(WEB, "web-0")
-            assert held.echo("still") == "still"
-        finally:
-            far.run("ip", "address", "del", *address)
-    far.wait_until(lambda: far.session["mode"] == "relay", "it is relayed again", limit=30)
