@@ -42,9 +42,7 @@ def test_what_is_redirected_is_where_its_routes_lead_and_protected_addresses_are
         assert relayed.destinations == tuple(route.destination for route in wanted.routes) == wanted.networks
         assert not any(ip_address("10.20.0.1") in prefix for prefix in relayed.destinations)
         assert sum(prefix.num_addresses for prefix in relayed.destinations) == (1 << 16) - 1
-        assert {str(route.source) for route in wanted.routes} == {
-            "169.254.53.55"
-        }  # whatever names do
+        assert {str(route.source) for route in wanted.routes} == {"169.254.53.55"}  # whatever names do
         (rule,) = wanted.holding({}).rules
         assert str(rule) == "pref 5201 from all iif lo uidrange 1000-1000 lookup 2147484648 protocol 231"
 
