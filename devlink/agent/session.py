@@ -186,6 +186,12 @@ class Session:
         return relaying is not None and not relaying.draining
 
     @property
+    def is_draining(self) -> bool:
+        """Whether what was relayed goes on to its end, and nothing new is."""
+        relaying = self.plan.desired.relay
+        return relaying is not None and relaying.draining
+
+    @property
     def of_relay(self) -> tuple[Finding, ...]:
         """What is to be said of its relay."""
         return (*self.relay_trouble, *(self.relay.findings if self.relay is not None else ()))

@@ -73,7 +73,7 @@ class Sessions:
         self._changed = asyncio.Event()
         self.failovers = Failovers(self.link, self.tell)
         self.relays = Relays(self.link, self.get, self.tell)
-        self.draining = Draining(self)
+        self.draining = Draining(self.relays, changed=self.changed, drained=self._take_back_relayed)
 
     # Which there are
 
@@ -261,6 +261,26 @@ class Sessions:
             await self.release(name)
         except DevlinkError as error:
             log.error("%s cannot be released: %s", name, error)
+
+    async def _take_back_relayed(self, session: Session) -> None:
+        """Of a session that has gone over to routes: its relay has nothing to do any more."""
+        async with self.lock:
+            if (
+                self.get(session.name) is not session or not session.applied or session.ending
+                or not session.is_draining or session.state is State.CONNECTING
+            ):  # fmt: skip
+                return
+            without = replace(session.plan.desired, relay=None)
+            await self.relays.end(session.name)
+            try:
+                await self.link.apply(without)
+                await self.link.confirm(session.name)
+            except DevlinkError as error:
+                log.warning("what %s had relayed is not taken back: %s", session.name, error)
+                return
+            session.plan = replace(session.plan, desired=without)
+            log.info("%s is relayed no more", session.name)
+        self.tell()
 
 
 async def _ways_round(session: Session, link: HelperLink) -> AsyncIterator[Plan]:
