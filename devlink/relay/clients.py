@@ -60,11 +60,13 @@ class Client:
     def sock(self) -> socket.socket:
         return self._sock
 
-    def resume(self) -> None:
-        """Read, from now on."""
+    def resume(self, *, at_once: bool = False) -> None:
+        """Read, from now on; `at_once`: what is there already is told before this returns."""
         if not self._reading and self._fd >= 0:
             self._reading = True
             self._loop.add_reader(self._fd, self._readable)
+            if at_once:
+                self._readable()
 
     def pause(self) -> None:
         """Read no more until `resume`."""

@@ -100,7 +100,7 @@ class Joined:
         if self._client_ended:
             self._hold_back()
         elif way.is_writable:
-            self.client.resume()
+            self.client.resume(at_once=True)  # what it said first goes out with the stream's beginning
 
     def reset(self) -> None:
         """Break it off, both ways."""

@@ -9,7 +9,7 @@ is told only when the error stream is over too, or when the answer to a ping sho
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from devlink.relay.dialect import Closed, Data, End, Event, Failed, Pong
@@ -150,16 +150,21 @@ class Spdy:
         if self._is_closed:
             return ()
         events: list[Event] = []
+        self._take_in((octets,), events)
+        return events
+
+    def _take_in(self, pieces: Iterable[bytes | memoryview], events: list[Event]) -> None:
+        if self._is_closed:
+            return
         try:
-            if octets:
-                self._read(memoryview(octets), events)
-                if self._ending:
-                    self._ask_of_endings()
-            else:
-                raise _BreachError("the connection ended")
+            for piece in pieces:
+                if not piece:
+                    raise _BreachError("the connection ended")
+                self._read(memoryview(piece), events)
+            if self._ending:
+                self._ask_of_endings()
         except _BreachError as breach:
             self._close(str(breach), events)
-        return events
 
     def _close(self, why: str, events: list[Event]) -> None:
         if not self._is_closed:
@@ -175,12 +180,19 @@ class Spdy:
                 self._left -= end - at
                 self._data(view[at:end], events)
                 at = end
-            elif not self._head and size - at >= 8 and view[at] < 0x80:
-                word, length = _HEAD.unpack_from(view, at)
-                at += 8
-                self._begin(word, length, events)
-            else:
+            elif self._head or size - at < 8:
                 at = self._collect(view, at, events)
+            else:
+                word, length = _HEAD.unpack_from(view, at)
+                end = at + 8 + (length & MAX_FRAME)
+                if not word >> 31:
+                    at += 8
+                    self._begin(word, length, events)
+                elif end <= size and end - at <= MAX_CONTROL:
+                    self._controlled(bytes(view[at:end]), events)
+                    at = end
+                else:
+                    at = self._collect(view, at, events)
 
     def _collect(self, view: memoryview, at: int, events: list[Event]) -> int:
         """Part of a frame's beginning, or of a control frame, which is read when it is whole. Gives how far it went."""

@@ -74,9 +74,11 @@ class Websocket:
                 length, at = view[at + 1], at + 2
                 if length == 126:
                     length, at = view[at] << 8 | view[at + 1], at + 2
-                self._left, self._is_last, self._begins = length, True, True
-                if not length:
-                    self._piece(view[:0], events)
+                if (end := at + length) <= size:
+                    events.append(Piece(view[at:end], True, True))
+                    at = end
+                else:
+                    self._left, self._is_last, self._begins = length, True, True
             else:
                 at = self._collect(view, at, events)
         return events
@@ -192,14 +194,20 @@ class SpdyWebsocket(Spdy):
         super().ping()
 
     def receive(self, octets: bytes | memoryview) -> Sequence[Event]:
+        pieces: list[memoryview] = []
         events: list[Event] = []
+        closed = ""
         for event in self._websocket.receive(octets):
-            if isinstance(event, Closed):
-                self._close(event.why, events)
-            elif isinstance(event, Pong):
+            if isinstance(event, Piece):
+                if event.octets:
+                    pieces.append(event.octets)
+            elif isinstance(event, Closed):
+                closed = event.why
+            else:
                 events.append(event)
-            elif event.octets:
-                events += super().receive(event.octets)
+        self._take_in(pieces, events)
+        if closed:
+            self._close(closed, events)
         return events
 
     def take(self) -> list[bytes | bytearray | memoryview]:

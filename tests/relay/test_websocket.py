@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.relay.dialect import Closed, Data, Event, Pong
+from devlink.relay.dialect import Closed, Data, End, Event, Pong
 from devlink.relay.websocket import BINARY, CLOSE, PING, PONG, TEXT, Piece, SpdyWebsocket, Websocket, masked
 from tests.relay.node_end import NodeEnd, control, data, message, messages
 
@@ -163,6 +163,15 @@ def test_what_waits_for_a_node_is_one_message() -> None:
     assert [(frame.stream, frame.fin) for frame in node.read(octets)] == [
         (1, False), (1, True), (3, False), (3, False), (3, True),
     ]  # fmt: skip
+
+
+def test_ends_that_come_together_are_asked_after_by_one_ping() -> None:
+    dialect = SpdyWebsocket()
+    streams = [dialect.open(80) for _ in range(3)]
+    dialect.take()
+    assert dialect.receive(b"".join(message(data(stream, b"", fin=True)) for stream in streams)) == []
+    assert sent(dialect) == [(BINARY, control(6, b"\0\0\0\1"))]
+    assert dialect.receive(message(control(6, b"\0\0\0\1"))) == [Pong(), *map(End, streams)]
 
 
 def test_a_ping_asks_the_server_and_the_node() -> None:
