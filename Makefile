@@ -13,7 +13,7 @@ COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.
 UNIT := not lab and not system and not cluster and not peers and not slow
 # The halves of `check` run side by side; each prints as one piece.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target
-BENCHES := start dashboard discover failover wakeups plan routes throughput forwarder
+BENCHES := start dashboard discover failover wakeups plan routes throughput relay forwarder
 PEERS := tests/kit/peers.sh
 
 # Where writing bytecode is forbidden pytest would rewrite every test file anew in each run, which takes ten seconds.

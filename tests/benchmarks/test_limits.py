@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import failover, plan, routes, throughput, wakeups
+from tests.benchmarks import failover, plan, relay, routes, throughput, wakeups
 from tests.benchmarks.limits import Limit, verdict
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,10 @@ def ratios(limits: Callable[[Sequence[Any]], list[Limit]], ratio: float, most: f
     return limits([{"what": "one", "ratio": ratio, "limit": most}, {"what": "other", "ratio": 99.0, "limit": None}])
 
 
+def relayed(kind: str, value: float) -> list[Limit]:
+    return relay.limits([{"what": f"its {kind}", "kind": kind, "value": value}])
+
+
 @pytest.mark.parametrize(
     ("kept", "missed", "name"),
     [
@@ -39,6 +43,11 @@ def ratios(limits: Callable[[Sequence[Any]], list[Limit]], ratio: float, most: f
         (rates(0.99), rates(0.989), "by a route made by hand"),
         (rates(1.3), rates(math.nan), "by a route made by hand"),
         (rates(1.0, 1.0), rates(1.0, 0.99), "by sshuttle"),
+        (relayed("later", 5.0), relayed("later", 5.01), "its later"),
+        (relayed("rate", 1.0), relayed("rate", 0.99), "its rate"),
+        (relayed("all", 2.0), relayed("all", 2.01), "its all"),
+        (relayed("answered", 1000.0), relayed("answered", 999.0), "its answered"),
+        (relayed("resident", 60.0), relayed("resident", 60.1), "its resident"),
     ],
 )
 def test_a_figure_beyond_its_limit_is_named_and_fails(
@@ -63,5 +72,5 @@ def test_all_benches_are_run_though_one_fails(failing: str, tmp_path: Path) -> N
         cwd=ROOT, env={**os.environ, "MAKEFLAGS": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode != 0) == bool(failing)
-    assert len(log.read_text().split()) == 9
+    assert len(log.read_text().split()) == 10
     assert not failing or f"failed: {failing}" in done.stdout
