@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devlink.cluster.discovery.objects import dig, flag, mappings, number, text, texts
 from devlink.core.codec import parse_address
+from devlink.core.fields import dig, flag, mappings, number, text, texts
 from devlink.core.prefixes import IPAddress
 
 Object = Mapping[str, Any]

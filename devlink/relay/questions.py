@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from devlink.cluster.access import Access
-from devlink.cluster.discovery.objects import dig, mappings, text
+from devlink.core.fields import dig, mappings, text
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import RelayConfig
 from devlink.errors import ClusterError, DevlinkError, reason

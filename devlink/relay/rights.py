@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from devlink.cluster.access import Access
-from devlink.cluster.discovery.objects import flag
+from devlink.core.fields import flag
 from devlink.core.findings import Finding, Severity
 from devlink.core.text import listed
 

@@ -9,8 +9,8 @@ from typing import Self
 from devlink.cluster.access import Access
 from devlink.cluster.api import Api
 from devlink.cluster.contexts import choose_access
-from devlink.cluster.discovery.objects import dig, text
 from devlink.cluster.exec_plugin import is_of_sign_in
+from devlink.core.fields import dig, text
 from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, PodUse, RelayConfig
