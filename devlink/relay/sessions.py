@@ -74,14 +74,13 @@ class Way(Protocol):
 class Stream:
     """A Way to a pod's port."""
 
-    __slots__ = ("_number", "_session", "moved", "sink")
+    __slots__ = ("_moved", "_number", "_session", "sink")
 
     def __init__(self, session: "Session", number: int, sink: Sink) -> None:
         self._session = session
         self._number = number
         self.sink = sink
-        self.moved = 0
-        """Octets, both ways."""
+        self._moved = 0  # octets, both ways
 
     @property
     def is_writable(self) -> bool:
@@ -91,8 +90,14 @@ class Stream:
     def has_neighbours(self) -> bool:
         return len(self._session.streams) > 1
 
+    def count(self, octets: int) -> None:
+        """So many have gone, one way or the other."""
+        self._moved += octets
+        if self._moved > BULK and self._number in self._session.streams:
+            self._session.bulky.add(self._number)
+
     def send(self, octets: bytes) -> None:
-        self.moved += len(octets)
+        self.count(len(octets))
         self._session.dialect.send(self._number, octets)
         self._session.flush_soon()
 
@@ -133,6 +138,8 @@ class Session(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self.streams: dict[int, Stream] = {}
         self._held: set[int] = set()
+        self.bulky: set[int] = set()
+        """Streams that have moved much."""
         self._flush_due = False
         self.is_writable = True
         self.closed = False
@@ -165,14 +172,9 @@ class Session(asyncio.BufferedProtocol):
         return bool(self._held) or not self.is_writable
 
     @property
-    def is_bulky(self) -> bool:
-        """Whether a stream in it has moved much."""
-        return any(stream.moved > BULK for stream in self.streams.values())
-
-    @property
     def is_free(self) -> bool:
         """Whether a newcomer does well to come here."""
-        return self.can_open and not self.is_held and len(self.streams) < SHARED and not self.is_bulky
+        return self.can_open and not self.is_held and len(self.streams) < SHARED and not self.bulky
 
     def open(self, port: int, sink: Sink) -> Stream:
         """A new stream."""
@@ -186,6 +188,7 @@ class Session(asyncio.BufferedProtocol):
         """Forget a stream; with `reset`, the pod is told."""
         if self.streams.pop(number, None) is None:
             return
+        self.bulky.discard(number)
         if reset:
             self.dialect.reset(number)
             self.flush_soon()
@@ -325,7 +328,7 @@ class Session(asyncio.BufferedProtocol):
         """Many at once: a node's frames are small, and each would be a system call."""
         stream = self.streams.get(number) if pieces else None
         if stream is not None:
-            stream.moved += sum(map(len, pieces))
+            stream.count(sum(map(len, pieces)))
             stream.sink.received(pieces)
 
     def fail(self, why: str) -> None:

@@ -158,11 +158,15 @@ def test_a_dialect_of_one_stream_has_a_session_for_each_and_it_goes_with_it() ->
     pooled(body, server)
 
 
-def test_a_stream_that_has_moved_much_gets_no_new_neighbours() -> None:
+def test_a_stream_that_has_moved_much_gets_no_new_neighbours_while_it_lasts() -> None:
     async def body(pool: Pool) -> None:
         [stream] = await open_many(pool, 1)
-        stream.moved = BULK + 1
+        stream.count(BULK + 1)
         await open_many(pool, 2)
+        assert loads(pool) == [1, 2]
+        stream.drop(reset=False)
+        stream.count(1)
+        await open_many(pool, 1)
         assert loads(pool) == [1, 2]
 
     pooled(body)
