@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from devlink.agent.fallback import is_carried
 from devlink.agent.history import History
-from devlink.agent.relaying import is_carried
 from devlink.agent.restoring import OFFLINE, Restorer, api_of
 from devlink.agent.session import Heard, Session, State, Wish
 from devlink.agent.sessions import Sessions

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from devlink.agent import verify
-from devlink.agent.relaying import may_fall_to_relay, nor_by_relay, permitted
+from devlink.agent.fallback import may_fall_to_relay, nor_by_relay, permitted
 from devlink.agent.session import Refusal, Session, State
 from devlink.agent.sessions import AGAIN, Sessions, no_progress
 from devlink.agent.surroundings import Surroundings, look_around

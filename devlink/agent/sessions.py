@@ -13,9 +13,9 @@ from pathlib import Path
 from devlink.agent import strangers, verify
 from devlink.agent.draining import Draining
 from devlink.agent.failovers import Failovers
+from devlink.agent.fallback import has_its_ca, may_fall_to_relay
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import ProbeLine
-from devlink.agent.relaying import has_its_ca, may_fall_to_relay
 from devlink.agent.relays import Relays
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.trouble import not_installed

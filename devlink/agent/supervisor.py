@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from devlink import __version__
+from devlink.agent.fallback import is_carried, may_fall_to_relay, nor_by_relay, permitted
 from devlink.agent.keeping import Keeper
-from devlink.agent.relaying import is_carried, may_fall_to_relay, nor_by_relay, permitted
 from devlink.agent.session import Session, State, Wish
 from devlink.agent.sessions import AGAIN, Progress, no_progress
 from devlink.agent.trouble import not_installed, still_there

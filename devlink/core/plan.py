@@ -12,7 +12,7 @@ from devlink.core.overrides import override_routes
 from devlink.core.policy_routing import ORDINARY_UID, WaysOfOthers, policy_findings, rivals_of
 from devlink.core.prefixes import Cover, IPAddress, IPNetwork, covered
 from devlink.core.profile import BridgeProfile, ClusterDns, RoutingMode, Spec, Transport
-from devlink.core.relaying import relayed, relayed_routes
+from devlink.core.relay_routes import relayed, relayed_routes
 from devlink.core.routing import Hop, alternatives, carriers, choose_mode, make_routes, missing
 from devlink.core.text import listed
 from devlink.errors import UsageError

@@ -26,7 +26,7 @@ from devlink.core.trust import PRIVATE, Claim, TrustRecord, claim_of_plan, forbi
 from devlink.errors import ConflictError, NotTrustedError, UsageError, VerificationError
 from devlink.helper.access import user_name
 from devlink.helper.policy import TrustPolicy
-from devlink.helper.relaying import is_relayed
+from devlink.helper.relayed import is_relayed
 from devlink.kernel.owners import owner_of
 from devlink.kernel.tun import NAME as LINK
 

@@ -20,7 +20,7 @@ from devlink.helper.lease import Lease, Leases
 from devlink.helper.machine import Machine
 from devlink.helper.policy import Policy
 from devlink.helper.probes import Probes
-from devlink.helper.relaying import is_relayed
+from devlink.helper.relayed import is_relayed
 from devlink.helper.truststore import TrustStore
 from devlink.kernel.neighbours import neighbour_answers
 from devlink.kernel.observe import observe, observe_ways

@@ -11,7 +11,7 @@ from devlink.errors import ConflictError, NotPermittedError
 from devlink.helper.access import user_name
 from devlink.helper.installed import Installed, SessionRoutes
 from devlink.helper.listeners import Listener, close
-from devlink.helper.relaying import is_relayed, relayed, relayed_zones
+from devlink.helper.relayed import is_relayed, relayed, relayed_zones
 from devlink.rpc.server import Session
 
 

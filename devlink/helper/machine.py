@@ -16,7 +16,7 @@ from devlink.helper.journal import Journal
 from devlink.helper.names import Names
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
-from devlink.helper.relays import Relays
+from devlink.helper.redirects import Redirects
 from devlink.helper.repair import Lack, Mended, Numbers, mending, missing
 from devlink.kernel.observe import observe_ways
 from devlink.kernel.ours import observe_ours
@@ -44,7 +44,7 @@ class Machine:
         self.lock = asyncio.Lock()
         link = SharedTun()
         self.names = Names(policy=policy, journal=journal, parts=parts, lock=self.lock, link=link.hold)
-        self.relays = Relays(link, parts.forwarder_uid)
+        self.redirects = Redirects(link, parts.forwarder_uid)
         self._installed = Installed()
         self._numbers = Numbers(wanted=policy.routes.nexthop_objects)
 
@@ -72,7 +72,7 @@ class Machine:
         finally:  # whatever keeps the resolver from being restored, no route of ours shall stay for it
             self._installed = Installed()
             self._numbers.forget()
-            await asyncio.to_thread(self.relays.close)
+            await asyncio.to_thread(self.redirects.close)
             await asyncio.to_thread(lambda: apply(observe_ours().change_to(Holding(), thorough=True)))
 
     async def converge(self, target: Installed, *, wanted: Installed) -> None:
@@ -128,7 +128,7 @@ class Machine:
         return await asyncio.to_thread(self._lack) if self._installed.routes else Lack()
 
     def _lack(self) -> Lack:
-        if self._installed.relayed and self.relays.mend():
+        if self._installed.relayed and self.redirects.mend():
             log.warning("put back, as it was gone: what leads to the relay")
         ours = observe_ours()
         lost = missing(self._installed, self._numbers.known, ours)
@@ -175,7 +175,7 @@ class Machine:
         if not target.zones:
             await self.names.off()
         if target.relayed or self._installed.relayed:
-            await asyncio.to_thread(self.relays.widen, target.relayed)
+            await asyncio.to_thread(self.redirects.widen, target.relayed)
         if await self._add(wanted):
             fault_point("helper.routes-added")
         if wanted.zones:
@@ -184,7 +184,7 @@ class Machine:
             await self.names.less(target)
         if await self._delete_all_but(target):
             fault_point("helper.routes-deleted")
-        await asyncio.to_thread(self.relays.settle, target.relayed)
+        await asyncio.to_thread(self.redirects.settle, target.relayed)
         self._installed = target
         self._numbers.keep(target.roles)
         fault_point("helper.installed")

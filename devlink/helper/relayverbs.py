@@ -14,7 +14,7 @@ from devlink.helper.calls import argument
 from devlink.helper.lease import Lease, Leases
 from devlink.helper.listeners import Listener, listen, places
 from devlink.helper.machine import Machine
-from devlink.helper.relaying import is_relayed
+from devlink.helper.relayed import is_relayed
 from devlink.rpc.server import Handler, Session
 from devlink.rpc.varlink import Call
 
@@ -49,7 +49,7 @@ class RelayVerbs:
     async def _count_relay(self, caller: Session, call: Call) -> Mapping[str, Any]:
         lease = self._lease(caller, call)
         async with self._machine.lock:
-            return {"refused": await asyncio.to_thread(self._machine.relays.refused, lease.name)}
+            return {"refused": await asyncio.to_thread(self._machine.redirects.refused, lease.name)}
 
     def _lease(self, caller: Session, call: Call) -> Lease:
         """The session that this connection applied. Raises NotUpError where it has none, or one without a relay."""

@@ -28,7 +28,7 @@ from devlink.helper.machine import Machine
 from devlink.helper.policy import Policy
 from devlink.helper.querylog import QueryLog, check_may_follow, is_shown, shown_zones, stats_for
 from devlink.helper.reasserting import Reasserter
-from devlink.helper.relaying import relay_routes
+from devlink.helper.relayed import relay_routes
 from devlink.helper.relayverbs import RelayVerbs
 from devlink.helper.truststore import TrustStore
 from devlink.kernel.observe import link_kind, observe

@@ -15,6 +15,7 @@ from typing import Any
 from devlink.core.codec import parse_address
 from devlink.core.fields import dig, flag, mappings, number, text, texts
 from devlink.core.prefixes import IPAddress
+from devlink.relay.refusal import RefusedError
 
 Object = Mapping[str, Any]
 Place = tuple[str, str]
@@ -28,16 +29,6 @@ SERVICE_NAME = "kubernetes.io/service-name"
 LATEST_PORT = 65535
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 """RFC 1123 subdomain: what a name in a path of the API may be."""
-
-
-class RefusedError(Exception):
-    """A connection goes nowhere."""
-
-    def __init__(self, reason: str, why: str) -> None:
-        """`reason`: one of devlink.core.relay.REASONS; `why`: a sentence for a person."""
-        super().__init__(f"{reason}: {why}")
-        self.reason = reason
-        self.why = why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

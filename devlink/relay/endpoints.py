@@ -27,9 +27,9 @@ from devlink.relay.backends import (
     why_none,
     without,
 )
-from devlink.relay.backends import RefusedError as RefusedError
 from devlink.relay.lookups import Lookups, Span
 from devlink.relay.questions import Held, Questions, Reader
+from devlink.relay.refusal import RefusedError
 
 API_PORT = 443
 """Of the `kubernetes` Service, in every cluster."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from devlink.core.relay import Pod
-from devlink.relay.backends import RefusedError
 from devlink.relay.clients import Client
 from devlink.relay.counting import Counts
+from devlink.relay.refusal import RefusedError
 from devlink.relay.sessions import Sink, Way
 from devlink.rpc.tasks import spawn
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from devlink.relay.backends import RefusedError
+from devlink.relay.refusal import RefusedError
 from devlink.rpc.tasks import spawn
 
 K = TypeVar("K", bound=Hashable)

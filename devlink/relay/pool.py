@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
 from devlink.errors import ClusterError, DevlinkError, UsageError, reason
-from devlink.relay.backends import RefusedError
 from devlink.relay.dial import Dialled
+from devlink.relay.refusal import RefusedError
 from devlink.relay.sessions import SHARED, Session, Sink, Stream
 from devlink.rpc.tasks import spawn
 

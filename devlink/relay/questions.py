@@ -20,13 +20,13 @@ from devlink.relay.backends import (
     Endpoint,
     Object,
     Place,
-    RefusedError,
     Service,
     endpoints_of,
     pod_of,
     service_of,
 )
 from devlink.relay.lookups import Lookups, Span
+from devlink.relay.refusal import RefusedError
 
 T = TypeVar("T")
 AT_ONCE = 8

@@ -11,12 +11,12 @@ from typing import Any
 from devlink.core.codec import DecodeError, decode, encode, parse_address
 from devlink.core.relay import RelayConfig, RelayListener, RelayState
 from devlink.errors import DevlinkError, NotPermittedError, ProtocolError, reason
-from devlink.relay.accepting import Listeners
 from devlink.relay.clients import Client, reset
+from devlink.relay.cluster import Cluster, Target
 from devlink.relay.counting import Counts
 from devlink.relay.joining import Joined
-from devlink.relay.kernel_words import Endpoint, Peers, endpoint, shown
-from devlink.relay.routes import Cluster, Target
+from devlink.relay.listeners import Listeners
+from devlink.relay.sockets import Endpoint, Peers, endpoint, shown
 from devlink.rpc.activation import listen_sockets
 from devlink.rpc.peer import Peer
 from devlink.rpc.server import Server, Session

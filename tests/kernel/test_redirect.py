@@ -1,4 +1,4 @@
-"""The ruleset that redirects, as text; what it does in a kernel is tests/helper/test_relays.py's."""
+"""The ruleset that redirects, as text; what it does in a kernel is tests/helper/test_redirects.py's."""
 
 from ipaddress import ip_address, ip_network
 

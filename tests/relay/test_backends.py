@@ -13,7 +13,6 @@ from devlink.relay.backends import (
     Affinity,
     Candidate,
     Endpoint,
-    RefusedError,
     Service,
     ServicePort,
     endpoints_of,
@@ -25,6 +24,7 @@ from devlink.relay.backends import (
     why_none,
     without,
 )
+from devlink.relay.refusal import RefusedError
 from tests.relay.objects import endpoint_slice, entry, pod, service
 
 ADDRESS = ipaddress.ip_address("10.1.0.1")

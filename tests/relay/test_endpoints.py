@@ -11,9 +11,10 @@ import pytest
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, RelayConfig, RelayOptions
-from devlink.relay.endpoints import ENDPOINTS, RECENT, SPECS, Direct, Endpoints, RefusedError
+from devlink.relay.endpoints import ENDPOINTS, RECENT, SPECS, Direct, Endpoints
 from devlink.relay.lookups import PATIENCE, PAUSE
 from devlink.relay.questions import AT_ONCE, DENIED
+from devlink.relay.refusal import RefusedError
 from tests.relay.objects import endpoint_slice, entry, pod, service
 from tests.relay.small_api import SmallApi
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from devlink.errors import ClusterError
-from devlink.relay.backends import RefusedError
 from devlink.relay.dialect import Data, Event
 from devlink.relay.pool import PING_EVERY, SESSIONS_PER_POD, SPARE_FOR, WARM_FOR, Pool
+from devlink.relay.refusal import RefusedError
 from devlink.relay.sessions import BULK, SHARED, Session, Stream
 
 KEY = ("shop", "db")

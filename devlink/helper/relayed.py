@@ -8,7 +8,7 @@ from devlink.core.plan import Desired, Upstream, Zone
 from devlink.core.prefixes import IPAddress, Remainder, host_prefix
 from devlink.core.profile import Transport
 from devlink.helper.listeners import LOOPBACK, Listener, entrances, names_port, ports
-from devlink.helper.relays import ADDRESSES
+from devlink.helper.redirects import ADDRESSES
 from devlink.kernel.redirect import Relayed
 
 

@@ -19,7 +19,7 @@ import pytest
 from devlink.core.network import ObservedNetwork, Route, relay_table
 from devlink.core.plan import Desired, Relaying
 from devlink.errors import HelperError
-from devlink.helper import relays
+from devlink.helper import redirects
 from devlink.helper.installed import Installed
 from devlink.helper.journal import Journal
 from devlink.helper.lease import Lease, together
@@ -27,7 +27,7 @@ from devlink.helper.listeners import Listener
 from devlink.helper.machine import Machine
 from devlink.helper.parts import Parts
 from devlink.helper.policy import Policy
-from devlink.helper.relaying import relay_routes
+from devlink.helper.relayed import relay_routes
 from devlink.helper.relayverbs import RelayVerbs
 from devlink.kernel.observe import observe
 from devlink.kernel.redirect import Relayed
@@ -194,10 +194,10 @@ def test_what_is_no_tcp_is_refused_at_once_and_counted(run: Run) -> None:
         world.apply(plan(*PREFIXES))
         assert refusal(SERVICE, 53, socket.SOCK_DGRAM) == errno.EPERM
         assert refusal(SIX, 53, socket.SOCK_DGRAM) == errno.EPERM
-        assert world.machine.relays.refused("qa") == 2
+        assert world.machine.redirects.refused("qa") == 2
         world.apply(plan("10.9.0.0/16", session="other"))  # the table is another one now
         assert refusal(SERVICE, 53, socket.SOCK_DGRAM) == errno.EPERM
-        assert (world.machine.relays.refused("qa"), world.machine.relays.refused("other")) == (3, 0)
+        assert (world.machine.redirects.refused("qa"), world.machine.redirects.refused("other")) == (3, 0)
 
     run(body)
 
@@ -207,7 +207,7 @@ def test_of_another_users_session_nothing_is_redirected_and_no_way_is_changed(ru
         lease = world.apply(plan(*PREFIXES))
         each = together([lease]).relayed[0]
         theirs = Relayed(session="qa", uid=ANOTHER, destinations=each.destinations, ports=each.ports)
-        world.machine.relays.settle((theirs,))
+        world.machine.redirects.settle((theirs,))
         # The route is ours in this test; that nobody translates is what the packet that is lost in the link shows.
         with socket.socket() as sock:
             sock.settimeout(0.2)
@@ -390,7 +390,7 @@ def test_a_ruleset_flushed_by_another_program_is_none_of_ours(run: Run) -> None:
 def test_a_table_that_is_gone_is_made_anew(run: Run) -> None:
     def body(world: World) -> None:
         lease = world.apply(plan(*PREFIXES))
-        held = world.machine.relays._nft
+        held = world.machine.redirects._nft
         assert held is not None
         held.run("delete table inet devlink")
         assert tables() == ""
@@ -414,8 +414,8 @@ def test_somebody_elses_table_of_that_name_is_an_error_and_stays(run: Run) -> No
 
 
 def test_a_firewall_that_drops_what_goes_by_lo_is_told_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "PROOF_LIMIT", 0.05)
-    monkeypatch.setattr(relays, "PROOF_TRY", 0.05)
+    monkeypatch.setattr(redirects, "PROOF_LIMIT", 0.05)
+    monkeypatch.setattr(redirects, "PROOF_TRY", 0.05)
 
     def body(world: World) -> None:
         nft("add table ip strict\nadd chain ip strict input { type filter hook input priority 0; policy drop; }")
@@ -433,7 +433,7 @@ def test_table_and_link_end_with_the_process_that_made_them_however_that_ends(ru
     def body(world: World) -> None:
         child = os.fork()
         if child == 0:
-            world.machine.relays.widen((Relayed(session="qa", uid=ME, ports={4: 4000}),))
+            world.machine.redirects.widen((Relayed(session="qa", uid=ME, ports={4: 4000}),))
             os.kill(os.getpid(), signal.SIGKILL if "table inet devlink" in tables() else signal.SIGABRT)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -475,7 +475,7 @@ def test_containers_are_let_in_by_their_bridge_alone_and_where_that_was_asked_fo
             theirs.sendall(b"hello")
             said, _ = asked.communicate(timeout=LIMIT)
             assert said.split() == ["hello", str(errno.EHOSTUNREACH)]
-            assert world.machine.relays.refused("qa") == 1
+            assert world.machine.redirects.refused("qa") == 1
             world.apply(plan("10.254.0.0/16"))
             assert "br7" not in tables()
 

@@ -10,7 +10,7 @@ from devlink.core.overrides import parse_override
 from devlink.core.plan import Plan, Relaying, make_plan
 from devlink.core.prefixes import IPAddress, IPNetwork
 from devlink.core.profile import RoutingMode
-from devlink.core.relaying import LINK
+from devlink.core.relay_routes import LINK
 from devlink.core.samples import check_paths, choose_samples
 from devlink.core.ways import Ways
 from devlink.errors import ConflictError, UsageError, VerificationError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from devlink.core.relay import RelayListener
 from devlink.relay.clients import reset
-from devlink.relay.kernel_words import Endpoint, endpoint, original_destination
+from devlink.relay.sockets import Endpoint, endpoint, original_destination
 
 log = logging.getLogger(__name__)
 

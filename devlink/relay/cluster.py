@@ -1,4 +1,4 @@
-"""From an address and a port to a way there: the cluster as one relay reaches it."""
+"""The cluster as one relay reaches it: endpoints, sessions and rights together, and what is found wrong on the way."""
 
 import asyncio
 import logging
@@ -15,14 +15,14 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, PodUse, RelayConfig
 from devlink.errors import ClusterError, DevlinkError, UsageError, reason
-from devlink.relay.backends import RefusedError
 from devlink.relay.counting import Counts, Cut
 from devlink.relay.dial import UPGRADE_REFUSED, Dialler
 from devlink.relay.endpoints import Direct, Endpoints
-from devlink.relay.kernel_words import Endpoint
 from devlink.relay.pool import Key, Pool
+from devlink.relay.refusal import RefusedError
 from devlink.relay.rights import Rights, check_rights
 from devlink.relay.sessions import Session, Sink, Way
+from devlink.relay.sockets import Endpoint
 from devlink.relay.straight import Straight
 from devlink.rpc.tasks import spawn
 

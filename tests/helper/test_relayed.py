@@ -12,7 +12,7 @@ from devlink.core.plan import Desired, Relaying, Upstream, Zone
 from devlink.core.profile import Transport
 from devlink.helper.lease import Lease, Leases, together
 from devlink.helper.listeners import Listener, close, listen, places
-from devlink.helper.relaying import relay_routes
+from devlink.helper.relayed import relay_routes
 from devlink.kernel.redirect import Relayed
 
 ZONE = Zone(suffix=DomainName.parse("cluster.local"), servers=(Upstream(address=ip_address("10.20.0.2")),))

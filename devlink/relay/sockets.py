@@ -1,4 +1,4 @@
-"""What Linux says of an accepted connection: where it was going before it was redirected, and who its other end has."""
+"""What Linux says of a connection: where it was going before it was redirected, and whether its other end lives."""
 
 import ipaddress
 import socket

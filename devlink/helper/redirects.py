@@ -1,4 +1,4 @@
-"""What leads programs to relays, in the kernel: the link that the routes have, and the table that redirects."""
+"""What leads programs to relays, kept in the kernel: our link, to which their routes lead, and the nftables table."""
 
 import ipaddress
 import logging
@@ -28,8 +28,8 @@ PROOF_TRY = 0.1
 _COUNTED = re.compile(r"counter refused-(\d+) \{\s*packets (\d+)")
 
 
-class Relays:
-    """Of all sessions together. Blocking; one call at a time. Every method but `close` raises HelperError."""
+class Redirects:
+    """Those of all sessions together. Blocking; one call at a time. Every method but `close` raises HelperError."""
 
     def __init__(self, link: SharedTun, forwarder_uid: Callable[[], int]) -> None:
         """`forwarder_uid`: whose program asks the listeners for names."""

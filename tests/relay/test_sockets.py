@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devlink.relay.kernel_words import Peers, endpoint, original_destination, shown
+from devlink.relay.sockets import Peers, endpoint, original_destination, shown
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
