@@ -354,10 +354,11 @@ def _show(session: Session, relay: Relay) -> None:
 
 
 def _needs(session: Session) -> bool:
-    """One whose helper is away has its relay still: what is open goes on when that is back."""
-    return session.plan.desired.relay is not None and (
-        session.applied or session.state in (State.CONNECTING, State.DEGRADED)
-    )
+    """One whose helper is away has its relay still: what is open goes on when that is back. So has one on its way:
+    where it goes by routes then, what is open goes on as well."""
+    if session.state is State.CONNECTING:
+        return True
+    return session.plan.desired.relay is not None and (session.applied or session.state is State.DEGRADED)
 
 
 def seen(state: RelayState) -> RelayState:

@@ -234,12 +234,19 @@ class Sessions:
             session.applied = True  # the newer one was refused, and nothing was touched
             return
         try:
-            session.installed = tuple((await self.link.apply(session.plan.desired))["routes"])
-            await self.link.confirm(session.name)
+            session.installed = await self.put_back(session)
         except DevlinkError as failure:
             log.error("%s cannot be brought back: %s", session.name, failure)
             session.enter(State.DEGRADED, time.monotonic(), not_installed(failure))
             self.tell()
+
+    async def put_back(self, session: Session, replace: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Install what was up already, which is not verified again; its routes. Raises DevlinkError."""
+        applied = await self.link.apply(session.plan.desired, replace)
+        if session.is_relayed:
+            await self.relays.serve(session)  # its listeners may be others, or its relay another one's meanwhile
+        await self.link.confirm(session.name)
+        return tuple(applied["routes"])
 
     async def confirmed(self) -> set[str]:
         """The sessions that the helper has for us, and of which it was told that they are verified."""

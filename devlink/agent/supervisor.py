@@ -302,8 +302,7 @@ class Supervisor:
             if old.ending or not old.applied:
                 continue  # it was not there before either
             try:
-                await self._sessions.link.apply(old.plan.desired, () if is_gone or old is present else (session.name,))
-                await self._sessions.link.confirm(old.name)
+                await self._sessions.put_back(old, () if is_gone or old is present else (session.name,))
                 is_gone = True
             except DevlinkError as error:
                 log.error("%s cannot be brought back: %s", old.name, error)

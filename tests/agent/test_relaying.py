@@ -11,12 +11,12 @@ from devlink.agent import draining, relays, restoring
 from devlink.agent.session import Session, Wish
 from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Relaying
-from devlink.core.profile import RoutingMode
+from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.relay import Refused, RelayState
 from devlink.errors import ClusterError, IdentityError, VerificationError
 from devlink.rpc.tasks import spawn
 from tests.agent.fake_relay import Farm
-from tests.agent.fakes import AWAY, DEAD, QA, Run, World
+from tests.agent.fakes import AWAY, DEAD, PROD, QA, Run, World
 
 Body = Callable[[World, Farm], Awaitable[None]]
 ENVIRON = {"KUBECONFIG": "/k", "HTTPS_PROXY": "http://proxy:3128", "AWS_SECRET_ACCESS_KEY": "s", "NOTIFY_SOCKET": "/n"}
@@ -292,5 +292,49 @@ def test_brought_up_anew_where_it_is_relayed_nothing_that_works_is_taken_away(fa
         await world.up(QA)
         assert world.verified == [RoutingMode.RELAY]
         assert len(farm.relays) == 1
+
+    far(body)
+
+
+def test_brought_up_by_routes_what_is_open_in_its_relay_goes_on(far: Callable[[Body], None]) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        farm.last.tell(dataclasses.replace(farm.last.state, streams=2))
+        await world.until(lambda: known(world).streams == 2)
+        world.on_link = True
+        await world.up(QA, routing=RoutingMode.PER_NODE)
+        assert session(world).is_draining
+        await world.until(lambda: farm.last.is_draining)
+        assert not farm.last.has_ended
+
+    far(body)
+
+
+@pytest.mark.parametrize("other", [QA, PROD])
+def test_where_something_else_does_not_come_up_in_its_place_a_relay_serves_on(
+    far: Callable[[Body], None], other: BridgeProfile
+) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        world.on_link, world.verification = True, [DEAD]
+        with pytest.raises(VerificationError):
+            await world.up(other, routing=RoutingMode.PER_NODE, replace=True)
+        assert (session(world).is_relayed, world.states, world.link.held) == (True, {"qa": "up"}, {"qa": "up"})
+        assert world.link.calls[-3:] == [f"apply qa{' for prod' * (other is PROD)}", "open qa", "confirm qa"]
+        assert (len(farm.relays), len(farm.last.served), farm.last.has_ended) == (1, 2, False)
+
+    far(body)
+
+
+def test_a_session_that_goes_by_routes_has_no_relay_left_that_had_ended_before(far: Callable[[Body], None]) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        world.supervisor._sessions.relays._running["qa"]._reviving = spawn(asyncio.sleep(9), name="as if waiting")
+        await farm.last.die()
+        await world.until(lambda: bool(session(world).relay_trouble))
+        world.on_link = True
+        await world.up(QA, routing=RoutingMode.PER_NODE)
+        assert session(world).plan.desired.relay is None
+        assert world.supervisor._sessions.relays.get("qa") is None
 
     far(body)

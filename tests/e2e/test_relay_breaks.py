@@ -190,3 +190,19 @@ def test_at_home_the_session_has_routes_and_away_from_it_the_relay_again(far: Fa
         far.world.plug(OFFICE)
     far.wait_until(lambda: far.session["mode"] == "relay", "it is relayed again", limit=30)
     far.wait_until(lambda: far.reaches(WEB, "web-0"), "it works away from home")
+
+
+def test_a_connection_that_is_relayed_goes_on_at_home_beside_those_that_go_by_its_routes(far: Far) -> None:
+    address = [HOME.addresses[0], "dev", "eth1"]
+    with far.holding(STREAM, 7) as held:
+        assert held.echo("away") == "away"
+        far.run("ip", "address", "add", *address)
+        try:
+            far.wait_until(lambda: far.session["mode"] in ("per-node", "gateway"), "it has routes")
+            assert held.echo("at home") == "at home"
+            assert far.reaches(WEB, "web-0")
+            assert held.echo("still") == "still"
+        finally:
+            far.run("ip", "address", "del", *address)
+        far.wait_until(lambda: far.session["mode"] == "relay", "it is relayed again", limit=30)
+        assert held.echo("away again") == "away again"
