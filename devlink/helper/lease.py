@@ -28,7 +28,7 @@ class Lease:
     confirmed: bool = False
     """The agent has verified it: from then on it has a grace."""
     relay_routes: tuple[Route, ...] = ()
-    """What is in the kernel of the routes of a session that is relayed (`relaying.relay_routes`)."""
+    """What is in the kernel of the routes of a session that is relayed (`relayed.relay_routes`)."""
     listeners: tuple[Listener, ...] = ()
     """Those of its relay; closed when it is forgotten."""
     expiry: asyncio.TimerHandle | None = None

@@ -59,7 +59,7 @@ class Helper:
         interface_description(INTERFACE)  # while it is this version's: an upgrade lays another one over it
         self._leases = Leases()
         self._failover = Failover(machine=machine, leases=self._leases, trust=trust, policy=policy)
-        self._relaying = RelayVerbs(machine=machine, leases=self._leases)
+        self._relay = RelayVerbs(machine=machine, leases=self._leases)
         self._undoing: asyncio.Task[None] | None = None
         self._reasserter = Reasserter(machine)
         self._query_log = QueryLog(machine.names.take_log, lambda: machine.names.forwarder_starts)
@@ -78,7 +78,7 @@ class Helper:
                 "FlushDns": self._flush_dns,
                 "FollowDnsLog": self._follow_dns_log,
                 **self._failover.verbs,
-                **self._relaying.verbs,
+                **self._relay.verbs,
             },
             closed=self._closed,
             admit=lambda peer: refusal(peer, policy.group),
@@ -112,7 +112,7 @@ class Helper:
             admission.check_protected(desired, ways, observed)
             old = self._leases.get(desired.session)
             had = old.listeners if old is not None else ()
-            listeners = await asyncio.to_thread(self._relaying.listeners, desired, observed, had)
+            listeners = await asyncio.to_thread(self._relay.listeners, desired, observed, had)
             lease = Lease(
                 desired=desired,
                 pinned=protect(desired, ways, observed),

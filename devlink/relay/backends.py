@@ -76,7 +76,6 @@ class Endpoint:
     """The pod's TCP ports by the names of the service's: one name may be another number in another slice."""
     slice: str = ""
     pod: Place | None = None
-    node: str = ""
     ready: bool = True
     """Also of a pod that is not, where its service has `publishNotReadyAddresses`: the slice has it in already."""
     serving: bool = True
@@ -146,7 +145,6 @@ def endpoints_of(item: Object) -> tuple[Endpoint, ...]:
             ports=ports,
             slice=place[1],
             pod=_target(each, place[0]),
-            node=_name(each, "nodeName"),
             ready=flag(each, "conditions", "ready") is not False,
             serving=flag(each, "conditions", "serving") is not False,
             terminating=flag(each, "conditions", "terminating") is True,

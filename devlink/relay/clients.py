@@ -52,14 +52,6 @@ class Client:
         """Octets that it has not taken yet."""
         return len(self._unsent)
 
-    @property
-    def closed(self) -> bool:
-        return self._fd < 0
-
-    @property
-    def sock(self) -> socket.socket:
-        return self._sock
-
     def resume(self, *, at_once: bool = False) -> None:
         """Read, from now on; `at_once`: what is there already is told before this returns."""
         if not self._reading and self._fd >= 0:

@@ -205,7 +205,7 @@ class Joined:
             return False
         self._tried_again = True
         self.client.pause()
-        self._retry = spawn(self.begin(), name="another pod")
+        spawn(self.begin(), name="another pod")
         return True
 
     def _refuse(self, reason: str, why: str) -> None:

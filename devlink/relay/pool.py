@@ -29,9 +29,6 @@ RESTART = 3.0
 are refused as soon as it does not answer."""
 PAUSE = 0.2
 """Seconds between two attempts in that time."""
-SHORT_LIVED = 3600.0
-"""Seconds: a session that ends younger than this was cut by something on the way."""
-
 
 Dial = Callable[[str, str, int], Awaitable[Dialled]]
 """To a pod by namespace and name, for a port of it. Raises ClusterError and UsageError."""
