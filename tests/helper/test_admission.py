@@ -522,17 +522,25 @@ def test_containers_are_let_in_by_bridges_alone(bridge: str, kind: str) -> None:
     with pytest.raises(UsageError, match="is no bridge"):
         admission.check_relay(let_in, 1000, lambda _: kind)
     admission.check_relay(replace(RELAYED, relay=Relaying(containers=("docker0",))), 1000, lambda _: "bridge")
+    many = tuple(f"br{number}" for number in range(admission.MAX_BRIDGES + 1))
+    admission.check_relay(replace(RELAYED, relay=Relaying(containers=many[1:])), 1000, lambda _: "bridge")
+    with pytest.raises(UsageError, match="bridges"):
+        admission.check_relay(replace(RELAYED, relay=Relaying(containers=many)), 1000, lambda _: "bridge")
 
 
 def test_what_a_user_has_relayed_is_in_no_other_users_way_but_for_names_and_containers() -> None:
     theirs = replace(RELAYED, session="theirs", zones=())
     admission.check_others(RELAYED, 1000, [(theirs, 1001)])
-    admission.check_others(RELAYED, 1000, [(replace(PLAN, session="routed", zones=()), 1001)])
+    routed = replace(PLAN, session="routed", zones=())
+    admission.check_others(RELAYED, 1000, [(routed, 1001)])
+    admission.check_others(routed, 1001, [(RELAYED, 1000)])
     with pytest.raises(ConflictError, match=r"cluster\.local"):
         admission.check_others(RELAYED, 1000, [(replace(theirs, zones=RELAYED.zones), 1001)])
     doors = Relaying(containers=("docker0",))
     with pytest.raises(ConflictError, match="containers on docker0"):
         admission.check_others(replace(RELAYED, relay=doors), 1000, [(replace(theirs, relay=doors), 1001)])
+    gone_home = replace(theirs, routes=(), relay=replace(doors, draining=True))
+    admission.check_others(replace(RELAYED, relay=doors), 1000, [(gone_home, 1001)])
 
 
 @pytest.mark.parametrize("narrow", ["10.20.0.0/16", "10.20.7.0/24"])

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,19 @@ accepted, _ = server.accept(); accepted.recv(9)
 """
 
 
+@pytest.mark.parametrize("is_ending", [False, True])
+def test_while_its_routes_change_what_was_redirected_still_is(run: Run, is_ending: bool) -> None:
+    def body(world: World) -> None:
+        lease = world.apply(plan("10.20.0.0/16"))
+        (before,) = together([lease]).relayed
+        other = replace(before, destinations=(ip_network("10.254.0.0/16"),))
+        world.machine.redirects.widen(() if is_ending else (other,))
+        with led(lease, POD, 80):
+            pass
+
+    run(body)
+
+
 def test_a_connection_from_before_is_reset_and_does_not_hang(run: Run) -> None:
     def body(world: World) -> None:
         with elsewhere() as there:
@@ -395,6 +409,23 @@ def test_a_table_that_is_gone_is_made_anew(run: Run) -> None:
         held.run("delete table inet devlink")
         assert tables() == ""
         world.mend()
+        with led(lease, SERVICE, 80):
+            pass
+
+    run(body)
+
+
+def test_a_table_that_cannot_be_made_anew_at_once_is_made_later(run: Run) -> None:
+    def body(world: World) -> None:
+        lease = world.apply(plan(*PREFIXES))
+        held = world.machine.redirects._nft
+        assert held is not None
+        held.run("delete table inet devlink")
+        nft("add table inet devlink")
+        with pytest.raises(HelperError, match="not this helper's"):
+            world.machine.redirects.mend()
+        nft("delete table inet devlink")
+        assert world.machine.redirects.mend()
         with led(lease, SERVICE, 80):
             pass
 

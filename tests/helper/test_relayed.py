@@ -47,6 +47,12 @@ def test_what_is_redirected_is_where_its_routes_lead_and_protected_addresses_are
         assert str(rule) == "pref 5201 from all iif lo uidrange 1000-1000 lookup 2147484648 protocol 231"
 
 
+def test_ordinary_routes_are_no_routes_for_what_is_redirected_also_while_it_drains() -> None:
+    home = Route(destination=ip_network("10.20.0.0/16"), oif="eth0", next_hop=ip_address("192.168.1.1"))
+    for relay in (None, Relaying(draining=True)):
+        assert relay_routes(replace(QA, routes=(home,), relay=relay), ()) == ()
+
+
 def test_names_are_asked_by_way_of_the_relay_until_it_drains() -> None:
     with listening(4) as listeners:
         names = listeners[-1]

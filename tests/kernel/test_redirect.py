@@ -44,6 +44,28 @@ def test_neighbours_are_one_element_as_a_set_of_intervals_may_not_have_them_twic
     assert elements(relayed("qa", "10.0.0.0/10", "10.64.0.0/10", "10.1.0.0/16")) == ["{ 10.0.0.0/9 };"]
 
 
+def test_of_two_sessions_with_the_same_network_neither_loses_it() -> None:
+    assert elements(relayed("qa", "10.0.0.0/8"), relayed("wb", "10.0.0.0/8")) == ["{ 10.0.0.0/8 };"] * 2
+
+
+def test_tcp_that_was_not_redirected_is_reset_and_not_counted_with_what_is_none() -> None:
+    reset, counted = (
+        line for line in lines(relayed("qa", "10.0.0.0/8")) if "@relayed-0-4" in line and "reject" in line
+    )
+    assert reset == "meta skuid 1000 ip daddr @relayed-0-4 meta l4proto tcp reject with tcp reset"
+    assert counted.startswith('meta skuid 1000 ip daddr @relayed-0-4 counter name "refused-0" ')
+
+
+def test_it_translates_before_others_do_and_refuses_before_others_let_pass() -> None:
+    door = Entrance(bridge="docker0", address=ip_address("172.17.0.1"), port=4100)
+    chains = [line for line in lines(relayed("qa", "10.0.0.0/8", entrances=(door,))) if "hook" in line]
+    found = {words[3]: int(words[5].rstrip(";")) for line in chains if (words := line.split())[1] == "nat"}
+    assert found.keys() == {"output", "prerouting"}
+    assert max(found.values()) < -100, "NF_IP_PRI_NAT_DST: the first translation counts"
+    (forward,) = (int(line.split()[5].rstrip(";")) for line in chains if "hook forward" in line)
+    assert forward < 0, "NF_IP_PRI_FILTER"
+
+
 def test_while_it_drains_nothing_is_redirected_and_the_kernel_goes_on_translating() -> None:
     text = lines(relayed("qa"))
     assert not any("redirect" in line or "dnat ip" in line or "elements" in line for line in text)

@@ -127,6 +127,11 @@ def test_what_a_slice_leaves_out_means_ready() -> None:
     assert (found.ready, found.serving, found.terminating) == (True, True, False)
 
 
+def test_of_an_entry_with_several_addresses_the_first_counts() -> None:
+    several = {**entry("10.1.0.1", "web-0"), "addresses": ["10.1.0.1", "10.1.0.2"]}
+    assert [str(each.address) for each in endpoints_of(endpoint_slice(several))] == ["10.1.0.1"]
+
+
 def test_a_slice_names_no_pod_of_another_namespace() -> None:
     (found,) = endpoints_of(endpoint_slice(entry("10.1.0.1", "a", namespace="payroll")))
     assert found.pod is None
@@ -193,6 +198,9 @@ def test_of_clients_that_stay_with_a_pod_only_so_many_are_remembered() -> None:
         table.choose(known, 80, each, among, draw=0.0, now=0.0)
     chosen = [table.choose(known, 80, each, among, draw=0.9, now=1.0) for each in (clients[2], clients[0])]
     assert chosen == among
+    table.choose(known, 80, clients[2], among, draw=0.9, now=2.0)  # now the other one has been away for longer
+    table.choose(known, 80, clients[1], among, draw=0.9, now=2.0)
+    assert table.choose(known, 80, clients[2], among, draw=0.9, now=2.0) == among[0]
 
 
 def test_the_ports_that_containers_and_sidecars_declare_for_tcp_are_a_pods() -> None:

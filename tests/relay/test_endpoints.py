@@ -11,7 +11,7 @@ import pytest
 from devlink.core.plan import Upstream
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Pod, RelayConfig, RelayOptions
-from devlink.relay.endpoints import ENDPOINTS, RECENT, SPECS, Direct, Endpoints
+from devlink.relay.endpoints import ENDPOINTS, GONE, RECENT, SPECS, Direct, Endpoints
 from devlink.relay.lookups import PATIENCE, PAUSE
 from devlink.relay.questions import AT_ONCE, DENIED
 from devlink.relay.refusal import RefusedError
@@ -182,6 +182,20 @@ def test_a_pod_that_turned_out_to_be_gone_is_passed_over_though_the_api_still_na
         asking.api.objects.append(pod("web-1", "10.1.0.2"))
         asking.endpoints.forget(gone)
         assert await asking.name(SERVICE) == "web-1:8080"
+
+    run(main())
+
+
+def test_a_pod_that_was_missed_is_tried_again_after_a_while() -> None:
+    async def main() -> None:
+        two = endpoint_slice(entry(POD, "web-0"), entry("10.1.0.2", "web-1"))
+        asking = Asking(SmallApi(service(), two, WEB[2], pod("web-1", "10.1.0.2")))
+        missed = await asking.find(SERVICE)
+        assert isinstance(missed, Pod)
+        asking.endpoints.forget(missed)
+        assert await asking.name(SERVICE) == "web-1:8080"
+        asking.now += GONE
+        assert await asking.name(SERVICE) == "web-0:8080"
 
     run(main())
 
@@ -494,6 +508,21 @@ def test_a_pod_in_its_nodes_network_is_reached_only_where_that_is_allowed() -> N
         found = await Asking(SmallApi(*objects), allowing(host_network=True)).find(SERVICE)
         assert isinstance(found, Pod)
         assert found.host_network
+
+    run(main())
+
+
+def test_an_entry_of_somebodys_own_opens_no_nodes_network_and_leads_to_no_other_service() -> None:
+    async def main() -> None:
+        objects = (
+            *WEB, pod("agent", "10.1.0.9", hostNetwork=True), service("by-hand", "10.96.0.13", selector=None),
+            endpoint_slice(entry("10.1.0.9"), of="by-hand"), service("alias", "10.96.0.14", selector=None),
+            endpoint_slice(entry(SERVICE), of="alias"),
+        )  # fmt: skip
+        asking = Asking(SmallApi(*objects))
+        assert await asking.refused("10.96.0.13") == "host-network"
+        assert await asking.refused("10.96.0.14") == "no-pods"
+        assert await Asking(SmallApi(*objects), allowing(host_network=True)).name("10.96.0.13") == "agent:8080"
 
     run(main())
 
