@@ -179,6 +179,7 @@ def make_plan(
     """
     spec = profile.spec
     there = carriers(spec, observed)
+    is_chosen = not reason
     if with_routes:
         mode, chosen = choose_mode(spec, there, observed, routing)
         reason = reason or chosen
@@ -200,7 +201,11 @@ def make_plan(
             ),
             mode=mode,
             reason=reason,
-            findings=(relayed(reason, (way.destination for way in ways)), *told, *_without_identity(spec)),
+            findings=(
+                relayed(reason, (way.destination for way in ways), is_chosen=is_chosen),
+                *told,
+                *_without_identity(spec),
+            ),
         )
     planned = make_routes(spec, mode, there, observed, exclude)
     routes = override_routes(planned, override, exclude, observed)

@@ -99,12 +99,15 @@ def _check_rules(found: Iterable[Rival]) -> None:
         )
 
 
-def relayed(reason: str, destinations: Iterable[IPNetwork]) -> Finding:
-    """That it is relayed, and what that cannot do."""
+def relayed(reason: str, destinations: Iterable[IPNetwork], *, is_chosen: bool) -> Finding:
+    """That it is relayed, and what that cannot do. `is_chosen`: somebody wants it so, whatever else there is."""
+    way_back = "have it routed: devlink up --routing auto"
+    if not is_chosen:
+        way_back = "or the network carries them, it is routed again by itself"
     return Finding(
         code="DL-RELAYED",
         severity=Severity.INFO,
         title="The cluster's networks are relayed through its API server, for you alone.",
         evidence=f"{listed(collapse(destinations))}: {reason}. {CANNOT}",
-        fix="where a next hop of the profile is on the link, or the network carries them, it is routed again by itself",
+        fix=f"where a next hop of the profile is on the link, {way_back}",
     )

@@ -103,6 +103,15 @@ def test_a_network_that_somebody_else_routes_is_a_conflict_unless_it_is_overridd
         plan(beside(theirs("10.254.0.0/16", table=52), rules=rules))
 
 
+def test_who_chose_a_relay_is_not_told_that_it_ends_by_itself() -> None:
+    chosen = plan().findings[0]
+    fallen_to = make_plan(PROFILE, HOME, routing=RoutingMode.RELAY, reason="nobody else carries them").findings[0]
+    assert (chosen.code, fallen_to.code) == ("DL-RELAYED", "DL-RELAYED")
+    assert "by itself" not in chosen.fix
+    assert "devlink up --routing auto" in chosen.fix
+    assert "by itself" in fallen_to.fix
+
+
 def test_there_must_be_something_to_relay() -> None:
     with pytest.raises(VerificationError, match="nothing to relay"):
         make_plan(PROFILE, HOME, routing=RoutingMode.RELAY, exclude=(PODS, SERVICES), with_dns=False)
