@@ -20,6 +20,7 @@ from devlink.core.overlaps import conflicts
 from devlink.core.plan import Desired
 from devlink.core.policy_routing import WaysOfOthers, rivals_of
 from devlink.core.prefixes import IPAddress, PrefixTable, key_of
+from devlink.core.relaying import LINK
 from devlink.core.text import listed
 from devlink.core.ways import Ways
 
@@ -32,9 +33,11 @@ def links_of(desired: Desired) -> tuple[str, ...]:
 
 
 def down_links(desired: Desired, observed: ObservedNetwork) -> tuple[Finding, ...]:
-    """Of the links that its packets leave by, those that carry none."""
+    """Of the links that its packets leave by, those that carry none. Our own is the helper's to keep."""
     links = {link.name: link for link in observed.links}
-    broken = [name for name in links_of(desired) if name not in links or not links[name].up]
+    broken = [
+        name for name in links_of(desired) if name != LINK and (name not in links or not links[name].up)
+    ]  # fmt: skip
     if not broken:
         return ()
     seen = listed(f"{name} {'is down or has no carrier' if name in links else 'is not there'}" for name in broken)

@@ -1,7 +1,7 @@
 """What the kernel has of a session's routes, and who takes packets from them."""
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from devlink.core.findings import Severity
 from devlink.core.network import (
@@ -12,10 +12,12 @@ from devlink.core.network import (
     ObservedNetwork,
     ObservedRoute,
     Path,
+    Route,
     Rule,
 )
 from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress
+from devlink.core.relaying import LINK
 from devlink.doctor.path.routes import (
     down_links,
     links_of,
@@ -53,6 +55,8 @@ def test_a_link_is_down_without_carrier_and_where_it_is_not_there() -> None:
         (finding,) = down_links(DESIRED, replace(OBSERVED, links=links))
         assert (finding.code, finding.severity) == ("DL-LINK-DOWN", Severity.ERROR)
         assert "eth0" in finding.title
+    relayed = replace(DESIRED, routes=(Route(destination=ip_network("10.20.0.0/16"), oif=LINK),), detours=())
+    assert down_links(relayed, OBSERVED) == (), "our own, which nobody can plug in"
 
 
 def test_the_links_are_those_that_packets_leave_by_now() -> None:
