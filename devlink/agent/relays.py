@@ -44,6 +44,11 @@ PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before each start of a relay that has ended, the last one again and again."""
 END_LIMIT = 2.0
 """Seconds for a relay to end by itself when its line has."""
+NOTHING_CAME = (
+    "Nothing has come through the relay: does the API server hang, or a firewall drop what leaves by devlink0? "
+    "See: nft list ruleset, chains with `hook output`."
+)
+"""The kernel takes what is redirected for what leaves by our link to the end (nf_hook_state has the first way)."""
 IS_DOWN = Finding(
     code="DL-RELAY-DOWN",
     severity=Severity.ERROR,
@@ -220,15 +225,21 @@ class Relay:
         except (DevlinkError, TimeoutError) as error:
             log.warning("the relay of %s does not look at its connections: %s", self.name, reason(error))
 
-    async def refusals(self) -> str:
-        """What it refused so far and why, in words; empty where that is nothing, or it cannot be asked."""
+    async def shortcomings(self) -> str:
+        """A sentence on what it refused so far and why, or that nothing has come to it; empty where there is nothing
+        to be said of it, or it cannot be asked."""
         if self._line is None or self._line.closed.done():
             return ""
         try:
             state = decode(RelayState, (await self._line.call("io.devlink.Relay.Follow", limit=CALL_LIMIT))["state"])
         except (DevlinkError, TimeoutError, DecodeError, KeyError):
             return ""
-        return "; ".join(f"{each.reason}: {each.last}" if each.last else each.reason for each in state.refused)
+        if not (state.refused or state.opened):
+            return NOTHING_CAME
+        told = "; ".join(
+            f"{each.reason}: {each.last.rstrip('.')}" if each.last else each.reason for each in state.refused
+        )
+        return f"The relay refused: {told}." if told else ""
 
     async def drain(self) -> None:
         """Nothing new is accepted from now on."""

@@ -211,8 +211,7 @@ class Sessions:
         except VerificationError as error:
             relay = self.relays.get(session.name) if session.is_relayed else None
             if relay is not None:
-                refused = await relay.refusals()
-                error.why = f"{error.why} The relay refused: {refused}." if refused else error.why
+                error.why = f"{error.why} {await relay.shortcomings()}".strip()
                 raise
             async for plan in _ways_round(session, self.link):
                 try:

@@ -95,6 +95,20 @@ def test_without_the_rights_what_failed_before_stands_with_why_it_is_not_relayed
     far(body)
 
 
+def test_what_a_relay_refused_is_said_and_where_nothing_came_to_it_so_is_that(far: Callable[[Body], None]) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        relay = world.supervisor._sessions.relays.get("qa")
+        assert relay is not None
+        assert "firewall drop what leaves by devlink0" in await relay.shortcomings()
+        farm.last.state = RelayState(opened=1)
+        assert await relay.shortcomings() == ""
+        farm.last.state = RelayState(refused=(Refused(reason="api", count=1, last="10.0.0.1:53: It is away."),))
+        assert await relay.shortcomings() == "The relay refused: api: 10.0.0.1:53: It is away."
+
+    far(body)
+
+
 def test_another_cluster_is_never_a_reason_to_relay(far: Callable[[Body], None]) -> None:
     async def body(world: World, farm: Farm) -> None:
         world.verification = [IdentityError("Another cluster.")]
