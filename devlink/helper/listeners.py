@@ -1,5 +1,6 @@
 """The sockets on which a relay takes connections: kept here, so that one that is started again has the same ones."""
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Collection, Iterable, Mapping
@@ -71,9 +72,11 @@ def listen(wanted: Iterable[Place], kept: Iterable[Listener]) -> tuple[Listener,
 
 
 def close(listeners: Iterable[Listener], but: Collection[Listener] = ()) -> None:
-    """Let them go; a relay that has them still, has them still."""
+    """Nobody listens on them any more, a relay that has them still included: the table that guarded them is going."""
     for listener in listeners:
         if listener not in but:
+            with contextlib.suppress(OSError):  # closed already
+                listener.sock.shutdown(socket.SHUT_RDWR)
             listener.sock.close()
 
 

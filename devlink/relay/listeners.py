@@ -1,6 +1,7 @@
 """The listeners that the helper made: whoever comes in by one is told to `arrived`, with where he was going."""
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -52,8 +53,12 @@ class Listeners:
             except ConnectionError:
                 continue
             except OSError as error:
-                log.warning("cannot accept: %s", error)
                 self._loop.remove_reader(listener.fileno())
+                if error.errno == errno.EINVAL:  # the helper has shut it down: nothing comes by it any more
+                    self._socks.remove(listener)
+                    listener.close()
+                    return
+                log.warning("cannot accept: %s", error)
                 self._loop.call_later(PAUSE, self._accept_again, listener, is_names)
                 return
             destination = None if is_names else original_destination(sock)

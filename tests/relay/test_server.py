@@ -5,6 +5,7 @@ import functools
 import hashlib
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 import pytest
 
@@ -457,6 +458,16 @@ async def test_a_relay_that_is_told_of_other_listeners_than_came_refuses(world: 
                 "listeners": [{"purpose": "names", "address": "127.0.0.1", "port": 1}],
             },
         )
+
+
+@relayed
+async def test_a_listener_that_the_helper_shuts_down_is_let_go(world: World) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    told = RelayListener(purpose="names", address=ip_address("127.0.0.1"), port=1)
+    world.relay._listeners.replace([told], [listener])
+    with listener.dup() as helpers:
+        helpers.shutdown(socket.SHUT_RDWR)
+    await world.until(lambda: listener.fileno() == -1)
 
 
 @relayed
