@@ -169,8 +169,8 @@ class ApiServer:
         self._server: asyncio.Server | None = None
         self.port = 0
 
-    async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=1 << 22)
+    async def start(self, port: int = 0, address: str = "127.0.0.1") -> None:
+        self._server = await asyncio.start_server(self._serve, address, port, limit=1 << 22)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -197,7 +197,7 @@ class ApiServer:
                     if await self._upgrade(target, headers, reader, writer):
                         return
                     continue
-                status, answer = self._answer(urlsplit(target).path, parse_qs(urlsplit(target).query), body)
+                status, answer = self.answer(urlsplit(target).path, parse_qs(urlsplit(target).query), body)
                 self._reply(writer, status, answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -232,7 +232,7 @@ class ApiServer:
             self.sessions.remove(session)
         return True
 
-    def _answer(self, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, object]:
+    def answer(self, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, object]:
         if path.endswith("/selfsubjectaccessreviews"):
             return 201, {**json.loads(body), "status": {"allowed": self.allowed}}
         if path == "/api/v1/pods":
