@@ -130,7 +130,11 @@ class Relay:
                 try:
                     await self._line.call(
                         "io.devlink.Relay.Serve",
-                        {"config": encode(self._config), "listeners": [encode(each) for each in listeners]},
+                        {
+                            "config": encode(self._config),
+                            "listeners": [encode(each) for each in listeners],
+                            "environment": dict(self._environ),
+                        },
                         fds=tuple(descriptors),
                         limit=CALL_LIMIT,
                     )

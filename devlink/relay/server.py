@@ -90,8 +90,9 @@ class Relay:
                 raise ProtocolError(f"{len(descriptors)} descriptors came to the relay where {len(told)} were told.")
             while descriptors:
                 socks.append(_adopted(descriptors.pop(0)))
+            environ = _read(dict[str, str], call.parameters.get("environment", dict(self._environ)), "environment")
             async with self._configuring:
-                await self._change_to(config)
+                await self._change_to(config, environ)
             if tree is not None:
                 self._listeners.replace(told, socks)
                 socks = []
@@ -105,11 +106,12 @@ class Relay:
         self._agent = caller
         return {}
 
-    async def _change_to(self, config: RelayConfig) -> None:
+    async def _change_to(self, config: RelayConfig, environ: Mapping[str, str]) -> None:
         before = self._cluster
-        if before is not None and before.config == config:
+        if before is not None and (before.config, self._environ) == (config, environ):
             return
-        self._cluster = await Cluster.reached(config, self._environ, self.counts)
+        self._cluster = await Cluster.reached(config, environ, self.counts)
+        self._environ = environ
         if before is not None:
             before.retire()  # what is open goes on
         log.info("relaying for %s: %s", config.session, ", ".join(map(str, config.prefixes)) or "nothing")

@@ -78,6 +78,7 @@ class FakeRelay:
             self.checked += 1
             return {}
         self.served.append(decode(RelayConfig, call.parameters["config"]))
+        self.environ = call.parameters["environment"]
         self.listeners.append(tuple(decode(RelayListener, each) for each in call.parameters["listeners"]))
         return {}
 

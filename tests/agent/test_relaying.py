@@ -303,9 +303,12 @@ def test_brought_up_anew_where_it_is_relayed_nothing_that_works_is_taken_away(fa
     async def body(world: World, farm: Farm) -> None:
         await up(world)
         world.verified.clear()
-        await world.up(QA)
+        await world.supervisor.up(
+            wish(), replace=False, progress=world.progress, environ={"KUBECONFIG": "/another"},
+        )  # fmt: skip
         assert world.verified == [RoutingMode.RELAY]
         assert len(farm.relays) == 1
+        assert farm.last.environ == {"KUBECONFIG": "/another"}, "who signed in anew is known to it"
 
     far(body)
 

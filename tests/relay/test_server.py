@@ -6,16 +6,18 @@ import hashlib
 import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
+from devlink.core.codec import encode
 from devlink.core.relay import RelayListener
 from devlink.errors import ProtocolError
 from devlink.relay import joining, pool
 from devlink.relay.clients import reset
 from devlink.relay.sessions import Session
-from tests.relay.node import GoneError, PodStream
-from tests.relay.world import ADDRESS, PORT, World, relayed
+from tests.relay.node import ApiServer, GoneError, PodStream
+from tests.relay.world import ADDRESS, PORT, World, kubeconfig, relayed
 
 MIB = 1 << 20
 
@@ -446,6 +448,31 @@ async def test_new_listeners_take_the_old_ones_place_and_open_connections_go_on(
     with pytest.raises(ConnectionRefusedError):
         await world.program()
     assert world.api.upgrades == 1
+
+
+@relayed
+async def test_in_another_environment_newcomers_go_as_that_says_and_who_is_there_as_before(world: World) -> None:
+    other = ApiServer()
+    await other.start()
+    try:
+        for api, server in ((world.api, echo), (other, giving(2))):
+            api.add("shop/db", ADDRESS, {PORT: server})
+        await world.serve((ADDRESS, PORT))
+        before = await world.program()
+        await say(before, b"x")
+        assert await said(before) == b"x"
+        folder = Path(world.path).parent / "other"
+        folder.mkdir()
+        environ = {"KUBECONFIG": str(kubeconfig(folder, other.port))}
+        config = encode(world.config)
+        await world.agent.call("io.devlink.Relay.Serve", {"config": config, "environment": environ})
+        await world.agent.call("io.devlink.Relay.Serve", {"config": config})
+        after = await world.program()
+        await say(before, b"y")
+        assert await said(before) == b"y"
+        assert await all_of(after) == b"\x00\x01"
+    finally:
+        await other.stop()
 
 
 @relayed
