@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, Wish
@@ -17,11 +18,14 @@ from devlink.doctor.path.identity import prove_gateway
 from devlink.errors import ClusterError, DevlinkError, VerificationError, reason
 from devlink.kernel.observe import observe
 
+if TYPE_CHECKING:
+    from devlink.cluster.api import Api
+
 RIGHTS_LIMIT = 20.0
 """Seconds to find out what the API allows: a program that signs in may take long."""
 CA_LIMIT = 10.0
 """Seconds to read the cluster's CA by its API."""
-ROOT_CA = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"
+ROOT_CA = "/api/v1/namespaces/{}/configmaps/kube-root-ca.crt"
 """What every namespace has of the CA (RootCAConfigMap, since Kubernetes 1.20)."""
 
 
@@ -103,7 +107,7 @@ def nor_by_relay(error: VerificationError, obstacle: DevlinkError) -> Verificati
     return VerificationError(
         error.what,
         why=f"{error.why} Nor can it be relayed through the cluster's API server: {told}".strip(),
-        next_step=f"{error.next_step} To have it relayed: {obstacle.next_step}".strip(),
+        next_step=f"{error.next_step.rstrip('.')}. To have it relayed: {obstacle.next_step}".lstrip(". "),
     )
 
 
@@ -116,22 +120,38 @@ async def has_its_ca(wish: Wish, environ: Mapping[str, str]) -> Finding | bool:
     from devlink.cluster.api import Api
     from devlink.cluster.contexts import choose_access
 
-    identity = wish.profile.spec.identity
+    identity, dns = wish.profile.spec.identity, wish.profile.spec.dns
     assert identity is not None  # else nobody would have been asked
     try:
         async with asyncio.timeout(CA_LIMIT):
             access = await asyncio.to_thread(choose_access, wish.reached_by or None, environ)
             if access.insecure:
                 return _unproven("the kubeconfig has its API's certificate unchecked")
+            # Who may reach one namespace may read it there, and where the cluster's DNS is.
+            own = (access.namespace, *((dns.namespaces or ()) if dns is not None else ()))
             async with Api(access, environ=environ) as api:
-                found = await api.get(ROOT_CA)
+                found = await _first_allowed(api, dict.fromkeys(("default", *filter(None, own), "kube-system")))
         data = found.get("data")
         said = Identity(ca=str(data["ca.crt"])) if isinstance(data, dict) and "ca.crt" in data else None
     except TimeoutError:
         return _unproven("its API does not answer in time")
     except (DevlinkError, ValueError) as error:
         return _unproven(reason(error))
-    return _unproven(f"{ROOT_CA} has no certificate") if said is None else said.ca_hash == identity.ca_hash
+    return _unproven("kube-root-ca.crt has no certificate") if said is None else said.ca_hash == identity.ca_hash
+
+
+async def _first_allowed(api: "Api", namespaces: Iterable[str]) -> Mapping[str, Any]:
+    """The ConfigMap from the first of the namespaces in which it may be read. Raises ClusterError."""
+    refusal: ClusterError | None = None
+    for namespace in namespaces:
+        try:
+            return await api.get(ROOT_CA.format(namespace))
+        except ClusterError as error:
+            if error.status not in (403, 404):
+                raise
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
 
 
 def _unproven(why: str) -> Finding:
@@ -141,5 +161,5 @@ def _unproven(why: str) -> Finding:
         title="Nothing proves at this moment that this is the cluster that the profile means.",
         evidence="a proxy before its API shows a certificate of its own, and what the cluster says of its CA cannot "
         f"be read: {why}",
-        fix="ask the cluster's people for the right to read the ConfigMap kube-root-ca.crt in namespace default",
+        fix="ask the cluster's people for the right to read the ConfigMap kube-root-ca.crt in a namespace of yours",
     )
