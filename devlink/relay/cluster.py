@@ -32,6 +32,8 @@ RIGHTS_EVERY = 180.0
 """Seconds after which the API is asked again what its user may do: a session that is open is not authorised anew."""
 RIGHTS_AGAIN = 3.0
 """Seconds at least between two such questions, also where what is refused or granted says that it has changed."""
+SILENT_EVERY = 15.0
+"""Seconds after which an API that did not answer twice is asked again, though nobody connects."""
 TRIES = 2
 """Pods that are tried for one connection, where the first turns out to be gone."""
 
@@ -100,6 +102,8 @@ class Cluster:
             try:
                 stream = await self.pool.open(key, found.port, sink)
             except RefusedError as error:
+                if error.reason == "api":
+                    self._doubt.set()
                 if error.reason != "pod-gone" or attempt == TRIES:
                     raise
                 self.endpoints.forget(found)
@@ -119,6 +123,7 @@ class Cluster:
 
     def retire(self) -> None:
         """Another configuration has taken its place: it goes when its last session has."""
+        self._watching.cancel()  # as the later one asks
         spawn(self._end_when_idle(), name="an earlier configuration")
 
     async def _end_when_idle(self) -> None:
@@ -142,19 +147,26 @@ class Cluster:
     # what is found on the way
 
     async def _watch_rights(self) -> None:
+        silent = 0
         while True:
             try:
                 self._rights = await check_rights(self._api, self.config.namespaces, known=self._rights)
             except DevlinkError as error:
                 log.info("cannot ask what is allowed: %s", reason(error))
                 self._dialled(error)
+                silent = silent + 1 if _is_silence(error) else 0
+                if silent > 1:  # once may have been a restart of its own, or a network's change
+                    self._counts.find(_silent(error))
             else:
+                silent = 0
                 self._judge(self._rights)
-                self._counts.clear("DL-RELAY-CREDENTIALS")
+                self._counts.clear("DL-RELAY-CREDENTIALS", "DL-RELAY-API")
             self._doubt.clear()
             await asyncio.sleep(RIGHTS_AGAIN)
+            if silent == 1:
+                continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(RIGHTS_EVERY - RIGHTS_AGAIN):
+                async with asyncio.timeout(SILENT_EVERY if silent else RIGHTS_EVERY - RIGHTS_AGAIN):
                     await self._doubt.wait()
 
     def _judge(self, rights: Rights) -> None:
@@ -168,7 +180,7 @@ class Cluster:
 
     def _dialled(self, error: DevlinkError | None) -> None:
         if error is None:
-            self._counts.clear("DL-RELAY-CREDENTIALS", "DL-RELAY-UPGRADE")
+            self._counts.clear("DL-RELAY-CREDENTIALS", "DL-RELAY-UPGRADE", "DL-RELAY-API")
             if self._rights is not None and not self._rights.is_enough:
                 self._doubt.set()
             else:
@@ -199,12 +211,29 @@ class Cluster:
         """A session ends with its pod or with the API server; where both are there, something on the way has cut it."""
         try:
             pod = await self._api.get("/api/v1/namespaces/{}/pods/{}".format(*key), {"resourceVersion": "0"})
-        except ClusterError:
+        except ClusterError as error:
+            if _is_silence(error):
+                self._doubt.set()
             return
         finally:
             self._is_asking = False
         if dig(pod, "metadata", "deletionTimestamp") is None and text(pod, "status", "phase") == "Running":
             self._counts.cut(cut)
+
+
+def _is_silence(error: DevlinkError) -> bool:
+    """Whether the API server has said nothing at all."""
+    return isinstance(error, ClusterError) and error.status is None and not is_of_sign_in(error)
+
+
+def _silent(error: DevlinkError) -> Finding:
+    return Finding(
+        code="DL-RELAY-API",
+        severity=Severity.ERROR,
+        title="The API server does not answer, so nothing new is relayed.",
+        evidence=reason(error),
+        fix="see whether its network is there (a VPN?): kubectl get --raw /readyz",
+    )
 
 
 class Target:

@@ -167,6 +167,7 @@ class ApiServer:
         self.tokens: list[str] = []
         self.allowed = True
         self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def start(self, port: int = 0, address: str = "127.0.0.1") -> None:
@@ -180,12 +181,15 @@ class ApiServer:
         for session in self.sessions:
             session.break_off()
         self.sessions.clear()
+        for writer in self._writers:
+            writer.transport.abort()
 
     def add(self, name: str, address: str, servers: dict[int, Server], *, declared: tuple[int, ...] = ()) -> None:
         self.pods[name], self.addresses[name] = servers, address
         self.declared[name] = declared or tuple(servers)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -202,6 +206,7 @@ class ApiServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
 
     def _reply(self, writer: asyncio.StreamWriter, status: int, tree: object) -> None:

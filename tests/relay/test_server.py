@@ -13,7 +13,7 @@ import pytest
 from devlink.core.codec import encode
 from devlink.core.relay import RelayListener
 from devlink.errors import ProtocolError
-from devlink.relay import joining, pool
+from devlink.relay import cluster, joining, pool
 from devlink.relay.clients import reset
 from devlink.relay.sessions import Session
 from tests.relay.node import ApiServer, GoneError, PodStream
@@ -362,6 +362,29 @@ def test_connections_are_refused_at_once_while_the_api_server_stays_away(
         assert await is_reset(program)
         assert await is_reset(await world.program())
         assert refused(world) == {"api": 1}
+
+    body(tmp_path)  # type: ignore[arg-type]
+
+
+def test_an_api_server_that_stays_away_is_told_until_it_answers(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "RESTART", 0.0)
+    monkeypatch.setattr(cluster, "RIGHTS_AGAIN", 0.01)
+    monkeypatch.setattr(cluster, "SILENT_EVERY", 0.01)
+
+    @relayed
+    async def body(world: World) -> None:
+        world.api.add("shop/db", ADDRESS, {PORT: echo})
+        await world.serve((ADDRESS, PORT))
+        program = await world.program()
+        await say(program, b"x")
+        assert await said(program) == b"x"
+        await world.api.stop()
+        assert await is_reset(program)
+        await world.until(lambda: codes(world) == {"DL-RELAY-API"})
+        await world.api.start(world.api.port)
+        await world.until(lambda: codes(world) == set())
 
     body(tmp_path)  # type: ignore[arg-type]
 

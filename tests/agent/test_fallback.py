@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devlink.agent.relaying import has_its_ca, nor_by_relay
+from devlink.agent.fallback import has_its_ca, nor_by_relay
 from devlink.agent.session import Wish
 from devlink.core.findings import Finding
 from devlink.core.profile import Identity
