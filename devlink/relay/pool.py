@@ -310,15 +310,17 @@ class Pool:
                 session.ping()
 
     def check(self) -> None:
-        """The laptop may be in another network: whatever went out of an address that it has no more is dead, and what
-        nobody uses is made anew when it is needed."""
+        """The laptop may be in another network, or have slept: whatever went out of an address that it has no more is
+        dead, and newcomers wait for no session of which nobody knows whether it lives."""
         for session in list(self.sessions):
             if not session.streams:
                 self._end(session)
             elif not session.has_address:
                 session.fail("The laptop has another address now.")
-            elif not session.is_held:
-                session.ping()
+            else:
+                session.is_retired = True
+                if not session.is_held:
+                    session.ping()
 
 
 def _refusal(error: ClusterError) -> RefusedError:

@@ -299,3 +299,20 @@ def test_octets_of_a_stream_that_come_at_one_go_are_told_at_one_go_and_in_order(
 
     pooled(body)
     assert told == [[b"a", b"b"], [b"c"], [b"d"]]
+
+
+def test_in_another_network_newcomers_get_a_session_of_their_own_and_who_is_there_stays() -> None:
+    async def body(pool: Pool) -> None:
+        first = await pool.open(KEY, 5432, Silent())
+        pool.check()
+        second = await pool.open(KEY, 5432, Silent())
+        assert len(list(pool.sessions)) == 2
+        assert [each.dialect.pings for each in pool.sessions] == [1, 0]  # type: ignore[attr-defined]
+        first.drop(reset=False)
+        assert len(list(pool.sessions)) == 1
+        third = await pool.open(KEY, 5432, Silent())
+        assert len(list(pool.sessions)) == 1
+        second.drop(reset=False)
+        third.drop(reset=False)
+
+    pooled(body)
