@@ -14,6 +14,8 @@ from devlink.rpc.tasks import spawn
 
 BOUND = 1 << 20
 """Octets that wait for a client that does not read, before its session is read no more."""
+IN_ALL = 64 << 20
+"""Octets that wait so for all clients together: the more of them there are, the fewer for each."""
 STALLED_FOR = 30.0
 """Seconds after which who has not read is reset, where others wait behind him."""
 SILENCE = 60.0
@@ -155,7 +157,8 @@ class Joined:
         if self._client_ended:
             self._heard = self._loop.time()
         self.client.send(pieces)
-        if self.client.waiting > BOUND and not self._held and self._way is not None:
+        bound = min(BOUND, IN_ALL // max(self._counts.streams, 1))
+        if self.client.waiting > bound and not self._held and self._way is not None:
             self._held = True
             self._way.hold()
             self._set_timer(STALLED_FOR, self._lose_patience)

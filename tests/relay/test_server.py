@@ -281,6 +281,23 @@ def cluster_sessions(world: World) -> list[Session]:
     return list(cluster.pool.sessions) if cluster is not None else []
 
 
+def test_the_more_there_are_who_do_not_read_the_less_waits_for_each(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "IN_ALL", MIB)
+
+    @relayed
+    async def body(world: World) -> None:
+        world.api.add("shop/db", ADDRESS, {PORT: giving(8 * MIB)})
+        await world.serve((ADDRESS, PORT))
+        programs = [await world.program(receive=4096) for _ in range(20)]
+        await world.until(lambda: world.relay.state().streams == len(programs))
+        await world.until(lambda: all(each.is_held for each in cluster_sessions(world) if each.streams))
+        assert max(joined.client.waiting for joined in world.relay._joined) < joining.BOUND // 2
+
+    body(tmp_path)  # type: ignore[arg-type]
+
+
 def test_who_does_not_read_is_reset_after_a_while_where_others_wait_behind_him(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
