@@ -19,8 +19,9 @@ PORTS = {
     "postgres": 5432, "postgresql": 5432, "amqp": 5672, "redis": 6379, "mongodb": 27017,
 }  # fmt: skip
 """Where a scheme's servers are, if the URL says nothing else."""
-PROTOCOLS = {"http": "http", "ws": "http", "https": "https", "wss": "https", "ldaps": "https"}
-"""Which question a scheme's servers answer: `https` stands for a TLS handshake."""
+PROTOCOLS = {"http": "http", "ws": "http", "https": "https", "wss": "https", "ldaps": "https",
+             "udp": "udp"}  # fmt: skip
+"""Which question a scheme's servers answer: `https` stands for a TLS handshake, and `udp` for none that is asked."""
 BY_PORT = {53: "dns", 80: "http", 443: "https"}
 """What is spoken at a port of which nothing else is known."""
 BROADCAST = ipaddress.IPv4Address("255.255.255.255")
@@ -48,7 +49,7 @@ class Target:
 
     @property
     def protocol(self) -> str:
-        """What is spoken there: `http`, `https` (TLS), `dns`; empty where nobody knows."""
+        """What is spoken there: `http`, `https` (TLS), `dns`, `udp`; empty where nobody knows."""
         return PROTOCOLS.get(self.scheme, "") if self.scheme else BY_PORT.get(self.port or 0, "")
 
 

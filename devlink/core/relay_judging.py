@@ -10,6 +10,7 @@ from devlink.core.text import listed
 
 MANY = 3
 """Refusals for one reason from which on it is no typing error."""
+NO_UDP = "use TCP where the program can (DNS: +tcp); for all else join a network that reaches the nodes"
 CURES = {
     "rights": "whoever runs the cluster can grant it: kubectl auth can-i create pods/portforward",
     "no-pods": "kubectl get endpointslices shows what is behind it",
@@ -84,6 +85,18 @@ def dns_without_pods(chains: Mapping[IPAddress, RelayChain]) -> tuple[Finding, .
     )
 
 
+def udp_asked(address: IPAddress, port: int | None) -> Finding:
+    """That UDP to there would be refused."""
+    there = f"{address}" if port is None else f"{address} port {port}"
+    return Finding(
+        code="DL-RELAY-UDP",
+        severity=Severity.ERROR,
+        title=f"UDP to {there} is refused: a relay carries TCP alone.",
+        evidence="nothing of it leaves this laptop; names go through all the same, for devlink asks over TCP",
+        fix=NO_UDP,
+    )
+
+
 def udp_wanted(refused: int) -> tuple[Finding, ...]:
     """`refused`: packets to the session's prefixes that were no TCP, since it is relayed."""
     if not refused:
@@ -94,6 +107,6 @@ def udp_wanted(refused: int) -> tuple[Finding, ...]:
             severity=Severity.WARNING,
             title="A program wants UDP or a ping to the cluster, and a relay carries TCP alone.",
             evidence=f"{refused} packets that were no TCP were refused",
-            fix="use TCP where the program can (DNS: +tcp); for all else join a network that reaches the nodes",
+            fix=NO_UDP,
         ),
     )

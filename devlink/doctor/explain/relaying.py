@@ -8,7 +8,7 @@ from devlink.core.findings import Severity
 from devlink.core.judging import Reached
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import RelayChain
-from devlink.core.relay_judging import judge_chain
+from devlink.core.relay_judging import judge_chain, udp_asked
 from devlink.doctor.case import Case
 from devlink.doctor.explain.chain import Link
 from devlink.doctor.explain.reaching import COMMON, reach
@@ -22,7 +22,10 @@ async def follow_relayed(
     address: IPAddress, port: int | None, protocol: str, host: str, session: str, case: Case
 ) -> list[Link]:
     """The links behind the way, up to the first that is broken. Without a port the common ones are asked for."""
-    links = [Link(name="redirect", text="TCP of yours goes to the relay on this laptop; all else is refused")]
+    text = "TCP of yours goes to the relay on this laptop; all else is refused"
+    if protocol == "udp":
+        return [Link(name="redirect", text=text, finding=udp_asked(address, port))]
+    links = [Link(name="redirect", text=text)]
     if case.resolve is None:
         return [*links, Link(name="relay", text="not asked: no agent says", is_known=False)]
     try:

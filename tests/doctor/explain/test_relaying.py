@@ -75,6 +75,14 @@ def test_a_port_that_is_refused_is_broken_at_the_relay_with_how_to_let_it_in(dat
     assert "asked" not in data, "nothing was sent"
 
 
+def test_udp_is_refused_before_it_is_asked_who_is_there(data: dict[str, Any]) -> None:
+    links = followed(WEB, 53, "udp")
+    assert list(links) == ["redirect"]
+    assert links["redirect"].finding is not None
+    assert links["redirect"].finding.code == "DL-RELAY-UDP"
+    assert "asked" not in data, "nothing was sent"
+
+
 def test_without_a_port_a_refusal_of_the_common_ones_proves_nothing(data: dict[str, Any]) -> None:
     links = followed(RelayChain(refused="undeclared"), None, "")
     assert outcome(links["relay"]) == "skipped"
