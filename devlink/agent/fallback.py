@@ -1,32 +1,24 @@
-"""Going over to a relay: whether that is thinkable, whether the API lets its user, and whose API it is."""
+"""Going over to a relay: whether that is thinkable, and whether the API lets its user."""
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from devlink.agent.probes import ProbeLine
 from devlink.agent.session import Session, Wish
 from devlink.agent.sources import addresses_of
 from devlink.agent.strangers import connect_by
-from devlink.core.findings import Finding, Severity
+from devlink.core.findings import Finding
 from devlink.core.plan import Plan
 from devlink.core.policy_routing import WaysOfOthers
-from devlink.core.profile import Identity, RoutingMode
+from devlink.core.profile import RoutingMode
 from devlink.doctor.path.identity import prove_gateway
-from devlink.errors import ClusterError, DevlinkError, VerificationError, reason
+from devlink.errors import ClusterError, DevlinkError, VerificationError
 from devlink.kernel.observe import observe
-
-if TYPE_CHECKING:
-    from devlink.cluster.api import Api
 
 RIGHTS_LIMIT = 20.0
 """Seconds to find out what the API allows: a program that signs in may take long."""
-CA_LIMIT = 10.0
-"""Seconds to read the cluster's CA by its API."""
-ROOT_CA = "/api/v1/namespaces/{}/configmaps/kube-root-ca.crt"
-"""What every namespace has of the CA (RootCAConfigMap, since Kubernetes 1.20)."""
 
 
 def may_fall_to_relay(wish: Wish, plan: Plan) -> bool:
@@ -107,59 +99,9 @@ def nor_by_relay(error: VerificationError, obstacle: DevlinkError) -> Verificati
     return VerificationError(
         error.what,
         why=f"{error.why} Nor can it be relayed through the cluster's API server: {told}".strip(),
-        next_step=f"{error.next_step.rstrip('.')}. To have it relayed: {obstacle.next_step}".lstrip(". "),
+        next_step=f"{_sentence(error.next_step)} To have it relayed: {obstacle.next_step}".strip(),
     )
 
 
-async def has_its_ca(wish: Wish, environ: Mapping[str, str]) -> Finding | bool:
-    """Whether the API by which it is relayed is that of a cluster with the profile's CA, as the cluster says itself;
-    what is to be said where it does not say.
-
-    That is what is left where the API server's own certificate is not seen: a proxy in between (Rancher) has another.
-    """
-    from devlink.cluster.api import Api
-    from devlink.cluster.contexts import choose_access
-
-    identity, dns = wish.profile.spec.identity, wish.profile.spec.dns
-    assert identity is not None  # else nobody would have been asked
-    try:
-        async with asyncio.timeout(CA_LIMIT):
-            access = await asyncio.to_thread(choose_access, wish.reached_by or None, environ)
-            if access.insecure:
-                return _unproven("the kubeconfig has its API's certificate unchecked")
-            # Who may reach one namespace may read it there, and where the cluster's DNS is.
-            own = (access.namespace, *((dns.namespaces or ()) if dns is not None else ()))
-            async with Api(access, environ=environ) as api:
-                found = await _first_allowed(api, dict.fromkeys(("default", *filter(None, own), "kube-system")))
-        data = found.get("data")
-        said = Identity(ca=str(data["ca.crt"])) if isinstance(data, dict) and "ca.crt" in data else None
-    except TimeoutError:
-        return _unproven("its API does not answer in time")
-    except (DevlinkError, ValueError) as error:
-        return _unproven(reason(error))
-    return _unproven("kube-root-ca.crt has no certificate") if said is None else said.ca_hash == identity.ca_hash
-
-
-async def _first_allowed(api: "Api", namespaces: Iterable[str]) -> Mapping[str, Any]:
-    """The ConfigMap from the first of the namespaces in which it may be read. Raises ClusterError."""
-    refusal: ClusterError | None = None
-    for namespace in namespaces:
-        try:
-            return await api.get(ROOT_CA.format(namespace))
-        except ClusterError as error:
-            if error.status not in (403, 404):
-                raise
-            refusal = refusal or error
-    assert refusal is not None
-    raise refusal
-
-
-def _unproven(why: str) -> Finding:
-    return Finding(
-        code="DL-UNAUTHENTICATED",
-        severity=Severity.WARNING,
-        title="Nothing proves at this moment that this is the cluster that the profile means.",
-        evidence="a proxy before its API shows a certificate of its own, and what the cluster says of its CA cannot "
-        f"be read: {why}",
-        fix="ask the cluster's people for the right to read the ConfigMap kube-root-ca.crt in a namespace of yours",
-    )
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "?")) else f"{text}."

@@ -24,7 +24,7 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Upstream
 from devlink.core.profile import Transport
 from devlink.core.relay import RelayChain, RelayConfig, RelayState
-from devlink.errors import DevlinkError, HelperError, NotUpError, ProtocolError, reason
+from devlink.errors import DevlinkError, HelperError, NotUpError, ProtocolError, VerificationError, reason
 from devlink.rpc.connection import Connection
 from devlink.rpc.starting import start_serving
 from devlink.rpc.tasks import spawn
@@ -229,21 +229,27 @@ class Relay:
         except (DevlinkError, TimeoutError) as error:
             log.warning("the relay of %s does not look at its connections: %s", self.name, reason(error))
 
-    async def shortcomings(self) -> str:
-        """A sentence on what it refused so far and why, or that nothing has come to it; empty where there is nothing
-        to be said of it, or it cannot be asked."""
+    async def explain(self, error: VerificationError) -> None:
+        """Say with it what the relay refused so far and why, or that nothing has come to it, and what cures that, as
+        far as it can be asked."""
         if self._line is None or self._line.closed.done():
-            return ""
+            return
         try:
             state = decode(RelayState, (await self._line.call("io.devlink.Relay.Follow", limit=CALL_LIMIT))["state"])
         except (DevlinkError, TimeoutError, DecodeError, KeyError):
-            return ""
+            return
         if not (state.refused or state.opened):
-            return NOTHING_CAME
-        told = "; ".join(
+            error.why = f"{error.why} {NOTHING_CAME}"
+            return
+        refused = "; ".join(
             f"{each.reason}: {each.last.rstrip('.')}" if each.last else each.reason for each in state.refused
         )
-        return f"The relay refused: {told}." if told else ""
+        if refused:
+            error.why = f"{error.why} The relay refused: {refused}."
+        broken = next((each for each in state.findings if each.severity is Severity.ERROR and each.fix), None)
+        if broken is not None:
+            error.why = f"{error.why} {broken.title} ({broken.code})"
+            error.next_step = broken.fix
 
     async def drain(self) -> None:
         """Nothing new is accepted from now on."""

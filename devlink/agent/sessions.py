@@ -13,7 +13,7 @@ from pathlib import Path
 from devlink.agent import strangers, verify
 from devlink.agent.draining import Draining
 from devlink.agent.failovers import Failovers
-from devlink.agent.fallback import has_its_ca, may_fall_to_relay
+from devlink.agent.fallback import may_fall_to_relay
 from devlink.agent.helper_link import HelperLink
 from devlink.agent.probes import ProbeLine
 from devlink.agent.relays import Relays
@@ -29,6 +29,7 @@ from devlink.core.profile import RoutingMode
 from devlink.core.routing import why_nobody
 from devlink.doctor.names.loop import check_loops
 from devlink.doctor.names.ordinary import check_ordinary
+from devlink.doctor.path.attested import has_its_ca
 from devlink.errors import DevlinkError, HelperError, IdentityError, NotUpError, VerificationError
 from devlink.faults import POINTS, fault_point
 from devlink.kernel.observe import observe
@@ -197,10 +198,16 @@ class Sessions:
                 gateways=strangers.to_prove(session.wish.profile, plan),
                 connect=strangers.connect_by(line),
                 learn=lambda proof: strangers.learn(session, proof),
-                attest=partial(has_its_ca, session.wish, self.relays.environ(session)) if session.is_relayed else None,
+                attest=self._attest(session),
             )  # fmt: skip
         finally:
             line.close()
+
+    def _attest(self, session: Session) -> Callable[[], Awaitable[Finding | bool]] | None:
+        profile = session.wish.profile
+        if not session.is_relayed or profile.spec.identity is None:
+            return None
+        return partial(has_its_ca, profile, session.wish.reached_by, self.relays.environ(session))
 
     async def _verified(self, session: Session) -> tuple[Finding, ...]:
         """What verification remarks. Where the preferred gateway is silent, another one may carry the packets."""
@@ -211,7 +218,7 @@ class Sessions:
         except VerificationError as error:
             relay = self.relays.get(session.name) if session.is_relayed else None
             if relay is not None:
-                error.why = f"{error.why} {await relay.shortcomings()}".strip()
+                await relay.explain(error)
                 raise
             async for plan in _ways_round(session, self.link):
                 try:

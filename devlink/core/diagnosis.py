@@ -121,8 +121,9 @@ EXPLAIN_SILENCE = frozenset(
 
 
 def diagnose(seen: Seen) -> tuple[Finding, ...]:
-    """What is wrong with the way, the gravest first; nothing where all came back, or where nothing was sent."""
-    if seen.server.tcp is Outcome.NO_WAY:
+    """What is wrong with the way, the gravest first; nothing where all came back, or where nothing was sent, or where
+    it is relayed: no packet of the cluster's is on its way then."""
+    if seen.server.tcp is Outcome.NO_WAY or seen.mode is RoutingMode.RELAY:
         return ()
     return tuple(finding for check in CHECKS for finding in check(seen))
 

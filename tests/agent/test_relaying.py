@@ -100,11 +100,19 @@ def test_what_a_relay_refused_is_said_and_where_nothing_came_to_it_so_is_that(fa
         await up(world)
         relay = world.supervisor._sessions.relays.get("qa")
         assert relay is not None
-        assert "firewall drop what leaves by devlink0" in await relay.shortcomings()
-        farm.last.state = RelayState(opened=1)
-        assert await relay.shortcomings() == ""
-        farm.last.state = RelayState(refused=(Refused(reason="api", count=1, last="10.0.0.1:53: It is away."),))
-        assert await relay.shortcomings() == "The relay refused: api: 10.0.0.1:53: It is away."
+
+        async def explained(state: RelayState) -> str:
+            farm.last.state = state
+            error = VerificationError("It is silent.", why="No answer.")
+            await relay.explain(error)
+            return error.why
+
+        assert "firewall drop what leaves by devlink0" in await explained(RelayState())
+        assert await explained(RelayState(opened=1)) == "No answer."
+        refused = Refused(reason="api", count=1, last="10.0.0.1:53: It is away.")
+        assert await explained(RelayState(refused=(refused,))) == (
+            "No answer. The relay refused: api: 10.0.0.1:53: It is away."
+        )
 
     far(body)
 
@@ -151,6 +159,24 @@ def test_only_what_a_person_would_look_up_for_is_told(far: Callable[[Body], None
         assert not changed.done()
         farm.last.tell(dataclasses.replace(farm.last.state, refused=(Refused(reason="no-pods", count=1),)))
         await changed
+
+    far(body)
+
+
+def test_where_names_do_not_answer_what_the_relay_found_is_the_cure(far: Callable[[Body], None]) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        relay = world.supervisor._sessions.relays.get(session(world).name)
+        assert relay is not None
+        broken = Finding(
+            code="DL-RELAY-UPGRADE", severity=Severity.ERROR, title="No port-forward gets through.", evidence="400",
+            fix="let upgrades through",
+        )  # fmt: skip
+        farm.last.state = RelayState(refused=(Refused(reason="api", count=1, last="400."),), findings=(broken,))
+        error = VerificationError("Silent.", why="No answer.", next_step="Are its pods ready?")
+        await relay.explain(error)
+        told = "No answer. The relay refused: api: 400. No port-forward gets through. (DL-RELAY-UPGRADE)"
+        assert (error.why, error.next_step) == (told, "let upgrades through")
 
     far(body)
 

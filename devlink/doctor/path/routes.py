@@ -20,7 +20,7 @@ from devlink.core.overlaps import conflicts
 from devlink.core.plan import Desired
 from devlink.core.policy_routing import WaysOfOthers, rivals_of
 from devlink.core.prefixes import IPAddress, PrefixTable, key_of
-from devlink.core.relaying import LINK
+from devlink.core.relay_routes import LINK
 from devlink.core.text import listed
 from devlink.core.ways import Ways
 

@@ -8,6 +8,7 @@ from typing import Literal
 from devlink.core.diagnosis import EXPLAIN_SILENCE, Outcome, Seen, diagnose
 from devlink.core.findings import Finding, Severity
 from devlink.core.names import DomainName
+from devlink.core.profile import RoutingMode
 from devlink.dns.client import Answer, ask
 from devlink.doctor import check
 from devlink.doctor.case import Case, Subject
@@ -35,6 +36,9 @@ async def _identity(case: Case, subject: Subject) -> check.Seen:
     met, seen = await asyncio.gather(meet(case, subject), exchange(case, subject))
     if met.stranger is not None:
         return check.Seen(text=f"{address} is another cluster's", findings=(_stranger(met.stranger),))
+    if met.is_behind_proxy:
+        said = "not known" if met.proof.findings else "the cluster says that it has the profile's CA"
+        return check.Seen(text=f"{address} shows a proxy's certificate; {said}", findings=met.proof.findings)
     if met.proof.answered:
         return check.Seen(text=f"{address} shows the cluster's certificate")
     if seen and not any(each.something_came for each in seen):
@@ -68,11 +72,24 @@ async def _services(case: Case, subject: Subject) -> check.Seen:
 def services_findings(seen: tuple[Seen, ...]) -> tuple[Finding, ...]:
     """What is wrong with the way to services; an error where nobody of the cluster's DNS answers, which a session
     promises."""
+    if seen and all(each.mode is RoutingMode.RELAY for each in seen):
+        return () if any(each.server.answers for each in seen) else (_silent_by_relay(seen),)
     found = (finding for each in seen for finding in diagnose(each) if finding.code not in OF_PODS)
     if any(each.server.answers for each in seen):
         return tuple(dict.fromkeys(found))
     broken = (replace(f, severity=Severity.ERROR) if f.code in EXPLAIN_SILENCE else f for f in found)
     return tuple(dict.fromkeys(broken))
+
+
+def _silent_by_relay(seen: tuple[Seen, ...]) -> Finding:
+    return Finding(
+        code="DL-DNS-SILENT",
+        severity=Severity.ERROR,
+        title="The cluster's DNS does not answer through the relay.",
+        evidence="; ".join(f"{each.server.address}: TCP {each.server.tcp.value}" for each in seen),
+        fix="see what the relay refuses, and why: devlink status; does its API answer: kubectl get --raw /readyz; are "
+        "the pods of its DNS ready: kubectl -n kube-system get pods",
+    )
 
 
 def _told(seen: Seen) -> str:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from devlink.core.diagnosis import Seen
+from devlink.core.findings import Finding
 from devlink.core.profile import RoutingMode
 from devlink.doctor.case import Case, Subject
+from devlink.doctor.path.attested import has_its_ca
 from devlink.doctor.path.exchange import look
 from devlink.doctor.path.identity import Proof, prove
 from devlink.errors import IdentityError
@@ -72,14 +74,25 @@ class Met:
     proof: Proof = field(default_factory=Proof)
     stranger: IdentityError | None = None
     """Another cluster answers."""
+    is_behind_proxy: bool = False
+    """Another's certificate is shown, and by its API, which that stands before, it is the cluster, or may be."""
 
 
-async def _meet(_: Case, subject: Subject) -> Met:
+async def _meet(case: Case, subject: Subject) -> Met:
     assert subject.plan is not None
     try:
         return Met(proof=await prove(subject.profile, subject.plan, remember=False))
     except IdentityError as error:
-        return Met(stranger=error)
+        told = await _attested(case, subject) if is_relayed(subject) else False
+        if told is False:
+            return Met(stranger=error)
+        return Met(proof=Proof(answered=True, findings=() if told is True else (told,)), is_behind_proxy=True)
+
+
+async def _attested(case: Case, subject: Subject) -> Finding | bool:
+    """As the agent asks when it brings up what is relayed (`attested.has_its_ca`)."""
+    context = str(subject.session["context"]) if subject.session is not None else ""
+    return await has_its_ca(subject.profile, context, case.environ)
 
 
 async def _exchange(_: Case, subject: Subject) -> tuple[Seen, ...]:

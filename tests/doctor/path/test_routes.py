@@ -17,7 +17,7 @@ from devlink.core.network import (
 )
 from devlink.core.plan import Desired, Detour
 from devlink.core.prefixes import IPAddress
-from devlink.core.relaying import LINK
+from devlink.core.relay_routes import LINK
 from devlink.doctor.path.routes import (
     down_links,
     links_of,

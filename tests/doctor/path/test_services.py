@@ -49,6 +49,12 @@ def test_where_the_other_ip_version_answers_silence_is_no_error() -> None:
     assert found(case(), case(SILENT, SILENT, pod=(SILENT, SILENT))) == [("DL-NOT-FORWARDING", "warning")]
 
 
+def test_of_what_is_relayed_silence_is_not_laid_at_the_door_of_nodes_that_no_packet_meets() -> None:
+    silent = replace(case(SILENT, SILENT, pod=(HANGS, OK)), mode=RoutingMode.RELAY)
+    assert found(silent, silent) == [("DL-DNS-SILENT", "error")]
+    assert found(replace(case(), mode=RoutingMode.RELAY), silent) == []
+
+
 def test_one_pod_that_is_gone_beside_others_and_none_that_could_be_asked_are_not_worth_a_word() -> None:
     gone = replace(REMOTE, address=ip_address("10.20.120.140"), tcp=SILENT, udp=SILENT)
     assert found(replace(HEALTHY, pods=(REMOTE, gone))) == []
