@@ -19,6 +19,8 @@ SHARED = 100
 """Streams in one session before another one is opened."""
 WRITE_HIGH = 512 << 10
 """Octets that wait for the API server before clients are read no more."""
+ANSWERS = 4 << 20
+"""Octets of answers (to pings, to what nobody asked for) that wait for an API server which takes nothing."""
 PATIENCE = 60
 """Seconds in which the other end of the TCP connection must take what we sent."""
 _buffer = memoryview(bytearray(256 << 10))
@@ -141,6 +143,7 @@ class Session(asyncio.BufferedProtocol):
         self.bulky: set[int] = set()
         """Streams that have moved much."""
         self._flush_due = False
+        self._answers = 0
         self.is_writable = True
         self.closed = False
         self.is_retired = False
@@ -227,8 +230,14 @@ class Session(asyncio.BufferedProtocol):
         if self.closed or self._transport is None:
             return
         octets = self.dialect.take()
-        if octets:
-            self._transport.writelines(octets)
+        if not octets:
+            return
+        self._transport.writelines(octets)
+        if not self.is_writable:  # so no client is read, and what is added answers the server
+            self._answers += sum(map(len, octets))
+            if self._answers > ANSWERS:
+                self._transport.abort()
+                self.fail("The API server asks and asks, and takes no answer.")
 
     @property
     def has_address(self) -> bool:
@@ -291,6 +300,7 @@ class Session(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """It does again."""
         self.is_writable = True
+        self._answers = 0
         for stream in list(self.streams.values()):
             stream.sink.writable(True)
 
