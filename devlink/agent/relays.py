@@ -192,10 +192,14 @@ class Relay:
         if self.is_draining:  # nothing is left to carry
             self._changed(True)
             return
-        self.trouble = (IS_DOWN,)
-        self._changed(True)
+        self._doubt(IS_DOWN)
         if self._reviving is None or self._reviving.done():
             self._reviving = spawn(self._revive(), name=f"start the relay of {self.name} again")
+
+    def _doubt(self, trouble: Finding) -> None:
+        if self.trouble != (trouble,):
+            self.trouble = (trouble,)
+            self._changed(True)
 
     async def _revive(self) -> None:
         for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
@@ -210,6 +214,8 @@ class Relay:
                     return
             except DevlinkError as error:
                 log.warning("the relay of %s: %s", self.name, error)
+                self._forget()  # one that serves nothing is of no use to the next attempt
+                self._doubt(replace(IS_DOWN, evidence=reason(error), fix=error.next_step or IS_DOWN.fix))
 
     @property
     def is_running(self) -> bool:

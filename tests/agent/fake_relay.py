@@ -28,6 +28,7 @@ class FakeRelay:
     """One process, as its agent sees it."""
 
     def __init__(self, farm: "Farm", environ: Mapping[str, str]) -> None:
+        self._farm = farm
         self.environ = environ
         self.served: list[RelayConfig] = []
         self.listeners: list[tuple[RelayListener, ...]] = []
@@ -77,6 +78,8 @@ class FakeRelay:
         if "listeners" not in call.parameters:
             self.checked += 1
             return {}
+        if self._farm.unfit is not None:
+            raise self._farm.unfit
         self.served.append(decode(RelayConfig, call.parameters["config"]))
         self.environ = call.parameters["environment"]
         self.listeners.append(tuple(decode(RelayListener, each) for each in call.parameters["listeners"]))
@@ -103,6 +106,8 @@ class Farm:
         self.loop = asyncio.get_running_loop()
         self.relays: list[FakeRelay] = []
         self.obstacle: DevlinkError | None = None
+        self.unfit: DevlinkError | None = None
+        """What each of them says to what it is to serve."""
         self.asked: list[Mapping[str, str]] = []
         """In which environment it was asked what the cluster allows, each time."""
         self.pins: tuple[IPAddress, ...] = ()

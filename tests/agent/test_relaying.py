@@ -13,7 +13,7 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.plan import Relaying
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.relay import Refused, RelayState
-from devlink.errors import ClusterError, IdentityError, VerificationError
+from devlink.errors import ClusterError, IdentityError, UsageError, VerificationError
 from devlink.rpc.tasks import spawn
 from tests.agent.fake_relay import Farm
 from tests.agent.fakes import AWAY, DEAD, PROD, QA, Run, World
@@ -143,6 +143,21 @@ def test_a_relay_that_ends_is_told_and_started_again_with_the_same_listeners(far
         assert (farm.last.served, farm.last.listeners) == (first.served, before)
         await world.until(lambda: not session(world).relay_trouble)
         assert world.states == {"qa": "up"}
+
+    far(body)
+
+
+def test_a_relay_that_cannot_serve_again_has_its_reason_told(far: Callable[[Body], None]) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        farm.unfit = UsageError("The kubeconfig is no YAML.", next_step="See: kubectl config view")
+        await farm.last.die()
+        await world.until(lambda: any("no YAML" in each.evidence for each in session(world).relay_trouble))
+        assert [(each.code, each.fix) for each in session(world).relay_trouble] == [
+            ("DL-RELAY-DOWN", "See: kubectl config view")
+        ]
+        farm.unfit = None
+        await world.until(lambda: not session(world).relay_trouble)
 
     far(body)
 
