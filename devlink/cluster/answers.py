@@ -3,6 +3,7 @@
 import base64
 import datetime
 import json
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -91,7 +92,10 @@ def unreachable(access: Access, error: BaseException, limit: float, *, proxy: st
     through = f" through the proxy {_without_password(proxy)}" if proxy else ""
     what = f"The API of {access.name} cannot be reached{through}."
     step = "Look at the network and the VPN; is this the server? See: kubectl cluster-info"
-    why = f"{access.server}: {reason(chain[-1])[:MAX_WORDS]}"
+    why = f"{access.server}: {_said(chain[-1])[:MAX_WORDS]}"
+    if proxy and "407" in why:
+        step = "Write your user and password into the proxy's URL, as http://USER:PASSWORD@HOST:PORT: proxy-url in the "
+        step += "kubeconfig, or HTTPS_PROXY"
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _distrusted(access, f"{cause.verify_message or cause.reason}")
@@ -117,6 +121,13 @@ def unreachable(access: Access, error: BaseException, limit: float, *, proxy: st
             what = f"The API of {access.name} does not answer{through} within {limit:g} s."
             why = f"{access.server} is silent or slow."
     return ClusterError(what, why=why, next_step=step)
+
+
+def _said(error: BaseException) -> str:
+    """asyncio's words for a connection that failed are Python's, the kernel's are known."""
+    if isinstance(error, OSError) and error.errno and str(error.strerror).startswith("Connect call failed"):
+        return os.strerror(error.errno)
+    return reason(error)
 
 
 def is_passing(error: ClusterError) -> bool:

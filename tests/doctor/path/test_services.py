@@ -50,8 +50,9 @@ def test_where_the_other_ip_version_answers_silence_is_no_error() -> None:
 
 
 def test_of_what_is_relayed_silence_is_not_laid_at_the_door_of_nodes_that_no_packet_meets() -> None:
-    silent = replace(case(SILENT, SILENT, pod=(HANGS, OK)), mode=RoutingMode.RELAY)
+    silent = replace(case(SILENT, SILENT, pod=(HANGS, SILENT)), mode=RoutingMode.RELAY)
     assert found(silent, silent) == [("DL-DNS-SILENT", "error")]
+    assert not silent.something_came
     assert found(replace(case(), mode=RoutingMode.RELAY), silent) == []
 
 
