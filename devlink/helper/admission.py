@@ -1,7 +1,7 @@
 """What the helper asks of a plan before it touches anything: trusted, allowed, possible, nobody else's."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from devlink.core.checks import show
 from devlink.core.names import DomainName, reverse_prefix
@@ -122,9 +122,11 @@ def check_form(desired: Desired) -> None:
         raise UsageError(f"A plan searches a namespace once, and at most {MAX_ZONES} of them.")
 
 
-def check_relay(desired: Desired, uid: int, kind_of: Callable[[str], str]) -> None:
+def check_relay(
+    desired: Desired, uid: int, kind_of: Callable[[str], str], ways_off: Callable[[str], Sequence[str]]
+) -> None:
     """Raise UsageError for a relayed plan of user `uid` that no agent of ours makes, or whose containers are on no
-    bridge; `kind_of` is asked for the kind of a link."""
+    bridge, or not they alone; `kind_of` is asked for the kind of a link, `ways_off` for ports to other machines."""
     if desired.relay is None:
         return
     for route in desired.routes if is_relayed(desired) else ():
@@ -139,6 +141,12 @@ def check_relay(desired: Desired, uid: int, kind_of: Callable[[str], str]) -> No
                 f"{show(bridge)} is no bridge, so no containers are on it.",
                 why="Only packets of containers of this very machine are relayed: no other link's.",
                 next_step="See: ip link show type bridge",
+            )
+        if ports := ways_off(bridge):
+            raise UsageError(
+                f"Not only containers are on {bridge}: it leads off this machine by {', '.join(ports)}.",
+                why="Whoever is on that network would reach the cluster by your rights.",
+                next_step=f"Let the containers have a bridge of their own. See: ip link show master {bridge}",
             )
 
 

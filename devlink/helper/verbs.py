@@ -31,7 +31,7 @@ from devlink.helper.reasserting import Reasserter
 from devlink.helper.relayed import relay_routes
 from devlink.helper.relayverbs import RelayVerbs
 from devlink.helper.truststore import TrustStore
-from devlink.kernel.observe import link_kind, observe
+from devlink.kernel.observe import link_kind, observe, ways_off
 from devlink.rpc.server import Server, Session
 from devlink.rpc.tasks import spawn
 from devlink.rpc.varlink import Call, interface_description
@@ -100,7 +100,7 @@ class Helper:
                     released.add(name)
             others = self._leases.others(released)
             admission.check_form(desired)
-            admission.check_relay(desired, caller.peer.uid, link_kind)
+            admission.check_relay(desired, caller.peer.uid, link_kind, ways_off)
             admission.check_trust(desired, self._trust.get(desired.session), self._policy.trust)
             admission.check_others(desired, caller.peer.uid, ((lease.desired, lease.uid) for lease in others))
             observed = await asyncio.to_thread(observe, desired.all_next_hops)

@@ -17,6 +17,7 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
+IFLA_MASTER = 10
 IFLA_TXQLEN, IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 13, 26, 8
 IN6_ADDR_GEN_MODE_NONE = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO = 1, 2, 6
@@ -102,6 +103,12 @@ def decode_link(body: bytes) -> tuple[Link, str]:
     kind = information.get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="surrogateescape")
     up, noarp = bool(flags & IFF_UP and flags & IFF_LOWER_UP), bool(flags & IFF_NOARP)
     return Link(index=index, name=name, mtu=u32(found[IFLA_MTU]), up=up, noarp=noarp), kind
+
+
+def decode_master(body: bytes) -> int:
+    """The index of the bridge, or the like, that the link of an RTM_NEWLINK is a port of; 0 where it is of none."""
+    octets = parse_attributes(body, _IFINFOMSG.size).get(IFLA_MASTER)
+    return u32(octets) if octets else 0
 
 
 def decode_address(body: bytes) -> tuple[int, IPAddress, int] | None:

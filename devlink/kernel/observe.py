@@ -16,6 +16,7 @@ from devlink.kernel.links import (
     RTM_NEWLINK,
     decode_address,
     decode_link,
+    decode_master,
     encode_address_dump,
     encode_link_dump,
     encode_link_lookup,
@@ -48,6 +49,8 @@ _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
 _FAMILY_MISSING = {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
 _NO_NEXTHOPS = {errno.EOPNOTSUPP, errno.EINVAL}
 """How a kernel without nexthop objects answers who asks for them."""
+OF_GUESTS = frozenset(("veth", "tun", "dummy"))
+"""Kinds of links that lead to containers and virtual machines of this very machine. One without a kind is a device."""
 
 
 def observe(addresses: Iterable[IPAddress] = ()) -> ObservedNetwork:
@@ -158,6 +161,18 @@ def link_kind(name: str) -> str:
             return decode_link(netlink.get(RTM_GETLINK, encode_link_lookup(name)).body)[1]
     except OSError:
         return ""
+
+
+def ways_off(bridge: str) -> tuple[str, ...]:
+    """The ports of a bridge by which other machines may be on it: all but those of containers and virtual machines."""
+    try:
+        with NetlinkSocket() as netlink:
+            index = decode_link(netlink.get(RTM_GETLINK, encode_link_lookup(bridge)).body)[0].index
+            bodies = netlink.dump(RTM_GETLINK, encode_link_dump(), RTM_NEWLINK)
+    except OSError:
+        return ()
+    ports = (decode_link(body) for body in bodies if decode_master(body) == index)
+    return tuple(link.name for link, kind in ports if kind not in OF_GUESTS)
 
 
 def _observed(

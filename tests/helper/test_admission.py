@@ -470,12 +470,16 @@ def no_kind(_: str) -> str:
     return ""
 
 
+def no_ways(_: str) -> tuple[str, ...]:
+    return ()
+
+
 def test_a_relayed_plan_has_its_users_own_table_and_no_next_hop() -> None:
     admission.check_form(RELAYED)
-    admission.check_relay(RELAYED, 1000, no_kind)
+    admission.check_relay(RELAYED, 1000, no_kind, no_ways)
     admission.check_next_hops(RELAYED, ObservedNetwork())
     admission.check_foreign(RELAYED.routes, ObservedNetwork(), uid=1000)
-    admission.check_relay(replace(PLAN, relay=Relaying(draining=True)), 1000, no_kind)
+    admission.check_relay(replace(PLAN, relay=Relaying(draining=True)), 1000, no_kind, no_ways)
 
 
 @pytest.mark.parametrize(
@@ -495,13 +499,13 @@ def test_a_relayed_plan_has_its_users_own_table_and_no_next_hop() -> None:
 def test_no_other_route_is_one_for_what_is_relayed(changes: dict[str, object]) -> None:
     spoilt = replace(RELAYED.routes[0], **changes)  # type: ignore[arg-type]  # one field of several types
     with pytest.raises(UsageError, match="what is relayed for user 1000"):
-        admission.check_relay(replace(RELAYED, routes=(*RELAYED.routes, spoilt)), 1000, no_kind)
+        admission.check_relay(replace(RELAYED, routes=(*RELAYED.routes, spoilt)), 1000, no_kind, no_ways)
 
 
 def test_a_uid_that_shares_its_table_with_another_ones_relays_nothing() -> None:
     uid = (1 << 31) | 1000
     with pytest.raises(UsageError, match="what is relayed"):
-        admission.check_relay(RELAYED, uid, no_kind)
+        admission.check_relay(RELAYED, uid, no_kind, no_ways)
 
 
 def test_only_a_plan_that_is_relayed_has_routes_in_such_a_table() -> None:
@@ -520,12 +524,15 @@ def test_what_is_relayed_is_trusted_like_any_route() -> None:
 def test_containers_are_let_in_by_bridges_alone(bridge: str, kind: str) -> None:
     let_in = replace(RELAYED, relay=Relaying(containers=(bridge,)))
     with pytest.raises(UsageError, match="is no bridge"):
-        admission.check_relay(let_in, 1000, lambda _: kind)
-    admission.check_relay(replace(RELAYED, relay=Relaying(containers=("docker0",))), 1000, lambda _: "bridge")
+        admission.check_relay(let_in, 1000, lambda _: kind, no_ways)
+    docker = replace(RELAYED, relay=Relaying(containers=("docker0",)))
+    admission.check_relay(docker, 1000, lambda _: "bridge", no_ways)
+    with pytest.raises(UsageError, match="leads off this machine by eth0"):
+        admission.check_relay(docker, 1000, lambda _: "bridge", lambda _: ("eth0",))
     many = tuple(f"br{number}" for number in range(admission.MAX_BRIDGES + 1))
-    admission.check_relay(replace(RELAYED, relay=Relaying(containers=many[1:])), 1000, lambda _: "bridge")
+    admission.check_relay(replace(RELAYED, relay=Relaying(containers=many[1:])), 1000, lambda _: "bridge", no_ways)
     with pytest.raises(UsageError, match="bridges"):
-        admission.check_relay(replace(RELAYED, relay=Relaying(containers=many)), 1000, lambda _: "bridge")
+        admission.check_relay(replace(RELAYED, relay=Relaying(containers=many)), 1000, lambda _: "bridge", no_ways)
 
 
 def test_what_a_user_has_relayed_is_in_no_other_users_way_but_for_names_and_containers() -> None:

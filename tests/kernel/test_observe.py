@@ -7,7 +7,7 @@ import pytest
 
 from devlink.core.neighbours import Neighbours
 from devlink.core.network import ObservedRoute, Path
-from devlink.kernel.observe import link_kind, observe, observe_paths, observe_ways
+from devlink.kernel.observe import link_kind, observe, observe_paths, observe_ways, ways_off
 from devlink.kernel.rtnetlink import KINDS
 from tests.core.model_kernel import ours_of
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
@@ -98,6 +98,21 @@ def test_links_are_told_with_their_addresses_and_state() -> None:
             assert link_kind(link.name) == shown.get("linkinfo", {}).get("info_kind", "")
         assert not links
         assert link_kind("gone") == ""
+
+    in_private_network(body)
+
+
+def test_a_bridge_leads_off_this_machine_by_whatever_is_no_guests() -> None:
+    def body() -> None:
+        make_links()
+        ip("link", "add", "br0", "type", "bridge")
+        ip("link", "set", "v0", "master", "br0")
+        assert ways_off("br0") == ()
+        ip("link", "add", "lan", "type", "vxlan", "id", "7", "dstport", "4789", "dev", "v1")
+        assert ways_off("br0") == (), "it is no port of it"
+        ip("link", "set", "lan", "master", "br0")
+        assert ways_off("br0") == ("lan",)
+        assert ways_off("gone") == ()
 
     in_private_network(body)
 
