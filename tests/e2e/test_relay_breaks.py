@@ -18,6 +18,8 @@ pytestmark = pytest.mark.cluster
 MATRIX = pytest.mark.matrix
 WEB = f"http://web.{DOMAIN}"
 STREAM = f"stream.{DOMAIN}"
+RELAYED = ("/home/alice/profile.yaml", "--routing", "relay")
+"""Spares each `up` the seconds in which it sees that the network does not carry the cluster."""
 BROKEN = ("ended", "broken ConnectionResetError", "broken BrokenPipeError")
 
 
@@ -34,11 +36,19 @@ def before(world: Far) -> Snapshot:
 
 @pytest.fixture
 def far(world: Far, before: Snapshot) -> Far:
-    """It is up."""
+    """It is relayed."""
     if not world.status()["sessions"]:
-        world.up()
+        world.up(*RELAYED)
     world.wait_until(lambda: world.reaches(WEB, "web-0"), "it works")
     return world
+
+
+@pytest.fixture
+def roaming(far: Far) -> Far:
+    """It is relayed for want of anything better."""
+    if "you asked for it" in far.session["reason"]:
+        far.up()
+    return far
 
 
 def refused_as(far: Far, code: str) -> bool:
@@ -54,7 +64,7 @@ def logged_in(far: Far, **user: object) -> Iterator[None]:
     far.down()
     far.login(yaml.safe_dump(text))
     try:
-        far.up()
+        far.up(*RELAYED)
         yield
     finally:
         far.devlink("down")
@@ -143,7 +153,7 @@ def test_where_a_server_knows_another_form_that_one_is_spoken(far: Far, form: st
     far.world.restart_api("--feature-gates=PortForwardWebsockets=false")
     far.world.restart_kubelets(f"-refuse={refused}")
     try:
-        far.up()
+        far.up(*RELAYED)
         assert far.reaches(WEB, "web-0"), far.logs()
         far.wait_until(lambda: far.relay.get("form") == form, "it is known how it speaks")
         assert far.client("late", STREAM, "7") == "said before the FIN"
@@ -180,29 +190,57 @@ def test_no_redirect_outlives_the_helper(far: Far, before: Snapshot) -> None:
     far.await_equal(before)
 
 
-def test_at_home_the_session_has_routes_and_away_from_it_the_relay_again(far: Far) -> None:
-    far.world.plug(HOME)
+def test_at_home_the_session_has_routes_and_away_from_it_the_relay_again(roaming: Far) -> None:
+    roaming.world.plug(HOME)
     try:
-        far.wait_until(lambda: far.session["mode"] in ("per-node", "gateway"), "it has routes")
-        far.wait_until(lambda: far.reaches(WEB, "web-0"), "it works at home")
-        far.wait_until(lambda: "relay" not in far.remains(), "nothing is relayed any more")
+        roaming.wait_until(lambda: roaming.session["mode"] in ("per-node", "gateway"), "it has routes")
+        roaming.wait_until(lambda: roaming.reaches(WEB, "web-0"), "it works at home")
+        roaming.wait_until(lambda: "relay" not in roaming.remains(), "nothing is relayed any more")
     finally:
-        far.world.plug(OFFICE)
-    far.wait_until(lambda: far.session["mode"] == "relay", "it is relayed again", limit=30)
-    far.wait_until(lambda: far.reaches(WEB, "web-0"), "it works away from home")
+        roaming.world.plug(OFFICE)
+    roaming.wait_until(lambda: roaming.session["mode"] == "relay", "it is relayed again", limit=30)
+    roaming.wait_until(lambda: roaming.reaches(WEB, "web-0"), "it works away from home")
 
 
-def test_a_connection_that_is_relayed_goes_on_at_home_beside_those_that_go_by_its_routes(far: Far) -> None:
+def test_a_connection_that_is_relayed_goes_on_at_home_beside_those_that_go_by_its_routes(roaming: Far) -> None:
     address = [HOME.addresses[0], "dev", "eth1"]
-    with far.holding(STREAM, 7) as held:
+    with roaming.holding(STREAM, 7) as held:
         assert held.echo("away") == "away"
-        far.run("ip", "address", "add", *address)
+        roaming.run("ip", "address", "add", *address)
         try:
-            far.wait_until(lambda: far.session["mode"] in ("per-node", "gateway"), "it has routes")
+            roaming.wait_until(lambda: roaming.session["mode"] in ("per-node", "gateway"), "it has routes")
             assert held.echo("at home") == "at home"
-            assert far.reaches(WEB, "web-0")
+            assert roaming.reaches(WEB, "web-0")
             assert held.echo("still") == "still"
         finally:
-            far.run("ip", "address", "del", *address)
-        far.wait_until(lambda: far.session["mode"] == "relay", "it is relayed again", limit=30)
+            roaming.run("ip", "address", "del", *address)
+        roaming.wait_until(lambda: roaming.session["mode"] == "relay", "it is relayed again", limit=30)
         assert held.echo("away again") == "away again"
+
+
+@MATRIX
+def test_a_router_that_begins_to_carry_is_gone_over_to_and_one_that_ends_is_left(roaming: Far) -> None:
+    def on_router(*argv: str) -> str:
+        return roaming.world.run(lab.ROUTER, argv, check=True).stdout
+
+    def become(mode: str, change: str) -> None:
+        roaming.run("ip", "address", change, "10.10.0.101/24", "dev", "eth0")  # else nobody looks
+        roaming.wait_until(lambda: (roaming.session["mode"], roaming.states()["far"]) == (mode, "up"), mode, limit=40)
+        assert held.echo(mode) == mode
+        assert roaming.reaches(WEB, "web-0")
+
+    ways = ("10.20.73.64/26 via 172.16.0.13", "10.20.120.128/26 via 172.16.0.19", "10.254.0.0/16 via 172.16.0.13")
+    closed = on_router("nft", "list", "table", "inet", "closed")
+    with roaming.holding(STREAM, 7) as held:
+        assert held.echo("away") == "away"
+        on_router("nft", "delete", "table", "inet", "closed")
+        try:
+            for way in ways:
+                on_router("ip", "route", "add", *way.split())
+            become("router", "add")
+        finally:
+            roaming.world.write_file(lab.ROUTER, "/root/closed", closed)
+            on_router("nft", "-f", "/root/closed")
+            for way in ways:
+                roaming.world.run(lab.ROUTER, ["ip", "route", "del", *way.split()])
+        become("relay", "del")
