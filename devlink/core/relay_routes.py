@@ -39,7 +39,8 @@ def relayed_routes(
     whole, VerificationError where nothing is left.
     """
     excluded = tuple(exclude)
-    planned = tuple(Route(destination=prefix, oif=LINK) for prefix in subtract(outermost(prefixes), excluded))
+    possible = [prefix for prefix in outermost(prefixes) if prefix.version == 4 or _has_ipv6(observed)]
+    planned = tuple(Route(destination=prefix, oif=LINK) for prefix in subtract(possible, excluded))
     wanted = override_routes(planned, override, excluded, observed)
     _check_free(wanted, observed)
     others = others_inside(wanted, observed)
@@ -66,6 +67,13 @@ def relayed_routes(
     # What is around ours in the main table says nothing of a table that is asked before it.
     told = tuple(finding for finding in findings if finding.code in ("DL-ROUTE-KEPT", "DL-ROUTE-OVERRIDDEN"))
     return tuple(Route(destination=prefix, oif=LINK, table=table) for prefix in left), told
+
+
+def _has_ipv6(observed: ObservedNetwork) -> bool:
+    """Whether the laptop has any: where an administrator switched it off, not even `lo` has its address, nobody could
+    listen on that, and programs take the other family by themselves."""
+    loopback = [link for link in observed.links if link.name == "lo"]
+    return not loopback or any(address.version == 6 for link in loopback for address, _ in link.addresses)
 
 
 def _is_of_it(rival: Rival) -> bool:

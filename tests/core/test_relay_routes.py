@@ -5,7 +5,16 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from devlink.core.network import MAIN_TABLE, OVERRIDE_TABLE, ObservedNetwork, ObservedRoute, Path, Rule, relay_table
+from devlink.core.network import (
+    MAIN_TABLE,
+    OVERRIDE_TABLE,
+    Link,
+    ObservedNetwork,
+    ObservedRoute,
+    Path,
+    Rule,
+    relay_table,
+)
 from devlink.core.overrides import parse_override
 from devlink.core.plan import Plan, Relaying, make_plan
 from devlink.core.prefixes import IPAddress, IPNetwork
@@ -110,6 +119,15 @@ def test_who_chose_a_relay_is_not_told_that_it_ends_by_itself() -> None:
     assert "by itself" not in chosen.fix
     assert "devlink up --routing auto" in chosen.fix
     assert "by itself" in fallen_to.fix
+
+
+def test_on_a_laptop_without_ipv6_only_the_other_family_is_relayed() -> None:
+    dual = altered(pods=(PODS, ip_network("fd00:20::/48")), services=(SERVICES,), gateways=None, nodes=None, mtu=None)
+    ipv4, ipv6 = (ip_address("127.0.0.1"), 8), (ip_address("::1"), 128)
+    for addresses, versions in (((ipv4,), {4}), ((ipv4, ipv6), {4, 6})):
+        loopback = Link(index=1, name="lo", mtu=65536, up=True, addresses=addresses)
+        made = make_plan(dual, replace(HOME, links=(loopback,)), routing=RoutingMode.RELAY, uid=UID)
+        assert {prefix.version for prefix in relayed(made)} == versions
 
 
 def test_there_must_be_something_to_relay() -> None:
