@@ -36,7 +36,7 @@ class Owner(Protocol):
 class Client:
     """A connected socket, which is closed by us. Nothing is read before `resume`."""
 
-    __slots__ = ("_closing", "_ending", "_fd", "_loop", "_owner", "_reading", "_sock", "_unsent", "_writing")
+    __slots__ = ("_ending", "_fd", "_loop", "_owner", "_reading", "_sock", "_unsent", "_writing")
 
     def __init__(self, sock: socket.socket, owner: Owner) -> None:
         sock.setblocking(False)
@@ -45,7 +45,7 @@ class Client:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._unsent = bytearray()
-        self._reading = self._writing = self._ending = self._closing = False
+        self._reading = self._writing = self._ending = False
 
     @property
     def waiting(self) -> int:
@@ -99,11 +99,8 @@ class Client:
                 self._lose()
 
     def close(self) -> None:
-        """Close it once all that waits has been taken."""
-        self.pause()
-        self._closing = True
-        if not self._unsent:
-            self._close()
+        """Close it, with a FIN; where something waits, it is lost."""
+        self._close()
 
     def reset(self) -> None:
         """Close it at once with a RST: what waits is lost."""
@@ -138,9 +135,6 @@ class Client:
             return
         self._writing = False
         self._loop.remove_writer(self._fd)
-        if self._closing:
-            self._close()
-            return
         if self._ending:
             self.end()
         self._owner.client_drained()

@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from devlink.helper.relayed import relay_routes
 from devlink.helper.relayverbs import RelayVerbs
 from devlink.kernel.observe import observe
 from devlink.kernel.redirect import Relayed
+from devlink.relay.sockets import original_destination
 from tests.helper.fakes import Nameless
 from tests.kernel.private_network import in_private_network, ip, ip_json, make_links
 
@@ -124,15 +124,6 @@ def family_of(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def destination_of(sock: socket.socket) -> tuple[str, int]:
-    """Where a connection that was redirected was to go (SO_ORIGINAL_DST, also IP6T_SO_ORIGINAL_DST)."""
-    if sock.family == socket.AF_INET:
-        octets = sock.getsockopt(socket.SOL_IP, 80, 16)
-        return socket.inet_ntoa(octets[4:8]), struct.unpack_from(">H", octets, 2)[0]
-    octets = sock.getsockopt(socket.IPPROTO_IPV6, 80, 28)
-    return socket.inet_ntop(socket.AF_INET6, octets[8:24]), struct.unpack_from(">H", octets, 2)[0]
-
-
 @contextlib.contextmanager
 def led(lease: Lease, address: str, port: int, purpose: str = "redirected") -> Iterator[tuple[Any, Any]]:
     """A connection to an address, and the relay's end of it."""
@@ -182,10 +173,20 @@ def test_tcp_of_the_sessions_user_comes_to_the_relay_which_learns_where_to(run: 
         lease = world.apply(plan(*PREFIXES))
         for address, port in ((SERVICE, 80), (POD, 8080), (SIX, 443)):
             with led(lease, address, port) as (ours, theirs):
-                assert destination_of(theirs) == (address, port)
+                assert original_destination(theirs) == (ip_address(address), port)
                 assert ours.getpeername()[:2] == (address, port)
                 theirs.sendall(b"answer")
                 assert ours.recv(9) == b"answer"
+
+    run(body)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_who_comes_to_a_listener_by_himself_was_going_nowhere_else(run: Run, address: str) -> None:
+    def body(world: World) -> None:
+        lease = world.apply(plan(*PREFIXES))
+        with led(lease, address, listener(lease, address).port) as (_, theirs):
+            assert original_destination(theirs) is None
 
     run(body)
 
@@ -501,7 +502,7 @@ def test_containers_are_let_in_by_their_bridge_alone_and_where_that_was_asked_fo
                 [*inside, sys.executable, "-c", CONTAINER, SERVICE], stdout=subprocess.PIPE, text=True
             )
             theirs, peer = accept(lease, SERVICE, "containers")
-            assert destination_of(theirs) == (SERVICE, 80)
+            assert original_destination(theirs) == (ip_address(SERVICE), 80)
             assert peer[0] == "172.30.0.2"
             theirs.sendall(b"hello")
             said, _ = asked.communicate(timeout=LIMIT)

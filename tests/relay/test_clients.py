@@ -40,6 +40,25 @@ def test_what_a_program_said_before_is_told_as_soon_as_it_is_read_and_goes_out_w
     assert asyncio.run(story()) == [b"hello"]
 
 
+def test_what_waits_for_a_program_comes_before_the_end() -> None:
+    async def story() -> int:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.setblocking(False)
+            client = Client(ours, Program())
+            client.send([bytes(1 << 22)])
+            assert client.waiting
+            client.end()
+            come = 0
+            async with asyncio.timeout(20):
+                while octets := await asyncio.get_running_loop().sock_recv(theirs, 1 << 20):
+                    come += len(octets)
+            client.close()
+        return come
+
+    assert asyncio.run(story()) == 1 << 22
+
+
 def test_a_program_that_waits_for_the_servers_word_is_read_later() -> None:
     async def story() -> list[bytes]:
         ours, theirs = socket.socketpair()

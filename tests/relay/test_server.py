@@ -99,6 +99,19 @@ async def test_a_port_where_nobody_listens_is_a_reset_and_told_with_what_may_be_
 
 
 @relayed
+async def test_more_connections_than_the_relay_holds_are_reset_and_told(world: World) -> None:
+    world.api.add("shop/db", ADDRESS, {PORT: echo})
+    await world.serve((ADDRESS, PORT))
+    world.relay._limit = 1
+    first = await world.program()
+    await say(first, b"hello")
+    assert await said(first) == b"hello"
+    with pytest.raises(ConnectionResetError):  # perhaps before it knows that it is connected
+        await all_of(await world.program())
+    assert refused(world) == {"too-many": 1}
+
+
+@relayed
 async def test_a_port_that_nobody_declares_is_refused_without_asking_the_pod(world: World) -> None:
     world.api.add("shop/db", ADDRESS, {PORT: echo}, declared=(80,))
     await world.serve((ADDRESS, PORT))

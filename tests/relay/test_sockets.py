@@ -1,5 +1,6 @@
 """What the kernel says of connections on loopback."""
 
+import ipaddress
 import socket
 from collections.abc import Iterator
 
@@ -49,3 +50,7 @@ def test_a_connection_that_nobody_here_has_is_not_taken_for_closed(pair: tuple[s
 def test_a_place_is_shown_as_people_write_it(pair: tuple[socket.socket, socket.socket]) -> None:
     address, port = endpoint(pair[1].getsockname())
     assert shown((address, port)) in (f"127.0.0.1:{port}", f"[::1]:{port}")
+
+
+def test_an_address_of_one_link_is_that_address() -> None:
+    assert endpoint(("fe80::1%docker0", 80)) == (ipaddress.ip_address("fe80::1"), 80)
