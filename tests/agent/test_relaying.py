@@ -396,3 +396,29 @@ def test_a_session_that_goes_by_routes_has_no_relay_left_that_had_ended_before(f
         assert world.supervisor._sessions.relays.get("qa") is None
 
     far(body)
+
+
+def test_what_is_still_open_after_its_time_is_cut(far: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "MOST", 0.01)
+
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        farm.last.tell(dataclasses.replace(farm.last.state, streams=2))
+        await world.until(lambda: known(world).streams == 2)
+        world.on_link, world.gateway = True, "home"
+        await world.told()
+        await world.until(lambda: session(world).plan.desired.relay is None)
+        await world.until(lambda: farm.last.has_ended)
+        assert (world.link.desired["qa"].relay, world.link.held) == (None, {"qa": "up"})
+
+    far(body)
+
+
+def test_after_a_sleep_a_relay_looks_which_of_its_connections_are_there_still(far: Callable[[Body], None]) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        world.clocks[-1].jumped()
+        await world.looked()
+        assert (farm.last.checked, world.states) == (1, {"qa": "up"})
+
+    far(body)
