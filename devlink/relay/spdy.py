@@ -197,24 +197,24 @@ class Spdy:
     def _collect(self, view: memoryview, at: int, events: list[Event]) -> int:
         """Part of a frame's beginning, or of a control frame, which is read when it is whole. Gives how far it went."""
         head = self._head
-        wanted = 8
-        if len(head) >= 8:
-            wanted += int.from_bytes(head[5:8], "big")
+        wanted = 8 if len(head) < 8 else 8 + int.from_bytes(head[5:8], "big")
         part = view[at : at + wanted - len(head)]
         head += part
-        if len(head) == 8 and wanted == 8:
+        if len(head) < wanted:
+            return at + len(part)
+        if wanted == 8:
             word, length = _HEAD.unpack(head)
             if not word >> 31:
                 head.clear()
                 self._begin(word, length, events)
-            elif length & MAX_FRAME > MAX_CONTROL:
+                return at + len(part)
+            if length & MAX_FRAME > MAX_CONTROL:
                 raise _BreachError(f"a control frame of {length & MAX_FRAME} octets came")
-            elif not length & MAX_FRAME:
-                wanted = 0
-        if head and len(head) >= wanted and (wanted != 8):
-            whole = bytes(head)
-            head.clear()
-            self._controlled(whole, events)
+            if length & MAX_FRAME:
+                return at + len(part)
+        whole = bytes(head)
+        head.clear()
+        self._controlled(whole, events)
         return at + len(part)
 
     def _begin(self, word: int, length: int, events: list[Event]) -> None:

@@ -226,6 +226,11 @@ def test_what_breaks_the_protocol_closes_it_once(spdy: Spdy, come: bytes) -> Non
     assert not taken(spdy)
 
 
+def test_a_frame_of_nothing_but_its_head_is_passed_over_also_where_that_comes_in_parts(spdy: Spdy) -> None:
+    come = control(77, b"") + data(3, b"x")
+    assert in_pieces(spdy, come, range(len(come))) == [Data(3, b"x")]
+
+
 def test_headers_that_inflate_without_bounds_are_not_inflated_to_their_end(spdy: Spdy) -> None:
     node = NodeEnd()
     (event,) = spdy.receive(node.reply(3, more=bytes(MAX_CONTROL * 100)))
