@@ -6,7 +6,7 @@ from devlink.core.findings import Finding, Severity
 from devlink.core.prefixes import IPAddress
 from devlink.core.relay import Refused, RelayChain, RelayState
 from devlink.core.relay_words import OPT_IN, why_refused
-from devlink.core.text import listed
+from devlink.core.text import host_and_port, listed
 
 MANY = 3
 """Refusals for one reason from which on it is no typing error."""
@@ -39,7 +39,7 @@ def judge_chain(address: IPAddress, port: int, chain: RelayChain) -> Finding | N
     """Why a connection to that address and port would be refused; None where it would not."""
     if not chain.refused:
         return None
-    place = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    place = host_and_port(address, port)
     said = f": {chain.why}" if chain.why else ""
     return _finding(chain.refused, Severity.ERROR, f"{place}{said}", f"{place} is refused")
 

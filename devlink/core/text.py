@@ -30,6 +30,11 @@ def shortened(first: Iterable[object], count: int) -> str:
     return f"{shown} and {count - LISTED} more" if count > LISTED else shown
 
 
+def host_and_port(host: object, port: int) -> str:
+    """`HOST:PORT`, an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
 def duration(seconds: float) -> str:
     """A span as people say it: `12 s`, `3 min`, `2 h 5 min`, `4 d`."""
     whole = int(seconds)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from devlink.core.prefixes import IPAddress, IPNetwork, collapse, is_within, subtract
+from devlink.core.text import host_and_port
 
 TABLE = "devlink"
 """Of family inet."""
@@ -128,7 +129,7 @@ def _incoming(number: int, each: Relayed, prefixes: tuple[IPNetwork, ...]) -> It
         version = entrance.address.version
         if version in _versions(prefixes):
             family = _WORDS[version][0]
-            at = f"{entrance.address}:{entrance.port}" if version == 4 else f"[{entrance.address}]:{entrance.port}"
+            at = host_and_port(entrance.address, entrance.port)
             yield f'iifname "{entrance.bridge}" {_to(number, version)} meta l4proto tcp dnat {family} to {at}'
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from devlink.core.prefixes import Cover, IPAddress
 from devlink.core.relay import Pod, RelayChain, RelayConfig
+from devlink.core.text import host_and_port
 from devlink.relay.backends import (
     Affinity,
     Candidate,
@@ -55,6 +56,9 @@ class Direct:
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return host_and_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +163,7 @@ class Endpoints:
         asked.chain["service"] = name
         if asked.port != API_PORT:
             raise RefusedError("undeclared", f"Service {name} has no port {asked.port}; its TCP ports: {API_PORT}.")
-        asked.chain.update(service_port=f"https ({API_PORT})", direct=_shown(self._server))
+        asked.chain.update(service_port=f"https ({API_PORT})", direct=str(self._server))
 
     async def _through(self, asked: _Asked, service: Service) -> None:
         chain = asked.chain
@@ -198,7 +202,7 @@ class Endpoints:
     async def _to_no_pod(self, asked: _Asked, service: Service, chosen: Endpoint, number: int) -> None:
         """An entry of somebody's own, which names no pod: the API server's, a pod's by its address, or no pod's."""
         if await self._is_api(chosen.address, number):
-            asked.chain["direct"] = _shown(self._server)
+            asked.chain["direct"] = str(self._server)
             return
         held = await self._held.find(chosen.address, max_age=asked.max_age)
         if isinstance(held, Service) or not held:
@@ -256,8 +260,3 @@ def _pod(found: Candidate, port: int, address: IPAddress) -> Pod:
         namespace=found.namespace, name=found.name, port=port, node=found.node, address=address,
         host_network=found.host_network,
     )  # fmt: skip
-
-
-def _shown(direct: Direct) -> str:
-    host = f"[{direct.host}]" if ":" in direct.host else direct.host
-    return f"{host}:{direct.port}"

@@ -10,6 +10,7 @@ import h11
 
 from devlink.cluster.api import KEEPALIVE
 from devlink.cluster.proxies import PORTS
+from devlink.core.text import host_and_port
 
 HAPPY_EYEBALLS = 0.25
 """Seconds until the next address of a name is tried as well (RFC 8305 section 5)."""
@@ -184,7 +185,7 @@ async def asked(made: Opening, request: h11.Request) -> tuple[h11.Response | h11
 
 async def _connect(made: Opening, host: str, port: int, pair: tuple[str, str]) -> None:
     """CONNECT (RFC 9110 section 9.3.6), with the proxy's user and password where it has them."""
-    there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    there = host_and_port(host, port)
     headers = [("Host", there)]
     if pair[0]:
         headers.append(("Proxy-Authorization", "Basic " + base64.b64encode(":".join(pair).encode()).decode()))

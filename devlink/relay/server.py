@@ -10,13 +10,14 @@ from typing import Any
 
 from devlink.core.codec import DecodeError, decode, encode, parse_address
 from devlink.core.relay import RelayConfig, RelayListener, RelayState
+from devlink.core.text import host_and_port
 from devlink.errors import DevlinkError, NotPermittedError, ProtocolError, reason
 from devlink.relay.clients import Client, reset
 from devlink.relay.cluster import Cluster, Target
 from devlink.relay.counting import Counts
 from devlink.relay.joining import Joined
 from devlink.relay.listeners import Listeners
-from devlink.relay.sockets import Endpoint, Peers, endpoint, shown
+from devlink.relay.sockets import Endpoint, Peers, endpoint
 from devlink.rpc.activation import listen_sockets
 from devlink.rpc.peer import Peer
 from devlink.rpc.server import Server, Session
@@ -170,7 +171,7 @@ class Relay:
         if cluster is None:
             reset(sock)
             return
-        label = shown(destination) if destination else "the cluster's DNS"
+        label = host_and_port(*destination) if destination else "the cluster's DNS"
         if len(self._joined) >= self._limit:
             self.counts.refuse("too-many", label, f"More than {self._limit} connections are open.")
             reset(sock)

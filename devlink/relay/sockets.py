@@ -42,12 +42,6 @@ def endpoint(name: tuple[str, int]) -> Endpoint:
     return ipaddress.ip_address(name[0].partition("%")[0]), name[1]
 
 
-def shown(place: Endpoint) -> str:
-    """ADDRESS:PORT, for a person."""
-    address, port = place
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
 class Peers:
     """Whether a program on this machine still has its end of a TCP connection (sock_diag(7)).
 

@@ -1,10 +1,12 @@
 """What of a stranger's words ends up on a terminal."""
 
+from ipaddress import ip_address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devlink.core.text import duration, listed, printable, printable_lines
+from devlink.core.text import duration, host_and_port, listed, printable, printable_lines
 
 
 @given(text=st.text())
@@ -37,3 +39,8 @@ def test_a_list_for_people_is_short_and_harmless_on_a_terminal() -> None:
 )  # fmt: skip
 def test_a_span_reads_as_people_say_it(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_an_ipv6_address_has_brackets_before_its_port() -> None:
+    places = [host_and_port(host, 443) for host in ("api.example", ip_address("10.0.0.1"), ip_address("fd00::1"))]
+    assert places == ["api.example:443", "10.0.0.1:443", "[fd00::1]:443"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devlink.relay.sockets import Peers, endpoint, original_destination, shown
+from devlink.relay.sockets import Peers, endpoint, original_destination
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -45,11 +45,6 @@ def test_a_connection_that_nobody_here_has_is_not_taken_for_closed(pair: tuple[s
     peers = Peers()
     assert not peers.is_orphan((endpoint(pair[1].getpeername())[0], 1), endpoint(pair[1].getsockname()))
     peers.close()
-
-
-def test_a_place_is_shown_as_people_write_it(pair: tuple[socket.socket, socket.socket]) -> None:
-    address, port = endpoint(pair[1].getsockname())
-    assert shown((address, port)) in (f"127.0.0.1:{port}", f"[::1]:{port}")
 
 
 def test_an_address_of_one_link_is_that_address() -> None:
