@@ -112,6 +112,21 @@ async def test_more_connections_than_the_relay_holds_are_reset_and_told(world: W
 
 
 @relayed
+async def test_under_another_configuration_what_is_open_goes_on_and_its_session_ends_with_it(world: World) -> None:
+    world.api.add("shop/db", ADDRESS, {PORT: echo, 80: echo})
+    await world.serve((ADDRESS, PORT))
+    program = await world.program()
+    await say(program, b"before")
+    assert await said(program) == b"before"
+    (session,) = cluster_sessions(world)
+    await world.serve((ADDRESS, 80))
+    await say(program, b"after")
+    assert await said(program) == b"after"
+    program.close()
+    await world.until(lambda: session.closed)
+
+
+@relayed
 async def test_a_port_that_nobody_declares_is_refused_without_asking_the_pod(world: World) -> None:
     world.api.add("shop/db", ADDRESS, {PORT: echo}, declared=(80,))
     await world.serve((ADDRESS, PORT))
