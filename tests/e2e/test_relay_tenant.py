@@ -38,4 +38,4 @@ def test_with_it_names_and_addresses_of_the_namespace_are_reached_and_no_others(
     for host in (f"api.{TENANTS_NAMESPACE}.svc.cluster.local", f"{pod}:8080", f"[{second}]:8080"):
         assert far.reaches(f"http://{host}", "api-0"), host
     assert far.curl(f"http://{far.world.spec.service('web').address}").returncode != 0
-    assert far.refused() == {"no-object": 1}
+    far.wait_until(lambda: far.refused() == {"no-object": 1}, "it is told, twice a second at most")
