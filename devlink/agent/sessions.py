@@ -154,6 +154,8 @@ class Sessions:
         desired = session.plan.desired
         fault_point("agent.planned")
         await progress("install routes, split DNS, and prove it through libc", False)
+        for name in replace:
+            await self.relays.end(name)  # while what it carries is redirected: who is connected hears of it
         session.applied = True  # from here on it may be
         try:
             applied = await self.link.apply(desired, replace)

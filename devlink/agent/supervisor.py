@@ -298,12 +298,15 @@ class Supervisor:
             self._sessions.put(old)
         failures: dict[str, DevlinkError] = {}
         is_gone = not session.applied  # then it was refused, and all is as it was
-        for old in before if session.applied else ():
+        for old in before:
             if old.ending or not old.applied:
                 continue  # it was not there before either
             try:
-                await self._sessions.put_back(old, () if is_gone or old is present else (session.name,))
-                is_gone = True
+                if session.applied:
+                    await self._sessions.put_back(old, () if is_gone or old is present else (session.name,))
+                    is_gone = True
+                elif old.is_relayed and old is not present:
+                    await self._sessions.relays.serve(old)
             except DevlinkError as error:
                 log.error("%s cannot be brought back: %s", old.name, error)
                 failures[old.name] = error

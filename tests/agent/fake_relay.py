@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import os
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class FakeRelay:
         self.is_draining = self.has_ended = False
         self.state = RelayState(server="https://api.example:6443")
         self._news = asyncio.Event()
+        self._end = threading.Event()
         self._server = Server(
             "io.devlink.Relay",
             {"Serve": self._serve, "Drain": self._drain, "Follow": self._follow},
@@ -57,6 +59,7 @@ class FakeRelay:
 
     def end(self) -> None:
         """As of `relays.Child`."""
+        self._end.wait(1.0)
 
     async def die(self) -> None:
         self._accepting.cancel()
@@ -69,6 +72,7 @@ class FakeRelay:
 
     def _left(self) -> None:
         self.has_ended = True
+        self._end.set()
         self._accepting.cancel()
         self._listener.close()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,10 @@ import pytest
 from devlink.agent import draining, relays, restoring
 from devlink.agent.session import Session, Wish
 from devlink.core.findings import Finding, Severity
-from devlink.core.plan import Relaying
+from devlink.core.plan import Desired, Relaying
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.relay import Refused, RelayState
-from devlink.errors import ClusterError, IdentityError, UsageError, VerificationError
+from devlink.errors import ClusterError, ConflictError, IdentityError, UsageError, VerificationError
 from devlink.rpc.tasks import spawn
 from tests.agent.fake_relay import Farm
 from tests.agent.fakes import AWAY, DEAD, PROD, QA, Run, World
@@ -379,7 +379,33 @@ def test_where_something_else_does_not_come_up_in_its_place_a_relay_serves_on(
             await world.up(other, routing=RoutingMode.PER_NODE, replace=True)
         assert (session(world).is_relayed, world.states, world.link.held) == (True, {"qa": "up"}, {"qa": "up"})
         assert world.link.calls[-3:] == [f"apply qa{' for prod' * (other is PROD)}", "open qa", "confirm qa"]
-        assert (len(farm.relays), len(farm.last.served), farm.last.has_ended) == (1, 2, False)
+        assert (len(farm.relays), len(farm.last.served), farm.last.has_ended) == ((1, 2, False), (2, 1, False))[
+            other is PROD
+        ]
+
+    far(body)
+
+
+def test_who_is_connected_by_a_session_that_is_replaced_hears_of_it_and_a_refusal_leaves_it_relayed(
+    far: Callable[[Body], None],
+) -> None:
+    async def body(world: World, farm: Farm) -> None:
+        await up(world)
+        first, apply = farm.last, world.link.apply
+
+        async def applying(desired: Desired, replace: tuple[str, ...] = ()) -> Mapping[str, object]:
+            assert first.has_ended, "its redirect is there still"
+            return await apply(desired, replace)
+
+        world.on_link, world.link.failures["apply prod for qa"] = True, ConflictError("No.")
+        world.link.apply = applying  # type: ignore[method-assign]
+        with pytest.raises(ConflictError):
+            await world.up(PROD, replace=True)
+        assert (world.states, world.link.calls[-1]) == ({"qa": "up"}, "open qa")
+        assert (len(farm.relays), farm.last.has_ended) == (2, False)
+        await world.up(PROD, replace=True)
+        assert world.states == {"prod": "up"}
+        await world.until(lambda: farm.last.has_ended)
 
     far(body)
 
