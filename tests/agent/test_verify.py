@@ -18,14 +18,14 @@ from devlink.core.network import (
     Path,
     Route,
 )
-from devlink.core.plan import Plan, make_plan
+from devlink.core.plan import Desired, Plan, make_plan
 from devlink.core.prefixes import IPAddress
 from devlink.core.profile import BridgeProfile, RoutingMode
 from devlink.core.profile_document import decode_profile
 from devlink.dns.client import Answer
 from devlink.doctor.names.libc import Found
 from devlink.doctor.path.identity import Proof
-from devlink.errors import VerificationError
+from devlink.errors import IdentityError, VerificationError
 from tests.core.profiles import SAMPLE
 
 GATEWAY = ip_address("172.16.0.13")
@@ -286,3 +286,33 @@ def test_what_came_of_the_proof_is_told_also_where_the_names_fail(
     with pytest.raises(VerificationError):
         verified(V4, A=SILENT, learn=told.append)
     assert told == [proof, proof]
+
+
+# Whose cluster it is, by a relay
+
+NOT_SAID = Finding(code="DL-UNAUTHENTICATED", severity=Severity.WARNING, title="Nothing proves it.")
+
+
+@pytest.mark.parametrize(("told", "findings"), [(True, ()), (NOT_SAID, (NOT_SAID,)), (False, None)])
+def test_where_its_api_shows_anothers_certificate_a_relay_has_the_clusters_own_word(
+    monkeypatch: pytest.MonkeyPatch, told: Finding | bool, findings: tuple[Finding, ...] | None
+) -> None:
+    async def prove(*_: object, **__: object) -> Proof:
+        raise IdentityError("Another cluster.")
+
+    async def attest() -> Finding | bool:
+        return told
+
+    monkeypatch.setattr("devlink.agent.verify.prove", prove)
+    sample = decode_profile(SAMPLE)
+    profile = replace(sample, spec=replace(sample.spec, dns=None))
+    plan = Plan(desired=Desired(session="qa"), mode=RoutingMode.RELAY, reason="")
+    learnt: list[Proof] = []
+    if findings is None:
+        with pytest.raises(IdentityError):
+            asyncio.run(verify(profile, plan, learn=learnt.append, attest=attest))
+    else:
+        assert asyncio.run(verify(profile, plan, learn=learnt.append, attest=attest)) == findings
+    assert [proof.answered for proof in learnt] == {True: [True], NOT_SAID: [None], False: []}[told]
+    with pytest.raises(IdentityError):
+        asyncio.run(verify(profile, plan))
