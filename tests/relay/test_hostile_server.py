@@ -5,6 +5,8 @@ import contextlib
 import socket
 import struct
 
+import pytest
+
 from devlink.relay import sessions
 from devlink.relay.sessions import Session
 from devlink.relay.spdy import Spdy
@@ -21,6 +23,7 @@ class Watcher:
         self.why = why
 
 
+@pytest.mark.slow
 def test_a_server_that_asks_without_end_and_takes_no_answer_fills_no_memory() -> None:
     async def body() -> None:
         ours, theirs = socket.socketpair()
