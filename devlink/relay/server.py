@@ -51,6 +51,8 @@ class Relay:
         self._listeners = Listeners(self._arrived)
         self._joined: set[Joined] = set()
         self._cluster: Cluster | None = None
+        self._earlier: list[Cluster] = []
+        """Those of configurations before, of which something is open."""
         self._agent: Session | None = None
         self._news = asyncio.Event()
         self._configuring = asyncio.Lock()
@@ -97,8 +99,8 @@ class Relay:
             if tree is not None:
                 self._listeners.replace(told, socks)
                 socks = []
-            elif self._cluster is not None:  # it is told that something is another one: the network
-                self._cluster.pool.check()
+            else:  # it is told that something is another one: the network
+                self._check()
         finally:
             for sock in socks:
                 sock.close()
@@ -115,14 +117,19 @@ class Relay:
         self._environ = environ
         if before is not None:
             before.retire()  # what is open goes on
+            self._earlier = [*(each for each in self._earlier if not each.pool.is_empty), before]
         log.info("relaying for %s: %s", config.session, ", ".join(map(str, config.prefixes)) or "nothing")
         self._note()
 
     async def _drain(self, _: Session, __: Call) -> Mapping[str, Any]:
         self._listeners.close()
-        if self._cluster is not None:
-            self._cluster.pool.check()
+        self._check()
         return {}
+
+    def _check(self) -> None:
+        self._earlier = [each for each in self._earlier if not each.pool.is_empty]
+        for each in (*self._earlier, *([self._cluster] if self._cluster is not None else [])):
+            each.pool.check()
 
     async def _follow(self, caller: Session, call: Call) -> Mapping[str, Any]:
         while call.more and not caller.finished:
