@@ -70,6 +70,7 @@ def without_next_step(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(PACKAGE)}:{inside.get(node, '')}"
 
 
+@pytest.mark.slow
 def test_each_error_that_a_person_may_read_has_a_next_step() -> None:
     files = (file for file in sorted(PACKAGE.rglob("*.py")) if file.parent != PACKAGE / "lab")
     assert {place for file in files for place in without_next_step(file)} == FOR_PROGRAMS.keys()

@@ -231,14 +231,18 @@ def test_an_invalid_profile_is_told_with_its_faults_until_it_is_corrected(link: 
     assert_silent(link, link.write_profile("broken"))
 
 
-def test_a_profile_that_insists_on_next_hops_which_are_not_on_the_link_cannot_come_up(link: Link) -> None:
+def test_a_profile_that_insists_on_next_hops_off_the_link_or_on_relaying_nothing_cannot_come_up(link: Link) -> None:
     def insist(spec: dict[str, Any]) -> None:
         spec.update(routing="gateway", gateways=[{"address": WEB_SERVER, "role": "far"}])
 
     finding = assert_names(link, "DL-R1-OFFLINK", link.write_profile("far", insist))
     assert f"{WEB_SERVER} is behind" in finding["evidence"]
-    relayed = link.write_profile("far", lambda spec: spec.update(routing="relay"))
-    assert_names(link, "DL-ROUTING-MODE", relayed)
+
+    def relay_nothing(spec: dict[str, Any]) -> None:
+        spec.update(routing="relay")
+        del spec["pods"], spec["services"], spec["nodes"]
+
+    assert_names(link, "DL-RELAY-NOTHING", link.write_profile("far", relay_nothing))
     assert_silent(link, link.write_profile("far"))
 
 

@@ -19,6 +19,8 @@ from devlink.relay.sessions import Session
 from tests.relay.node import ApiServer, GoneError, PodStream
 from tests.relay.world import ADDRESS, PORT, World, kubeconfig, relayed
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 

@@ -94,7 +94,7 @@ def judge_plan_obstacle(subject: Subject, error: DevlinkError) -> Seen:
     if isinstance(error, VerificationError) and subject.profile.spec.routing in ON_LINK_MODES:
         code, text = "DL-R1-OFFLINK", "no next hop is on this laptop's link"
     elif isinstance(error, VerificationError):
-        code, text = "DL-ROUTING-MODE", "its way of routing is not known here"
+        code, text = "DL-RELAY-NOTHING", "no network of it is left to be relayed"
     elif isinstance(error, UsageError):
         code, text = "DL-CHOICE-INVALID", "what is excluded or overridden does not fit it"
     else:

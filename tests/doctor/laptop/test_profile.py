@@ -45,7 +45,7 @@ def test_the_first_faults_are_shown_and_the_others_counted() -> None:
     [
         (RoutingMode.GATEWAY, VerificationError("No."), "DL-R1-OFFLINK"),
         (RoutingMode.PER_NODE, VerificationError("No."), "DL-R1-OFFLINK"),
-        (RoutingMode.RELAY, VerificationError("No."), "DL-ROUTING-MODE"),
+        (RoutingMode.RELAY, VerificationError("No."), "DL-RELAY-NOTHING"),
         (RoutingMode.AUTO, UsageError("No."), "DL-CHOICE-INVALID"),
         (RoutingMode.AUTO, HelperError("The kernel does not say."), None),
     ],
