@@ -13,14 +13,17 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from devlink.agent.session import Session, State, Wish
 from devlink.cli import remains, root
 from devlink.cli import status as status_of
+from devlink.cli.session import up
 from devlink.core.network import PROTOCOL, ObservedNetwork, ObservedRoute
 from devlink.core.plan import make_plan
+from devlink.core.profile import RoutingMode
 from devlink.core.profile_document import decode_profile
 from devlink.doctor.laptop.remains import MARK
 from devlink.errors import DevlinkError, NotPermittedError, NotTrustedError, NotUpError, VerificationError
@@ -734,3 +737,9 @@ def test_of_many_gateways_the_one_that_carries_and_the_ill_ones_are_shown_first_
     assert [line.split("172.16.0.")[1].split()[0] for line in lines[:3]] == ["9", "10", "1"]
     assert len(lines) == 8
     assert "and 2 more (devlink status -o json)" in out
+
+
+def test_up_offers_each_way_of_routing_that_there_is() -> None:
+    (option,) = (each for each in up.params if each.name == "routing")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == [mode.value for mode in RoutingMode]

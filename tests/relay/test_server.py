@@ -50,6 +50,16 @@ async def say(program: socket.socket, octets: bytes) -> None:
     await asyncio.get_running_loop().sock_sendall(program, octets)
 
 
+async def spoken_with_an_echo(world: World) -> socket.socket:
+    """A program that is connected to a pod which gives back what it gets, and has had an octet of it."""
+    world.api.add("shop/db", ADDRESS, {PORT: echo})
+    await world.serve((ADDRESS, PORT))
+    program = await world.program()
+    await say(program, b"x")
+    assert await said(program) == b"x"
+    return program
+
+
 async def all_of(program: socket.socket) -> bytes:
     """Until its end."""
     come = bytearray()
@@ -378,11 +388,7 @@ async def test_a_session_that_is_cut_resets_its_streams_and_the_next_connection_
 
 @relayed
 async def test_connections_wait_for_an_api_server_that_starts_again(world: World) -> None:
-    world.api.add("shop/db", ADDRESS, {PORT: echo})
-    await world.serve((ADDRESS, PORT))
-    program = await world.program()
-    await say(program, b"x")
-    assert await said(program) == b"x"
+    program = await spoken_with_an_echo(world)
     await world.api.stop()
     assert await is_reset(program)
     waiting = await world.program()
@@ -400,11 +406,7 @@ def test_connections_are_refused_at_once_while_the_api_server_stays_away(
 
     @relayed
     async def body(world: World) -> None:
-        world.api.add("shop/db", ADDRESS, {PORT: echo})
-        await world.serve((ADDRESS, PORT))
-        program = await world.program()
-        await say(program, b"x")
-        assert await said(program) == b"x"
+        program = await spoken_with_an_echo(world)
         await world.api.stop()
         assert await is_reset(program)
         assert await is_reset(await world.program())
@@ -422,11 +424,7 @@ def test_an_api_server_that_stays_away_is_told_until_it_answers(
 
     @relayed
     async def body(world: World) -> None:
-        world.api.add("shop/db", ADDRESS, {PORT: echo})
-        await world.serve((ADDRESS, PORT))
-        program = await world.program()
-        await say(program, b"x")
-        assert await said(program) == b"x"
+        program = await spoken_with_an_echo(world)
         await world.api.stop()
         assert await is_reset(program)
         await world.until(lambda: codes(world) == {"DL-RELAY-API"})
@@ -457,11 +455,7 @@ def test_who_is_not_let_in_is_told_so_until_he_is(tmp_path: object, status: int,
 
 @relayed
 async def test_a_pod_that_ended_is_looked_up_anew(world: World) -> None:
-    world.api.add("shop/db", ADDRESS, {PORT: echo})
-    await world.serve((ADDRESS, PORT))
-    program = await world.program()
-    await say(program, b"x")
-    assert await said(program) == b"x"
+    program = await spoken_with_an_echo(world)
     del world.api.pods["shop/db"], world.api.addresses["shop/db"]
     world.api.add("shop/db-next", ADDRESS, {PORT: echo})
     world.api.sessions[0].break_off()
@@ -489,11 +483,7 @@ async def test_five_hundred_at_once_share_few_sessions(world: World) -> None:
 
 @relayed
 async def test_after_drain_nobody_comes_in_and_what_is_open_goes_on(world: World) -> None:
-    world.api.add("shop/db", ADDRESS, {PORT: echo})
-    await world.serve((ADDRESS, PORT))
-    program = await world.program()
-    await say(program, b"x")
-    assert await said(program) == b"x"
+    program = await spoken_with_an_echo(world)
     await world.agent.call("io.devlink.Relay.Drain")
     with pytest.raises(ConnectionRefusedError):
         await world.program()
