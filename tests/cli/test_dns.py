@@ -23,6 +23,8 @@ from tests.cli.test_session import assert_shape
 from tests.dns.forwarder_process import FakeServer
 from tests.dns.messages import parse
 
+pytestmark = pytest.mark.slow
+
 HANGING = 5.0
 """Seconds: a failure, not a figure."""
 Command = Callable[..., tuple[int, str, str]]

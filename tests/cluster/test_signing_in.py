@@ -15,6 +15,8 @@ from devlink.errors import ClusterError
 from tests.certificates import Authority
 from tests.cluster.talker import Talker
 
+pytestmark = pytest.mark.slow
+
 CLUSTER, STRANGER = Authority(), Authority.another()
 PIN = f"sha256:{hashlib.sha256(CLUSTER.public_key).hexdigest()}"
 TOKEN = "a-token-that-no-message-shows"

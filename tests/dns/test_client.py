@@ -13,6 +13,8 @@ from devlink.dns.wire import TRACE_OPTION, Ede, Query, Rcode, ede_option, local_
 from tests.dns.forwarder_process import FakeServer
 from tests.dns.messages import answer, name
 
+pytestmark = pytest.mark.slow
+
 LOOPBACK = ip_address("127.0.0.1")
 WEB = name("web.default.svc.cluster.local")
 

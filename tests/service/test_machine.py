@@ -17,6 +17,8 @@ from devlink.service.manifest import read_manifest
 from devlink.service.sources import Sources
 from tests.service.test_laying import LAYOUT
 
+pytestmark = pytest.mark.slow
+
 ME = os.getuid()
 FILES = {"devlink/__init__.py": b"", "devlink/run.py": b"print()\n", "yaml/__init__.py": b"y = 1\n"}
 SOURCES = Sources(files=FILES, origin="/home/alice/venv/site", owners=(1000,))

@@ -22,6 +22,8 @@ from devlink.doctor.path.exchange import look, over_tcp_to, over_udp_to, strays_
 from tests.core.plans import theirs
 from tests.core.profiles import SAMPLE
 
+pytestmark = pytest.mark.slow
+
 HERE, ELSEWHERE = ip_address("127.0.0.1"), ip_address("127.0.0.2")
 QUESTION = bytes((1, 0, 0, 1, 0, 0, 0, 0, 0, 0)) + b"\7example\3com\0\0\1\0\1"
 

@@ -20,6 +20,8 @@ from devlink.resolvers.files.worker import Worker
 from devlink.resolvers.resolv_conf import BACKUP_NAME, MAX_NAMESERVERS, STAGE_NAME, parse
 from tests.resolvers.files.before_after import snapshot
 
+pytestmark = pytest.mark.slow
+
 OURS = ipaddress.ip_address("169.254.53.53")
 OTHER = ipaddress.ip_address("127.0.0.54")
 TEXT = "# by hand\nsearch corp.example\nnameserver 192.0.2.1\noptions rotate timeout:1\n"
